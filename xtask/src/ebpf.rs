@@ -1,0 +1,154 @@
+//! `cargo xtask ebpf`: the BPF programs, built into two fixed places that the
+//! agent's build script, the tests and the lab look in.
+
+use crate::exec;
+use crate::toolchain::{TARGET, Toolchain};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Instant, SystemTime};
+
+/// The binaries of `headless-ebpf`: the answering programs, and a bare
+/// reflector that the answering ones are measured against.
+const PROGRAMS: [&str; 2] = ["headless-xdp", "headless-reflect"];
+
+/// How often a build is repeated because sources changed while it ran.
+const ATTEMPTS: usize = 3;
+
+/// Options of `cargo xtask ebpf`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Lint the programs for their own target instead, warnings denied.
+    #[arg(long)]
+    lint: bool,
+}
+
+/// The built objects.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    /// The answering programs.
+    pub(crate) xdp: PathBuf,
+    /// The bare reflector.
+    pub(crate) reflect: PathBuf,
+}
+
+/// Builds both objects and says where they are.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.lint {
+        if !lint()? {
+            bail!("the compiler for BPF has no clippy");
+        }
+        return Ok(());
+    }
+    let objects = build()?;
+    for object in [&objects.xdp, &objects.reflect] {
+        let length = object.metadata().map_or(0, |data| data.len());
+        println!("{} ({length} bytes)", object.display());
+    }
+    Ok(())
+}
+
+/// Builds what is not up to date.
+///
+/// # Errors
+/// When the toolchain is missing and cannot be installed, or the programs do
+/// not compile.
+pub(crate) fn build() -> Result<Objects> {
+    let toolchain = Toolchain::find()?;
+    let start = Instant::now();
+    for _ in 0..ATTEMPTS {
+        let began = SystemTime::now();
+        compile(&toolchain)?;
+        let changed = newest_source()?;
+        // What was saved while the compiler ran may not be in the object,
+        // whose time would yet be later.
+        if changed > began {
+            continue;
+        }
+        let [xdp, reflect] = PROGRAMS.map(|program| install(program, changed));
+        let objects = Objects {
+            xdp: xdp?,
+            reflect: reflect?,
+        };
+        exec::progress("ebpf", &exec::elapsed(start.elapsed()));
+        return Ok(objects);
+    }
+    bail!("headless-ebpf/src changed during each of {ATTEMPTS} builds");
+}
+
+/// Lints the BPF binaries for their own target, warnings denied. `Ok(false)`
+/// when the compiler comes without clippy.
+pub(crate) fn lint() -> Result<bool> {
+    let toolchain = Toolchain::find()?;
+    let Some(driver) = toolchain.clippy_driver()? else {
+        return Ok(false);
+    };
+    let mut command = cargo(&toolchain, "check");
+    command
+        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+    exec::run(&mut command)?;
+    Ok(true)
+}
+
+fn folder() -> PathBuf {
+    exec::target().join("bpf")
+}
+
+fn compile(toolchain: &Toolchain) -> Result<()> {
+    exec::run(&mut cargo(toolchain, "build")).context(
+        "cannot build the BPF programs (where the linker complains of unknown or invalid \
+         bitcode, bpf-linker has an older LLVM than rustc)",
+    )
+}
+
+fn cargo(toolchain: &Toolchain, subcommand: &str) -> Command {
+    let mut command = toolchain.cargo();
+    command
+        .args([subcommand, "--package", "headless-ebpf", "--bins"])
+        .args(["--release", "--target", TARGET, "-Zbuild-std=core"])
+        .arg("--target-dir")
+        .arg(folder());
+    command
+}
+
+/// Copies a program to its fixed place, unless the same bytes are there and
+/// are seen to be as new as the sources: a new time makes cargo rebuild the
+/// agent.
+fn install(program: &str, newest_source: SystemTime) -> Result<PathBuf> {
+    let built = folder().join(TARGET).join("release").join(program);
+    let object = folder().join(format!("{program}.o"));
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let current = fs::read(&object).is_ok_and(|old| old == bytes)
+        && fs::metadata(&object)
+            .and_then(|data| data.modified())
+            .is_ok_and(|time| time >= newest_source);
+    if !current {
+        let partial = folder().join(format!(".{program}.{}", std::process::id()));
+        fs::write(&partial, &bytes)
+            .and_then(|()| fs::rename(&partial, &object))
+            .with_context(|| format!("cannot write {}", object.display()))?;
+    }
+    Ok(object)
+}
+
+/// When a source of the BPF crate last changed.
+fn newest_source() -> Result<SystemTime> {
+    newest(&exec::workspace().join("headless-ebpf/src"))
+}
+
+fn newest(folder: &Path) -> Result<SystemTime> {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    let context = || format!("cannot read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let metadata = entry.metadata().with_context(context)?;
+        newest = newest.max(if metadata.is_dir() {
+            self::newest(&entry.path())?
+        } else {
+            metadata.modified().with_context(context)?
+        });
+    }
+    Ok(newest)
+}

@@ -1,0 +1,282 @@
+//! Finds or installs what the BPF build needs: a compiler that takes unstable
+//! options, the sources of `core`, and bpf-linker with an LLVM that reads that
+//! compiler's bitcode.
+
+use crate::cache::Entry;
+use crate::{apt, exec};
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// The target all programs are built for: little-endian, as every
+/// architecture that Kubernetes runs on but s390x.
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
+
+/// Without this feature LLVM reads a `u64` of the packet byte by byte.
+pub(crate) const MISALIGNED: &str = "allows-misaligned-mem-access";
+
+/// Debian's compiler. It comes before rustup's on no `PATH`, so by full name.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
+
+const LINKER_VERSION: &str = "0.13.0";
+
+/// The LLVM that Debian's compiler has, and that bpf-linker is built with.
+const LLVM: u32 = 22;
+
+/// A compiler and a linker for BPF, checked to exist and to fit each other.
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    compiler: Compiler,
+    linker: PathBuf,
+}
+
+/// Where the compiler comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compiler {
+    /// rustup's nightly, which has its rust-src component.
+    Nightly,
+    /// Debian's `rustc-web`, a stable release told to take unstable options.
+    Debian,
+}
+
+impl Toolchain {
+    /// Finds the toolchain, installing what is missing where that is possible.
+    ///
+    /// # Errors
+    /// The message names the missing piece and how to get it.
+    pub(crate) fn find() -> Result<Self> {
+        let compiler = Compiler::find()?;
+        let version = compiler.check()?;
+        let linker = linker()?;
+        exec::progress(
+            "toolchain",
+            &format!("{version}, linker {}", linker.display()),
+        );
+        Ok(Self { compiler, linker })
+    }
+
+    /// A cargo that compiles with this toolchain, flags for BPF set.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = match self.compiler {
+            Compiler::Nightly => {
+                let mut command = exec::isolated("rustup");
+                command.args(["run", "nightly", "cargo"]);
+                command
+            }
+            Compiler::Debian => {
+                let mut command = exec::isolated(exec::cargo().get_program());
+                command
+                    .env("RUSTC", DEBIAN_RUSTC)
+                    .env("RUSTC_BOOTSTRAP", "1");
+                command
+            }
+        };
+        let flags = [
+            // BTF is derived from debug information.
+            "-Cdebuginfo=2".to_owned(),
+            format!("-Clinker={}", self.linker.display()),
+            "-Clink-arg=--btf".to_owned(),
+            format!("-Ctarget-feature=+{MISALIGNED}"),
+        ];
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        command
+    }
+
+    /// The clippy driver of this compiler's release, if there is one: a driver
+    /// of another release cannot read its metadata.
+    pub(crate) fn clippy_driver(&self) -> Result<Option<PathBuf>> {
+        let driver = match self.compiler {
+            Compiler::Debian => {
+                if apt::is_usable() {
+                    apt::ensure(&["rust-web-clippy"])?;
+                }
+                PathBuf::from(DEBIAN_CLIPPY)
+            }
+            Compiler::Nightly => sysroot(&mut self.compiler.rustc())?.join("bin/clippy-driver"),
+        };
+        Ok(driver.is_file().then_some(driver))
+    }
+}
+
+impl Compiler {
+    fn find() -> Result<Self> {
+        if let Some(unfit) = nightly_unfit() {
+            exec::progress("toolchain", &format!("not rustup's nightly: {unfit}"));
+        } else {
+            return Ok(Self::Nightly);
+        }
+        apt::ensure(&apt::BPF_TOOLCHAIN).context(
+            "no compiler for BPF: either give rustup's nightly its sources with \
+             `rustup toolchain install nightly --component rust-src`, or use Debian's compiler",
+        )?;
+        Ok(Self::Debian)
+    }
+
+    fn rustc(self) -> Command {
+        match self {
+            Self::Nightly => {
+                let mut command = exec::isolated("rustup");
+                command.args(["run", "nightly", "rustc"]);
+                command
+            }
+            Self::Debian => {
+                let mut command = exec::isolated(DEBIAN_RUSTC);
+                command.env("RUSTC_BOOTSTRAP", "1");
+                command
+            }
+        }
+    }
+
+    /// Checks what the programs rely on; returns the version line.
+    fn check(self) -> Result<String> {
+        let version = exec::output(self.rustc().arg("--version"))?;
+        let version = version.trim();
+        let features =
+            exec::output(
+                self.rustc()
+                    .args(["--print", "target-features", "--target", TARGET]),
+            )?;
+        if !has_feature(&features, MISALIGNED) {
+            bail!(
+                "{version} does not know the target feature {MISALIGNED}, without which packets \
+                 are read byte by byte: a rustc with LLVM {LLVM} or later is needed"
+            );
+        }
+        Ok(version.to_owned())
+    }
+}
+
+/// Whether `rustc --print target-features` lists the feature.
+fn has_feature(listing: &str, feature: &str) -> bool {
+    listing
+        .lines()
+        .any(|line| line.split_whitespace().next() == Some(feature))
+}
+
+fn sysroot(rustc: &mut Command) -> Result<PathBuf> {
+    let output = exec::output(rustc.args(["--print", "sysroot"]))?;
+    Ok(PathBuf::from(output.trim()))
+}
+
+/// Why rustup's nightly cannot be used, or `None` if it can.
+fn nightly_unfit() -> Option<String> {
+    if exec::on_path("rustup").is_none() {
+        return Some("rustup is not installed".to_owned());
+    }
+    // The list is asked first: `rustup run` may download a missing toolchain.
+    let installed = exec::output(exec::isolated("rustup").args(["toolchain", "list"]));
+    if !installed.is_ok_and(|list| list.lines().any(|line| line.starts_with("nightly-"))) {
+        return Some("it is not installed".to_owned());
+    }
+    let sysroot = match sysroot(&mut Compiler::Nightly.rustc()) {
+        Ok(sysroot) => sysroot,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    if !sysroot
+        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
+        .is_file()
+    {
+        return Some("it has no rust-src component".to_owned());
+    }
+    // A linker on PATH is its owner's choice. The one we build has Debian's
+    // LLVM, which does not read the bitcode of a later one.
+    if linker_on_path().is_none() {
+        let version = match exec::output(Compiler::Nightly.rustc().args(["--version", "--verbose"]))
+        {
+            Ok(version) => version,
+            Err(error) => return Some(format!("{error:#}")),
+        };
+        match llvm_major(&version) {
+            Some(major) if major > LLVM => {
+                return Some(format!(
+                    "it has LLVM {major}, whose bitcode a bpf-linker built with LLVM {LLVM} \
+                     cannot read; a bpf-linker on PATH would be used"
+                ));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The major version in `rustc --version --verbose`.
+fn llvm_major(version: &str) -> Option<u32> {
+    let line = version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    line.split('.').next()?.parse().ok()
+}
+
+fn linker_on_path() -> Option<PathBuf> {
+    exec::on_path("bpf-linker").filter(|linker| runs(linker))
+}
+
+/// Whether the program starts: bpf-linker needs the shared LLVM it was built
+/// with, and a cached one may have outlived it.
+fn runs(program: &Path) -> bool {
+    exec::output(Command::new(program).arg("--version")).is_ok()
+}
+
+/// bpf-linker from `PATH`, else from the caches, else built.
+fn linker() -> Result<PathBuf> {
+    if let Some(linker) = linker_on_path() {
+        return Ok(linker);
+    }
+    Entry::new("bpf-linker", &format!("{LINKER_VERSION}-llvm{LLVM}")).get(runs, |folder| {
+        let prefix = format!("/usr/lib/llvm-{LLVM}");
+        apt::ensure(&apt::BPF_TOOLCHAIN).context(
+            "bpf-linker is not on PATH and cannot be built: install it (`cargo binstall \
+             bpf-linker` fetches a built one), or use Debian's LLVM",
+        )?;
+        exec::progress(
+            "toolchain",
+            &format!("building bpf-linker {LINKER_VERSION} with LLVM {LLVM}, one to four minutes"),
+        );
+        let start = Instant::now();
+        exec::run(
+            exec::isolated(exec::cargo().get_program())
+                // Without it, the libraries of another LLVM may be taken.
+                .env("LLVM_PREFIX", prefix)
+                .args(["install", "bpf-linker", "--version", LINKER_VERSION])
+                .args(["--locked", "--quiet", "--no-default-features"])
+                .args(["--features", &format!("llvm-{LLVM}")])
+                .arg("--target-dir")
+                .arg(folder.join("build"))
+                .arg("--root")
+                .arg(folder),
+        )
+        .context("cannot build bpf-linker")?;
+        std::fs::remove_dir_all(folder.join("build"))
+            .context("cannot remove the build folder of bpf-linker")?;
+        exec::progress(
+            "toolchain",
+            &format!("bpf-linker built in {}", exec::elapsed(start.elapsed())),
+        );
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_whole_words_of_the_first_column() {
+        let listing = "Features supported by rustc for this target:\n    \
+                       allows-misaligned-mem-access - Allows misaligned memory access.\n    \
+                       alu32 - Enable ALU32 instructions.\n";
+        assert!(has_feature(listing, MISALIGNED));
+        assert!(has_feature(listing, "alu32"));
+        assert!(!has_feature(listing, "alu"));
+        assert!(!has_feature(listing, "memory"));
+    }
+
+    #[test]
+    fn llvm_version_is_read_from_rustc() {
+        let version = "rustc 1.96.0 (ac68faa20 2026-05-25)\nbinary: rustc\nLLVM version: 22.1.8\n";
+        assert_eq!(llvm_major(version), Some(22));
+        assert_eq!(llvm_major("rustc 1.96.0\n"), None);
+    }
+}
