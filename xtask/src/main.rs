@@ -4,8 +4,15 @@
 
 mod apt;
 mod cache;
+mod ci;
+mod demo;
 mod ebpf;
 mod exec;
+mod lab;
+mod latency;
+mod peers;
+mod test;
+mod tidy;
 mod toolchain;
 
 use clap::{Parser, Subcommand};
@@ -22,11 +29,25 @@ struct Arguments {
 enum Task {
     /// Build the BPF programs into target/bpf.
     Ebpf(ebpf::Options),
+    /// Build CoreDNS, etcd and Kubernetes programs that tests run.
+    Peers(peers::Options),
+    /// Run all tests, with what they need.
+    Test(test::Options),
+    /// Check the rules that no lint knows: layers, names, file lengths.
+    Tidy,
+    /// Run every gate a change has to pass.
+    Ci(ci::Options),
+    /// Run a command in a pod of a node made of network namespaces.
+    Lab(lab::LabArgs),
+    /// Show the agent at work: pods, lookups, a change, latency.
+    Demo(demo::DemoArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Lab(arguments) => lab::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

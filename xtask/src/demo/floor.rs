@@ -1,0 +1,69 @@
+//! The least that any XDP answer costs: a pod whose queries a program returns
+//! as they are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::{Xdp, XdpMode};
+use nix::net::if_::if_nametoindex;
+use std::net::Ipv4Addr;
+
+use crate::lab::CLUSTER_DNS;
+use crate::lab::network::Netns;
+use crate::lab::pod::Pod;
+
+/// The program in the object `headless-reflect`.
+const PROGRAM: &str = "reflect";
+
+/// The pod's address, which nobody else sees.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
+
+/// A pod behind a reflecting program, on a node of its own, so that the agent
+/// has nothing to do with it.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    pod: Pod,
+    _node: Netns,
+    /// Holds the program's link.
+    _programs: Ebpf,
+}
+
+impl Floor {
+    /// Makes the pod and attaches the program to the host end of its veth in
+    /// generic mode, as the agent attaches its own.
+    ///
+    /// # Errors
+    /// When the object cannot be loaded or attached.
+    pub(crate) fn new(object: &Path) -> Result<Self> {
+        let node = Netns::new()?;
+        let pod = Pod::new(&node, "reflected", ADDRESS, CLUSTER_DNS)?;
+        let mut programs =
+            Ebpf::load_file(object).with_context(|| format!("cannot load {}", object.display()))?;
+        let program: &mut Xdp = programs
+            .program_mut(PROGRAM)
+            .with_context(|| format!("no program {PROGRAM} in {}", object.display()))?
+            .try_into()?;
+        program
+            .load()
+            .context("cannot load the reflecting program")?;
+        node.run(|| {
+            let index = if_nametoindex(pod.host_end().as_str())?;
+            program
+                .attach_to_if_index(index, XdpMode::Skb)
+                .context("cannot attach the reflecting program")?;
+            Ok(())
+        })?;
+        Ok(Self {
+            pod,
+            _node: node,
+            _programs: programs,
+        })
+    }
+
+    /// The pod's network namespace.
+    pub(crate) fn netns(&self) -> &Arc<Netns> {
+        self.pod.netns()
+    }
+}

@@ -1,0 +1,250 @@
+//! Third part of the demo: the kernel's answer against the agent's, and
+//! against a program that only returns the query.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::loaded_programs;
+use aya::sys::{Stats, enable_stats};
+use nix::sched::CpuSet;
+
+use super::answers::SERVICE_NAME;
+use super::cluster::{Cluster, UNSERVED_DNS, WEB};
+use super::floor::Floor;
+use super::screen::Screen;
+use crate::lab::CLUSTER_DNS;
+use crate::lab::network::{self, Netns};
+use crate::latency::{self, Client, Target};
+
+/// Each round measures every path once, so that what the machine does
+/// meanwhile meets them all.
+const ROUNDS: usize = 15;
+
+/// Queries of a path in a round.
+const QUERIES: u32 = 2_000;
+
+/// Queries before the first round.
+const WARM_UP: u32 = 500;
+
+/// Queries for the mean run time of the program.
+const PROGRAM_QUERIES: u32 = 50_000;
+
+/// The three ways of a query, in the order in which they are printed.
+const PATHS: [&str; 3] = ["kernel (XDP)", "agent (userspace)", "bare XDP reflection"];
+const KERNEL: usize = 0;
+const AGENT: usize = 1;
+const FLOOR: usize = 2;
+
+/// What the ratios are meant to be at most (`kernel / floor`, `kernel / agent`)
+/// and the program's run time: shown, not enforced, since they are the
+/// machine's as much as the program's.
+const FLOOR_RATIO_MAX: f64 = 1.5;
+const AGENT_RATIO_MAX: f64 = 0.5;
+const PROGRAM_RUN_TIME_MAX: Duration = Duration::from_nanos(300);
+
+/// A round trip's quantiles in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quantiles {
+    p50: u64,
+    p99: u64,
+}
+
+/// For each round, the quantiles of each path.
+type Rounds = Vec<[Quantiles; PATHS.len()]>;
+
+/// Where to ask for each path, and from which namespace.
+#[derive(Clone, Debug)]
+struct Asked([(Arc<Netns>, Target); PATHS.len()]);
+
+/// Measures and prints; checks that each query took the way it is counted for.
+///
+/// # Errors
+/// When an answer is missing or wrong, or the counters do not tell the same.
+pub(crate) async fn show(cluster: &Cluster, screen: Screen, reflect: &Path) -> Result<()> {
+    let floor = Floor::new(reflect)?;
+    let answers = u16::try_from(WEB.len())?;
+    let client = cluster.client.netns();
+    let kernel = Target::addresses(CLUSTER_DNS, SERVICE_NAME, answers)?;
+    let agent = Target::addresses(UNSERVED_DNS, SERVICE_NAME, answers)?;
+    let asked = Asked([
+        (Arc::clone(client), kernel.clone()),
+        (Arc::clone(client), agent),
+        (Arc::clone(floor.netns()), kernel.reflected()),
+    ]);
+
+    screen.heading("Round trips of one query at a time")?;
+    screen.note(&format!(
+        "A of {SERVICE_NAME}, {answers} records; medians of {ROUNDS} alternating rounds of {QUERIES} queries"
+    ))?;
+    let all = latency::allowed_cpus()?;
+    let one = latency::first_cpu(&all)?;
+    for (cpus, heading) in [
+        (one, "client and agent on one CPU"),
+        (all, "client and agent on any CPU"),
+    ] {
+        let before = cluster.answers().await?;
+        latency::pin_process(cluster.agent.pid(), &cpus)?;
+        let rounds = measure(asked.clone(), cpus).await?;
+        latency::pin_process(cluster.agent.pid(), &all)?;
+        let counted = cluster.answers().await?.since(before);
+        let expected = u64::from(WARM_UP) + u64::from(QUERIES) * u64::try_from(ROUNDS)?;
+        ensure!(
+            counted.kernel >= expected && counted.agent >= expected,
+            "the counters have {} answers by the kernel and {} by the agent, not {expected} each",
+            counted.kernel,
+            counted.agent
+        );
+        print(screen, heading, &rounds)?;
+    }
+    screen.verified("every answer was right, and the counters say the same of who gave it")?;
+
+    screen.heading("The program's own time")?;
+    let (run_time, count) = program_run_time(cluster, kernel, one).await?;
+    screen.output(&format!(
+        "{} ns a query by bpf_stats, mean of {count} runs ({})",
+        run_time.as_nanos(),
+        met(
+            run_time < PROGRAM_RUN_TIME_MAX,
+            &format!("below {} ns", PROGRAM_RUN_TIME_MAX.as_nanos())
+        )
+    ))?;
+    screen.verified(&format!(
+        "the program ran for each of {PROGRAM_QUERIES} queries"
+    ))
+}
+
+async fn measure(asked: Asked, cpus: CpuSet) -> Result<Rounds> {
+    tokio::task::spawn_blocking(move || {
+        for (netns, target) in &asked.0 {
+            measure_path(netns, target, &cpus, WARM_UP)?;
+        }
+        let mut rounds = Rounds::with_capacity(ROUNDS);
+        for number in 0..ROUNDS {
+            let mut round = [Quantiles::default(); PATHS.len()];
+            for step in 0..PATHS.len() {
+                // Each path comes first, second and last equally often.
+                let path = (number + step) % PATHS.len();
+                if let (Some((netns, target)), Some(result)) =
+                    (asked.0.get(path), round.get_mut(path))
+                {
+                    *result = measure_path(netns, target, &cpus, QUERIES)
+                        .with_context(|| format!("{} failed", PATHS[path]))?;
+                }
+            }
+            rounds.push(round);
+        }
+        Ok(rounds)
+    })
+    .await?
+}
+
+fn measure_path(netns: &Netns, target: &Target, cpus: &CpuSet, count: u32) -> Result<Quantiles> {
+    netns.run(|| {
+        latency::pin_thread(cpus)?;
+        let histogram = Client::new(target)?.measure(count)?;
+        Ok(Quantiles {
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+        })
+    })
+}
+
+fn print(screen: Screen, heading: &str, rounds: &Rounds) -> Result<()> {
+    screen.output(&format!("{heading:<34}{:>9}{:>12}", "p50", "p99"))?;
+    for (path, name) in PATHS.iter().enumerate() {
+        let p50 = median(rounds.iter().map(|round| micros(round[path].p50)));
+        let p99 = median(rounds.iter().map(|round| micros(round[path].p99)));
+        screen.output(&format!("  {name:<30}{p50:>8.1} us{p99:>9.1} us"))?;
+    }
+    // Of one round each, so that a slow spell of the machine cancels out.
+    let ratio = |to: usize| {
+        median(
+            rounds
+                .iter()
+                .map(|round| micros(round[KERNEL].p50) / micros(round[to].p50)),
+        )
+    };
+    for (to, name, max) in [
+        (FLOOR, "kernel / bare reflection", FLOOR_RATIO_MAX),
+        (AGENT, "kernel / agent", AGENT_RATIO_MAX),
+    ] {
+        let ratio = ratio(to);
+        screen.output(&format!(
+            "  {name:<30}{ratio:>8.2} x  ({})",
+            met(ratio <= max, &format!("at most {max} x"))
+        ))?;
+    }
+    Ok(())
+}
+
+fn met(met: bool, aim: &str) -> String {
+    let verdict = if met { "met" } else { "not met here" };
+    format!("aim {aim}: {verdict}")
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "round trips of days would lose nanoseconds"
+)]
+fn micros(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e3
+}
+
+/// The middle value, the upper one of an even number.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The mean run time of the program on the client's veth, and of how many runs.
+async fn program_run_time(
+    cluster: &Cluster,
+    target: Target,
+    cpus: CpuSet,
+) -> Result<(Duration, u64)> {
+    let interface = cluster.client.host_end();
+    let id = network::xdp_program_id(&cluster.node, &interface)?
+        .with_context(|| format!("no XDP program on {interface}"))?;
+    let netns = Arc::clone(cluster.client.netns());
+    tokio::task::spawn_blocking(move || {
+        // The kernel counts while this is open.
+        let _counting = enable_stats(Stats::RunTime).context("cannot turn bpf_stats on")?;
+        let (time_before, count_before) = run_time(id)?;
+        measure_path(&netns, &target, &cpus, PROGRAM_QUERIES)?;
+        let (time, count) = run_time(id)?;
+        let (time, count) = (time.saturating_sub(time_before), count - count_before);
+        ensure!(
+            count >= u64::from(PROGRAM_QUERIES),
+            "the program ran {count} times for {PROGRAM_QUERIES} queries"
+        );
+        Ok((time / u32::try_from(count)?, count))
+    })
+    .await?
+}
+
+/// Accumulated run time and number of runs of the program `id`.
+fn run_time(id: u32) -> Result<(Duration, u64)> {
+    for program in loaded_programs() {
+        let program = program?;
+        if program.id() == id {
+            return Ok((program.run_time(), program.run_count()));
+        }
+    }
+    anyhow::bail!("no BPF program {id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn median_is_the_middle_value() {
+        let close = |a: f64, b: f64| (a - b).abs() < f64::EPSILON;
+        assert!(close(median([9.0, 1.0, 5.0].into_iter()), 5.0));
+        assert!(close(median([2.0, 1.0].into_iter()), 2.0));
+        assert!(median(std::iter::empty()).is_nan());
+    }
+}

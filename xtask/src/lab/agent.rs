@@ -1,0 +1,226 @@
+//! The agent of a lab: started in the node's network namespace, asked for its
+//! state, stopped.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::mounts;
+
+/// Where the agent's `/readyz` and `/status.json` are. Each lab's node has a
+/// loopback of its own, so labs do not clash.
+const ADMIN: &str = "127.0.0.1:9153";
+
+/// The longest time from the agent's start to its being ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The longest time from SIGTERM to the agent's end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much of the agent's log an error shows, in lines.
+const LOG_TAIL_LINES: usize = 30;
+
+/// Which kind of program answers on the pods' interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hook {
+    /// XDP, lifted where a pod sends much.
+    Auto,
+    /// Always XDP.
+    Xdp,
+    /// Always tc.
+    Tc,
+}
+
+/// How to start an agent.
+#[derive(Debug)]
+pub(crate) struct AgentOptions<'a> {
+    /// The agent's binary.
+    pub(crate) binary: &'a Path,
+    /// The folder of manifests it serves.
+    pub(crate) manifests: &'a Path,
+    /// The addresses that it answers on, in the kernel and in userspace.
+    pub(crate) listen: &'a [Ipv4Addr],
+    /// `--hook`, else the agent's default.
+    pub(crate) hook: Option<Hook>,
+    /// More arguments, as they are.
+    pub(crate) arguments: &'a [OsString],
+    /// Whether the log goes to standard error instead of a file.
+    pub(crate) verbose: bool,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    child: Child,
+    pid: Pid,
+    binary: PathBuf,
+    log: Option<PathBuf>,
+}
+
+impl Agent {
+    /// Starts the agent and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends, or is not ready in time; then with the
+    /// end of its log.
+    pub(crate) async fn start(options: &AgentOptions<'_>) -> Result<Self> {
+        let binary = options.binary;
+        let mut command = Command::new(binary);
+        command.arg("run").arg("--manifests").arg(options.manifests);
+        for address in options.listen {
+            command.arg("--listen").arg(address.to_string());
+        }
+        command.args(["--admin", ADMIN]);
+        if let Some(hook) = options.hook.and_then(|hook| hook.to_possible_value()) {
+            command.args(["--hook", hook.get_name()]);
+        }
+        command.args(options.arguments);
+        let log = (!options.verbose).then(|| mounts::scratch().join("agent.log"));
+        if let Some(log) = &log {
+            let file = File::create(log)
+                .with_context(|| format!("cannot make the file {}", log.display()))?;
+            command.stdout(file.try_clone()?).stderr(file);
+        }
+        // What the terminal sends is for the command in the pod, not for it.
+        command.stdin(Stdio::null()).process_group(0);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start the agent {}", binary.display()))?;
+        let pid = child.id().context("the agent has no process id")?;
+        let mut agent = Self {
+            child,
+            pid: Pid::from_raw(i32::try_from(pid)?),
+            binary: binary.to_owned(),
+            log,
+        };
+        agent.wait_ready().await?;
+        Ok(agent)
+    }
+
+    /// The agent's process id inside the lab.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// What `headless-agent status --output json` prints.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub(crate) async fn status(&self) -> Result<Vec<u8>> {
+        let output = Command::new(&self.binary)
+            .args(["status", "--admin", ADMIN, "--output", "json"])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .context("cannot ask the agent for its status")?;
+        ensure!(
+            output.status.success(),
+            "the agent's status command failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(output.stdout)
+    }
+
+    /// Stops the agent as a kubelet does, with SIGTERM.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not with success.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!(
+                "the agent ended before it was stopped: {status}{}",
+                self.tail()
+            );
+        }
+        kill(self.pid, Signal::SIGTERM).context("cannot stop the agent")?;
+        let Ok(status) = timeout(STOP_TIMEOUT, self.child.wait()).await else {
+            bail!(
+                "the agent did not end within {} s of SIGTERM{}",
+                STOP_TIMEOUT.as_secs(),
+                self.tail()
+            );
+        };
+        let status = status?;
+        ensure!(
+            status.success() || status.signal() == Some(Signal::SIGTERM as i32),
+            "the agent stopped with {status}{}",
+            self.tail()
+        );
+        Ok(())
+    }
+
+    async fn wait_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            if let Some(status) = self.ended()? {
+                bail!("the agent did not start: {status}{}", self.tail());
+            }
+            let missing = match readiness().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(answer)) => answer,
+                Err(error) => format!("{error:#}"),
+            };
+            ensure!(
+                Instant::now() < deadline,
+                "the agent was not ready within {} s: {missing}{}",
+                READY_TIMEOUT.as_secs(),
+                self.tail()
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The end of the log, to follow an error's text.
+    fn tail(&self) -> String {
+        let Some(log) = &self.log else {
+            return String::new();
+        };
+        let text = fs::read(log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        let from = lines.len().saturating_sub(LOG_TAIL_LINES);
+        lines
+            .iter()
+            .skip(from)
+            .fold(String::from("; its log ends:"), |tail, line| {
+                tail + "\n  " + line
+            })
+    }
+}
+
+/// Asks `/readyz`: `None` when ready, else the answer.
+async fn readiness() -> Result<Option<String>> {
+    let ask = async {
+        let mut stream = TcpStream::connect(ADMIN).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {ADMIN}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = timeout(Duration::from_secs(1), ask)
+        .await
+        .context("no answer from /readyz within 1 s")?
+        .with_context(|| format!("cannot ask {ADMIN}/readyz"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let ready = head.split(' ').nth(1) == Some("200");
+    Ok((!ready).then(|| body.trim().to_owned()))
+}

@@ -1,0 +1,239 @@
+//! `cargo xtask lab`: a node and pods in network namespaces, for any command.
+//!
+//! The node's network namespace holds the host ends of the pods' veths, the
+//! agent, and on `lo` the addresses that pods ask: in a lab there is no
+//! kube-proxy and no `CoreDNS`, so the agent plays the cluster's DNS for what the
+//! kernel passes. `ClusterIPs` of other Services lead nowhere.
+
+pub(crate) mod agent;
+pub(crate) mod mounts;
+pub(crate) mod network;
+pub(crate) mod pod;
+pub(crate) mod sandbox;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use agent::{Agent, AgentOptions, Hook};
+use network::Netns;
+use pod::Pod;
+use sandbox::{Control, Interrupt};
+
+use crate::{ebpf, exec};
+
+/// The cluster DNS Service's address, as kubeadm gives it.
+pub(crate) const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+/// The node's own DNS address, as `NodeLocal` `DNSCache` has it.
+pub(crate) const NODE_DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
+
+/// The address of the first client pod; the others' follow.
+const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 10);
+
+/// More pods need more than the 253 names and addresses set aside for them.
+const PODS_MAX: u8 = 200;
+
+/// The exit status of a shell for a command that it does not find.
+const NOT_FOUND: u8 = 127;
+
+/// The exit status of a shell for a command that it cannot execute.
+const NOT_EXECUTABLE: u8 = 126;
+
+/// Arguments of `cargo xtask lab`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LabArgs {
+    /// Folder of Kubernetes YAML that the agent serves.
+    #[arg(long, value_name = "DIR")]
+    manifests: PathBuf,
+
+    /// How many client pods there are; the command runs in the first.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=i64::from(PODS_MAX)))]
+    pods: u8,
+
+    /// Which kind of program answers; the agent's default if not given.
+    #[arg(long)]
+    hook: Option<Hook>,
+
+    /// One more argument for the agent; can be given many times.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    agent_arg: Vec<OsString>,
+
+    /// File for the agent's counters as JSON, written when the command has ended.
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+
+    /// Show the agent's log on standard error.
+    #[arg(long)]
+    verbose: bool,
+
+    /// Start this agent instead of building one.
+    #[arg(long, value_name = "FILE", hide = true)]
+    agent: Option<PathBuf>,
+
+    /// The command to run in the first pod, and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs the command in a lab. The exit status is the command's, or 128 and the
+/// number of the signal that ended it.
+///
+/// # Errors
+/// When the lab cannot be set up, the agent does not become ready, or the
+/// counters cannot be written.
+pub(crate) fn run(arguments: &LabArgs) -> Result<ExitCode> {
+    sandbox::enter(
+        || {
+            ensure!(
+                arguments.manifests.is_dir(),
+                "no folder {}",
+                arguments.manifests.display()
+            );
+            if arguments.agent.is_none() {
+                build_agent()?;
+            }
+            Ok(())
+        },
+        async |control| node(arguments, control).await,
+    )
+}
+
+/// Builds the BPF objects and, with them inside, the agent.
+pub(crate) fn build_agent() -> Result<()> {
+    ebpf::build()?;
+    let mut command = exec::cargo();
+    command
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--package",
+            "headless-agent",
+        ])
+        .arg("--target-dir")
+        .arg(exec::target());
+    exec::run(&mut command)
+}
+
+/// Where [`build_agent`] puts the agent.
+pub(crate) fn built_agent() -> PathBuf {
+    exec::target().join("release/headless-agent")
+}
+
+/// The lab, once it is set up.
+struct Lab {
+    agent: Agent,
+    pods: Vec<Pod>,
+}
+
+impl Lab {
+    async fn set_up(arguments: &LabArgs) -> Result<Self> {
+        network::set_up_node(&[CLUSTER_DNS, NODE_DNS])?;
+        let node = Netns::current()?;
+        let mut pods = Vec::new();
+        for number in 0..arguments.pods {
+            let address = Ipv4Addr::from_bits(FIRST_CLIENT.to_bits() + u32::from(number));
+            pods.push(Pod::new(
+                &node,
+                &format!("client-{number}"),
+                address,
+                CLUSTER_DNS,
+            )?);
+        }
+        let binary = arguments.agent.clone().unwrap_or_else(built_agent);
+        let agent = Agent::start(&AgentOptions {
+            binary: &binary,
+            manifests: &arguments.manifests,
+            listen: &[CLUSTER_DNS, NODE_DNS],
+            hook: arguments.hook,
+            arguments: &arguments.agent_arg,
+            verbose: arguments.verbose,
+        })
+        .await?;
+        Ok(Self { agent, pods })
+    }
+}
+
+async fn node(arguments: &LabArgs, mut control: Control) -> Result<ExitCode> {
+    let Lab { mut agent, pods } = tokio::select! {
+        lab = Lab::set_up(arguments) => lab?,
+        interrupt = control.interrupted() => return Ok(interrupt?.exit_code()),
+    };
+    let mut status = match spawn(arguments, &pods, &agent)? {
+        Spawned::Running(child) => wait(child, &mut control).await?,
+        Spawned::Refused(status) => status,
+    };
+    if let Some(ended) = agent.ended()? {
+        // A command may kill the agent on purpose: it is the one to judge.
+        exec::progress(
+            "lab",
+            &format!("the agent ended before the command: {ended}"),
+        );
+        if arguments.stats.is_some() {
+            exec::progress("lab", "no counters are written");
+            status = status.max(1);
+        }
+        return Ok(ExitCode::from(status));
+    }
+    if let Some(file) = &arguments.stats {
+        fs::write(file, agent.status().await?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    agent.stop().await?;
+    Ok(ExitCode::from(status))
+}
+
+/// The command, or the exit status that a shell would give for it.
+enum Spawned {
+    Running(Child),
+    Refused(u8),
+}
+
+fn spawn(arguments: &LabArgs, pods: &[Pod], agent: &Agent) -> Result<Spawned> {
+    let (program, rest) = arguments.command.split_first().context("no command")?;
+    let first = pods.first().context("no pod")?;
+    let netns: Vec<_> = pods.iter().map(Pod::netns_path).collect();
+    let mut command = first.command(program);
+    command
+        .args(rest)
+        .env("HEADLESS_LAB_AGENT_PID", agent.pid().to_string())
+        .env("HEADLESS_LAB_POD_NETNS", netns.join(":"));
+    match Command::from(command).spawn() {
+        Ok(child) => Ok(Spawned::Running(child)),
+        Err(error) => {
+            exec::progress("lab", &format!("cannot run {}: {error}", program.display()));
+            Ok(Spawned::Refused(match error.kind() {
+                io::ErrorKind::NotFound => NOT_FOUND,
+                _ => NOT_EXECUTABLE,
+            }))
+        }
+    }
+}
+
+/// Waits for the command's end; hands it the signals that the terminal has not
+/// sent it already.
+async fn wait(mut child: Child, control: &mut Control) -> Result<u8> {
+    let id = child.id().context("the command has no process id")?;
+    let pid = Pid::from_raw(i32::try_from(id)?);
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(sandbox::exit_status(status?)),
+            interrupt = control.interrupted() => {
+                let Interrupt { signal, from_terminal } = interrupt?;
+                if !from_terminal {
+                    kill(pid, signal).context("cannot send the command a signal")?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A DNS client that measures round trips: one query in flight, sent when the
+//! answer to the one before is in.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hdrhistogram::Histogram;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// The longest wait for an answer; a longer one is a loss and an error.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest message this client takes.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Where in a message ANCOUNT is (RFC 1035 section 4.1.1).
+const ANCOUNT_AT: usize = 6;
+
+/// A question, where to ask it, and how to tell that the answer is right.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    server: SocketAddrV4,
+    query: Vec<u8>,
+    /// The number of answer records, `None` when the query itself comes back.
+    answers: Option<u16>,
+}
+
+impl Target {
+    /// Asks `server` for the A records of `name`, of which there are `answers`.
+    ///
+    /// # Errors
+    /// When `name` is not a domain name.
+    pub(crate) fn addresses(server: Ipv4Addr, name: &str, answers: u16) -> Result<Self> {
+        let mut message = Message::new(0, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = true;
+        let name = Name::from_ascii(name).with_context(|| format!("{name} is not a name"))?;
+        message.add_query(Query::query(name, RecordType::A));
+        Ok(Self {
+            server: SocketAddrV4::new(server, 53),
+            query: message.to_vec()?,
+            answers: Some(answers),
+        })
+    }
+
+    /// The same message, sent to something that returns it as it is.
+    pub(crate) fn reflected(&self) -> Self {
+        Self {
+            answers: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// A connected socket that asks one target.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: UdpSocket,
+    query: Vec<u8>,
+    answers: Option<u16>,
+    id: u16,
+    buffer: Box<[u8; MESSAGE_BYTES_MAX]>,
+}
+
+impl Client {
+    /// Opens a socket in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When there is no route to the target.
+    pub(crate) fn new(target: &Target) -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket
+            .connect(target.server)
+            .with_context(|| format!("cannot ask {}", target.server))?;
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Self {
+            socket,
+            query: target.query.clone(),
+            answers: target.answers,
+            id: 0,
+            buffer: Box::new([0; MESSAGE_BYTES_MAX]),
+        })
+    }
+
+    /// Asks and returns the addresses in the answer, whatever their number.
+    ///
+    /// # Errors
+    /// Without an answer in time, or when it is not NOERROR.
+    pub(crate) fn ask(&mut self) -> Result<Vec<Ipv4Addr>> {
+        let length = self.exchange()?;
+        let message = Message::from_vec(self.buffer.get(..length).unwrap_or_default())
+            .context("the answer is not a DNS message")?;
+        let code = message.metadata.response_code;
+        ensure!(code == ResponseCode::NoError, "the answer is {code}");
+        Ok(message
+            .answers
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::A(address) => Some(address.0),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Measures `count` round trips, in nanoseconds.
+    ///
+    /// # Errors
+    /// Without an answer in time, or when an answer is not the expected one.
+    pub(crate) fn measure(&mut self, count: u32) -> Result<Histogram<u64>> {
+        let mut histogram = Histogram::new(3)?;
+        for _ in 0..count {
+            let start = Instant::now();
+            let length = self.exchange()?;
+            let elapsed = start.elapsed();
+            self.check(length)?;
+            histogram.record(u64::try_from(elapsed.as_nanos())?)?;
+        }
+        Ok(histogram)
+    }
+
+    /// Sends the query with a new id and waits for the message with that id.
+    fn exchange(&mut self) -> Result<usize> {
+        self.id = self.id.wrapping_add(1);
+        let id = self.id.to_be_bytes();
+        if let Some(at) = self.query.first_chunk_mut() {
+            *at = id;
+        }
+        self.socket
+            .send(&self.query)
+            .context("cannot send a query")?;
+        loop {
+            let length = match self.socket.recv(self.buffer.as_mut_slice()) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    bail!("no answer within {} s", ANSWER_TIMEOUT.as_secs())
+                }
+                Err(error) => return Err(error).context("cannot receive an answer"),
+            };
+            if self.buffer.first_chunk() == Some(&id) {
+                return Ok(length);
+            }
+        }
+    }
+
+    fn check(&self, length: usize) -> Result<()> {
+        let message = self.buffer.get(..length).unwrap_or_default();
+        let Some(expected) = self.answers else {
+            ensure!(message == self.query, "what came back is not the query");
+            return Ok(());
+        };
+        let count = message.get(ANCOUNT_AT..).and_then(<[u8]>::first_chunk);
+        let count = count.copied().map(u16::from_be_bytes);
+        ensure!(
+            count == Some(expected),
+            "an answer has {} records, not {expected}",
+            count.unwrap_or_default()
+        );
+        Ok(())
+    }
+}
+
+/// The CPUs that this process may use.
+pub(crate) fn allowed_cpus() -> Result<CpuSet> {
+    Ok(sched_getaffinity(Pid::from_raw(0))?)
+}
+
+/// The first of `cpus`, alone.
+///
+/// # Errors
+/// When the set is empty.
+pub(crate) fn first_cpu(cpus: &CpuSet) -> Result<CpuSet> {
+    let first = (0..CpuSet::count())
+        .find(|cpu| cpus.is_set(*cpu).unwrap_or(false))
+        .context("no CPU to run on")?;
+    let mut only = CpuSet::new();
+    only.set(first)?;
+    Ok(only)
+}
+
+/// Lets every thread of the process `pid` run on `cpus` only.
+///
+/// # Errors
+/// When there is no such process.
+pub(crate) fn pin_process(pid: Pid, cpus: &CpuSet) -> Result<()> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .with_context(|| format!("no process {pid}"))?;
+    for thread in threads {
+        let id = thread?.file_name().to_string_lossy().parse()?;
+        sched_setaffinity(Pid::from_raw(id), cpus)?;
+    }
+    Ok(())
+}
+
+/// Lets the calling thread run on `cpus` only.
+pub(crate) fn pin_thread(cpus: &CpuSet) -> Result<()> {
+    Ok(sched_setaffinity(Pid::from_raw(0), cpus)?)
+}
