@@ -46,6 +46,10 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Ebpf(options) => ebpf::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Peers(options) => peers::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Test(options) => test::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
+        Task::Ci(options) => ci::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
     };

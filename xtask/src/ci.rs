@@ -1,0 +1,134 @@
+//! `cargo xtask ci`: every gate a change has to pass, in order, each with its
+//! name and the time it took. A failed gate does not stop the later ones.
+
+use crate::{ebpf, exec, test, tidy};
+use anyhow::{Result, bail};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// Options of `cargo xtask ci`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    test: test::Options,
+}
+
+/// How a gate ended, short of failing.
+enum Outcome {
+    Passed,
+    Skipped(&'static str),
+}
+
+type Gate<'a> = (&'static str, &'a dyn Fn() -> Result<Outcome>);
+
+/// Runs all gates and prints a table.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let tests = || test::run(&options.test).map(|()| Outcome::Passed);
+    let gates: [Gate<'_>; 7] = [
+        ("fmt", &fmt),
+        ("tidy", &|| tidy::run().map(|()| Outcome::Passed)),
+        ("clippy", &clippy),
+        ("clippy, BPF target", &clippy_bpf),
+        ("deny", &deny),
+        ("doc", &doc),
+        ("test", &tests),
+    ];
+    let mut results = Vec::new();
+    for (name, gate) in gates {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let result = gate();
+        if let Err(error) = &result {
+            eprintln!("{name} failed: {error:#}");
+        }
+        results.push((name, start.elapsed(), result));
+    }
+    println!("\n{}", table(&results));
+    let failed: Vec<_> = results
+        .iter()
+        .filter(|(_, _, result)| result.is_err())
+        .map(|(name, _, _)| *name)
+        .collect();
+    if !failed.is_empty() {
+        bail!("failed gates: {}", failed.join("; "));
+    }
+    Ok(())
+}
+
+fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
+    let mut table = String::new();
+    for (name, duration, result) in results {
+        let outcome = match result {
+            Ok(Outcome::Passed) => "passed",
+            Ok(Outcome::Skipped(reason)) => reason,
+            Err(_) => "FAILED",
+        };
+        let duration = exec::elapsed(*duration);
+        let _infallible = writeln!(table, "{name:<20} {duration:>12}  {outcome}");
+    }
+    table
+}
+
+fn fmt() -> Result<Outcome> {
+    exec::run(exec::cargo().args(["fmt", "--all", "--check"]))?;
+    Ok(Outcome::Passed)
+}
+
+fn clippy() -> Result<Outcome> {
+    exec::run(
+        exec::cargo()
+            .args(["clippy", "--workspace", "--all-targets", "--all-features"])
+            .args(["--", "-Dwarnings"]),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+fn clippy_bpf() -> Result<Outcome> {
+    Ok(if ebpf::lint()? {
+        Outcome::Passed
+    } else {
+        Outcome::Skipped("skipped: the compiler for BPF has no clippy")
+    })
+}
+
+/// Advisories are left out: they change without a change here.
+fn deny() -> Result<Outcome> {
+    if exec::on_path("cargo-deny").is_none() {
+        return Ok(Outcome::Skipped("skipped: cargo-deny not installed"));
+    }
+    exec::run(exec::cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
+    Ok(Outcome::Passed)
+}
+
+fn doc() -> Result<Outcome> {
+    exec::run(
+        exec::cargo()
+            .env("RUSTDOCFLAGS", "-Dwarnings")
+            .args(["doc", "--workspace", "--no-deps", "--all-features"])
+            .arg("--document-private-items"),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn table_tells_failed_from_skipped() {
+        let second = Duration::from_secs(1);
+        let table = table(&[
+            ("fmt", second, Ok(Outcome::Passed)),
+            ("deny", second, Ok(Outcome::Skipped("skipped: no tool"))),
+            ("test", second, Err(anyhow!("one failed"))),
+        ]);
+        let words: Vec<Vec<_>> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(words[0], ["fmt", "1.0", "s", "passed"]);
+        assert_eq!(words[1], ["deny", "1.0", "s", "skipped:", "no", "tool"]);
+        assert_eq!(words[2], ["test", "1.0", "s", "FAILED"]);
+    }
+}
