@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Options of `cargo xtask ci`.
 #[derive(clap::Args, Debug)]
+#[group(skip)]
 pub(crate) struct Options {
     #[command(flatten)]
     test: test::Options,
