@@ -61,8 +61,9 @@ const LAYERS: [Layer; 5] = [
             "headless-ebpf/src/reflect.rs",
         ],
     },
+    // It renders records as the map writer does, but from the index.
     Layer {
-        paths: &["crate::maps"],
+        paths: &["crate::maps::kernel", "crate::xdp"],
         within: "headless-agent/src/fallback",
         except: &[],
     },
@@ -84,7 +85,7 @@ pub(crate) fn run() -> Result<()> {
         if name.starts_with("headless-ebpf/src/") {
             documented.extend(maps(&text).map(str::to_owned));
         }
-        if name.starts_with("headless-agent/src/") {
+        if name.starts_with("headless-agent/src/observe") {
             documented.extend(metrics(&text));
         }
     }
@@ -212,39 +213,43 @@ fn maps(text: &str) -> impl Iterator<Item = &str> {
     found.into_iter()
 }
 
-/// Names of metrics: the first string in each `register(..)`, with the prefix
-/// that the registry gives them, and strings that carry it already.
+/// Calls whose first argument names a metric, without the registry's prefix.
+const NAMING: [&str; 5] = [
+    ".register(",
+    ".register_with_unit(",
+    ".counters(",
+    ".gauges(",
+    ".gauge(",
+];
+
+/// Suffixes that the exposition format adds to a name.
+const SUFFIXES: [&str; 4] = ["_total", "_seconds", "_bytes", "_info"];
+
+/// Names of metrics, as they are exposed but for the suffixes.
 fn metrics(text: &str) -> Vec<String> {
-    let text: Vec<_> = code(text).map(|(_, line)| line).collect();
-    let text = text.join("\n");
-    let registered = text.match_indices(".register(").filter_map(|(at, call)| {
-        let rest = text[at + call.len()..].trim_start();
-        Some(format!(
-            "headless_{}",
-            rest.strip_prefix('"')?.split('"').next()?
-        ))
-    });
-    let literal = text.match_indices("\"headless_").filter_map(|(at, _)| {
-        let name = text[at + 1..].split('"').next()?;
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        name.chars().all(plain).then(|| name.to_owned())
-    });
-    // The library is called that, in log filters for instance.
-    let crates = ["headless_agent", "headless_ebpf", "headless_tests"];
-    registered
-        .chain(literal)
-        .filter(|name| !crates.contains(&name.as_str()))
-        .collect()
+    let lines: Vec<_> = code(text).map(|(_, line)| line).collect();
+    let text = lines.join("\n");
+    let mut found = Vec::new();
+    for call in NAMING {
+        for (at, _) in text.match_indices(call) {
+            let arguments = text[at + call.len()..].trim_start();
+            let name = arguments
+                .strip_prefix('"')
+                .and_then(|rest| rest.split('"').next());
+            found.extend(name.map(|name| format!("headless_{name}")));
+        }
+    }
+    found
 }
 
-/// Whether the text has the name, not as a part of a longer one; counters may
-/// carry the suffix `_total` that the exposition format adds.
+/// Whether the text has the name, not as a part of a longer one.
 fn has_word(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(at, _)| {
         let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let after = &text[at + name.len()..];
-        let after = after.strip_prefix("_total").unwrap_or(after);
-        !text[..at].ends_with(part) && !after.starts_with(part)
+        let ends = |after: &str| !after.starts_with(part);
+        let suffixed = |suffix: &&str| after.strip_prefix(*suffix).is_some_and(ends);
+        !text[..at].ends_with(part) && (ends(after) || SUFFIXES.iter().any(suffixed))
     })
 }
 
@@ -267,7 +272,8 @@ mod tests {
             ("records/index.rs", "use kube::Api;", 1),
             ("watch/mod.rs", "use kube::Api;", 0),
             ("records/index.rs", "use kube_like::Api;", 0),
-            ("fallback/server.rs", "use crate::maps::Sink;", 1),
+            ("fallback/server.rs", "use crate::maps::kernel::Maps;", 1),
+            ("fallback/server.rs", "use crate::maps::encode;", 0),
         ] {
             let file = [agent, file].concat();
             assert_eq!(found(&file, line), findings, "{file}: {line}");
@@ -312,10 +318,10 @@ mod tests {
 
     #[test]
     fn metric_names_are_collected() {
-        let text = "registry.register(\n    \"records\",\n    \"Help.\",\n);\n\
-                    let x = \"headless_up\";\nlet y = \"headless_agent=debug\";\n\
-                    let z = \"headless_agent\";\n";
-        assert_eq!(metrics(text), ["headless_records", "headless_up"]);
+        let text = "registry.register(\n    \"build\",\n    \"Help.\",\n);\n\
+                    page.gauges(\"map_entries\", \"Help.\");\n\
+                    // page.gauges(\"old\")\nself.gauges(name, help);\n";
+        assert_eq!(metrics(text), ["headless_build", "headless_map_entries"]);
     }
 
     #[test]
@@ -324,6 +330,7 @@ mod tests {
             "`headless_answers_total` counts",
             "headless_answers"
         ));
+        assert!(has_word("headless_age_seconds", "headless_age"));
         assert!(has_word("(NAMES)", "NAMES"));
         assert!(!has_word("headless_records_old", "headless_records"));
         assert!(!has_word("ENDPOINT_NAMES", "NAMES"));
