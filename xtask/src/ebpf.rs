@@ -97,10 +97,7 @@ fn folder() -> PathBuf {
 }
 
 fn compile(toolchain: &Toolchain) -> Result<()> {
-    exec::run(&mut cargo(toolchain, "build")).context(
-        "cannot build the BPF programs (where the linker complains of unknown or invalid \
-         bitcode, bpf-linker has an older LLVM than rustc)",
-    )
+    exec::run(&mut cargo(toolchain, "build")).context("cannot build the BPF programs")
 }
 
 fn cargo(toolchain: &Toolchain, subcommand: &str) -> Command {

@@ -43,7 +43,6 @@ const LAYERS: [Layer; 5] = [
             "alloc",
             "aya_ebpf",
             "aya_log_ebpf",
-            "bytemuck",
             "crate::kernel",
             "crate::lookup",
             "crate::respond",
