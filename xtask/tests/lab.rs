@@ -1,13 +1,10 @@
 //! The promises of `cargo xtask lab`: the command's exit status is handed on,
 //! labs do not clash, and nothing is left of one, however it ends.
 //!
-//! Needs root and the BPF toolchain: `cargo test -p xtask --features root-tests`.
+//! Needs root. `HEADLESS_AGENT` names the agent, which is built if it does not:
+//! `cargo test -p xtask --features root-tests`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// The longest wait for something that must happen.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The node's and one pod's.
 const NETWORK_NAMESPACES: usize = 2;
@@ -42,10 +39,12 @@ impl Lab {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{MARK}={}-{number}", std::process::id());
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/demo");
-        let outside = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .arg("lab")
-            .arg("--manifests")
-            .arg(manifests)
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        lab.arg("lab").arg("--manifests").arg(manifests);
+        if let Some(agent) = std::env::var_os("HEADLESS_AGENT") {
+            lab.arg("--agent").arg(agent);
+        }
+        let outside = lab
             .args(options)
             .arg("--")
             .args(command)
@@ -116,6 +115,16 @@ impl Lab {
                 self.processes()
             );
             sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Lab {
+    /// A test that fails must not leave what it found.
+    fn drop(&mut self) {
+        for process in self.processes() {
+            let pid = process.file_name().unwrap().to_string_lossy().parse();
+            kill(Pid::from_raw(pid.unwrap()), Signal::SIGKILL).ok();
         }
     }
 }

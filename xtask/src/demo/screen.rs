@@ -24,7 +24,8 @@ impl Screen {
 
     /// Begins a part.
     pub(crate) fn heading(self, text: &str) -> Result<()> {
-        self.line(BOLD, &format!("\n== {text}"))
+        self.line("", "")?;
+        self.line(BOLD, &format!("== {text}"))
     }
 
     /// A command, as one would type it in the pod.

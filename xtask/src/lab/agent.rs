@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,9 @@ impl Agent {
             let file = File::create(log)
                 .with_context(|| format!("cannot make the file {}", log.display()))?;
             command.stdout(file.try_clone()?).stderr(file);
+        } else {
+            // Standard output is for what the lab's command prints.
+            command.stdout(io::stderr());
         }
         // What the terminal sends is for the command in the pod, not for it.
         command.stdin(Stdio::null()).process_group(0);
