@@ -1,0 +1,454 @@
+//! The command line: one struct for each concern, long options only, each also
+//! an environment variable.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use headless_ebpf::abi::PodsMode;
+
+use crate::observe::log::Format;
+use crate::records::EndpointScope;
+use crate::xdp::attach::Mode;
+use crate::xdp::load::{Capacities, KernelLog};
+
+/// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
+pub const EXIT_CONFIGURATION: u8 = 64;
+
+/// Where the admin endpoint is unless told otherwise.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9153);
+
+/// Port of DNS.
+pub const DNS_PORT: u16 = 53;
+
+/// Answers the cluster's DNS names in the kernel of this node
+#[derive(Clone, Debug, Parser)]
+#[command(name = "headless-agent", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Follow the cluster and answer, until SIGTERM or SIGINT
+    Run(Box<RunArgs>),
+    /// Print the state of the running agent
+    Status(StatusArgs),
+    /// Print names as the agent and the kernel have them
+    Dump(DumpArgs),
+    /// Print every object of a folder that cannot be served, and why
+    Check(CheckArgs),
+}
+
+/// How to log.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// Level, or targets with levels: `info,headless_agent::watch=debug`
+    #[arg(long, env = "HEADLESS_LOG", default_value = "info", global = true)]
+    pub log: String,
+    /// How log lines look
+    #[arg(
+        long,
+        env = "HEADLESS_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        global = true
+    )]
+    pub log_format: Format,
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Where objects come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// What is answered.
+    #[command(flatten)]
+    pub records: RecordArgs,
+    /// The program.
+    #[command(flatten)]
+    pub xdp: XdpArgs,
+    /// The responder.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// The admin endpoint.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// Folder of Kubernetes YAML to read and to follow
+    #[arg(long, env = "HEADLESS_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Records")]
+pub struct RecordArgs {
+    /// The cluster's domain
+    #[arg(
+        long,
+        env = "HEADLESS_ZONE",
+        value_name = "NAME",
+        default_value = "cluster.local"
+    )]
+    pub zone: String,
+    /// TTL of records in seconds
+    #[arg(
+        long,
+        env = "HEADLESS_TTL",
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(0..=3600)
+    )]
+    pub ttl: u32,
+    /// What names below `pod` answer
+    #[arg(long, env = "HEADLESS_PODS", value_enum, default_value_t)]
+    pub pods: Pods,
+    /// Whose endpoints have names
+    #[arg(long, env = "HEADLESS_ENDPOINTS", value_enum, default_value_t)]
+    pub endpoints: Endpoints,
+    /// Name endpoints without a hostname after their pod, not their address
+    #[arg(long, env = "HEADLESS_ENDPOINT_POD_NAMES")]
+    pub endpoint_pod_names: bool,
+    /// The Service of the cluster's own DNS, whose addresses are answered
+    #[arg(
+        long,
+        env = "HEADLESS_CLUSTER_DNS_SERVICE",
+        value_name = "NAMESPACE/NAME",
+        default_value = "kube-system/kube-dns",
+        value_parser = service
+    )]
+    pub cluster_dns_service: ServiceRef,
+}
+
+/// What names below `pod` answer: CoreDNS's `pods` option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Pods {
+    /// Nothing exists there
+    Disabled,
+    /// Any address, in a namespace that exists
+    #[default]
+    Insecure,
+    /// Addresses of pods that exist
+    Verified,
+}
+
+impl From<Pods> for PodsMode {
+    fn from(pods: Pods) -> Self {
+        match pods {
+            Pods::Disabled => Self::Disabled,
+            Pods::Insecure => Self::Insecure,
+            Pods::Verified => Self::Verified,
+        }
+    }
+}
+
+/// Whose endpoints have names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Endpoints {
+    /// Those of headless Services
+    #[default]
+    Headless,
+    /// Those of every Service, as CoreDNS has them
+    All,
+}
+
+impl From<Endpoints> for EndpointScope {
+    fn from(endpoints: Endpoints) -> Self {
+        match endpoints {
+            Endpoints::Headless => Self::Headless,
+            Endpoints::All => Self::All,
+        }
+    }
+}
+
+/// Namespace and name of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+fn service(text: &str) -> Result<ServiceRef, String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(ServiceRef {
+                namespace: namespace.into(),
+                name: name.into(),
+            })
+        }
+        _ => Err("expected NAMESPACE/NAME".into()),
+    }
+}
+
+/// The program and its maps.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct XdpArgs {
+    /// Where the kernel answers
+    #[arg(long, env = "HEADLESS_HOOK", value_enum, default_value_t)]
+    pub hook: Hook,
+    /// How XDP sits on an interface
+    #[arg(long, env = "HEADLESS_XDP_MODE", value_enum, default_value_t)]
+    pub xdp_mode: Mode,
+    /// Only interfaces of such a name (`cali*`), whatever their kind; without,
+    /// the veths whose other end is in another network namespace
+    #[arg(
+        long,
+        env = "HEADLESS_INTERFACE",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
+    pub interface: Vec<String>,
+    /// No interfaces of such a name
+    #[arg(
+        long,
+        env = "HEADLESS_EXCLUDE_INTERFACE",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
+    pub exclude_interface: Vec<String>,
+    /// How long the kernel answers after the agent's last sign of life
+    #[arg(
+        long,
+        env = "HEADLESS_LEASE",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = lease
+    )]
+    pub lease: Duration,
+    /// What the program logs
+    #[arg(long, env = "HEADLESS_KERNEL_LOG", value_enum, default_value_t)]
+    pub kernel_log: KernelLog,
+    /// Room for names of up to 40 bytes, `svc` and the zone not counted
+    #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 262_144,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub names_short: u32,
+    /// Room for names of up to 104 bytes
+    #[arg(long, env = "HEADLESS_NAMES_MEDIUM", value_name = "ENTRIES", default_value_t = 131_072,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub names_medium: u32,
+    /// Room for longer names
+    #[arg(long, env = "HEADLESS_NAMES_LONG", value_name = "ENTRIES", default_value_t = 8_192,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub names_long: u32,
+    /// Room for addresses of names with more than five, 28 IPv4 or 7 IPv6
+    /// addresses an entry
+    #[arg(long, env = "HEADLESS_ADDRESS_CHUNKS", value_name = "ENTRIES", default_value_t = 65_536,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub address_chunks: u32,
+}
+
+impl XdpArgs {
+    /// Room of the maps.
+    pub fn capacities(&self) -> Capacities {
+        Capacities {
+            names_short: self.names_short,
+            names_medium: self.names_medium,
+            names_long: self.names_long,
+            addresses: self.address_chunks,
+        }
+    }
+}
+
+/// Where the kernel answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Hook {
+    /// XDP on every pod's interface
+    #[default]
+    Xdp,
+}
+
+/// A lease shorter than two heartbeats would end between them.
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if lease < 2 * crate::maps::heartbeat::INTERVAL {
+        return Err("shorter than two heartbeats (2s)".into());
+    }
+    Ok(lease)
+}
+
+/// The responder.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Responder")]
+pub struct ListenArgs {
+    /// Address to answer on, in the kernel and by the agent; the port is 53
+    /// unless given
+    #[arg(long, env = "HEADLESS_LISTEN", value_name = "ADDRESS", value_parser = listen,
+        value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Address to answer on by the agent alone, to measure it
+    #[arg(long, env = "HEADLESS_LISTEN_UNSERVED", value_name = "ADDRESS", value_parser = listen,
+        value_delimiter = ',')]
+    pub listen_unserved: Vec<SocketAddr>,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address = match (text.parse::<IpAddr>(), text.parse::<SocketAddr>()) {
+        (Ok(ip), _) => SocketAddr::new(ip, DNS_PORT),
+        (_, Ok(address)) => address,
+        _ => return Err("not an IP address, with or without a port".into()),
+    };
+    if address.ip().is_unspecified() {
+        return Err("name each address: a reply must leave from the one that was asked".into());
+    }
+    Ok(address)
+}
+
+/// The admin endpoint.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Admin endpoint")]
+pub struct AdminArgs {
+    /// Address of the agent's HTTP endpoint
+    #[arg(long, env = "HEADLESS_ADMIN", value_name = "ADDRESS:PORT", default_value_t = ADMIN)]
+    pub admin: SocketAddr,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Options of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Which agent.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Options of `dump`.
+#[derive(Clone, Debug, Args)]
+pub struct DumpArgs {
+    /// Only this name, with or without `svc.<zone>`
+    pub name: Option<String>,
+    /// Only names that the kernel does not have as it should
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub differing: bool,
+    /// Which agent.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Where objects come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// What is answered.
+    #[command(flatten)]
+    pub records: RecordArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let start = ["headless-agent", "run", "--manifests", "deploy/demo"];
+        let cli = Cli::try_parse_from(start.iter().chain(arguments))?;
+        match cli.command {
+            Command::Run(run) => Ok(*run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_are_consistent_and_each_has_a_variable() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        let run = command.find_subcommand("run").unwrap();
+        for option in run.get_arguments().filter(|a| a.get_long().is_some()) {
+            let long = option.get_long().unwrap();
+            if matches!(long, "help" | "version") {
+                continue;
+            }
+            assert_eq!(option.get_short(), None, "{long}");
+            let variable = format!("HEADLESS_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(option.get_env().unwrap(), variable.as_str());
+        }
+    }
+
+    #[test]
+    fn defaults_are_kubeadms() {
+        let run = run(&[]).unwrap();
+        assert_eq!(run.records.zone, "cluster.local");
+        assert_eq!(run.records.ttl, 30);
+        assert_eq!(run.records.pods, Pods::Insecure);
+        assert_eq!(run.xdp.lease, Duration::from_secs(30));
+        assert_eq!(run.records.cluster_dns_service.name, "kube-dns");
+    }
+
+    #[test]
+    fn listen_addresses_have_dns_port_unless_given() {
+        let run = run(&[
+            "--listen",
+            "169.254.20.10",
+            "--listen",
+            "[fd00::10]:5353",
+            "--listen-unserved",
+            "fd00::11",
+        ])
+        .unwrap();
+        let expected: Vec<SocketAddr> = ["169.254.20.10:53", "[fd00::10]:5353"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        assert_eq!(run.listen.listen, expected);
+        assert_eq!(
+            run.listen.listen_unserved,
+            ["[fd00::11]:53".parse().unwrap()]
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for bad in [
+            ["--listen", "0.0.0.0"],
+            ["--listen", "kube-dns"],
+            ["--lease", "1s"],
+            ["--lease", "soon"],
+            ["--ttl", "3601"],
+            ["--cluster-dns-service", "kube-dns"],
+            ["--names-short", "0"],
+            ["--hook", "tc"],
+        ] {
+            assert!(run(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `check`: what of a folder of manifests cannot be served, and why.
+
+use std::net::IpAddr;
+
+use crate::args::{CheckArgs, RecordArgs};
+use crate::records::{Index, Settings};
+use crate::run::ConfigError;
+use crate::watch::{Keep, manifests};
+
+impl RecordArgs {
+    /// What the index needs to know. `listen` are the agent's own addresses.
+    pub fn settings(&self, listen: Vec<IpAddr>) -> Result<Settings, ConfigError> {
+        let bad = |error: &dyn std::fmt::Display| {
+            ConfigError::from(anyhow::anyhow!("zone `{}`: {error}", self.zone))
+        };
+        let mut zone: hickory_proto::rr::Name = self.zone.parse().map_err(|error| bad(&error))?;
+        zone.set_fqdn(true);
+        if zone.is_root() {
+            return Err(bad(&"the root cannot be a cluster's domain"));
+        }
+        let service = &self.cluster_dns_service;
+        Ok(Settings {
+            ttl: self.ttl,
+            pods: self.pods.into(),
+            endpoints: self.endpoints.into(),
+            dns_service: (
+                service.namespace.as_str().into(),
+                service.name.as_str().into(),
+            ),
+            dns_addresses: listen,
+            ..Settings::new(zone)
+        })
+    }
+
+    /// What of objects is worth its memory.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            pod_names: self.endpoint_pod_names,
+        }
+    }
+}
+
+/// Every problem of the folder, one a line; empty where there is none.
+pub async fn check(args: &CheckArgs) -> anyhow::Result<String> {
+    let CheckArgs { source, records } = args;
+    source.check()?;
+    let mut index = Index::new(records.settings(Vec::new())?);
+    let (folder, keep) = (source.manifests.clone(), records.keep());
+    let batch = tokio::task::spawn_blocking(move || manifests::load(&folder, keep)).await??;
+    let mut problems = batch.problems;
+    index.apply_all(batch.events);
+    problems.extend(index.problems());
+    Ok(problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect())
+}

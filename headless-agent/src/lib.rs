@@ -1,0 +1,35 @@
+//! The user side of headless: the agent.
+//!
+//! The folders are the way of the data, in order:
+//!
+//! ```text
+//!  watch ──► records ──► maps ──► xdp ──► pods
+//!  objects   names       bytes    program │ what it passes
+//!                │                        ▼
+//!                └────────────────────► fallback
+//! ```
+//!
+//! [`watch`] turns Kubernetes objects into events, [`records`] keeps the names
+//! they make, [`mirror`] is the loop that holds index and maps together,
+//! [`maps`] writes what changed, [`xdp`] has the program on pods' interfaces,
+//! [`fallback`] answers what the program leaves, and [`observe`] shows it all.
+//! [`run`] puts them together.
+#![forbid(unsafe_code)]
+
+pub mod watch;
+
+pub mod records;
+
+pub mod mirror;
+
+pub mod maps;
+
+pub mod xdp;
+
+pub mod fallback;
+
+pub mod observe;
+
+pub mod args;
+pub mod check;
+pub mod run;

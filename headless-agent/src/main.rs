@@ -1,0 +1,69 @@
+//! Parses the arguments, runs, and turns errors into exit statuses: 0 stopped,
+//! 1 failed, 64 bad configuration.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use headless_agent::args::{Cli, Command, EXIT_CONFIGURATION};
+use headless_agent::observe::{client, log};
+use headless_agent::run::ConfigError;
+use headless_agent::{check, run};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output.
+            let code = if error.use_stderr() {
+                EXIT_CONFIGURATION
+            } else {
+                0
+            };
+            return match error.print() {
+                Ok(()) => code.into(),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if error.is::<ConfigError>() {
+                EXIT_CONFIGURATION.into()
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { command, log } = cli;
+    log::init(&log.log, log.log_format).map_err(ConfigError::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Run(args) => {
+                run::run(*args).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Status(args) => print(&client::status(&args).await?),
+            Command::Dump(args) => print(&client::dump(&args).await?),
+            Command::Check(args) => {
+                let problems = check::check(&args).await?;
+                let found = !problems.is_empty();
+                print(&problems)?;
+                Ok(ExitCode::from(u8::from(found)))
+            }
+        }
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

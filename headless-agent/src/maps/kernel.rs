@@ -1,0 +1,295 @@
+//! The BPF maps: writing them as a [`RecordSink`], reading them for `dump`,
+//! metrics and `status`.
+
+use std::os::fd::AsFd as _;
+use std::{fmt, io};
+
+use anyhow::Context as _;
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use headless_ebpf::abi::{
+    AddressChunk, COUNTERS, ChunkKey, Config, KEY_WORDS_MAX, KeyClass, NameRecord, ServerAddress,
+    State, map,
+};
+
+use super::{MapKind, MapName, RecordSink, SinkError};
+
+const SHORT: usize = KeyClass::Short.words();
+const MEDIUM: usize = KeyClass::Medium.words();
+
+/// A record and a chunk as the words that aya copies.
+type RecordWords = [u64; NameRecord::WORDS];
+type ChunkWords = [u64; size_of::<AddressChunk>() / 8];
+type ConfigWords = [u64; size_of::<Config>() / 8];
+type StateWords = [u64; size_of::<State>() / 8];
+
+/// Flags of `bpf_map_update_elem` (include/uapi/linux/bpf.h).
+const BPF_ANY: u64 = 0;
+const BPF_NOEXIST: u64 = 1;
+
+/// All maps but the counters.
+pub struct KernelSink {
+    short: HashMap<MapData, [u64; SHORT], RecordWords>,
+    medium: HashMap<MapData, [u64; MEDIUM], RecordWords>,
+    long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
+    addresses: HashMap<MapData, u64, ChunkWords>,
+    servers: HashMap<MapData, [u32; 4], u32>,
+    config: Array<MapData, ConfigWords>,
+    state: Array<MapData, StateWords>,
+}
+
+impl fmt::Debug for KernelSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelSink").finish_non_exhaustive()
+    }
+}
+
+impl KernelSink {
+    /// Opens the maps of a loaded object, through handles of their own: the
+    /// object keeps its.
+    pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
+        Ok(Self {
+            short: open(ebpf, map::NAMES_SHORT, Map::HashMap)?,
+            medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
+            long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
+            addresses: open(ebpf, map::ADDRESSES, Map::HashMap)?,
+            servers: open(ebpf, map::SERVERS, Map::HashMap)?,
+            config: open(ebpf, map::CONFIG, Map::Array)?,
+            state: open(ebpf, map::STATE, Map::Array)?,
+        })
+    }
+
+    /// Writes the operator's choices.
+    pub fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
+        let words: ConfigWords = bytemuck::cast(*config);
+        self.config
+            .set(0, words, BPF_ANY)
+            .map_err(|error| failed(map::CONFIG, "write", error))
+    }
+}
+
+/// A map of the object under a handle of its own, with the key and value sizes
+/// of `T`.
+fn open<T>(ebpf: &Ebpf, name: &str, kind: fn(MapData) -> Map) -> anyhow::Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf
+        .map(name)
+        .with_context(|| format!("the BPF object has no map {name}"))?;
+    let fd = match map {
+        Map::HashMap(data) | Map::Array(data) | Map::PerCpuArray(data) => data.fd().as_fd(),
+        _ => anyhow::bail!("map {name} of the BPF object has an unexpected type"),
+    };
+    // A copy of the descriptor: opening a map by its id takes CAP_SYS_ADMIN.
+    let data = fd
+        .try_clone_to_owned()
+        .map_err(anyhow::Error::from)
+        .and_then(|fd| Ok(MapData::from_fd(fd)?))
+        .with_context(|| format!("cannot open map {name}"))?;
+    T::try_from(kind(data)).with_context(|| format!("map {name} has another layout"))
+}
+
+/// What the kernel said about an operation.
+fn failed(map: &'static str, operation: &'static str, error: MapError) -> SinkError {
+    let source = match error {
+        MapError::SyscallError(error) => error.io_error,
+        other => io::Error::other(other),
+    };
+    SinkError::Failed {
+        map,
+        operation,
+        source,
+    }
+}
+
+/// The error number of a failed operation.
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        MapError::KeyNotFound | MapError::ElementNotFound => Some(libc::ENOENT),
+        _ => None,
+    }
+}
+
+/// Stores a value, whether the key is new or not, and says which.
+fn put<K: aya::Pod, V: aya::Pod>(
+    kind: MapKind,
+    map: &mut HashMap<MapData, K, V>,
+    key: &K,
+    value: V,
+) -> Result<bool, SinkError> {
+    let explain = |error: MapError| match errno(&error) {
+        Some(libc::E2BIG) => SinkError::Full { map: kind },
+        _ => failed(kind.name(), "write", error),
+    };
+    match map.insert(key, value, BPF_NOEXIST) {
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error) == Some(libc::EEXIST) => {
+            map.insert(key, value, BPF_ANY).map_err(explain)?;
+            Ok(false)
+        }
+        Err(error) => Err(explain(error)),
+    }
+}
+
+/// Removes a key and says whether it was there.
+fn delete<K: aya::Pod, V: aya::Pod>(
+    kind: MapKind,
+    map: &mut HashMap<MapData, K, V>,
+    key: &K,
+) -> Result<bool, SinkError> {
+    match map.remove(key) {
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(failed(kind.name(), "delete from", error)),
+    }
+}
+
+fn get<K: aya::Pod, V: aya::Pod>(
+    kind: MapKind,
+    map: &HashMap<MapData, K, V>,
+    key: &K,
+) -> Result<Option<V>, SinkError> {
+    match map.get(key, 0) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(failed(kind.name(), "read", error)),
+    }
+}
+
+fn for_each<const N: usize>(
+    class: KeyClass,
+    map: &HashMap<MapData, [u64; N], RecordWords>,
+    visit: &mut dyn FnMut(MapName, NameRecord),
+) -> Result<(), SinkError> {
+    for entry in map.iter() {
+        let (key, record) =
+            entry.map_err(|error| failed(MapKind::of_class(class).name(), "read", error))?;
+        visit(MapName::from_words(class, &key), bytemuck::cast(record));
+    }
+    Ok(())
+}
+
+/// The first `N` words of a key; a class has at most as many as the longest.
+fn words<const N: usize>(name: &MapName) -> [u64; N] {
+    let mut words = [0; N];
+    words
+        .iter_mut()
+        .zip(name.key().words)
+        .for_each(|(to, from)| *to = from);
+    words
+}
+
+impl RecordSink for KernelSink {
+    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError> {
+        let value: RecordWords = bytemuck::cast(record);
+        let kind = MapKind::of_class(name.class());
+        match name.class() {
+            KeyClass::Short => put(kind, &mut self.short, &words(name), value),
+            KeyClass::Medium => put(kind, &mut self.medium, &words(name), value),
+            KeyClass::Long => put(kind, &mut self.long, &words(name), value),
+        }
+    }
+
+    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError> {
+        let kind = MapKind::of_class(name.class());
+        match name.class() {
+            KeyClass::Short => delete(kind, &mut self.short, &words(name)),
+            KeyClass::Medium => delete(kind, &mut self.medium, &words(name)),
+            KeyClass::Long => delete(kind, &mut self.long, &words(name)),
+        }
+    }
+
+    fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
+        let kind = MapKind::of_class(name.class());
+        let record = match name.class() {
+            KeyClass::Short => get(kind, &self.short, &words(name)),
+            KeyClass::Medium => get(kind, &self.medium, &words(name)),
+            KeyClass::Long => get(kind, &self.long, &words(name)),
+        };
+        Ok(record?.map(bytemuck::cast))
+    }
+
+    fn for_each_name(
+        &self,
+        class: KeyClass,
+        visit: &mut dyn FnMut(MapName, NameRecord),
+    ) -> Result<(), SinkError> {
+        match class {
+            KeyClass::Short => for_each(class, &self.short, visit),
+            KeyClass::Medium => for_each(class, &self.medium, visit),
+            KeyClass::Long => for_each(class, &self.long, visit),
+        }
+    }
+
+    fn put_chunk(&mut self, key: ChunkKey, chunk: AddressChunk) -> Result<bool, SinkError> {
+        let (key, chunk): (u64, ChunkWords) = (bytemuck::cast(key), bytemuck::cast(chunk));
+        put(MapKind::Addresses, &mut self.addresses, &key, chunk)
+    }
+
+    fn delete_chunk(&mut self, key: ChunkKey) -> Result<bool, SinkError> {
+        let key: u64 = bytemuck::cast(key);
+        delete(MapKind::Addresses, &mut self.addresses, &key)
+    }
+
+    fn chunk(&self, key: ChunkKey) -> Result<Option<AddressChunk>, SinkError> {
+        let key: u64 = bytemuck::cast(key);
+        Ok(get(MapKind::Addresses, &self.addresses, &key)?.map(bytemuck::cast))
+    }
+
+    fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
+        self.addresses
+            .keys()
+            .map(|key| key.map(bytemuck::cast))
+            .collect::<Result<_, _>>()
+            .map_err(|error| failed(map::ADDRESSES, "read", error))
+    }
+
+    fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
+        put(MapKind::Servers, &mut self.servers, &address.0, index)
+    }
+
+    fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
+        delete(MapKind::Servers, &mut self.servers, &address.0)
+    }
+
+    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
+        self.servers
+            .iter()
+            .map(|entry| entry.map(|(address, index)| (ServerAddress(address), index)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| failed(map::SERVERS, "read", error))
+    }
+
+    fn put_state(&mut self, state: State) -> Result<(), SinkError> {
+        let words: StateWords = bytemuck::cast(state);
+        self.state
+            .set(0, words, BPF_ANY)
+            .map_err(|error| failed(map::STATE, "write", error))
+    }
+}
+
+/// The counters of the programs.
+pub struct KernelCounters(PerCpuArray<MapData, u64>);
+
+impl fmt::Debug for KernelCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelCounters").finish_non_exhaustive()
+    }
+}
+
+impl KernelCounters {
+    /// Opens the map of a loaded object.
+    pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
+        open(ebpf, map::COUNTERS, Map::PerCpuArray).map(Self)
+    }
+
+    /// Every counter, summed over the CPUs, by index.
+    pub fn read(&self) -> Result<Vec<u64>, SinkError> {
+        (0..COUNTERS)
+            .map(|index| Ok(self.0.get(&index, 0)?.iter().sum()))
+            .collect::<Result<_, MapError>>()
+            .map_err(|error| failed(map::COUNTERS, "read", error))
+    }
+}

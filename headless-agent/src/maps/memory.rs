@@ -1,0 +1,143 @@
+//! The maps in memory: for tests, and to see what would be written.
+
+use std::collections::HashMap;
+
+use headless_ebpf::abi::{
+    AddressChunk, ChunkKey, Config, KeyClass, NameKey, NameRecord, ServerAddress, State,
+};
+use headless_ebpf::lookup::Lookup;
+use headless_ebpf::wire::AddressBytes;
+
+use super::{MapKind, MapName, RecordSink, SinkError, heartbeat};
+
+/// The maps' content, with the kernel's limits on the number of entries.
+#[derive(Debug, Default)]
+pub struct MemorySink {
+    /// Content of the three name maps.
+    pub names: HashMap<MapName, NameRecord>,
+    /// Content of the map of address chunks.
+    pub chunks: HashMap<ChunkKey, AddressChunk>,
+    /// Content of the map of served addresses.
+    pub servers: HashMap<ServerAddress, u32>,
+    /// The operator's choices.
+    pub config: Option<Config>,
+    /// The liveness entry.
+    pub state: State,
+    /// Most entries of a map; unlimited where there is none.
+    pub capacity: HashMap<MapKind, usize>,
+}
+
+impl MemorySink {
+    fn room(&self, map: MapKind, used: usize) -> Result<(), SinkError> {
+        match self.capacity.get(&map) {
+            Some(&capacity) if used >= capacity => Err(SinkError::Full { map }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl RecordSink for MemorySink {
+    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError> {
+        if !self.names.contains_key(name) {
+            let class = name.class();
+            let used = self.names.keys().filter(|n| n.class() == class).count();
+            self.room(MapKind::of_class(class), used)?;
+        }
+        Ok(self.names.insert(*name, record).is_none())
+    }
+
+    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError> {
+        Ok(self.names.remove(name).is_some())
+    }
+
+    fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
+        Ok(self.names.get(name).copied())
+    }
+
+    fn for_each_name(
+        &self,
+        class: KeyClass,
+        visit: &mut dyn FnMut(MapName, NameRecord),
+    ) -> Result<(), SinkError> {
+        self.names
+            .iter()
+            .filter(|(name, _)| name.class() == class)
+            .for_each(|(name, record)| visit(*name, *record));
+        Ok(())
+    }
+
+    fn put_chunk(&mut self, key: ChunkKey, chunk: AddressChunk) -> Result<bool, SinkError> {
+        if !self.chunks.contains_key(&key) {
+            self.room(MapKind::Addresses, self.chunks.len())?;
+        }
+        Ok(self.chunks.insert(key, chunk).is_none())
+    }
+
+    fn delete_chunk(&mut self, key: ChunkKey) -> Result<bool, SinkError> {
+        Ok(self.chunks.remove(&key).is_some())
+    }
+
+    fn chunk(&self, key: ChunkKey) -> Result<Option<AddressChunk>, SinkError> {
+        Ok(self.chunks.get(&key).copied())
+    }
+
+    fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
+        Ok(self.chunks.keys().copied().collect())
+    }
+
+    fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
+        if !self.servers.contains_key(&address) {
+            self.room(MapKind::Servers, self.servers.len())?;
+        }
+        Ok(self.servers.insert(address, index).is_none())
+    }
+
+    fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
+        Ok(self.servers.remove(&address).is_some())
+    }
+
+    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
+        Ok(self.servers.iter().map(|(a, i)| (*a, *i)).collect())
+    }
+
+    fn put_state(&mut self, state: State) -> Result<(), SinkError> {
+        self.state = state;
+        Ok(())
+    }
+}
+
+/// What the programs would find, were these the kernel's maps.
+impl Lookup for MemorySink {
+    fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    fn state(&self) -> Option<State> {
+        Some(self.state)
+    }
+
+    fn serves(&self, address: &ServerAddress) -> bool {
+        self.servers.contains_key(address)
+    }
+
+    fn name(&self, class: KeyClass, key: &NameKey) -> Option<[u64; NameRecord::WORDS]> {
+        let name = MapName::from_words(class, key.words(class));
+        self.names.get(&name).map(|record| bytemuck::cast(*record))
+    }
+
+    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
+        let chunk = self.chunks.get(&key)?;
+        for (i, word) in chunk.words.iter().enumerate() {
+            words.put_u64(i * 8, *word);
+        }
+        Some(chunk.seal)
+    }
+
+    fn now_ns(&self) -> u64 {
+        heartbeat::monotonic_ns()
+    }
+
+    fn random(&self) -> u32 {
+        fastrand::u32(..)
+    }
+}

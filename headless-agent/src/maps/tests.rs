@@ -1,0 +1,381 @@
+//! The writer against maps in memory, as the engine would read them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use headless_ebpf::abi::{NameFlags, ServerAddress, State};
+
+use super::encode;
+use super::heartbeat::{Beat, monotonic_ns};
+use super::memory::MemorySink;
+use super::reconcile::Drift;
+use super::writer::Writer;
+use super::{MapKind, MapName, RecordSink, WriteCounts};
+use crate::records::{NameChange, NameData, RelativeName};
+
+const SEED: u64 = 0x5eed;
+
+fn name(text: &str) -> RelativeName {
+    RelativeName::from_labels(text.split('.')).unwrap()
+}
+
+fn data(addresses: u32) -> NameData {
+    NameData {
+        flags: NameFlags::empty(),
+        ipv4: (0..addresses)
+            .map(|i| Ipv4Addr::from(0x0a00_0000 + i))
+            .collect(),
+        ipv6: Vec::new(),
+    }
+}
+
+fn change(text: &str, data: Option<NameData>) -> NameChange {
+    NameChange {
+        name: name(text),
+        data,
+    }
+}
+
+fn writer() -> Writer<MemorySink> {
+    Writer::new(MemorySink::default(), SEED, Arc::<WriteCounts>::default())
+}
+
+fn beat(writer: &mut Writer<MemorySink>) {
+    let beat = Beat {
+        lease: Duration::from_secs(30),
+        serial: 7,
+        synced: true,
+    };
+    writer.beat(beat).unwrap();
+}
+
+/// The addresses that a reader of the maps finds, by following the set.
+fn read(sink: &MemorySink, text: &str) -> Option<Vec<Ipv4Addr>> {
+    let key = MapName::from_wire(name(text).as_bytes()).unwrap();
+    let record = sink.names.get(&key)?;
+    assert_eq!(record.seal, record.sealed(key.seal(SEED)).seal, "sealed");
+    let bytes: Vec<u8> = match encode::set_of(record) {
+        None => record.inline.to_vec(),
+        Some(set) => {
+            let mut keys: Vec<_> = sink.chunks.keys().filter(|key| key.set == set).collect();
+            keys.sort();
+            let words = keys.iter().flat_map(|key| sink.chunks[key].words);
+            words.flat_map(u64::to_le_bytes).collect()
+        }
+    };
+    let addresses = bytes.as_chunks::<4>().0.iter().copied().map(Ipv4Addr::from);
+    Some(addresses.take(record.ipv4.into()).collect())
+}
+
+#[test]
+fn what_is_applied_is_read() {
+    let mut writer = writer();
+    for (text, addresses) in [
+        ("few.default", 3),
+        ("many.default", 40),
+        ("none.default", 0),
+    ] {
+        writer.apply(&[change(text, Some(data(addresses)))]);
+        assert_eq!(read(writer.sink(), text).unwrap(), data(addresses).ipv4);
+    }
+    assert_eq!(writer.counts.entries(MapKind::NamesShort), 3);
+    assert_eq!(writer.counts.entries(MapKind::Addresses), 2);
+    writer.apply(&[change("many.default", None)]);
+    assert_eq!(read(writer.sink(), "many.default"), None);
+    assert!(writer.sink().chunks.is_empty(), "its chunks are gone");
+    assert_eq!(writer.counts.entries(MapKind::NamesShort), 2);
+    assert_eq!(writer.counts.entries(MapKind::Addresses), 0);
+}
+
+#[test]
+fn a_set_gets_a_new_number_with_every_change() {
+    let mut writer = writer();
+    let mut numbers = Vec::new();
+    for addresses in [10, 11, 60, 12] {
+        writer.apply(&[change("web.default", Some(data(addresses)))]);
+        let sets: Vec<u32> = writer.sink().chunks.keys().map(|key| key.set).collect();
+        assert!(sets.iter().all(|set| set == &sets[0]), "one set: {sets:?}");
+        assert!(!numbers.contains(&sets[0]), "number {} twice", sets[0]);
+        numbers.push(sets[0]);
+        assert_eq!(
+            read(writer.sink(), "web.default").unwrap(),
+            data(addresses).ipv4
+        );
+    }
+    writer.apply(&[change("web.default", Some(data(1)))]);
+    assert!(writer.sink().chunks.is_empty());
+    assert_eq!(read(writer.sink(), "web.default").unwrap().len(), 1);
+}
+
+#[test]
+fn numbers_in_use_are_skipped_when_they_start_over() {
+    let mut writer = writer();
+    writer.apply(&[change("web.default", Some(data(10)))]);
+    let used = writer.sets.values().next().unwrap().number;
+    writer.next_set = u32::MAX;
+    writer.apply(&[change("a.default", Some(data(10)))]);
+    writer.apply(&[change("b.default", Some(data(10)))]);
+    let mut numbers: Vec<u32> = writer.sets.values().map(|set| set.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [used, used + 1, u32::MAX]);
+}
+
+/// Refuses a write whose order would let a reader see a half state.
+struct Ordered(MemorySink);
+
+impl Ordered {
+    /// Whether every record's chunks are all there.
+    fn check(&self) {
+        for record in self.0.names.values() {
+            let Some(set) = encode::set_of(record) else {
+                continue;
+            };
+            let chunks = self.0.chunks.keys().filter(|key| key.set == set).count();
+            let needed = usize::from(record.ipv4).div_ceil(headless_ebpf::abi::CHUNK_IPV4);
+            assert_eq!(chunks, needed, "chunks of set {set}");
+        }
+    }
+}
+
+macro_rules! checked {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $value:ty;)+) => {
+        $(fn $name(&mut self, $($argument: $type),*) -> Result<$value, super::SinkError> {
+            let result = self.0.$name($($argument),*);
+            self.check();
+            result
+        })+
+    };
+}
+
+impl RecordSink for Ordered {
+    checked! {
+        put_name(name: &MapName, record: headless_ebpf::abi::NameRecord) -> bool;
+        delete_name(name: &MapName) -> bool;
+        put_chunk(key: headless_ebpf::abi::ChunkKey, chunk: headless_ebpf::abi::AddressChunk) -> bool;
+        delete_chunk(key: headless_ebpf::abi::ChunkKey) -> bool;
+        put_server(address: ServerAddress, index: u32) -> bool;
+        delete_server(address: ServerAddress) -> bool;
+        put_state(state: State) -> ();
+    }
+
+    fn name(
+        &self,
+        name: &MapName,
+    ) -> Result<Option<headless_ebpf::abi::NameRecord>, super::SinkError> {
+        self.0.name(name)
+    }
+
+    fn for_each_name(
+        &self,
+        class: headless_ebpf::abi::KeyClass,
+        visit: &mut dyn FnMut(MapName, headless_ebpf::abi::NameRecord),
+    ) -> Result<(), super::SinkError> {
+        self.0.for_each_name(class, visit)
+    }
+
+    fn chunk(
+        &self,
+        key: headless_ebpf::abi::ChunkKey,
+    ) -> Result<Option<headless_ebpf::abi::AddressChunk>, super::SinkError> {
+        self.0.chunk(key)
+    }
+
+    fn chunk_keys(&self) -> Result<Vec<headless_ebpf::abi::ChunkKey>, super::SinkError> {
+        self.0.chunk_keys()
+    }
+
+    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, super::SinkError> {
+        self.0.servers()
+    }
+}
+
+#[test]
+fn no_write_leaves_a_record_without_its_chunks() {
+    let mut writer = Writer::new(
+        Ordered(MemorySink::default()),
+        SEED,
+        Arc::<WriteCounts>::default(),
+    );
+    for addresses in [40, 90, 2, 30, 0] {
+        writer.apply(&[change("web.default", Some(data(addresses)))]);
+        assert_eq!(
+            read(&writer.sink().0, "web.default").unwrap().len(),
+            addresses as usize
+        );
+    }
+    writer.apply(&[change("web.default", None)]);
+    assert_eq!(read(&writer.sink().0, "web.default"), None);
+}
+
+#[test]
+fn a_full_map_withdraws_negative_answers_until_there_is_room() {
+    let mut writer = writer();
+    writer.sink.capacity = HashMap::from([(MapKind::NamesShort, 1)]);
+    writer.apply(&[change("a.default", Some(data(1)))]);
+    beat(&mut writer);
+    assert_eq!(writer.sink().state.flags, State::COMPLETE);
+
+    writer.apply(&[change("b.default", Some(data(2)))]);
+    assert_eq!(
+        writer.sink().state.flags,
+        0,
+        "at once, not with the next beat"
+    );
+    assert_eq!(
+        writer.failed().collect::<Vec<_>>(),
+        [name("b.default").as_bytes()]
+    );
+    assert_eq!(writer.counts.full.load(Ordering::Relaxed), 1);
+    let deadline = writer.sink().state.deadline_ns;
+    beat(&mut writer);
+    assert_eq!(writer.sink().state.flags, 0, "nor by the next beat");
+    assert!(writer.sink().state.deadline_ns >= deadline);
+
+    writer.retry(|_| Some(data(2)));
+    assert_eq!(read(writer.sink(), "b.default"), None, "still full");
+    writer.apply(&[change("a.default", None)]);
+    writer.retry(|_| Some(data(3)));
+    assert_eq!(
+        read(writer.sink(), "b.default").unwrap().len(),
+        3,
+        "as it is now"
+    );
+    assert_eq!(writer.counts.pending.load(Ordering::Relaxed), 0);
+    beat(&mut writer);
+    assert_eq!(writer.sink().state.flags, State::COMPLETE);
+}
+
+#[test]
+fn a_failed_change_leaves_nothing_outdated() {
+    let mut writer = writer();
+    writer.apply(&[change("web.default", Some(data(2)))]);
+    beat(&mut writer);
+    writer.sink.capacity = HashMap::from([(MapKind::Addresses, 1)]);
+    writer.apply(&[change("web.default", Some(data(100)))]);
+    assert_eq!(
+        read(writer.sink(), "web.default"),
+        None,
+        "the two addresses are old"
+    );
+    assert!(writer.sink().chunks.is_empty(), "nor half a set");
+    assert_eq!(writer.sink().state.flags, 0);
+    assert_eq!(writer.counts.entries(MapKind::Addresses), 0);
+    assert_eq!(writer.counts.entries(MapKind::NamesShort), 0);
+    writer.apply(&[change("web.default", Some(data(20)))]);
+    assert_eq!(read(writer.sink(), "web.default").unwrap().len(), 20);
+    assert_eq!(writer.failed().len(), 0);
+}
+
+#[test]
+fn a_beat_moves_the_deadline_by_the_lease() {
+    let mut writer = writer();
+    let before = monotonic_ns();
+    beat(&mut writer);
+    let (state, lease) = (writer.sink().state, 30_000_000_000);
+    assert!((before + lease..=monotonic_ns() + lease).contains(&state.deadline_ns));
+    assert_eq!(state.serial, 7);
+    let unsynced = Beat {
+        lease: Duration::from_secs(30),
+        serial: 8,
+        synced: false,
+    };
+    writer.beat(unsynced).unwrap();
+    assert_eq!(writer.sink().state.flags, 0);
+}
+
+#[test]
+fn served_addresses_are_exactly_those_given() {
+    let mut writer = writer();
+    let [a, b, c] = [1, 2, 3].map(|i| ServerAddress([i; 4]));
+    writer.serve(&[a, b]).unwrap();
+    assert_eq!(writer.sink().servers, HashMap::from([(a, 0), (b, 1)]));
+    writer.serve(&[b, c]).unwrap();
+    assert_eq!(writer.sink().servers, HashMap::from([(b, 0), (c, 1)]));
+    assert_eq!(writer.counts.entries(MapKind::Servers), 2);
+}
+
+fn reconcile(writer: &mut Writer<MemorySink>, names: &HashMap<RelativeName, NameData>) -> Drift {
+    let lookup = |wire: &[u8]| {
+        let found = names.iter().find(|(name, _)| name.as_bytes() == wire);
+        found.map(|(_, data)| data.clone())
+    };
+    let all = names
+        .iter()
+        .map(|(name, data)| (name.clone(), data.clone()));
+    writer.reconcile(lookup, all).unwrap()
+}
+
+#[test]
+fn a_full_pass_makes_the_maps_the_index() {
+    let mut writer = writer();
+    let mut names = HashMap::from([
+        (name("few.default"), data(3)),
+        (name("many.default"), data(40)),
+        (name("gone.default"), data(9)),
+    ]);
+    for (name, data) in &names {
+        let data = Some(data.clone());
+        writer.apply(&[NameChange {
+            name: name.clone(),
+            data,
+        }]);
+    }
+    assert_eq!(reconcile(&mut writer, &names), Drift::default());
+
+    names.remove(&name("gone.default"));
+    names.insert(name("few.default"), data(4));
+    names.insert(name("new.default"), data(7));
+    let many = writer.sets[name("many.default").as_bytes()];
+    writer
+        .sink
+        .chunks
+        .remove(&many.keys().next().unwrap())
+        .unwrap();
+    let expected = Drift {
+        missing: 1,
+        differing: 2,
+        stale: 1,
+    };
+    assert_eq!(reconcile(&mut writer, &names), expected);
+    for (text, addresses) in [("few.default", 4), ("many.default", 40), ("new.default", 7)] {
+        assert_eq!(read(writer.sink(), text).unwrap(), data(addresses).ipv4);
+    }
+    assert_eq!(read(writer.sink(), "gone.default"), None);
+    assert_eq!(writer.counts.drift.load(Ordering::Relaxed), 4);
+    assert_eq!(writer.counts.entries(MapKind::NamesShort), 3);
+    assert_eq!(writer.counts.entries(MapKind::Addresses), 3);
+    assert_eq!(reconcile(&mut writer, &names), Drift::default());
+}
+
+#[test]
+fn what_another_agent_left_is_taken_over_or_goes() {
+    let mut before = writer();
+    before.apply(&[
+        change("kept.default", Some(data(2))),
+        change("set.default", Some(data(50))),
+        change("stale.default", Some(data(60))),
+    ]);
+    let sink = std::mem::take(&mut before.sink);
+    let old_sets: Vec<u32> = sink.chunks.keys().map(|key| key.set).collect();
+
+    let mut writer = Writer::new(sink, SEED, Arc::<WriteCounts>::default());
+    let names = HashMap::from([
+        (name("kept.default"), data(2)),
+        (name("set.default"), data(50)),
+    ]);
+    reconcile(&mut writer, &names);
+    assert_eq!(read(writer.sink(), "kept.default").unwrap().len(), 2);
+    assert_eq!(read(writer.sink(), "set.default").unwrap(), data(50).ipv4);
+    assert_eq!(read(writer.sink(), "stale.default"), None);
+    let sets: Vec<u32> = writer.sink().chunks.keys().map(|key| key.set).collect();
+    assert!(
+        sets.iter().all(|set| !old_sets.contains(set)),
+        "{sets:?} {old_sets:?}"
+    );
+    assert_eq!(reconcile(&mut writer, &names), Drift::default());
+}

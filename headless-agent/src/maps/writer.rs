@@ -1,0 +1,238 @@
+//! Applies changes of names in an order that never shows a half state.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headless_ebpf::abi::{ServerAddress, State};
+use tracing::{error, warn};
+
+use super::encode::{self, Set};
+use super::{MapKind, MapName, RecordSink, SinkError, WriteCounts};
+use crate::records::name::Labels;
+use crate::records::{NameChange, NameData};
+
+/// Most names that one call of [`Writer::retry`] tries.
+const RETRY_NAMES_MAX: usize = 256;
+
+/// Writes names to a sink and remembers what it cannot see there: the set that
+/// a name has now, and the names whose write failed.
+#[derive(Debug)]
+pub struct Writer<S> {
+    pub(super) sink: S,
+    pub(super) seed: u64,
+    /// Sets by the wire form of the name that owns them. Only names with more
+    /// addresses than a record holds have one.
+    pub(super) sets: HashMap<Box<[u8]>, Set>,
+    pub(super) next_set: u32,
+    pub(super) failed: BTreeSet<Box<[u8]>>,
+    state: State,
+    pub(super) counts: Arc<WriteCounts>,
+}
+
+impl<S: RecordSink> Writer<S> {
+    /// A writer to `sink`. `seed` is [`headless_ebpf::abi::Config::seal_seed`].
+    pub fn new(sink: S, seed: u64, counts: Arc<WriteCounts>) -> Self {
+        Self {
+            sink,
+            seed,
+            sets: HashMap::new(),
+            next_set: 1,
+            failed: BTreeSet::new(),
+            state: State::default(),
+            counts,
+        }
+    }
+
+    /// Where the records go.
+    pub fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// Names whose last write failed.
+    pub fn failed(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.failed.iter().map(AsRef::as_ref)
+    }
+
+    /// Writes a batch of changes in its order, which has what is there before
+    /// what is gone. A failure keeps no other name from being written.
+    pub fn apply(&mut self, changes: &[NameChange]) {
+        for change in changes {
+            self.install(change.name.as_bytes(), change.data.as_ref());
+        }
+    }
+
+    /// Tries the names whose write failed once more; `lookup` gives their data
+    /// as it is now. Stops at the first that fails again: a map that is still
+    /// full would fail for all.
+    pub fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>) {
+        let names: Vec<_> = self.failed.iter().take(RETRY_NAMES_MAX).cloned().collect();
+        for name in names {
+            if !self.install(&name, lookup(&name).as_ref()) {
+                break;
+            }
+        }
+    }
+
+    /// Brings one name up to date and remembers it where that fails. Whether
+    /// it succeeded.
+    pub(super) fn install(&mut self, wire: &[u8], data: Option<&NameData>) -> bool {
+        let Some(name) = MapName::from_wire(wire) else {
+            // No query can ask for a name that is none, so none is missing.
+            warn!(name = %show(wire), "not a name, left out");
+            return true;
+        };
+        let result = match data {
+            Some(data) => self.put(&name, wire, data),
+            None => self.delete(&name, wire),
+        };
+        match result {
+            Ok(()) => {
+                self.failed.remove(wire);
+            }
+            Err(error) => self.fail(&name, wire, &error),
+        }
+        let pending = self.failed.len() as u64;
+        self.counts.pending.store(pending, Ordering::Relaxed);
+        !self.failed.contains(wire)
+    }
+
+    /// The new set's chunks, the record that names it, then the old chunks go.
+    fn put(&mut self, name: &MapName, wire: &[u8], data: &NameData) -> Result<(), SinkError> {
+        let new = encode::needs_set(data).then(|| Set::of(self.fresh_set(), data));
+        if let Some(set) = new
+            && let Err(error) = self.put_chunks(set, data)
+        {
+            self.delete_chunks(set);
+            return Err(error);
+        }
+        let record = encode::record(name, self.seed, data, new.map(|set| set.number));
+        match self.sink.put_name(name, record) {
+            Ok(added) => self.counts.added(MapKind::of_class(name.class()), added),
+            Err(error) => {
+                new.into_iter().for_each(|set| self.delete_chunks(set));
+                return Err(error);
+            }
+        }
+        let old = match new {
+            Some(set) => self.sets.insert(wire.into(), set),
+            None => self.sets.remove(wire),
+        };
+        old.into_iter().for_each(|set| self.delete_chunks(set));
+        Ok(())
+    }
+
+    fn put_chunks(&mut self, set: Set, data: &NameData) -> Result<(), SinkError> {
+        for (key, chunk) in encode::chunks(self.seed, set.number, data) {
+            let added = self.sink.put_chunk(key, chunk)?;
+            self.counts.added(MapKind::Addresses, added);
+        }
+        Ok(())
+    }
+
+    /// Chunks that no record names are garbage, not wrong answers: what cannot
+    /// be deleted now is found by the next full pass.
+    fn delete_chunks(&mut self, set: Set) {
+        for key in set.keys() {
+            match self.sink.delete_chunk(key) {
+                Ok(existed) => self.counts.removed(MapKind::Addresses, existed),
+                Err(error) => self.counts.failure(&error),
+            }
+        }
+    }
+
+    fn delete(&mut self, name: &MapName, wire: &[u8]) -> Result<(), SinkError> {
+        let existed = self.sink.delete_name(name)?;
+        self.counts
+            .removed(MapKind::of_class(name.class()), existed);
+        let old = self.sets.remove(wire);
+        old.into_iter().for_each(|set| self.delete_chunks(set));
+        Ok(())
+    }
+
+    /// A name could not be written. What the map still has for it is outdated,
+    /// so it goes; and since its absence must not be taken for proof that there
+    /// is no such name, the right to negative answers goes first.
+    fn fail(&mut self, name: &MapName, wire: &[u8], error: &SinkError) {
+        self.counts.failure(error);
+        if self.failed.insert(wire.into()) {
+            error!(
+                name = %show(wire),
+                error = error as &dyn std::error::Error,
+                "name not written, left to userspace"
+            );
+        }
+        if self.state.flags & State::COMPLETE != 0 {
+            let flags = self.state.flags & !State::COMPLETE;
+            if let Err(error) = self.put_state(State {
+                flags,
+                ..self.state
+            }) {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "negative answers not withdrawn, outdated record kept until the next try"
+                );
+                return;
+            }
+        }
+        match self.delete(name, wire) {
+            Ok(()) => {}
+            Err(error) => self.counts.failure(&error),
+        }
+    }
+
+    /// A set number that no installed name has. Numbers start over after 2^32
+    /// sets, when no program can still be reading the first ones.
+    fn fresh_set(&mut self) -> u32 {
+        loop {
+            let number = self.next_set;
+            self.next_set = number.wrapping_add(1).max(1);
+            if self.sets.values().all(|set| set.number != number) {
+                return number;
+            }
+        }
+    }
+
+    /// Makes the served addresses exactly these, in this order.
+    pub fn serve(&mut self, addresses: &[ServerAddress]) -> Result<(), SinkError> {
+        let installed: HashMap<_, _> = self.sink.servers()?.into_iter().collect();
+        self.counts
+            .set_entries(MapKind::Servers, installed.len() as u64);
+        for (index, address) in (0..).zip(addresses) {
+            if installed.get(address) != Some(&index) {
+                let added = self.sink.put_server(*address, index);
+                let added = added.inspect_err(|error| self.counts.failure(error))?;
+                self.counts.added(MapKind::Servers, added);
+            }
+        }
+        for address in installed.keys().filter(|key| !addresses.contains(key)) {
+            let existed = self.sink.delete_server(*address);
+            let existed = existed.inspect_err(|error| self.counts.failure(error))?;
+            self.counts.removed(MapKind::Servers, existed);
+        }
+        Ok(())
+    }
+
+    /// The last state written.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Writes the liveness entry.
+    pub(super) fn put_state(&mut self, state: State) -> Result<(), SinkError> {
+        self.sink
+            .put_state(state)
+            .inspect_err(|error| self.counts.failure(error))?;
+        self.state = state;
+        let counts = &self.counts;
+        counts.flags.store(state.flags.into(), Ordering::Relaxed);
+        counts.serial.store(state.serial.into(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A relative name in presentation form, for messages.
+pub fn show(wire: &[u8]) -> String {
+    let labels = Labels::new(wire).map(|label| label.escape_ascii().to_string());
+    labels.collect::<Vec<_>>().join(".")
+}

@@ -1,0 +1,248 @@
+//! `status` and `dump`: ask the running agent and print.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use axum::body::Bytes;
+use axum::http::{Request, StatusCode, Uri};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::dump::{Data, Name};
+use super::status::Status;
+use crate::args::{DumpArgs, Output, StatusArgs};
+use crate::xdp::attach::State;
+
+/// Addresses that a line of `dump` shows.
+const ADDRESSES_SHOWN_MAX: usize = 4;
+
+/// What `status` prints.
+pub async fn status(args: &StatusArgs) -> anyhow::Result<String> {
+    let StatusArgs { admin, output } = args;
+    let body = get(admin.admin, "/status.json").await?;
+    match output {
+        Output::Json => reindent(&body),
+        Output::Table => Ok(status_table(&parse(&body)?)),
+    }
+}
+
+/// What `dump` prints.
+pub async fn dump(args: &DumpArgs) -> anyhow::Result<String> {
+    let DumpArgs {
+        name,
+        differing,
+        admin,
+        output,
+    } = args;
+    let path = match name {
+        Some(name) => format!("/dump.json?name={}", encode_query(name)),
+        None => "/dump.json".into(),
+    };
+    let mut names: Vec<Name> = parse(&get(admin.admin, &path).await?)?;
+    if *differing {
+        names.retain(|name| !name.current);
+    }
+    if let Some(name) = name
+        && names.is_empty()
+        && !differing
+    {
+        bail!("neither the agent nor the kernel has a name {name}");
+    }
+    match output {
+        Output::Json => Ok(serde_json::to_string_pretty(&names)? + "\n"),
+        Output::Table => Ok(dump_table(&names)),
+    }
+}
+
+/// The body of a successful answer of the agent.
+async fn get(admin: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+    let uri: Uri = format!("http://{admin}{path}").parse()?;
+    let request = Request::get(uri).body(Empty::<Bytes>::new())?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let response = client
+        .request(request)
+        .await
+        .with_context(|| format!("cannot reach an agent at {admin}: is it running?"))?;
+    let status = response.status();
+    let body = response.into_body().collect().await;
+    let body = body
+        .with_context(|| format!("the agent at {admin} broke off"))?
+        .to_bytes();
+    if status != StatusCode::OK {
+        let text = String::from_utf8_lossy(&body);
+        bail!("the agent at {admin} says {status}: {}", text.trim());
+    }
+    Ok(body)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(body).context("the agent's answer is of another version")
+}
+
+fn reindent(body: &[u8]) -> anyhow::Result<String> {
+    // Through a value, so that keys of a newer agent are kept.
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_json::Value::deserialize(&mut deserializer)?;
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}
+
+/// Percent-encodes what has a meaning in a query (RFC 3986, section 3.4).
+fn encode_query(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    table
+}
+
+/// Right-aligns columns of numbers.
+fn numbers(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn section(text: &mut String, title: &str, table: &Table) {
+    let lines = table.lines().map(|line| line.trim_end().to_owned());
+    let lines: Vec<String> = lines.collect();
+    text.push_str(&format!("\n{title}\n{}\n", lines.join("\n")));
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(" ")
+}
+
+fn status_table(status: &Status) -> String {
+    let yes = |yes: bool| if yes { "yes" } else { "no" };
+    let mut text = format!(
+        "version {}  synced {}  complete {}  lease {} s  heartbeat {:.1} s ago  source {:.0} s ago\n",
+        status.version,
+        yes(status.synced),
+        yes(status.complete),
+        status.lease,
+        status.heartbeat_age,
+        status.age,
+    );
+    text.push_str(&format!("servers {}\n", list(&status.servers)));
+
+    let mut answers = table(["PATH", "TYPE", "OUTCOME", "COUNT"]);
+    for row in status.answers_by_type.iter().filter(|row| row.count > 0) {
+        answers.add_row([&row.path, &row.qtype, &row.outcome, &row.count.to_string()]);
+    }
+    for (path, count) in &status.answers {
+        answers.add_row([path, "all", "all", &count.to_string()]);
+    }
+    numbers(&mut answers, &[3]);
+    section(&mut text, "Answers", &answers);
+
+    let mut passes = table(["REASON", "KERNEL", "AGENT"]);
+    for (reason, count) in &status.passes {
+        let own = status.agent_passes.get(reason).copied().unwrap_or_default();
+        passes.add_row([reason, &count.to_string(), &own.to_string()]);
+    }
+    numbers(&mut passes, &[1, 2]);
+    section(&mut text, "Passes", &passes);
+
+    let mut interfaces = table(["INTERFACE", "INDEX", "STATE"]);
+    for interface in &status.interfaces {
+        let state = match &interface.state {
+            State::Attached => "attached",
+            State::Foreign => "another program, left alone",
+            State::Refused(reason) | State::Failed(reason) => reason,
+        };
+        interfaces.add_row([&interface.name, &interface.ifindex.to_string(), state]);
+    }
+    numbers(&mut interfaces, &[1]);
+    section(&mut text, "Interfaces", &interfaces);
+
+    let mut maps = table(["MAP", "ENTRIES", "CAPACITY", "BYTES"]);
+    for (map, usage) in &status.maps {
+        maps.add_row([
+            map,
+            &usage.entries.to_string(),
+            &usage.capacity.to_string(),
+            &usage.bytes.to_string(),
+        ]);
+    }
+    numbers(&mut maps, &[1, 2, 3]);
+    section(&mut text, "Maps", &maps);
+
+    let program = &status.program;
+    let mean = program.run_time_ns.checked_div(program.run_count);
+    text.push_str(&format!(
+        "\nProgram {}: {} instructions verified, {} bytes of machine code, {}\n",
+        program.id,
+        program
+            .verified_instructions
+            .map_or_else(|| "unknown".into(), |count| count.to_string()),
+        program.jited_bytes,
+        mean.map_or_else(
+            || "run times not measured (kernel.bpf_stats_enabled=0)".into(),
+            |mean| format!("{} runs of {mean} ns", program.run_count)
+        ),
+    ));
+    if !status.problems.is_empty() {
+        text.push_str("\nProblems\n");
+        for problem in &status.problems {
+            text.push_str(&format!("  {problem}\n"));
+        }
+    }
+    text
+}
+
+fn dump_table(names: &[Name]) -> String {
+    let mut table = table(["NAME", "MAP", "KERNEL", "FLAGS", "ADDRESSES"]);
+    for name in names {
+        let state = match (&name.index, &name.kernel, name.current) {
+            (_, _, true) => "current",
+            (Some(_), None, _) => "missing",
+            (None, Some(_), _) => "stale",
+            _ => "differs",
+        };
+        let shown = name.index.as_ref().or(name.kernel.as_ref());
+        add_data(&mut table, &name.name, &name.map, state, shown);
+        // What the kernel has instead, below what it should have.
+        if let (Some(_), Some(kernel), false) = (&name.index, &name.kernel, name.current) {
+            let damage = kernel.damage.as_deref().unwrap_or("has");
+            add_data(&mut table, "", "", damage, Some(kernel));
+        }
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().into()).collect();
+    lines.join("\n") + "\n"
+}
+
+fn add_data(table: &mut Table, name: &str, map: &str, state: &str, data: Option<&Data>) {
+    let Some(data) = data else { return };
+    let addresses: Vec<String> = data
+        .ipv4
+        .iter()
+        .map(ToString::to_string)
+        .chain(data.ipv6.iter().map(ToString::to_string))
+        .collect();
+    let mut shown = list(addresses.iter().take(ADDRESSES_SHOWN_MAX));
+    if let Some(more) = addresses.len().checked_sub(ADDRESSES_SHOWN_MAX)
+        && more > 0
+    {
+        shown.push_str(&format!(" and {more} more"));
+    }
+    table.add_row([name, map, state, &data.flags.join(","), &shown]);
+}

@@ -1,0 +1,212 @@
+//! Names as the index has them and as the kernel has them, side by side.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use anyhow::Context as _;
+use headless_ebpf::abi::{
+    CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Config, Family, KeyClass, NameFlags, NameRecord,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Observed;
+use crate::maps::writer::show;
+use crate::maps::{MapKind, MapName, RecordSink, encode};
+use crate::records::NameData;
+
+/// A name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Name {
+    /// The name, up to and without `svc.<zone>`.
+    pub name: String,
+    /// The map that it belongs in.
+    pub map: String,
+    /// What the index has; `None` where it has nothing.
+    pub index: Option<Data>,
+    /// What the kernel has; `None` where it has nothing.
+    pub kernel: Option<Data>,
+    /// Whether the kernel has what would be written now.
+    pub current: bool,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// `pass`, `srv`, `endpoints_unknown`, `namespace`.
+    pub flags: Vec<String>,
+    /// IPv4 addresses, in ascending order.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// IPv6 addresses, in ascending order.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// What is wrong with a record of the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+}
+
+impl Data {
+    fn new(flags: NameFlags, mut ipv4: Vec<Ipv4Addr>, mut ipv6: Vec<Ipv6Addr>) -> Self {
+        ipv4.sort_unstable();
+        ipv6.sort_unstable();
+        let labels = [
+            (NameFlags::PASS, "pass"),
+            (NameFlags::SRV, "srv"),
+            (NameFlags::ENDPOINTS_UNKNOWN, "endpoints_unknown"),
+            (NameFlags::NAMESPACE, "namespace"),
+        ];
+        let set = labels.iter().filter(|(flag, _)| flags.contains(*flag));
+        Self {
+            flags: set.map(|(_, label)| String::from(*label)).collect(),
+            ipv4,
+            ipv6,
+            damage: None,
+        }
+    }
+
+    fn of_index(data: &NameData) -> Self {
+        Self::new(data.flags, data.ipv4.to_vec(), data.ipv6.to_vec())
+    }
+}
+
+impl Observed {
+    /// Names whose presentation form, with or without `svc.<zone>` and the final
+    /// dot, is `name`; all where there is none.
+    pub fn dump(&self, name: Option<&str>) -> anyhow::Result<Vec<Name>> {
+        let wires = match name {
+            Some(name) => BTreeSet::from([self.parse(name)?]),
+            None => self.all_names()?,
+        };
+        let mut names = Vec::new();
+        for wire in wires {
+            if let Some(name) = self.dump_one(&wire)? {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The wire form of a name given in presentation form.
+    fn parse(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let Config { zone, zone_len, .. } = self.mirror.config();
+        let zone: Vec<u8> = zone.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let zone = zone.get(..*zone_len as usize).unwrap_or_default();
+        let suffix = format!(".svc.{}", show(zone.strip_suffix(b"\0").unwrap_or(zone)));
+        let relative = name.strip_suffix(&suffix).unwrap_or(&name);
+        let labels = relative.split('.').map(str::as_bytes);
+        let wire: Vec<u8> = labels
+            .flat_map(|label| std::iter::once(label.len() as u8).chain(label.iter().copied()))
+            .collect();
+        MapName::from_wire(&wire)
+            .map(|name| name.wire())
+            .with_context(|| format!("`{name}` is not a domain name"))
+    }
+
+    fn all_names(&self) -> anyhow::Result<BTreeSet<Vec<u8>>> {
+        let mut wires: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for class in KeyClass::ALL {
+            self.maps
+                .for_each_name(class, &mut |name, _| {
+                    wires.insert(name.wire());
+                })
+                .context("cannot list the kernel's names")?;
+        }
+        let index = self.mirror.index();
+        wires.extend(index.names().map(|(name, _)| name.as_bytes().to_vec()));
+        Ok(wires)
+    }
+
+    fn dump_one(&self, wire: &[u8]) -> anyhow::Result<Option<Name>> {
+        let name = MapName::from_wire(wire).context("not a domain name")?;
+        let installed = self.maps.name(&name).context("cannot read a name")?;
+        let data = self.mirror.index().name(wire);
+        if installed.is_none() && data.is_none() {
+            return Ok(None);
+        }
+        let kernel = installed
+            .map(|record| self.read(&name, &record))
+            .transpose()?;
+        let seed = self.mirror.config().seal_seed;
+        let current = match (&data, &installed) {
+            (Some(data), Some(record)) => {
+                let expected = encode::record(&name, seed, data, encode::set_of(record));
+                let addresses = kernel.as_ref().map(|kernel| (&kernel.ipv4, &kernel.ipv6));
+                let index = Data::of_index(data);
+                expected == *record
+                    && (record.flags.contains(NameFlags::PASS)
+                        || addresses == Some((&index.ipv4, &index.ipv6)))
+            }
+            _ => false,
+        };
+        Ok(Some(Name {
+            name: show(wire),
+            map: MapKind::of_class(name.class()).label().into(),
+            index: data.as_ref().map(Data::of_index),
+            kernel,
+            current,
+        }))
+    }
+
+    /// Reads back what [`encode`] wrote.
+    fn read(&self, name: &MapName, record: &NameRecord) -> anyhow::Result<Data> {
+        let seed = self.mirror.config().seal_seed;
+        let (mut damage, mut bytes4, mut bytes6) = (None, Vec::new(), Vec::new());
+        if record.seal != record.sealed(name.seal(seed)).seal {
+            damage = Some("the seal is broken".into());
+        }
+        if let Some(set) = encode::set_of(record) {
+            for (family, chunks, bytes) in [
+                (
+                    Family::Ipv4,
+                    usize::from(record.ipv4).div_ceil(CHUNK_IPV4),
+                    &mut bytes4,
+                ),
+                (
+                    Family::Ipv6,
+                    usize::from(record.ipv6).div_ceil(CHUNK_IPV6),
+                    &mut bytes6,
+                ),
+            ] {
+                for index in 0..chunks {
+                    let key = ChunkKey {
+                        set,
+                        family: family as u16,
+                        index: index as u16,
+                    };
+                    match self.maps.chunk(key).context("cannot read addresses")? {
+                        Some(chunk) => {
+                            bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()))
+                        }
+                        None => damage = Some(format!("chunk {index} of set {set} is missing")),
+                    }
+                }
+            }
+        } else {
+            let (ipv4, ipv6) = record
+                .inline
+                .split_at_checked(usize::from(record.ipv4) * 4)
+                .unwrap_or((&record.inline, &[]));
+            bytes4.extend(ipv4);
+            bytes6.extend(ipv6);
+        }
+        let ipv4 = bytes4
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .copied()
+            .map(Ipv4Addr::from);
+        let ipv6 = bytes6
+            .as_chunks::<16>()
+            .0
+            .iter()
+            .copied()
+            .map(Ipv6Addr::from);
+        Ok(Data {
+            damage,
+            ..Data::new(
+                record.flags,
+                ipv4.take(record.ipv4.into()).collect(),
+                ipv6.take(record.ipv6.into()).collect(),
+            )
+        })
+    }
+}

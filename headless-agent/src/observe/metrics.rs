@@ -1,0 +1,295 @@
+//! Metrics in the OpenMetrics format: names, help texts and where the numbers
+//! come from, all in one place.
+//!
+//! Everything is counted elsewhere and read at the scrape. No label has values
+//! that a pod or an object could choose.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headless_ebpf::abi::Outcome;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Observed;
+use crate::mirror::Change;
+use crate::watch::{Kind, Reason};
+use crate::xdp::attach::State;
+
+/// Content type of what [`render`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The registry with everything of the agent in it.
+pub fn registry(observed: &Arc<Observed>) -> Registry {
+    let mut registry = Registry::with_prefix("headless");
+    registry.register(
+        "build",
+        "Version of the agent",
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+    );
+    registry.register_with_unit(
+        "dns_programming_duration",
+        "Time from the arrival of a change of the cluster to the last map write it caused",
+        Unit::Seconds,
+        observed.mirror.programming().clone(),
+    );
+    registry.register_collector(Box::new(Arc::clone(observed)));
+    registry
+}
+
+/// The metrics as text.
+pub fn render(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry)?;
+    Ok(text)
+}
+
+/// The rcode of an answer (RFC 1035, section 4.1.1).
+fn rcode(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Data | Outcome::Truncated | Outcome::NoData => "NOERROR",
+        Outcome::NxDomain => "NXDOMAIN",
+    }
+}
+
+/// Writes metrics of a name, one for each set of labels.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counters<L: EncodeLabel + Debug, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        cells: impl IntoIterator<Item = ([L; N], u64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, count) in cells {
+            let cell = metric.encode_family(&labels)?;
+            ConstCounter::new(count).encode(cell)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabel + Debug, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        cells: impl IntoIterator<Item = ([L; N], f64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in cells {
+            let cell = metric.encode_family(&labels)?;
+            ConstGauge::new(value).encode(cell)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+        self.gauges(name, help, unit, [(NONE, value)])
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Collector for Observed {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.encode_answers(&mut page)?;
+        self.encode_maps(&mut page)?;
+        self.encode_watch(&mut page)?;
+        self.encode_programs(&mut page)
+    }
+}
+
+impl Observed {
+    fn encode_answers(&self, page: &mut Page<'_>) -> fmt::Result {
+        let tallies = self.tallies().map_err(|_| fmt::Error)?;
+        page.counters(
+            "dns_answers",
+            "Answers, by who gave them",
+            tallies.iter().flat_map(|(path, tally)| {
+                tally.answers.iter().map(|(kind, outcome, count)| {
+                    let labels = [
+                        ("path", *path),
+                        ("qtype", kind.label()),
+                        ("rcode", rcode(*outcome)),
+                        ("outcome", outcome.label()),
+                    ];
+                    (labels, *count)
+                })
+            }),
+        )?;
+        page.counters(
+            "dns_passes",
+            "Packets left to the next in line, bit for bit as they came, by reason",
+            tallies.iter().flat_map(|(path, tally)| {
+                tally
+                    .passes
+                    .iter()
+                    .map(|(reason, count)| ([("path", *path), ("reason", reason.label())], *count))
+            }),
+        )?;
+        let counts = &self.responder;
+        page.counters(
+            "agent_messages",
+            "Messages to the agent's responder that the engine passed, by result",
+            [
+                ([("result", "resolved")], load(&counts.resolved)),
+                ([("result", "ignored")], load(&counts.ignored)),
+                ([("result", "unsent")], load(&counts.unsent)),
+            ],
+        )
+    }
+
+    fn encode_maps(&self, page: &mut Page<'_>) -> fmt::Result {
+        let usage = self.map_usage();
+        let cells = |value: fn(&super::status::Map) -> u64| {
+            usage
+                .iter()
+                .map(move |(map, usage)| ([("map", map.as_str())], value(usage) as f64))
+        };
+        page.gauges(
+            "map_entries",
+            "Entries of a map",
+            None,
+            cells(|map| map.entries),
+        )?;
+        page.gauges(
+            "map_capacity",
+            "Entries that a map can have",
+            None,
+            cells(|map| map.capacity),
+        )?;
+        page.gauges(
+            "map_memory",
+            "Estimate of a map's kernel memory",
+            Some(&Unit::Bytes),
+            cells(|map| map.bytes),
+        )?;
+        let writes = &self.writes;
+        page.counters(
+            "map_writes",
+            "Writes to the maps, by result",
+            [
+                ([("result", "written")], load(&writes.written)),
+                ([("result", "full")], load(&writes.full)),
+                ([("result", "failed")], load(&writes.failed)),
+            ],
+        )?;
+        page.counters(
+            "map_drift",
+            "Entries that a full pass found to differ from the index",
+            [(NONE, load(&writes.drift))],
+        )?;
+        page.gauge(
+            "map_names_pending",
+            "Names whose last write failed and that are tried again",
+            None,
+            load(&writes.pending) as f64,
+        )?;
+        page.gauge(
+            "complete",
+            "Whether the programs may give negative answers",
+            None,
+            f64::from(u8::from(writes.complete())),
+        )
+    }
+
+    fn encode_watch(&self, page: &mut Page<'_>) -> fmt::Result {
+        let mirror = &self.mirror;
+        page.counters(
+            "watch_events",
+            "Changes of the cluster, by kind of object",
+            Kind::ALL.into_iter().flat_map(|kind| {
+                Change::ALL.into_iter().map(move |change| {
+                    let labels = [("kind", kind.name()), ("event", change.label())];
+                    (labels, mirror.events(kind, change))
+                })
+            }),
+        )?;
+        let problems = mirror.problem_counts();
+        page.counters(
+            "object_problems",
+            "Objects or parts of them that cannot be served, by reason",
+            Reason::LABELS.into_iter().map(|reason| {
+                let count = problems.get(reason).copied().unwrap_or_default();
+                ([("reason", reason)], count)
+            }),
+        )?;
+        page.gauge(
+            "source_age",
+            "Time since the source of cluster objects last sent something",
+            Some(&Unit::Seconds),
+            mirror.age().as_secs_f64(),
+        )?;
+        page.gauge(
+            "heartbeat_age",
+            "Time since the programs were last told that the agent lives",
+            Some(&Unit::Seconds),
+            self.heartbeat_age().unwrap_or_default(),
+        )
+    }
+
+    fn encode_programs(&self, page: &mut Page<'_>) -> fmt::Result {
+        let interfaces = self.interfaces.read();
+        let in_state = |matches: fn(&State) -> bool| {
+            interfaces.values().filter(|i| matches(&i.state)).count() as f64
+        };
+        page.gauges(
+            "interfaces",
+            "Interfaces that were to get the program, by what became of them",
+            None,
+            [
+                (
+                    [("state", "attached")],
+                    in_state(|state| matches!(state, State::Attached)),
+                ),
+                (
+                    [("state", "foreign")],
+                    in_state(|state| matches!(state, State::Foreign)),
+                ),
+                (
+                    [("state", "refused")],
+                    in_state(|state| matches!(state, State::Refused(_))),
+                ),
+                (
+                    [("state", "failed")],
+                    in_state(|state| matches!(state, State::Failed(_))),
+                ),
+            ],
+        )?;
+        let program = self.program().map_err(|_| fmt::Error)?;
+        page.gauge(
+            "program_verified_instructions",
+            "Instructions that the verifier looked at; 0 where the kernel does not tell",
+            None,
+            f64::from(program.verified_instructions.unwrap_or_default()),
+        )?;
+        page.counters(
+            "program_runs",
+            "Runs of the program; 0 unless kernel.bpf_stats_enabled",
+            [(NONE, program.run_count)],
+        )?;
+        page.counters(
+            "program_run_nanoseconds",
+            "Time spent in the program; 0 unless kernel.bpf_stats_enabled",
+            [(NONE, program.run_time_ns)],
+        )
+    }
+}
+
+/// No labels.
+const NONE: [(&str, &str); 0] = [];

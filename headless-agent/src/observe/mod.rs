@@ -1,0 +1,46 @@
+//! What an operator sees: logs, metrics, `status` and `dump`.
+
+pub mod admin;
+pub mod client;
+pub mod dump;
+pub mod log;
+pub mod metrics;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::fallback;
+use crate::maps::WriteCounts;
+use crate::maps::kernel::{KernelCounters, KernelSink};
+use crate::mirror::Mirror;
+use crate::xdp::attach::{Attacher, Interfaces};
+use crate::xdp::load::Capacities;
+
+/// Everything that can be looked at while the agent runs.
+#[derive(Debug)]
+pub struct Observed {
+    /// The cluster.
+    pub mirror: Arc<Mirror>,
+    /// What the writer did.
+    pub writes: Arc<WriteCounts>,
+    /// What the responder did.
+    pub responder: Arc<fallback::Counts>,
+    /// What the programs did.
+    pub counters: KernelCounters,
+    /// The maps, for reading.
+    pub maps: KernelSink,
+    /// Room of the maps.
+    pub capacities: Capacities,
+    /// Interfaces that were to get the program.
+    pub interfaces: Interfaces,
+    /// The program.
+    pub attacher: Arc<Mutex<Attacher>>,
+    /// Whether interfaces are being attached.
+    pub attaching: watch::Receiver<bool>,
+    /// How long the programs answer after the last heartbeat.
+    pub lease: Duration,
+}

@@ -1,0 +1,269 @@
+//! The state of the agent as one value: what `status` prints and
+//! `/status.json` has. Other tools rely on the keys.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path};
+use serde::{Deserialize, Serialize};
+
+use super::Observed;
+use crate::maps::{MapKind, heartbeat};
+use crate::xdp::attach::{Interface, State};
+
+/// Label of the agent's own answers, beside those of the programs.
+pub const AGENT: &str = "agent";
+
+/// The whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// Answers by who gave them: `xdp`, `tc`, `agent`.
+    pub answers: BTreeMap<String, u64>,
+    /// Packets that the programs passed, by reason.
+    pub passes: BTreeMap<String, u64>,
+    /// Answers by who gave them, question type and outcome.
+    pub answers_by_type: Vec<Answers>,
+    /// Messages that the agent's engine passed, by reason.
+    pub agent_passes: BTreeMap<String, u64>,
+    /// Messages that the agent answered by the rules outside the engine.
+    pub agent_resolved: u64,
+    /// Interfaces that were to get the program.
+    pub interfaces: Vec<Interface>,
+    /// The maps.
+    pub maps: BTreeMap<String, Map>,
+    /// The program.
+    pub program: Program,
+    /// Addresses whose port 53 the programs answer.
+    pub servers: Vec<IpAddr>,
+    /// Seconds that the programs answer after the last heartbeat.
+    pub lease: f64,
+    /// Seconds since the last heartbeat.
+    pub heartbeat_age: f64,
+    /// Seconds since the source of cluster objects last sent something.
+    pub age: f64,
+    /// Serial of the SOA.
+    pub serial: u32,
+    /// Whether the whole cluster has been read.
+    pub synced: bool,
+    /// Whether the programs may give negative answers.
+    pub complete: bool,
+    /// What is not as it should be, each in a sentence.
+    pub problems: Vec<String>,
+}
+
+/// A number of answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answers {
+    /// Who gave them.
+    pub path: String,
+    /// Question type.
+    pub qtype: String,
+    /// What they said.
+    pub outcome: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// A map.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Map {
+    /// Entries it has.
+    pub entries: u64,
+    /// Entries it can have.
+    pub capacity: u64,
+    /// Estimate of its kernel memory in bytes.
+    pub bytes: u64,
+}
+
+/// The program, as the kernel sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Program {
+    /// Id of the program.
+    pub id: u32,
+    /// Time spent in it in nanoseconds; 0 unless `kernel.bpf_stats_enabled`.
+    pub run_time_ns: u64,
+    /// How often it ran; 0 unless `kernel.bpf_stats_enabled`.
+    pub run_count: u64,
+    /// Instructions that the verifier looked at; from kernel 5.16.
+    pub verified_instructions: Option<u32>,
+    /// Size of the machine code in bytes.
+    pub jited_bytes: u32,
+}
+
+/// Answers and passes, taken apart.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By kind and outcome.
+    pub answers: Vec<(AnswerKind, Outcome, u64)>,
+    /// By reason.
+    pub passes: Vec<(PassReason, u64)>,
+}
+
+impl Tally {
+    /// The cells of one path in counters by index.
+    pub fn of(path: Path, cells: &[u64]) -> Self {
+        let cell = |Counter(index): Counter| cells.get(index as usize).copied().unwrap_or_default();
+        let mut tally = Self::default();
+        for kind in AnswerKind::ALL {
+            for outcome in Outcome::ALL {
+                let count = cell(Counter::answer(path, kind, outcome));
+                tally.answers.push((kind, outcome, count));
+            }
+        }
+        for &reason in PassReason::ALL {
+            tally
+                .passes
+                .push((reason, cell(Counter::pass(path, reason))));
+        }
+        tally
+    }
+
+    /// All answers.
+    pub fn answered(&self) -> u64 {
+        self.answers.iter().map(|(_, _, count)| count).sum()
+    }
+}
+
+impl Observed {
+    /// What the programs and the agent counted, by label of who it was.
+    pub fn tallies(&self) -> anyhow::Result<Vec<(&'static str, Tally)>> {
+        let kernel = self.counters.read().context("cannot read the counters")?;
+        let mut tallies: Vec<_> = Path::ALL
+            .iter()
+            .map(|path| (path.label(), Tally::of(*path, &kernel)))
+            .collect();
+        let own = self.responder.read();
+        tallies.push((AGENT, Tally::of(Path::Xdp, &own)));
+        Ok(tallies)
+    }
+
+    /// Everything, now.
+    pub fn status(&self) -> anyhow::Result<Status> {
+        let resolved = self.responder.resolved.load(Ordering::Relaxed);
+        let mut answers = BTreeMap::new();
+        let mut answers_by_type = Vec::new();
+        let mut passes: BTreeMap<String, u64> = BTreeMap::new();
+        let mut agent_passes = BTreeMap::new();
+        for (path, tally) in self.tallies()? {
+            let own = path == AGENT;
+            let other = if own { resolved } else { 0 };
+            answers.insert(path.to_owned(), tally.answered() + other);
+            answers_by_type.extend(tally.answers.iter().map(|(kind, outcome, count)| Answers {
+                path: path.into(),
+                qtype: kind.label().into(),
+                outcome: outcome.label().into(),
+                count: *count,
+            }));
+            let by_reason = if own { &mut agent_passes } else { &mut passes };
+            for (reason, count) in tally.passes {
+                *by_reason.entry(reason.label().to_owned()).or_default() += count;
+            }
+        }
+        let synced = self.mirror.index().synced();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            answers,
+            passes,
+            answers_by_type,
+            agent_passes,
+            agent_resolved: resolved,
+            interfaces: self.interfaces.read().values().cloned().collect(),
+            maps: self.map_usage(),
+            program: self.program()?,
+            servers: self.mirror.servers(),
+            lease: self.lease.as_secs_f64(),
+            heartbeat_age: self.heartbeat_age().unwrap_or_default(),
+            age: self.mirror.age().as_secs_f64(),
+            serial: self.mirror.serial(),
+            synced,
+            complete: self.writes.complete(),
+            problems: self.problems(),
+        })
+    }
+
+    /// Use of every map, by label.
+    pub fn map_usage(&self) -> BTreeMap<String, Map> {
+        let usage = |map: MapKind| {
+            let entries = self.writes.entries(map);
+            let capacity = u64::from(self.capacities.of(map));
+            Map {
+                entries,
+                capacity,
+                bytes: map.bytes(entries, capacity),
+            }
+        };
+        MapKind::ALL
+            .into_iter()
+            .map(|map| (map.label().to_owned(), usage(map)))
+            .collect()
+    }
+
+    /// Seconds since the last heartbeat; `None` before the first.
+    pub fn heartbeat_age(&self) -> Option<f64> {
+        let beat = self.writes.beat_ns.load(Ordering::Relaxed);
+        let age = heartbeat::monotonic_ns().saturating_sub(beat);
+        (beat != 0).then(|| std::time::Duration::from_nanos(age).as_secs_f64())
+    }
+
+    /// The program, as the kernel sees it.
+    pub fn program(&self) -> anyhow::Result<Program> {
+        let info = self.attacher.lock().program_info()?;
+        Ok(Program {
+            id: info.id(),
+            run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+            run_count: info.run_count(),
+            verified_instructions: info.verified_instruction_count(),
+            jited_bytes: info.size_jitted(),
+        })
+    }
+
+    /// What keeps the agent from being ready.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<String> = self
+            .mirror
+            .index()
+            .missing()
+            .into_iter()
+            .map(|what| format!("{what} synced"))
+            .collect();
+        if !*self.attaching.borrow() {
+            missing.push("xdp attached".into());
+        }
+        missing
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self
+            .missing()
+            .into_iter()
+            .map(|what| format!("not ready: {what}"))
+            .collect();
+        for map in MapKind::ALL {
+            let (entries, capacity) = (self.writes.entries(map), self.capacities.of(map));
+            if entries >= u64::from(capacity) {
+                problems.push(format!("map {} is full ({capacity} entries)", map.label()));
+            }
+        }
+        let pending = self.writes.pending.load(Ordering::Relaxed);
+        if pending > 0 {
+            problems.push(format!(
+                "{pending} names could not be written: negative answers are withheld"
+            ));
+        }
+        problems.extend(self.interfaces.read().values().filter_map(|interface| {
+            let name = &interface.name;
+            match &interface.state {
+                State::Attached => None,
+                State::Foreign => Some(format!("interface {name} carries another XDP program")),
+                State::Refused(reason) => Some(format!("interface {name} refused: {reason}")),
+                State::Failed(reason) => Some(format!("interface {name} not attached: {reason}")),
+            }
+        }));
+        problems.extend(self.mirror.problems());
+        problems
+    }
+}

@@ -1,0 +1,395 @@
+//! `run`: starts the stages, watches over them, stops them in order.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aya::Ebpf;
+use aya_log::EbpfLogger;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use headless_ebpf::abi::{Config, PodsMode};
+use parking_lot::Mutex;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::args::{DNS_PORT, Hook, ListenArgs, RecordArgs, RunArgs, SourceArgs, XdpArgs};
+use crate::fallback;
+use crate::fallback::server::{Responder, Server};
+use crate::maps::WriteCounts;
+use crate::maps::kernel::{KernelCounters, KernelSink};
+use crate::maps::writer::Writer;
+use crate::mirror::{Keeper, Mirror, Policy};
+use crate::observe::{Observed, admin};
+use crate::records::Index;
+use crate::watch::manifests::watch_manifests;
+use crate::xdp::attach::{Attacher, Interfaces};
+use crate::xdp::links::Selection;
+use crate::xdp::load::{self, KernelLog};
+use crate::xdp::{discover, probe};
+
+/// Name of the XDP program in the object.
+const XDP_PROGRAM: &str = "headless_xdp";
+
+/// Batches of changes, or link events, that may wait.
+const CHANNEL_LEN: usize = 64;
+
+/// CoreDNS's limit of the TTL of negative answers in seconds
+/// (`plugin/kubernetes/backend_lookup.go`).
+const NEGATIVE_TTL_MAX: u32 = 300;
+
+/// How long the stages may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The operator asked for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("bad configuration: {0:#}")]
+pub struct ConfigError(#[from] anyhow::Error);
+
+impl SourceArgs {
+    /// Whether the source can be one at all.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.manifests.is_dir() {
+            return Ok(());
+        }
+        let path = self.manifests.display();
+        Err(anyhow::anyhow!("--manifests: {path} is not a folder").into())
+    }
+}
+
+impl RecordArgs {
+    /// What the programs need to know.
+    fn config(&self) -> Result<Config, ConfigError> {
+        let (zone, zone_len) = Config::zone_from_str(&self.zone)
+            .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))?;
+        Ok(Config {
+            zone,
+            // Guards against races, not against people: needs no better source.
+            seal_seed: fastrand::u64(..),
+            zone_len,
+            ttl: self.ttl,
+            negative_ttl: self.ttl.min(NEGATIVE_TTL_MAX),
+            pods: PodsMode::from(self.pods) as u32,
+        })
+    }
+}
+
+impl XdpArgs {
+    fn selection(&self) -> Result<Selection, ConfigError> {
+        Selection::new(&self.interface, &self.exclude_interface)
+            .context("--interface or --exclude-interface")
+            .map_err(ConfigError::from)
+    }
+}
+
+impl ListenArgs {
+    /// Addresses that the programs answer too: those with the port of DNS.
+    fn served(&self) -> Vec<IpAddr> {
+        let listen = self.listen.iter();
+        let dns = listen.filter(|address| address.port() == DNS_PORT);
+        dns.map(SocketAddr::ip).collect()
+    }
+
+    /// Binds every address once.
+    fn bind(&self) -> anyhow::Result<Vec<Server>> {
+        let Self {
+            listen,
+            listen_unserved,
+        } = self;
+        let addresses: BTreeSet<_> = listen.iter().chain(listen_unserved).copied().collect();
+        addresses.into_iter().map(Server::bind).collect()
+    }
+}
+
+/// Follows the cluster and answers until SIGTERM or SIGINT, or until a stage
+/// fails, which is the error.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let prepared = Prepared::new(&args).await?;
+    let mut stages = prepared.start(&args);
+    let outcome = tokio::select! {
+        name = signals.next() => {
+            info!("stopping on {name}");
+            Ok(())
+        }
+        error = stages.failure() => Err(error),
+    };
+    stages.stop().await;
+    outcome
+}
+
+/// Signals that ask to stop.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let context = "cannot handle signals";
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context(context)?,
+            interrupt: signal(SignalKind::interrupt()).context(context)?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// What can fail at the start, done: the program is loaded, addresses are
+/// bound, nothing is attached.
+struct Prepared {
+    observed: Arc<Observed>,
+    keeper: Keeper<KernelSink>,
+    filled: watch::Receiver<bool>,
+    attaching: watch::Sender<bool>,
+    servers: Vec<Server>,
+    admin: TcpListener,
+    kernel_log: Option<BoxFuture<'static, anyhow::Result<()>>>,
+}
+
+impl Prepared {
+    async fn new(args: &RunArgs) -> anyhow::Result<Self> {
+        let RunArgs {
+            source,
+            records,
+            xdp,
+            listen,
+            admin,
+        } = args;
+        source.check()?;
+        let config = records.config()?;
+        let settings = records.settings(listen.served())?;
+        let selection = xdp.selection()?;
+        let (Hook::Xdp, capacities) = (xdp.hook, xdp.capacities());
+
+        probe::probe()?;
+        let admin = admin::bind(admin.admin).await?;
+        let servers = listen.bind()?;
+        let mut ebpf = load::load(&capacities, xdp.kernel_log)?;
+        let kernel_log = match xdp.kernel_log {
+            KernelLog::Off => None,
+            KernelLog::Info | KernelLog::Debug => Some(follow_log(&mut ebpf)?),
+        };
+        let mut sink = KernelSink::open(&ebpf)?;
+        sink.put_config(&config)
+            .context("cannot write the configuration")?;
+
+        let mirror = Arc::new(Mirror::new(Index::new(settings), config));
+        let writes = Arc::<WriteCounts>::default();
+        let writer = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
+        let policy = Policy {
+            lease: xdp.lease,
+            cluster_dns: records.cluster_dns_service.clone(),
+            listen: listen.served(),
+        };
+        let (filler, filled) = watch::channel(false);
+        let keeper = Keeper::new(Arc::clone(&mirror), writer, policy, filler);
+
+        let (attaching, attached) = watch::channel(false);
+        let interfaces = Interfaces::default();
+        let observed = Observed {
+            mirror,
+            writes,
+            responder: Arc::<fallback::Counts>::default(),
+            counters: KernelCounters::open(&ebpf)?,
+            maps: KernelSink::open(&ebpf)?,
+            capacities,
+            interfaces: Arc::clone(&interfaces),
+            attacher: Arc::new(Mutex::new(Attacher::new(
+                ebpf,
+                XDP_PROGRAM,
+                xdp.xdp_mode,
+                selection,
+                interfaces,
+            )?)),
+            attaching: attached,
+            lease: xdp.lease,
+        };
+        Ok(Self {
+            observed: Arc::new(observed),
+            keeper,
+            filled,
+            attaching,
+            servers,
+            admin,
+            kernel_log,
+        })
+    }
+
+    fn start(self, args: &RunArgs) -> Stages {
+        let Self {
+            observed,
+            keeper,
+            filled,
+            attaching,
+            servers,
+            admin,
+            kernel_log,
+        } = self;
+        let mut stages = Stages {
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            attacher: Arc::clone(&observed.attacher),
+        };
+        let (sender, batches) = mpsc::channel(CHANNEL_LEN);
+        let (folder, keep) = (args.source.manifests.clone(), args.records.keep());
+        stages.spawn("source", async move {
+            Ok(watch_manifests(folder, keep, sender).await?)
+        });
+        stages.spawn("mirror", keeper.run(batches));
+        let attacher = Arc::clone(&observed.attacher);
+        stages.spawn("attach", attach(attacher, filled, attaching));
+        let responder = Responder::new(
+            Arc::clone(&observed.mirror),
+            Arc::clone(&observed.responder),
+        );
+        for server in servers {
+            stages.serve(server, responder.clone());
+        }
+        let stop = stages.stop.clone();
+        stages.finish("admin endpoint", admin::serve(admin, observed, stop));
+        if let Some(log) = kernel_log {
+            stages.spawn("kernel log", log);
+        }
+        stages
+    }
+}
+
+/// The running stages: none of them ends by itself.
+struct Stages {
+    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    stop: CancellationToken,
+    attacher: Arc<Mutex<Attacher>>,
+}
+
+impl Stages {
+    /// Runs a stage that can be dropped at any time.
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        stage: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.finish(name, async move {
+            tokio::select! {
+                result = stage => result,
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+    }
+
+    /// Runs a stage that ends by itself once told to stop.
+    fn finish(
+        &mut self,
+        name: &'static str,
+        stage: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.tasks.spawn(stage.map(move |result| (name, result)));
+    }
+
+    /// Serves an address from a thread of its own, until stopped.
+    fn serve(&mut self, server: Server, responder: Responder) {
+        info!(address = %server.address(), "listening");
+        let stopper = server.stopper();
+        let stop = self.stop.clone();
+        self.finish("responder", async move {
+            let mut serving = tokio::task::spawn_blocking(move || server.serve(&responder));
+            tokio::select! {
+                ended = &mut serving => return ended?,
+                () = stop.cancelled() => stopper.stop(),
+            }
+            serving.await?
+        });
+    }
+
+    /// Waits until a stage ends, which none should, and says which and why.
+    async fn failure(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} ended"),
+            Some(Ok((name, Err(error)))) => error.context(format!("{name} failed")),
+            Some(Err(error)) => anyhow::Error::new(error).context("a stage failed"),
+            None => anyhow::anyhow!("there is nothing to run"),
+        }
+    }
+
+    /// Detaches first, so that nothing is answered by what is about to stop,
+    /// then ends the stages.
+    async fn stop(mut self) {
+        let attacher = Arc::clone(&self.attacher);
+        let detached = tokio::task::spawn_blocking(move || attacher.lock().detach_all()).await;
+        if let Err(error) = detached {
+            warn!("not all interfaces detached: {error}");
+        }
+        self.stop.cancel();
+        let ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok((name, Err(error))) = ended {
+                    warn!("{name} failed while stopping: {error:#}");
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
+            warn!("not all stages ended in time");
+            self.tasks.abort_all();
+        }
+    }
+}
+
+/// Waits until the maps hold the cluster, then has the program on every pod's
+/// interface.
+async fn attach(
+    attacher: Arc<Mutex<Attacher>>,
+    mut filled: watch::Receiver<bool>,
+    attaching: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    filled
+        .wait_for(|filled| *filled)
+        .await
+        .context("the mirror ended before it was filled")?;
+    let (sender, mut events) = mpsc::channel(CHANNEL_LEN);
+    let follow = discover::follow(sender);
+    let handle = async {
+        while let Some(event) = events.recv().await {
+            let attacher = Arc::clone(&attacher);
+            tokio::task::spawn_blocking(move || attacher.lock().handle(event)).await?;
+            // The first event is the list of all there are.
+            attaching.send_replace(true);
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(follow, handle)?;
+    bail!("link events ended")
+}
+
+/// Hands what the programs log to the agent's log, from now on.
+fn follow_log(ebpf: &mut Ebpf) -> anyhow::Result<BoxFuture<'static, anyhow::Result<()>>> {
+    let context = "cannot follow the programs' log";
+    let logger = EbpfLogger::init(ebpf).context(context)?;
+    #[expect(
+        deprecated,
+        reason = "its replacement is unsafe; the logger owns one descriptor and keeps it"
+    )]
+    let mut logger = AsyncFd::with_interest(logger, Interest::READABLE).context(context)?;
+    Ok(async move {
+        loop {
+            let mut ready = logger.readable_mut().await.context(context)?;
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    }
+    .boxed())
+}

@@ -1,0 +1,11 @@
+//! 4. XDP ANSWERS. The program, and the interfaces it is on.
+//!
+//! [`probe`] says what the machine lacks, [`load`] brings the object into the
+//! kernel, [`discover`] follows the node's interfaces, [`links`] tells pods'
+//! from others, and [`attach`] puts the program on them.
+
+pub mod attach;
+pub mod discover;
+pub mod links;
+pub mod load;
+pub mod probe;
