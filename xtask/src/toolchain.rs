@@ -167,7 +167,7 @@ fn nightly_unfit() -> Option<String> {
     }
     // The list is asked first: `rustup run` may download a missing toolchain.
     let installed = exec::output(exec::isolated("rustup").args(["toolchain", "list"]));
-    if !installed.is_ok_and(|list| list.lines().any(|line| line.starts_with("nightly-"))) {
+    if !installed.is_ok_and(|list| list.lines().any(is_nightly)) {
         return Some("it is not installed".to_owned());
     }
     let sysroot = match sysroot(&mut Compiler::Nightly.rustc()) {
@@ -199,6 +199,13 @@ fn nightly_unfit() -> Option<String> {
         }
     }
     None
+}
+
+/// Whether a line of `rustup toolchain list` is the nightly that moves
+/// (`nightly-HOST`), not one of a day (`nightly-2026-05-19-HOST`).
+fn is_nightly(line: &str) -> bool {
+    line.strip_prefix("nightly-")
+        .is_some_and(|host| !host.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The major version in `rustc --version --verbose`.
@@ -271,6 +278,13 @@ mod tests {
         assert!(has_feature(listing, "alu32"));
         assert!(!has_feature(listing, "alu"));
         assert!(!has_feature(listing, "memory"));
+    }
+
+    #[test]
+    fn a_dated_nightly_is_not_the_nightly() {
+        assert!(is_nightly("nightly-x86_64-unknown-linux-gnu (default)"));
+        assert!(!is_nightly("nightly-2026-05-19-x86_64-unknown-linux-gnu"));
+        assert!(!is_nightly("stable-x86_64-unknown-linux-gnu"));
     }
 
     #[test]
