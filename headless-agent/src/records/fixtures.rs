@@ -1,0 +1,134 @@
+//! Objects for tests, each in one line.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::str::FromStr as _;
+
+use hickory_proto::rr::Name;
+
+use super::{Index, NameChange, Settings};
+use crate::watch::{
+    Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Port, Protocol,
+    Service, ServiceKind,
+};
+
+pub(super) fn settings() -> Settings {
+    Settings::new(Name::from_str("cluster.local.").unwrap())
+}
+
+/// An index that has been told that nothing else exists.
+pub(super) fn index(settings: Settings, events: Vec<Event>) -> Index {
+    let mut index = Index::new(settings);
+    index.apply_all(events);
+    index.apply_all(Kind::ALL.map(Event::Restarted));
+    index.set_serial(7);
+    index
+}
+
+pub(super) fn namespace(name: &str) -> Event {
+    Event::Apply(Object::Namespace(Namespace { name: name.into() }))
+}
+
+/// `kind` is `None` (headless), addresses separated by commas, `-` (not served)
+/// or the target of an ExternalName; ports are `name/protocol/number`.
+pub(super) fn service(namespace: &str, name: &str, kind: &str, ports: &[&str]) -> Event {
+    let kind = match kind {
+        "None" => ServiceKind::Headless,
+        "-" => ServiceKind::Unserved,
+        other => other
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<Box<[_]>, _>>()
+            .map_or_else(
+                |_| ServiceKind::ExternalName(other.into()),
+                ServiceKind::ClusterIp,
+            ),
+    };
+    Event::Apply(Object::Service(Service {
+        namespace: namespace.into(),
+        name: name.into(),
+        kind,
+        ports: self::ports(ports),
+        selector: true,
+    }))
+}
+
+fn ports(texts: &[&str]) -> Box<[Port]> {
+    let port = |text: &&str| {
+        let mut parts = text.split('/');
+        let mut next = || parts.next().expect("name/protocol/number");
+        Port {
+            name: next().into(),
+            protocol: match next() {
+                "tcp" => Protocol::Tcp,
+                "udp" => Protocol::Udp,
+                "sctp" => Protocol::Sctp,
+                other => panic!("protocol {other}"),
+            },
+            number: next().parse().ok(),
+        }
+    };
+    texts.iter().map(port).collect()
+}
+
+/// `path` is `namespace/slice`; endpoints are `address` or `address=name`.
+pub(super) fn slice(path: &str, service: &str, ports: &[&str], endpoints: &[&str]) -> Event {
+    let (namespace, name) = path.split_once('/').expect("namespace/slice");
+    let endpoint = |text: &&str| {
+        let (address, name) = text
+            .split_once('=')
+            .map_or((*text, None), |(address, name)| (address, Some(name)));
+        Endpoint {
+            address: address.parse().unwrap(),
+            name: name.map(Into::into),
+        }
+    };
+    Event::Apply(Object::EndpointSlice(EndpointSlice {
+        namespace: namespace.into(),
+        name: name.into(),
+        service: service.into(),
+        ports: self::ports(ports),
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    }))
+}
+
+pub(super) fn pod(namespace: &str, name: &str, address: &str) -> Event {
+    Event::Apply(Object::Pod(Pod {
+        namespace: namespace.into(),
+        name: name.into(),
+        address: Some(address.parse().unwrap()),
+    }))
+}
+
+/// `path` is `namespace/name`, or the name alone.
+pub(super) fn delete(kind: Kind, path: &str) -> Event {
+    let (namespace, name) = path.split_once('/').unwrap_or(("", path));
+    Event::Delete(ObjectRef {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    })
+}
+
+/// Changes as text: `+name flags addresses` or `-name`.
+pub(super) fn shown(changes: &[NameChange]) -> Vec<String> {
+    changes
+        .iter()
+        .map(|NameChange { name, data }| match data {
+            None => format!("-{name}"),
+            Some(data) => {
+                let mut text = format!("+{name} {}", data.flags.0);
+                for address in &data.ipv4 {
+                    text += &format!(" {address}");
+                }
+                for address in &data.ipv6 {
+                    text += &format!(" {address}");
+                }
+                text
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,397 @@
+//! The index of the cluster: events in, changes of names out.
+
+mod events;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use headless_ebpf::abi::{NameFlags, PodsMode};
+use hickory_proto::rr::Name;
+use slab::Slab;
+
+use super::name::{RELATIVE_BYTES_MAX, RelativeName};
+use super::service::{self, Endpoints, Naming, State};
+use crate::watch::{EndpointSlice, Event, Kind, Object};
+
+/// What the operator chose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's zone.
+    pub zone: Name,
+    /// TTL of records in seconds, and the SOA's minimum.
+    pub ttl: u32,
+    /// What names below `pod` answer.
+    pub pods: PodsMode,
+    /// Whose endpoints have names and reverse names.
+    pub endpoints: EndpointScope,
+    /// Namespace and name of the cluster's DNS Service, which is the zone's name
+    /// server.
+    pub dns_service: (Box<str>, Box<str>),
+    /// The name server's addresses where that Service does not exist.
+    pub dns_addresses: Vec<IpAddr>,
+}
+
+impl Settings {
+    /// What kubeadm sets up, for this zone: TTL 30, `pods insecure`.
+    pub fn new(zone: Name) -> Self {
+        Self {
+            zone,
+            ttl: 30,
+            pods: PodsMode::Insecure,
+            endpoints: EndpointScope::Headless,
+            dns_service: ("kube-system".into(), "kube-dns".into()),
+            dns_addresses: Vec::new(),
+        }
+    }
+}
+
+/// Whose endpoints have names and reverse names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndpointScope {
+    /// Those of headless Services. What is below a Service with a cluster IP is
+    /// then unknown.
+    #[default]
+    Headless,
+    /// Those of every Service, as CoreDNS has them.
+    All,
+}
+
+/// What a name holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameData {
+    /// What is known beyond the addresses; never [`NameFlags::SET`].
+    pub flags: NameFlags,
+    /// Its A records, sorted, each once.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// Its AAAA records, sorted, each once.
+    pub ipv6: Vec<Ipv6Addr>,
+}
+
+/// A name that now holds something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameChange {
+    /// The name.
+    pub name: RelativeName,
+    /// What it holds; `None` where it no longer exists.
+    pub data: Option<NameData>,
+}
+
+/// The DNS-relevant part of the cluster.
+#[derive(Debug)]
+pub struct Index {
+    settings: Settings,
+    /// Most bytes of a relative name in this zone.
+    room: usize,
+    serial: u32,
+    revision: u64,
+    namespaces: HashMap<Box<str>, NamespaceEntry>,
+    services: Slab<ServiceEntry>,
+    /// From addresses to the Services they lead to.
+    reverse: HashTable<Reverse>,
+    hasher: RandomState,
+    /// Number of the current list of each kind: what has an older one when the
+    /// list is complete is gone.
+    lists: [u32; Kind::ALL.len()],
+    listed: [bool; Kind::ALL.len()],
+}
+
+/// A namespace, with or without its object.
+#[derive(Debug, Default)]
+struct NamespaceEntry {
+    /// The list in which its object was last seen, where it exists.
+    list: Option<u32>,
+    services: HashMap<Arc<str>, usize>,
+    slices: HashMap<Box<str>, SliceEntry>,
+    pods: HashMap<Box<str>, PodEntry>,
+    /// How many pods have each address.
+    pod_addresses: HashMap<IpAddr, u32>,
+}
+
+impl NamespaceEntry {
+    fn is_empty(&self) -> bool {
+        let Self {
+            list,
+            services,
+            slices,
+            pods,
+            pod_addresses: _,
+        } = self;
+        list.is_none() && services.is_empty() && slices.is_empty() && pods.is_empty()
+    }
+}
+
+/// Where a slice is kept.
+#[derive(Debug)]
+struct SliceEntry {
+    list: u32,
+    /// The Service it belongs to, where it says.
+    service: Option<usize>,
+}
+
+#[derive(Debug)]
+struct PodEntry {
+    list: u32,
+    address: Option<IpAddr>,
+}
+
+/// A Service or the slices that wait for one.
+#[derive(Debug)]
+struct ServiceEntry {
+    namespace: Arc<str>,
+    name: Arc<str>,
+    /// The list in which its object was last seen.
+    list: u32,
+    state: State,
+    /// In the order of their names.
+    slices: Vec<Arc<EndpointSlice>>,
+}
+
+impl ServiceEntry {
+    fn naming(&self, room: usize) -> Naming<'_> {
+        Naming {
+            namespace: &self.namespace,
+            service: &self.name,
+            room,
+        }
+    }
+}
+
+/// One address of one Service. The address itself is in the Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reverse {
+    hash: u32,
+    service: u32,
+}
+
+impl Reverse {
+    /// The whole hash that the table wants, from the half that is kept.
+    const fn spread(hash: u32) -> u64 {
+        (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// A Service as the resolver sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServiceView<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) state: &'a State,
+}
+
+/// What a batch of events has touched, as it was before.
+#[derive(Default)]
+struct Touched {
+    services: BTreeMap<usize, State>,
+    /// Services whose slices have changed.
+    slices: HashSet<usize>,
+    /// Namespaces and whether they existed.
+    namespaces: BTreeMap<Box<str>, bool>,
+}
+
+impl Index {
+    /// An empty index.
+    pub fn new(settings: Settings) -> Self {
+        // Left of the zone stands `\3svc`; a name has at most 255 bytes.
+        let zone = settings
+            .zone
+            .iter()
+            .map(|label| label.len() + 1)
+            .sum::<usize>()
+            + 1;
+        Self {
+            room: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
+            settings,
+            serial: 0,
+            revision: 0,
+            namespaces: HashMap::new(),
+            services: Slab::new(),
+            reverse: HashTable::new(),
+            hasher: RandomState::new(),
+            lists: [0; Kind::ALL.len()],
+            listed: [false; Kind::ALL.len()],
+        }
+    }
+
+    /// What the operator chose.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The SOA's serial.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Sets the SOA's serial: by convention the unix time in seconds of the last
+    /// change, see [`Self::revision`].
+    pub fn set_serial(&mut self, serial: u32) {
+        self.serial = serial;
+    }
+
+    /// A number that grows with every event that changed an object. It may grow
+    /// without any name having changed, for example with a port's number.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether every kind that is needed has been listed once.
+    pub fn synced(&self) -> bool {
+        self.missing().is_empty()
+    }
+
+    /// The resources that have not been listed yet.
+    pub fn missing(&self) -> Vec<&'static str> {
+        Kind::ALL
+            .into_iter()
+            .filter(|kind| *kind != Kind::Pod || self.settings.pods == PodsMode::Verified)
+            .filter(|kind| !self.listed[*kind as usize])
+            .map(Kind::resource)
+            .collect()
+    }
+
+    /// Takes in one event. See [`Self::apply_all`].
+    pub fn apply(&mut self, event: Event) -> Vec<NameChange> {
+        self.apply_all([event])
+    }
+
+    /// Takes in events that belong together and returns what has changed between
+    /// before and after them, so that what only moves is never missing. Each
+    /// Service's additions come before its removals. The cost is that of the
+    /// Services named in the events, and of all Services in a namespace that
+    /// appears or goes.
+    pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<NameChange> {
+        let mut touched = Touched::default();
+        for event in events {
+            match event {
+                Event::Apply(Object::Namespace(namespace)) => {
+                    let list = Some(self.lists[Kind::Namespace as usize]);
+                    self.put_namespace(&namespace.name, list, &mut touched);
+                }
+                Event::Apply(Object::Service(service)) => self.put_service(service, &mut touched),
+                Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice, &mut touched),
+                Event::Apply(Object::Pod(pod)) => self.put_pod(pod),
+                Event::Delete(reference) => self.remove(&reference, &mut touched),
+                Event::Restart(kind) => self.lists[kind as usize] += 1,
+                Event::Restarted(kind) => {
+                    self.listed[kind as usize] = true;
+                    for reference in self.unlisted(kind) {
+                        self.remove(&reference, &mut touched);
+                    }
+                }
+            }
+        }
+        self.settle(touched)
+    }
+
+    /// Works out what the touched Services and namespaces have become.
+    fn settle(&mut self, touched: Touched) -> Vec<NameChange> {
+        let Touched {
+            services,
+            slices,
+            namespaces,
+        } = touched;
+        let scope = self.settings.endpoints;
+        let mut changes = Vec::new();
+        let mut gone = Vec::new();
+        for (name, before) in &namespaces {
+            let now = entry_exists(&self.namespaces, name);
+            let Some(relative) = RelativeName::from_labels([&**name]) else {
+                continue;
+            };
+            match (*before, now) {
+                (false, true) => changes.push(NameChange {
+                    name: relative,
+                    data: Some(namespace_data()),
+                }),
+                (true, false) => gone.push(NameChange {
+                    name: relative,
+                    data: None,
+                }),
+                (false, false) | (true, true) => {}
+            }
+        }
+        for (number, before) in services {
+            let entry = &mut self.services[number];
+            if slices.contains(&number) {
+                entry.state.endpoints = Arc::new(Endpoints::new(&entry.slices));
+            }
+            let entry = &self.services[number];
+            let naming = entry.naming(self.room);
+            service::changes(&before, &entry.state, naming, scope, &mut changes);
+            self.settle_reverse(number, &before);
+            self.release_service(number);
+        }
+        for name in namespaces.keys() {
+            if self
+                .namespaces
+                .get(name)
+                .is_some_and(NamespaceEntry::is_empty)
+            {
+                self.namespaces.remove(name);
+            }
+        }
+        changes.append(&mut gone);
+        changes
+    }
+
+    /// Brings the reverse table up to date with a Service.
+    fn settle_reverse(&mut self, number: usize, before: &State) {
+        let scope = self.settings.endpoints;
+        let now = self.services[number].state.reverse(scope);
+        let before = before.reverse(scope);
+        let service = number as u32;
+        for lost in before.difference(&now) {
+            let entry = self.reverse_entry(*lost, service);
+            let spread = Reverse::spread(entry.hash);
+            if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
+                found.remove();
+            }
+        }
+        for new in now.difference(&before) {
+            let entry = self.reverse_entry(*new, service);
+            self.reverse
+                .insert_unique(Reverse::spread(entry.hash), entry, |entry| {
+                    Reverse::spread(entry.hash)
+                });
+        }
+    }
+
+    fn reverse_entry(&self, address: IpAddr, service: u32) -> Reverse {
+        Reverse {
+            hash: self.hasher.hash_one(address) as u32,
+            service,
+        }
+    }
+
+    /// Forgets a Service of which nothing is left.
+    fn release_service(&mut self, number: usize) {
+        let entry = &self.services[number];
+        if entry.state.service.is_some() || !entry.slices.is_empty() {
+            return;
+        }
+        let entry = self.services.remove(number);
+        if let Some(namespace) = self.namespaces.get_mut(&*entry.namespace) {
+            namespace.services.remove(&entry.name);
+        }
+    }
+}
+
+fn entry_exists(namespaces: &HashMap<Box<str>, NamespaceEntry>, name: &str) -> bool {
+    namespaces
+        .get(name)
+        .is_some_and(|entry| entry.list.is_some())
+}
+
+const fn namespace_data() -> NameData {
+    NameData {
+        flags: NameFlags::NAMESPACE,
+        ipv4: Vec::new(),
+        ipv6: Vec::new(),
+    }
+}

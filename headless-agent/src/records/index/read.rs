@@ -1,0 +1,143 @@
+//! What the index can be asked.
+
+use std::net::IpAddr;
+
+use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
+use super::{Index, NameData, Reverse, ServiceEntry, ServiceView, entry_exists, namespace_data};
+use crate::watch::{Problem, Reason, ServiceKind};
+
+impl Index {
+    /// What the name holds, if it exists; the name as in
+    /// [`RelativeName::as_bytes`].
+    pub fn name(&self, name: &[u8]) -> Option<NameData> {
+        if name.len() > self.room {
+            return None;
+        }
+        let scope = self.settings.endpoints;
+        let mut labels = Labels::new(name).map(str::from_utf8);
+        let mut next = || labels.next().transpose().ok();
+        match (next()?, next()?, next()?, next()?) {
+            (Some(namespace), None, ..) => self.namespace_exists(namespace).then(namespace_data),
+            (Some(service), Some(namespace), None, _) => {
+                self.service(namespace, service)?.state.own(scope)
+            }
+            (Some(endpoint), Some(service), Some(namespace), None) => {
+                let state = self.service(namespace, service)?.state;
+                state.endpoint(endpoint, scope)
+            }
+            (None, ..) | (.., Some(_)) => None,
+        }
+    }
+
+    /// Every name that exists with what it holds, in no order.
+    pub fn names(&self) -> impl Iterator<Item = (RelativeName, NameData)> {
+        let namespaces = self
+            .namespaces
+            .iter()
+            .filter(|(_, entry)| entry.list.is_some())
+            .filter_map(|(name, _)| {
+                Some((RelativeName::from_labels([&**name])?, namespace_data()))
+            });
+        let services = self.services.iter().flat_map(|(_, entry)| {
+            let naming = entry.naming(self.room);
+            entry.state.names(naming, self.settings.endpoints)
+        });
+        namespaces.chain(services)
+    }
+
+    /// Where the cluster's DNS can be reached: the addresses of this Service,
+    /// then those of its ready endpoints, each once.
+    pub fn server_addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
+        let Some(ServiceView { state, .. }) = self.service(namespace, name) else {
+            return Vec::new();
+        };
+        let own = match state.service.as_deref().map(|service| &service.kind) {
+            Some(ServiceKind::ClusterIp(addresses)) => &**addresses,
+            _ => &[],
+        };
+        let below = state.endpoints.addresses().filter(|at| !own.contains(at));
+        own.iter().copied().chain(below).collect()
+    }
+
+    /// What can only be told from several objects together: Services whose
+    /// Namespace does not exist, slices whose Service does not, names too long
+    /// for the zone. Sorted by object. Means little before [`Self::synced`].
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (_, entry) in &self.services {
+            let ServiceEntry {
+                namespace,
+                name,
+                state,
+                slices,
+                ..
+            } = entry;
+            if state.service.is_none() {
+                problems.extend(slices.iter().map(|slice| Problem {
+                    object: format!("EndpointSlice {namespace}/{}", slice.name),
+                    field: String::new(),
+                    reason: Reason::MissingService(format!("{namespace}/{name}")),
+                }));
+                continue;
+            }
+            let mut put = |reason| {
+                problems.push(Problem {
+                    object: format!("Service {namespace}/{name}"),
+                    field: String::new(),
+                    reason,
+                });
+            };
+            if !state.exposed {
+                put(Reason::MissingNamespace(namespace.to_string()));
+            }
+            let roomy = entry.naming(RELATIVE_BYTES_MAX);
+            let longest = state
+                .names(roomy, self.settings.endpoints)
+                .map(|(name, _)| name.as_bytes().len())
+                .max()
+                .filter(|len| *len > self.room);
+            if let Some(len) = longest {
+                // In presentation form, without the root.
+                put(Reason::NameTooLong(253 + len - self.room));
+            }
+        }
+        problems.sort_unstable_by(|a, b| a.object.cmp(&b.object));
+        problems
+    }
+
+    /// Whether the Namespace object exists.
+    pub(super) fn namespace_exists(&self, name: &str) -> bool {
+        entry_exists(&self.namespaces, name)
+    }
+
+    /// The Service or the slices that wait for it.
+    pub(super) fn service(&self, namespace: &str, name: &str) -> Option<ServiceView<'_>> {
+        let number = self.namespaces.get(namespace)?.services.get(name)?;
+        Some(self.view(*number))
+    }
+
+    fn view(&self, number: usize) -> ServiceView<'_> {
+        let entry = &self.services[number];
+        ServiceView {
+            namespace: &entry.namespace,
+            name: &entry.name,
+            state: &entry.state,
+        }
+    }
+
+    /// How many pods of the namespace have this as their first address.
+    pub(super) fn pods(&self, namespace: &str, address: IpAddr) -> u32 {
+        let namespace = self.namespaces.get(namespace);
+        let count = namespace.and_then(|entry| entry.pod_addresses.get(&address));
+        count.copied().unwrap_or_default()
+    }
+
+    /// The Services which have this address themselves or among their endpoints.
+    pub(super) fn with_address(&self, address: IpAddr) -> impl Iterator<Item = ServiceView<'_>> {
+        let Reverse { hash, .. } = self.reverse_entry(address, 0);
+        self.reverse
+            .iter_hash(Reverse::spread(hash))
+            .filter(move |entry| entry.hash == hash)
+            .map(|entry| self.view(entry.service as usize))
+    }
+}

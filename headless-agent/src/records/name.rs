@@ -1,0 +1,129 @@
+//! Names relative to `svc.<zone>`, in the form in which they are stored.
+
+use std::fmt;
+
+/// Most bytes of a relative name: those of
+/// [`headless_ebpf::abi::KEY_WORDS_MAX`] words.
+pub const RELATIVE_BYTES_MAX: usize = headless_ebpf::abi::KEY_WORDS_MAX * 8;
+
+/// The labels of a name left of `svc.<zone>`: folded to lower case, in wire
+/// form, without the root (`\5web-0\5nginx\7default`). One label is a
+/// namespace, two are a Service, three an endpoint name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelativeName(Box<[u8]>);
+
+impl RelativeName {
+    /// The name of these labels, leftmost first, in any case. `None` where a
+    /// label is empty, is longer than 63 bytes or, the labels being text,
+    /// contains a dot, and where the whole is longer than
+    /// [`RELATIVE_BYTES_MAX`] bytes (RFC 1035, section 2.3.4).
+    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(40);
+        for label in labels {
+            if label.contains('.') || !push_label(&mut bytes, label.as_bytes()) {
+                return None;
+            }
+        }
+        (bytes.len() <= RELATIVE_BYTES_MAX).then(|| Self(bytes.into()))
+    }
+
+    /// The bytes: each label preceded by its length.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The labels, leftmost first.
+    pub fn labels(&self) -> Labels<'_> {
+        Labels(&self.0)
+    }
+}
+
+/// Appends a folded label; `false` where it is empty or longer than 63 bytes.
+pub(super) fn push_label(bytes: &mut Vec<u8>, label: &[u8]) -> bool {
+    let Some(len) = u8::try_from(label.len())
+        .ok()
+        .filter(|len| (1..64).contains(len))
+    else {
+        return false;
+    };
+    bytes.push(len);
+    bytes.extend(label.iter().map(u8::to_ascii_lowercase));
+    true
+}
+
+impl fmt::Display for RelativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, label) in self.labels().enumerate() {
+            if i > 0 {
+                f.write_str(".")?;
+            }
+            write!(f, "{}", label.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RelativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelativeName({self})")
+    }
+}
+
+/// The labels of a name in wire form without the root. Ends early where a
+/// length points beyond the bytes.
+#[derive(Clone, Debug)]
+pub struct Labels<'a>(&'a [u8]);
+
+impl<'a> Labels<'a> {
+    /// The labels of these bytes.
+    pub const fn new(wire: &'a [u8]) -> Self {
+        Self(wire)
+    }
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (&len, rest) = self.0.split_first()?;
+        let (label, rest) = rest.split_at_checked(len.into())?;
+        self.0 = rest;
+        Some(label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use headless_ebpf::abi::NameKey;
+
+    use super::*;
+
+    #[test]
+    fn is_what_the_key_is_made_of() {
+        let name = RelativeName::from_labels(["Web-0", "nginx", "default"]).unwrap();
+        assert_eq!(name.as_bytes(), b"\x05web-0\x05nginx\x07default");
+        assert_eq!(name.to_string(), "web-0.nginx.default");
+        let (key, len) = NameKey::from_labels(name.labels()).unwrap();
+        assert_eq!(len, name.as_bytes().len());
+        assert_eq!(&bytemuck::bytes_of(&key)[..len], name.as_bytes());
+    }
+
+    #[test]
+    fn refuses_what_is_no_label() {
+        let (long, longer) = ("a".repeat(63), "a".repeat(64));
+        assert!(RelativeName::from_labels([long.as_str()]).is_some());
+        assert_eq!(RelativeName::from_labels([longer.as_str()]), None);
+        assert_eq!(RelativeName::from_labels(["a", "", "b"]), None);
+        assert_eq!(RelativeName::from_labels(["a.b", "c"]), None);
+        let four = [long.as_str(); 4];
+        assert_eq!(RelativeName::from_labels(four), None, "256 bytes");
+        let room = "a".repeat(RELATIVE_BYTES_MAX - 3 * 64 - 1);
+        let fits = [long.as_str(), &long, &long, &room];
+        assert_eq!(
+            RelativeName::from_labels(fits).unwrap().as_bytes().len(),
+            RELATIVE_BYTES_MAX
+        );
+    }
+}

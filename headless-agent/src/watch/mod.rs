@@ -1,0 +1,138 @@
+//! Stage one: what the cluster holds, as a stream of events over slim objects.
+//!
+//! A source ([`manifests`] for a folder of YAML) turns Kubernetes objects into
+//! the few fields that DNS needs ([`objects`], [`convert`]), reports what it cannot use
+//! ([`problem`]), and hands both over in batches. Whoever receives them needs
+//! no Kubernetes types and no I/O.
+
+pub mod objects;
+pub mod problem;
+
+pub mod convert;
+
+pub mod manifests;
+
+use std::fmt;
+
+pub use self::objects::{
+    Endpoint, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
+};
+pub use self::problem::{Problem, Reason};
+
+/// The kinds of objects that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1` Namespace.
+    Namespace,
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
+    /// `v1` Pod.
+    Pod,
+}
+
+impl Kind {
+    /// Every kind, in the order of its discriminant.
+    pub const ALL: [Self; 4] = [
+        Self::Namespace,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+    ];
+
+    /// As `kind:` in an object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+        }
+    }
+
+    /// As the resource is called in RBAC rules and in messages.
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::Service => "services",
+            Self::EndpointSlice => "endpointslices",
+            Self::Pod => "pods",
+        }
+    }
+}
+
+/// Which object: kind, namespace (empty for a Namespace) and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for a Namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name())?;
+        f.write_str(" ")?;
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// A slim object of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// See [`Namespace`].
+    Namespace(Namespace),
+    /// See [`Service`].
+    Service(Service),
+    /// See [`EndpointSlice`].
+    EndpointSlice(EndpointSlice),
+    /// See [`Pod`].
+    Pod(Pod),
+}
+
+impl Object {
+    /// Which object this is.
+    pub fn reference(&self) -> ObjectRef {
+        let (kind, namespace, name) = match self {
+            Self::Namespace(Namespace { name }) => (Kind::Namespace, "", name),
+            Self::Service(service) => (Kind::Service, &*service.namespace, &service.name),
+            Self::EndpointSlice(slice) => (Kind::EndpointSlice, &*slice.namespace, &slice.name),
+            Self::Pod(pod) => (Kind::Pod, &*pod.namespace, &pod.name),
+        };
+        ObjectRef {
+            kind,
+            namespace: namespace.into(),
+            name: name.clone(),
+        }
+    }
+}
+
+/// One change of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The object exists and looks like this.
+    Apply(Object),
+    /// The object is gone.
+    Delete(ObjectRef),
+    /// All objects of the kind are about to be listed again.
+    Restart(Kind),
+    /// All objects of the kind have been listed: what was not listed since
+    /// [`Event::Restart`] is gone.
+    Restarted(Kind),
+}
+
+/// Changes that belong together, and what was wrong with their objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// In the order in which they happened.
+    pub events: Vec<Event>,
+    /// What could not be used; the rest of the object is in `events`.
+    pub problems: Vec<Problem>,
+}

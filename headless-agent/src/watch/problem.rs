@@ -1,0 +1,148 @@
+//! What is wrong with an object, as a value that can be counted and printed.
+
+use std::fmt;
+
+/// Something about an object that cannot be served. The rest of the object is
+/// served all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{object}{}: {reason}", Field(.field))]
+pub struct Problem {
+    /// The object, for example `EndpointSlice default/web-abc`, or the file and
+    /// the number of the document where no object could be made out.
+    pub object: String,
+    /// Where in the object, for example `endpoints[2].addresses[0]`; may be
+    /// empty.
+    pub field: String,
+    /// What is wrong there.
+    pub reason: Reason,
+}
+
+/// Prints `: ` and the field, where there is one.
+struct Field<'a>(&'a str);
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.0)
+    }
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Reason {
+    /// Not an IPv4 or IPv6 address.
+    #[error("`{0}` is not an IP address")]
+    InvalidAddress(String),
+    /// An address type other than `IPv4` and `IPv6`; the slice is left out.
+    #[error("address type `{0}` has no address records")]
+    UnusableAddressType(String),
+    /// Not usable as a label of a domain name.
+    #[error("`{0}` is not a DNS label")]
+    InvalidLabel(String),
+    /// A label of more than 63 bytes (RFC 1035, section 2.3.4).
+    #[error("label of {0} bytes, which is more than 63")]
+    LabelTooLong(usize),
+    /// A domain name of more than 253 characters (RFC 1035, section 2.3.4).
+    #[error("name of {0} characters, which is more than 253")]
+    NameTooLong(usize),
+    /// Two ports with the same name and protocol, or the same number and
+    /// protocol.
+    #[error("port {0} appears twice")]
+    DuplicatePort(String),
+    /// Not a port number.
+    #[error("{0} is not a port number")]
+    InvalidPort(i32),
+    /// A protocol other than TCP, UDP and SCTP.
+    #[error("unknown protocol `{0}`")]
+    UnknownProtocol(String),
+    /// A Service type other than the four of the API.
+    #[error("unknown type `{0}`")]
+    UnknownServiceType(String),
+    /// A Service that is neither headless nor has an address.
+    #[error("no cluster IP")]
+    MissingClusterIp,
+    /// An external name that is an address has no CNAME record.
+    #[error("`{0}` is an address, not a name")]
+    ExternalNameIsAddress(String),
+    /// An EndpointSlice that does not say whose it is.
+    #[error("no value, so the slice belongs to no Service")]
+    MissingServiceLabel,
+    /// An EndpointSlice whose Service does not exist.
+    #[error("Service {0} does not exist")]
+    MissingService(String),
+    /// An object whose Namespace object does not exist.
+    #[error("Namespace {0} does not exist")]
+    MissingNamespace(String),
+    /// A field that must be there.
+    #[error("missing")]
+    MissingField,
+    /// The same object in two documents; the later one is used.
+    #[error("also defined in {0}; the later one is used")]
+    DuplicateObject(String),
+    /// A version of the kind that is not understood.
+    #[error("version `{0}` of this kind is not supported")]
+    UnsupportedVersion(String),
+    /// A field that is not what the API has there.
+    #[error("{0}")]
+    InvalidField(String),
+    /// A file that is not YAML or JSON.
+    #[error("{0}")]
+    Syntax(String),
+    /// A file that cannot be read.
+    #[error("cannot read: {0}")]
+    Unreadable(String),
+}
+
+impl Reason {
+    /// Label in metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::InvalidAddress(_) => "invalid_address",
+            Self::UnusableAddressType(_) => "unusable_address_type",
+            Self::InvalidLabel(_) => "invalid_label",
+            Self::LabelTooLong(_) => "label_too_long",
+            Self::NameTooLong(_) => "name_too_long",
+            Self::DuplicatePort(_) => "duplicate_port",
+            Self::InvalidPort(_) => "invalid_port",
+            Self::UnknownProtocol(_) => "unknown_protocol",
+            Self::UnknownServiceType(_) => "unknown_service_type",
+            Self::MissingClusterIp => "missing_cluster_ip",
+            Self::ExternalNameIsAddress(_) => "external_name_is_address",
+            Self::MissingServiceLabel => "missing_service_label",
+            Self::MissingService(_) => "missing_service",
+            Self::MissingNamespace(_) => "missing_namespace",
+            Self::MissingField => "missing_field",
+            Self::DuplicateObject(_) => "duplicate_object",
+            Self::UnsupportedVersion(_) => "unsupported_version",
+            Self::InvalidField(_) => "invalid_field",
+            Self::Syntax(_) => "syntax",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// Every label, so that counters can start at zero.
+    pub const LABELS: [&'static str; 20] = [
+        "invalid_address",
+        "unusable_address_type",
+        "invalid_label",
+        "label_too_long",
+        "name_too_long",
+        "duplicate_port",
+        "invalid_port",
+        "unknown_protocol",
+        "unknown_service_type",
+        "missing_cluster_ip",
+        "external_name_is_address",
+        "missing_service_label",
+        "missing_service",
+        "missing_namespace",
+        "missing_field",
+        "duplicate_object",
+        "unsupported_version",
+        "invalid_field",
+        "syntax",
+        "unreadable",
+    ];
+}
