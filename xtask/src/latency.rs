@@ -199,3 +199,108 @@ pub(crate) fn pin_process(pid: Pid, cpus: &CpuSet) -> Result<()> {
 pub(crate) fn pin_thread(cpus: &CpuSet) -> Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), cpus)?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::A;
+    use std::net::SocketAddr;
+    use std::thread::{self, JoinHandle};
+
+    const NAME: &str = "nginx-headless.default.svc.cluster.local";
+
+    /// Serves one query on loopback: `reply` gives the messages to send back.
+    fn serve(reply: fn(&Message) -> Vec<Vec<u8>>) -> (SocketAddrV4, JoinHandle<()>) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let SocketAddr::V4(address) = socket.local_addr().unwrap() else {
+            panic!("not IPv4");
+        };
+        let thread = thread::spawn(move || {
+            let mut buffer = [0; 512];
+            let (length, client) = socket.recv_from(&mut buffer).unwrap();
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            assert_eq!(query.queries[0].query_type(), RecordType::A);
+            for message in reply(&query) {
+                socket.send_to(&message, client).unwrap();
+            }
+        });
+        (address, thread)
+    }
+
+    fn two_addresses(query: &Message) -> Message {
+        let mut message = query.clone();
+        message.metadata.message_type = MessageType::Response;
+        for last in [22, 23] {
+            let data = RData::A(A(Ipv4Addr::new(10, 0, 0, last)));
+            let name = query.queries[0].name().clone();
+            message.add_answer(Record::from_rdata(name, 30, data));
+        }
+        message
+    }
+
+    fn target(server: SocketAddrV4, answers: u16) -> Target {
+        let target = Target::addresses(Ipv4Addr::LOCALHOST, NAME, answers).unwrap();
+        Target { server, ..target }
+    }
+
+    #[test]
+    fn answer_with_another_id_is_not_taken() {
+        let (server, thread) = serve(|query| {
+            let mut stale = query.clone();
+            stale.metadata.id = query.metadata.id.wrapping_sub(1);
+            vec![
+                stale.to_vec().unwrap(),
+                two_addresses(query).to_vec().unwrap(),
+            ]
+        });
+        let answer = Client::new(&target(server, 2)).unwrap().ask().unwrap();
+        assert_eq!(answer, [[10, 0, 0, 22], [10, 0, 0, 23]].map(Ipv4Addr::from));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn one_round_trip_is_measured() {
+        let (server, thread) = serve(|query| vec![two_addresses(query).to_vec().unwrap()]);
+        let mut client = Client::new(&target(server, 2)).unwrap();
+        assert_eq!(client.measure(1).unwrap().len(), 1);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn wrong_number_of_answers_is_an_error() {
+        let (server, thread) = serve(|query| vec![two_addresses(query).to_vec().unwrap()]);
+        let mut client = Client::new(&target(server, 3)).unwrap();
+        let error = client.measure(1).unwrap_err().to_string();
+        assert_eq!(error, "an answer has 2 records, not 3");
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn reflection_must_be_the_query() {
+        let (server, thread) = serve(|query| vec![query.to_vec().unwrap()]);
+        let reflected = target(server, 2).reflected();
+        Client::new(&reflected).unwrap().measure(1).unwrap();
+        thread.join().unwrap();
+
+        let (server, thread) = serve(|query| vec![two_addresses(query).to_vec().unwrap()]);
+        let reflected = target(server, 2).reflected();
+        assert!(Client::new(&reflected).unwrap().measure(1).is_err());
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn one_of_the_allowed_cpus() {
+        let all = allowed_cpus().unwrap();
+        let one = first_cpu(&all).unwrap();
+        let count = |set: &CpuSet| {
+            (0..CpuSet::count())
+                .filter(|cpu| set.is_set(*cpu).unwrap())
+                .count()
+        };
+        assert_eq!(count(&one), 1);
+        assert!(count(&all) >= 1);
+        assert!(first_cpu(&CpuSet::new()).is_err());
+    }
+}

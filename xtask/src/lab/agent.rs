@@ -200,13 +200,13 @@ impl Agent {
         let text = fs::read(log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
+        if lines.is_empty() {
+            return String::from("; its log is empty");
+        }
         let from = lines.len().saturating_sub(LOG_TAIL_LINES);
-        lines
-            .iter()
-            .skip(from)
-            .fold(String::from("; its log ends:"), |tail, line| {
-                tail + "\n  " + line
-            })
+        let start = String::from("; its log ends:");
+        let tail = lines.iter().skip(from);
+        tail.fold(start, |tail, line| tail + "\n  " + line)
     }
 }
 
