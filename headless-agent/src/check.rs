@@ -1,5 +1,6 @@
 //! `check`: what of a folder of manifests cannot be served, and why.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::args::{CheckArgs, RecordArgs};
@@ -50,8 +51,9 @@ pub async fn check(args: &CheckArgs) -> anyhow::Result<String> {
     let mut problems = batch.problems;
     index.apply_all(batch.events);
     problems.extend(index.problems());
-    Ok(problems
-        .iter()
-        .map(|problem| format!("{problem}\n"))
-        .collect())
+    let mut text = String::new();
+    for problem in problems {
+        writeln!(text, "{problem}")?;
+    }
+    Ok(text)
 }

@@ -22,7 +22,7 @@ use crate::maps::{RecordSink, reconcile};
 use crate::records::Index;
 use crate::watch::{Batch, Event, Kind, Problem};
 
-/// Problems that `status` shows, latest last.
+/// Problems that `status` shows.
 const PROBLEMS_SHOWN_MAX: usize = 100;
 
 /// Upper bounds of the buckets of the programming duration, in seconds.
@@ -121,8 +121,8 @@ impl Mirror {
         self.problems.lock().by_reason.clone()
     }
 
-    /// The latest problems, latest last.
-    pub fn problems(&self) -> Vec<String> {
+    /// What was wrong with objects as they came, latest last.
+    pub fn reported(&self) -> Vec<String> {
         self.problems.lock().latest.iter().cloned().collect()
     }
 
@@ -223,16 +223,18 @@ impl<S: RecordSink> Keeper<S> {
     fn apply(&mut self, batch: Batch) -> anyhow::Result<()> {
         let arrived = Instant::now();
         let Batch { events, problems } = batch;
-        problems
-            .iter()
-            .for_each(|problem| self.mirror.report(problem));
+        for problem in &problems {
+            self.mirror.report(problem);
+        }
         let now = heartbeat::monotonic_ns();
         self.mirror.heard_ns.store(now, Ordering::Relaxed);
-        events.iter().for_each(|event| self.mirror.count(event));
+        for event in &events {
+            self.mirror.count(event);
+        }
         let mut index = self.mirror.index.write();
         let before = index.revision();
         // One lock for the batch: no question sees half of it.
-        let changes = index.apply_all(events);
+        let names = index.apply_all(events);
         let changed = index.revision() != before;
         if changed {
             index.set_serial(heartbeat::unix_serial());
@@ -242,21 +244,21 @@ impl<S: RecordSink> Keeper<S> {
         if !changed && !filling {
             return Ok(());
         }
-        self.writer.apply(&changes);
+        self.writer.apply(&names);
         self.serve()?;
-        debug!(names = changes.len(), "changes written");
+        debug!(names = names.len(), "changes written");
         if filling {
             // Leftovers of an earlier agent go before anybody is answered.
             self.reconcile()?;
         }
         self.beat()?;
-        if !changes.is_empty() {
+        if !names.is_empty() {
             self.mirror
                 .programming
                 .observe(arrived.elapsed().as_secs_f64());
         }
         if filling {
-            info!(names = changes.len(), "the cluster has been read");
+            info!(names = names.len(), "the cluster has been read");
             self.filled.send_replace(true);
         }
         Ok(())
@@ -317,3 +319,6 @@ impl<S: RecordSink> Keeper<S> {
         self.beat()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
+mod stages;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aya::Ebpf;
@@ -17,10 +18,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+use self::stages::Stages;
 use crate::args::{DNS_PORT, Hook, ListenArgs, RecordArgs, RunArgs, SourceArgs, XdpArgs};
 use crate::fallback;
 use crate::fallback::server::{Responder, Server};
@@ -46,13 +46,16 @@ const CHANNEL_LEN: usize = 64;
 /// (`plugin/kubernetes/backend_lookup.go`).
 const NEGATIVE_TTL_MAX: u32 = 300;
 
-/// How long the stages may take to end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// The operator asked for something that cannot be.
 #[derive(Debug, thiserror::Error)]
-#[error("bad configuration: {0:#}")]
-pub struct ConfigError(#[from] anyhow::Error);
+#[error("bad configuration: {0}")]
+pub struct ConfigError(String);
+
+impl From<anyhow::Error> for ConfigError {
+    fn from(error: anyhow::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
 
 impl SourceArgs {
     /// Whether the source can be one at all.
@@ -123,6 +126,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         error = stages.failure() => Err(error),
     };
     stages.stop().await;
+    info!("stopped");
     outcome
 }
 
@@ -190,14 +194,14 @@ impl Prepared {
 
         let mirror = Arc::new(Mirror::new(Index::new(settings), config));
         let writes = Arc::<WriteCounts>::default();
-        let writer = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
+        let names = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
         let policy = Policy {
             lease: xdp.lease,
             cluster_dns: records.cluster_dns_service.clone(),
             listen: listen.served(),
         };
-        let (filler, filled) = watch::channel(false);
-        let keeper = Keeper::new(Arc::clone(&mirror), writer, policy, filler);
+        let (on_filled, filled) = watch::channel(false);
+        let keeper = Keeper::new(Arc::clone(&mirror), names, policy, on_filled);
 
         let (attaching, attached) = watch::channel(false);
         let interfaces = Interfaces::default();
@@ -240,11 +244,7 @@ impl Prepared {
             admin,
             kernel_log,
         } = self;
-        let mut stages = Stages {
-            tasks: JoinSet::new(),
-            stop: CancellationToken::new(),
-            attacher: Arc::clone(&observed.attacher),
-        };
+        let mut stages = Stages::new(Arc::clone(&observed.attacher));
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
         let (folder, keep) = (args.source.manifests.clone(), args.records.keep());
         stages.spawn("source", async move {
@@ -260,92 +260,12 @@ impl Prepared {
         for server in servers {
             stages.serve(server, responder.clone());
         }
-        let stop = stages.stop.clone();
+        let stop = stages.stopping();
         stages.finish("admin endpoint", admin::serve(admin, observed, stop));
         if let Some(log) = kernel_log {
             stages.spawn("kernel log", log);
         }
         stages
-    }
-}
-
-/// The running stages: none of them ends by itself.
-struct Stages {
-    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
-    stop: CancellationToken,
-    attacher: Arc<Mutex<Attacher>>,
-}
-
-impl Stages {
-    /// Runs a stage that can be dropped at any time.
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        stage: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        let stop = self.stop.clone();
-        self.finish(name, async move {
-            tokio::select! {
-                result = stage => result,
-                () = stop.cancelled() => Ok(()),
-            }
-        });
-    }
-
-    /// Runs a stage that ends by itself once told to stop.
-    fn finish(
-        &mut self,
-        name: &'static str,
-        stage: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        self.tasks.spawn(stage.map(move |result| (name, result)));
-    }
-
-    /// Serves an address from a thread of its own, until stopped.
-    fn serve(&mut self, server: Server, responder: Responder) {
-        info!(address = %server.address(), "listening");
-        let stopper = server.stopper();
-        let stop = self.stop.clone();
-        self.finish("responder", async move {
-            let mut serving = tokio::task::spawn_blocking(move || server.serve(&responder));
-            tokio::select! {
-                ended = &mut serving => return ended?,
-                () = stop.cancelled() => stopper.stop(),
-            }
-            serving.await?
-        });
-    }
-
-    /// Waits until a stage ends, which none should, and says which and why.
-    async fn failure(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
-            Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} ended"),
-            Some(Ok((name, Err(error)))) => error.context(format!("{name} failed")),
-            Some(Err(error)) => anyhow::Error::new(error).context("a stage failed"),
-            None => anyhow::anyhow!("there is nothing to run"),
-        }
-    }
-
-    /// Detaches first, so that nothing is answered by what is about to stop,
-    /// then ends the stages.
-    async fn stop(mut self) {
-        let attacher = Arc::clone(&self.attacher);
-        let detached = tokio::task::spawn_blocking(move || attacher.lock().detach_all()).await;
-        if let Err(error) = detached {
-            warn!("not all interfaces detached: {error}");
-        }
-        self.stop.cancel();
-        let ended = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                if let Ok((name, Err(error))) = ended {
-                    warn!("{name} failed while stopping: {error:#}");
-                }
-            }
-        };
-        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
-            warn!("not all stages ended in time");
-            self.tasks.abort_all();
-        }
     }
 }
 

@@ -9,6 +9,9 @@
 pub mod lookup;
 pub mod server;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path};
@@ -20,6 +23,8 @@ pub struct Counts {
     cells: Vec<AtomicU64>,
     /// Messages answered by the rules outside the engine.
     pub resolved: AtomicU64,
+    /// Messages that another server would have to answer.
+    pub refused: AtomicU64,
     /// Messages that got no answer: not queries, or not DNS at all.
     pub ignored: AtomicU64,
     /// Replies that could not be sent.
@@ -31,6 +36,7 @@ impl Default for Counts {
         Self {
             cells: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             resolved: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             ignored: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
         }

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use fastrand::Rng;
 use headless_ebpf::respond::{self, Scratch};
-use headless_ebpf::wire::{IMAGE_CAPACITY, XDP_MESSAGE_MAX};
+use headless_ebpf::wire::{IMAGE_CAPACITY, MESSAGE_MAX};
 use headless_ebpf::{abi::PassReason, lookup::Lookup as _};
-use hickory_proto::op::{Message, MessageType, ResponseCode};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
 
 use super::Counts;
 use super::lookup::IndexLookup;
 use crate::mirror::Mirror;
+use crate::records::{self, Reply, Transport};
 
 /// Longest UDP payload.
 const DATAGRAM_MAX: usize = 65_535;
@@ -38,23 +39,34 @@ impl Responder {
     }
 
     /// Replaces `reply` by the reply to a message that came by UDP; empty where
-    /// there is none. `scratch` is working memory.
-    pub fn reply(&self, query: &[u8], scratch: &mut Scratch, reply: &mut Vec<u8>) {
+    /// there is none.
+    pub fn reply(&self, query: &[u8], memory: &mut Memory, reply: &mut Vec<u8>) {
         reply.clear();
+        let Memory { scratch, rng } = memory;
         match self.by_engine(query, scratch) {
-            Ok(len) => {
-                reply.extend(scratch.image.as_slice().iter().take(len));
-                return;
+            Ok(len) => reply.extend(scratch.image.as_slice().iter().take(len)),
+            Err(reason) => {
+                self.counts.passed(reason);
+                reply.extend(self.by_rules(query, rng));
             }
-            Err(reason) => self.counts.passed(reason),
         }
-        let count = if let Some(refusal) = refuse(query) {
-            reply.extend(refusal);
-            &self.counts.resolved
-        } else {
-            &self.counts.ignored
+    }
+
+    /// Answers what the engine leaves.
+    fn by_rules(&self, query: &[u8], rng: &mut Rng) -> Vec<u8> {
+        let index = self.mirror.index();
+        let (reply, count) = match records::reply(&index, query, Transport::Udp, rng) {
+            Reply::Message(reply) => (reply, &self.counts.resolved),
+            // Without upstreams there is nobody to ask for the rest.
+            Reply::Chase(unfinished) => {
+                let reply = unfinished.finish(&index, None, rng);
+                (reply, &self.counts.resolved)
+            }
+            Reply::Forward(forwarded) => (forwarded.refused(), &self.counts.refused),
+            Reply::Ignore => (Vec::new(), &self.counts.ignored),
         };
         count.fetch_add(1, Ordering::Relaxed);
+        reply
     }
 
     /// Leaves the answer in the image and returns its length in bytes.
@@ -68,21 +80,17 @@ impl Responder {
         let index = self.mirror.index();
         let lookup = IndexLookup::new(&index, self.mirror.config());
         let state = lookup.state().ok_or(PassReason::Map)?;
-        let reply = respond::answer(scratch, 0, query.len(), XDP_MESSAGE_MAX, state, &lookup)?;
+        let reply = respond::answer(scratch, 0, query.len(), MESSAGE_MAX, state, &lookup)?;
         self.counts.answered(reply.kind, reply.outcome);
         Ok(reply.len)
     }
 }
 
-/// REFUSED, to a query that can be read.
-fn refuse(query: &[u8]) -> Option<Vec<u8>> {
-    let query = Message::from_vec(query).ok()?;
-    if query.metadata.message_type != MessageType::Query {
-        return None;
-    }
-    let mut reply = query.into_response();
-    reply.metadata.response_code = ResponseCode::Refused;
-    reply.to_vec().ok()
+/// Working memory of one responder.
+#[derive(Debug, Default)]
+pub struct Memory {
+    scratch: Box<Scratch>,
+    rng: Rng,
 }
 
 /// A socket bound to an address and the thread that serves it.
@@ -129,9 +137,14 @@ impl Server {
         } = self;
         let mut buffer = vec![0; DATAGRAM_MAX];
         let mut reply = Vec::new();
-        let mut scratch = Box::<Scratch>::default();
-        while !stop.load(Ordering::Acquire) {
-            let (len, client) = match socket.recv_from(&mut buffer) {
+        let mut memory = Memory::default();
+        loop {
+            let received = socket.recv_from(&mut buffer);
+            if stop.load(Ordering::Acquire) {
+                // What the shutdown woke is no datagram.
+                break;
+            }
+            let (len, client) = match received {
                 Ok(received) => received,
                 Err(error) if is_transient(&error) => continue,
                 Err(error) => {
@@ -140,7 +153,7 @@ impl Server {
                 }
             };
             let query = buffer.get(..len).unwrap_or_default();
-            responder.reply(query, &mut scratch, &mut reply);
+            responder.reply(query, &mut memory, &mut reply);
             if reply.is_empty() {
                 continue;
             }

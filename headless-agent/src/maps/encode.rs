@@ -3,6 +3,8 @@
 //! Pure: the same input gives the same bytes, apart from the number of the
 //! address set, which the caller hands out.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use headless_ebpf::abi::{
     AddressChunk, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Family, KeyClass, NameFlags, NameKey,
     NameRecord, SET_ADDRESSES_MAX, Seal,
@@ -133,8 +135,8 @@ pub fn record(name: &MapName, seed: u64, data: &NameData, set: Option<u32>) -> N
 
 /// The addresses as a record holds them: IPv4, then IPv6, in network order.
 fn addresses(data: &NameData) -> impl Iterator<Item = u8> + '_ {
-    let ipv4 = data.ipv4.iter().flat_map(|address| address.octets());
-    let ipv6 = data.ipv6.iter().flat_map(|address| address.octets());
+    let ipv4 = data.ipv4.iter().flat_map(Ipv4Addr::octets);
+    let ipv6 = data.ipv6.iter().flat_map(Ipv6Addr::octets);
     ipv4.chain(ipv6)
 }
 
@@ -200,11 +202,11 @@ pub fn chunks(
     let ipv4 = data.ipv4.chunks(CHUNK_IPV4).enumerate();
     let ipv6 = data.ipv6.chunks(CHUNK_IPV6).enumerate();
     let ipv4 = ipv4.map(move |(index, run)| {
-        let bytes: Vec<u8> = run.iter().flat_map(|address| address.octets()).collect();
+        let bytes: Vec<u8> = run.iter().flat_map(Ipv4Addr::octets).collect();
         chunk(Family::Ipv4, index, &bytes)
     });
     let ipv6 = ipv6.map(move |(index, run)| {
-        let bytes: Vec<u8> = run.iter().flat_map(|address| address.octets()).collect();
+        let bytes: Vec<u8> = run.iter().flat_map(Ipv6Addr::octets).collect();
         chunk(Family::Ipv6, index, &bytes)
     });
     ipv4.chain(ipv6)
@@ -213,8 +215,6 @@ pub fn chunks(
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
 

@@ -163,7 +163,7 @@ fn for_each<const N: usize>(
     map: &HashMap<MapData, [u64; N], RecordWords>,
     visit: &mut dyn FnMut(MapName, NameRecord),
 ) -> Result<(), SinkError> {
-    for entry in map.iter() {
+    for entry in map {
         let (key, record) =
             entry.map_err(|error| failed(MapKind::of_class(class).name(), "read", error))?;
         visit(MapName::from_words(class, &key), bytemuck::cast(record));

@@ -27,7 +27,7 @@ pub struct Writer<S> {
     pub(super) next_set: u32,
     pub(super) failed: BTreeSet<Box<[u8]>>,
     state: State,
-    pub(super) counts: Arc<WriteCounts>,
+    pub(crate) counts: Arc<WriteCounts>,
 }
 
 impl<S: RecordSink> Writer<S> {
@@ -110,7 +110,9 @@ impl<S: RecordSink> Writer<S> {
         match self.sink.put_name(name, record) {
             Ok(added) => self.counts.added(MapKind::of_class(name.class()), added),
             Err(error) => {
-                new.into_iter().for_each(|set| self.delete_chunks(set));
+                if let Some(set) = new {
+                    self.delete_chunks(set);
+                }
                 return Err(error);
             }
         }
@@ -118,7 +120,9 @@ impl<S: RecordSink> Writer<S> {
             Some(set) => self.sets.insert(wire.into(), set),
             None => self.sets.remove(wire),
         };
-        old.into_iter().for_each(|set| self.delete_chunks(set));
+        if let Some(set) = old {
+            self.delete_chunks(set);
+        }
         Ok(())
     }
 
@@ -146,7 +150,9 @@ impl<S: RecordSink> Writer<S> {
         self.counts
             .removed(MapKind::of_class(name.class()), existed);
         let old = self.sets.remove(wire);
-        old.into_iter().for_each(|set| self.delete_chunks(set));
+        if let Some(set) = old {
+            self.delete_chunks(set);
+        }
         Ok(())
     }
 

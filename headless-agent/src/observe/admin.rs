@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse as _, Json, Response};
 use axum::{Router, routing::get};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! `status` and `dump`: ask the running agent and print.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, Table};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use serde::Deserialize;
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 
 use super::dump::{Data, Name};
@@ -28,7 +28,7 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<String> {
     let body = get(admin.admin, "/status.json").await?;
     match output {
         Output::Json => reindent(&body),
-        Output::Table => Ok(status_table(&parse(&body)?)),
+        Output::Table => Ok(status_table(&parse(&body)?)?),
     }
 }
 
@@ -94,15 +94,14 @@ fn reindent(body: &[u8]) -> anyhow::Result<String> {
 
 /// Percent-encodes what has a meaning in a query (RFC 3986, section 3.4).
 fn encode_query(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
+    let encode = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
+            char::from(byte).to_string()
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            format!("%{byte:02X}")
         }
-    }
-    encoded
+    };
+    text.bytes().map(encode).collect()
 }
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
@@ -120,10 +119,9 @@ fn numbers(table: &mut Table, columns: &[usize]) {
     }
 }
 
-fn section(text: &mut String, title: &str, table: &Table) {
+fn lines(table: &Table) -> String {
     let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let lines: Vec<String> = lines.collect();
-    text.push_str(&format!("\n{title}\n{}\n", lines.join("\n")));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
@@ -131,19 +129,55 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.join(" ")
 }
 
-fn status_table(status: &Status) -> String {
+fn status_table(status: &Status) -> Result<String, fmt::Error> {
+    let mut text = String::new();
     let yes = |yes: bool| if yes { "yes" } else { "no" };
-    let mut text = format!(
-        "version {}  synced {}  complete {}  lease {} s  heartbeat {:.1} s ago  source {:.0} s ago\n",
+    writeln!(
+        text,
+        "version {}  synced {}  complete {}  lease {} s  heartbeat {:.1} s ago  source {:.0} s ago",
         status.version,
         yes(status.synced),
         yes(status.complete),
         status.lease,
         status.heartbeat_age,
         status.age,
-    );
-    text.push_str(&format!("servers {}\n", list(&status.servers)));
+    )?;
+    writeln!(text, "servers {}", list(&status.servers))?;
+    for (title, table) in [
+        ("Answers", answers(status)),
+        ("Passes", passes(status)),
+        ("Interfaces", interfaces(status)),
+        ("Maps", maps(status)),
+    ] {
+        writeln!(text, "\n{title}\n{}", lines(&table))?;
+    }
+    let program = &status.program;
+    let instructions = program.verified_instructions;
+    let instructions = instructions.map_or_else(|| "unknown".into(), |count| count.to_string());
+    let runs = program
+        .run_time_ns
+        .checked_div(program.run_count)
+        .map_or_else(
+            || "run times not measured (kernel.bpf_stats_enabled=0)".into(),
+            |mean| format!("{} runs of {mean} ns", program.run_count),
+        );
+    writeln!(
+        text,
+        "\nProgram {}: {instructions} instructions verified, {} bytes of machine code, {runs}",
+        program.id, program.jited_bytes,
+    )?;
+    for (title, sentences) in [
+        ("Problems", &status.problems),
+        ("Reported of objects", &status.reported),
+    ] {
+        if !sentences.is_empty() {
+            writeln!(text, "\n{title}\n  {}", sentences.join("\n  "))?;
+        }
+    }
+    Ok(text)
+}
 
+fn answers(status: &Status) -> Table {
     let mut answers = table(["PATH", "TYPE", "OUTCOME", "COUNT"]);
     for row in status.answers_by_type.iter().filter(|row| row.count > 0) {
         answers.add_row([&row.path, &row.qtype, &row.outcome, &row.count.to_string()]);
@@ -152,16 +186,20 @@ fn status_table(status: &Status) -> String {
         answers.add_row([path, "all", "all", &count.to_string()]);
     }
     numbers(&mut answers, &[3]);
-    section(&mut text, "Answers", &answers);
+    answers
+}
 
+fn passes(status: &Status) -> Table {
     let mut passes = table(["REASON", "KERNEL", "AGENT"]);
     for (reason, count) in &status.passes {
         let own = status.agent_passes.get(reason).copied().unwrap_or_default();
         passes.add_row([reason, &count.to_string(), &own.to_string()]);
     }
     numbers(&mut passes, &[1, 2]);
-    section(&mut text, "Passes", &passes);
+    passes
+}
 
+fn interfaces(status: &Status) -> Table {
     let mut interfaces = table(["INTERFACE", "INDEX", "STATE"]);
     for interface in &status.interfaces {
         let state = match &interface.state {
@@ -172,8 +210,10 @@ fn status_table(status: &Status) -> String {
         interfaces.add_row([&interface.name, &interface.ifindex.to_string(), state]);
     }
     numbers(&mut interfaces, &[1]);
-    section(&mut text, "Interfaces", &interfaces);
+    interfaces
+}
 
+fn maps(status: &Status) -> Table {
     let mut maps = table(["MAP", "ENTRIES", "CAPACITY", "BYTES"]);
     for (map, usage) in &status.maps {
         maps.add_row([
@@ -184,29 +224,7 @@ fn status_table(status: &Status) -> String {
         ]);
     }
     numbers(&mut maps, &[1, 2, 3]);
-    section(&mut text, "Maps", &maps);
-
-    let program = &status.program;
-    let mean = program.run_time_ns.checked_div(program.run_count);
-    text.push_str(&format!(
-        "\nProgram {}: {} instructions verified, {} bytes of machine code, {}\n",
-        program.id,
-        program
-            .verified_instructions
-            .map_or_else(|| "unknown".into(), |count| count.to_string()),
-        program.jited_bytes,
-        mean.map_or_else(
-            || "run times not measured (kernel.bpf_stats_enabled=0)".into(),
-            |mean| format!("{} runs of {mean} ns", program.run_count)
-        ),
-    ));
-    if !status.problems.is_empty() {
-        text.push_str("\nProblems\n");
-        for problem in &status.problems {
-            text.push_str(&format!("  {problem}\n"));
-        }
-    }
-    text
+    maps
 }
 
 fn dump_table(names: &[Name]) -> String {
@@ -226,8 +244,7 @@ fn dump_table(names: &[Name]) -> String {
             add_data(&mut table, "", "", damage, Some(kernel));
         }
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().into()).collect();
-    lines.join("\n") + "\n"
+    lines(&table) + "\n"
 }
 
 fn add_data(table: &mut Table, name: &str, map: &str, state: &str, data: Option<&Data>) {
@@ -238,11 +255,10 @@ fn add_data(table: &mut Table, name: &str, map: &str, state: &str, data: Option<
         .map(ToString::to_string)
         .chain(data.ipv6.iter().map(ToString::to_string))
         .collect();
-    let mut shown = list(addresses.iter().take(ADDRESSES_SHOWN_MAX));
-    if let Some(more) = addresses.len().checked_sub(ADDRESSES_SHOWN_MAX)
-        && more > 0
-    {
-        shown.push_str(&format!(" and {more} more"));
-    }
+    let shown = list(addresses.iter().take(ADDRESSES_SHOWN_MAX));
+    let shown = match addresses.len().saturating_sub(ADDRESSES_SHOWN_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    };
     table.add_row([name, map, state, &data.flags.join(","), &shown]);
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Observed;
 use crate::maps::writer::show;
-use crate::maps::{MapKind, MapName, RecordSink, encode};
+use crate::maps::{MapKind, MapName, RecordSink as _, encode};
 use crate::records::NameData;
 
 /// A name.
@@ -63,7 +63,7 @@ impl Data {
     }
 
     fn of_index(data: &NameData) -> Self {
-        Self::new(data.flags, data.ipv4.to_vec(), data.ipv6.to_vec())
+        Self::new(data.flags, data.ipv4.clone(), data.ipv6.clone())
     }
 }
 
@@ -174,7 +174,7 @@ impl Observed {
                     };
                     match self.maps.chunk(key).context("cannot read addresses")? {
                         Some(chunk) => {
-                            bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()))
+                            bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
                         }
                         None => damage = Some(format!("chunk {index} of set {set} is missing")),
                     }

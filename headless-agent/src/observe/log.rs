@@ -14,12 +14,22 @@ pub enum Format {
     Json,
 }
 
+/// Targets with a level of their own unless the filter names them: a library
+/// that warns of every attribute that the kernel has made longer since, and the
+/// BPF programs, which log only where `--kernel-log` says so.
+const DEFAULTS: [(&str, &str); 2] = [("netlink_packet_route", "error"), ("headless_xdp", "debug")];
+
 /// Starts logging. `filter` is a level, or targets with levels
 /// (`info,headless_agent::watch=debug`).
 pub fn init(filter: &str, format: Format) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+    let mut directives = EnvFilter::try_new(filter)?;
+    for (target, level) in DEFAULTS {
+        if !filter.contains(target) {
+            directives = directives.add_directive(format!("{target}={level}").parse()?);
+        }
+    }
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(directives)
         .with_writer(io::stderr);
     let started = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

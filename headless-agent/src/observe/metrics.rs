@@ -1,4 +1,4 @@
-//! Metrics in the OpenMetrics format: names, help texts and where the numbers
+//! Metrics in the `OpenMetrics` format: names, help texts and where the numbers
 //! come from, all in one place.
 //!
 //! Everything is counted elsewhere and read at the scrape. No label has values
@@ -7,10 +7,13 @@
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use headless_ebpf::abi::Outcome;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, EncodeMetric as _};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabel, EncodeMetric as _,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -68,34 +71,48 @@ impl Page<'_> {
         help: &str,
         cells: impl IntoIterator<Item = ([L; N], u64)>,
     ) -> fmt::Result {
+        let help = &format!("{help}.");
         let mut metric = self
             .0
             .encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, count) in cells {
+            if N == 0 {
+                return ConstCounter::new(count).encode(metric);
+            }
             let cell = metric.encode_family(&labels)?;
             ConstCounter::new(count).encode(cell)?;
         }
         Ok(())
     }
 
-    fn gauges<L: EncodeLabel + Debug, const N: usize>(
+    fn gauges<L: EncodeLabel + Debug, V: EncodeGaugeValue, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        cells: impl IntoIterator<Item = ([L; N], f64)>,
+        cells: impl IntoIterator<Item = ([L; N], V)>,
     ) -> fmt::Result {
+        let help = &format!("{help}.");
         let mut metric = self
             .0
             .encode_descriptor(name, help, unit, MetricType::Gauge)?;
         for (labels, value) in cells {
+            if N == 0 {
+                return ConstGauge::new(value).encode(metric);
+            }
             let cell = metric.encode_family(&labels)?;
             ConstGauge::new(value).encode(cell)?;
         }
         Ok(())
     }
 
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: impl EncodeGaugeValue,
+    ) -> fmt::Result {
         self.gauges(name, help, unit, [(NONE, value)])
     }
 }
@@ -148,6 +165,7 @@ impl Observed {
             "Messages to the agent's responder that the engine passed, by result",
             [
                 ([("result", "resolved")], load(&counts.resolved)),
+                ([("result", "refused")], load(&counts.refused)),
                 ([("result", "ignored")], load(&counts.ignored)),
                 ([("result", "unsent")], load(&counts.unsent)),
             ],
@@ -159,7 +177,7 @@ impl Observed {
         let cells = |value: fn(&super::status::Map) -> u64| {
             usage
                 .iter()
-                .map(move |(map, usage)| ([("map", map.as_str())], value(usage) as f64))
+                .map(move |(map, usage)| ([("map", map.as_str())], value(usage)))
         };
         page.gauges(
             "map_entries",
@@ -198,13 +216,13 @@ impl Observed {
             "map_names_pending",
             "Names whose last write failed and that are tried again",
             None,
-            load(&writes.pending) as f64,
+            load(&writes.pending),
         )?;
         page.gauge(
             "complete",
             "Whether the programs may give negative answers",
             None,
-            f64::from(u8::from(writes.complete())),
+            u64::from(writes.complete()),
         )
     }
 
@@ -246,7 +264,7 @@ impl Observed {
     fn encode_programs(&self, page: &mut Page<'_>) -> fmt::Result {
         let interfaces = self.interfaces.read();
         let in_state = |matches: fn(&State) -> bool| {
-            interfaces.values().filter(|i| matches(&i.state)).count() as f64
+            interfaces.values().filter(|i| matches(&i.state)).count() as u64
         };
         page.gauges(
             "interfaces",
@@ -276,18 +294,21 @@ impl Observed {
             "program_verified_instructions",
             "Instructions that the verifier looked at; 0 where the kernel does not tell",
             None,
-            f64::from(program.verified_instructions.unwrap_or_default()),
+            u64::from(program.verified_instructions.unwrap_or_default()),
         )?;
         page.counters(
             "program_runs",
             "Runs of the program; 0 unless kernel.bpf_stats_enabled",
             [(NONE, program.run_count)],
         )?;
-        page.counters(
-            "program_run_nanoseconds",
-            "Time spent in the program; 0 unless kernel.bpf_stats_enabled",
-            [(NONE, program.run_time_ns)],
-        )
+        let seconds = Duration::from_nanos(program.run_time_ns).as_secs_f64();
+        let metric = page.0.encode_descriptor(
+            "program_run",
+            "Time spent in the program; 0 unless kernel.bpf_stats_enabled.",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(seconds).encode(metric)
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Status {
     pub complete: bool,
     /// What is not as it should be, each in a sentence.
     pub problems: Vec<String>,
+    /// What was wrong with objects as they came, the latest of it.
+    pub reported: Vec<String>,
 }
 
 /// A number of answers.
@@ -182,6 +184,7 @@ impl Observed {
             synced,
             complete: self.writes.complete(),
             problems: self.problems(),
+            reported: self.mirror.reported(),
         })
     }
 
@@ -263,7 +266,8 @@ impl Observed {
                 State::Failed(reason) => Some(format!("interface {name} not attached: {reason}")),
             }
         }));
-        problems.extend(self.mirror.problems());
+        let index = self.mirror.index();
+        problems.extend(index.problems().iter().map(ToString::to_string));
         problems
     }
 }

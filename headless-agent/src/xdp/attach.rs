@@ -102,7 +102,9 @@ impl Attacher {
                 for index in known.into_iter().filter(|index| !there.contains(index)) {
                     self.forget(index);
                 }
-                links.iter().for_each(|link| self.update(link));
+                for link in &links {
+                    self.update(link);
+                }
             }
         }
     }

@@ -57,7 +57,7 @@ pub fn probe() -> Result<(), ProbeError> {
     Ok(())
 }
 
-/// CAP_BPF exists from kernel 5.8; CAP_SYS_ADMIN holds it.
+/// `CAP_BPF` exists from kernel 5.8; `CAP_SYS_ADMIN` holds it.
 fn check_capabilities(effective: CapabilitySet) -> Result<(), ProbeError> {
     if !effective.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN) {
         return Err(ProbeError::Capability("CAP_BPF"));

@@ -1,0 +1,81 @@
+//! The options, as an operator gives them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+    let start = ["headless-agent", "run", "--manifests", "deploy/demo"];
+    let cli = Cli::try_parse_from(start.iter().chain(arguments))?;
+    match cli.command {
+        Command::Run(run) => Ok(*run),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn options_are_consistent_and_each_has_a_variable() {
+    let mut command = Cli::command();
+    command.build();
+    command.clone().debug_assert();
+    let run = command.find_subcommand("run").unwrap();
+    for option in run.get_arguments().filter(|a| a.get_long().is_some()) {
+        let long = option.get_long().unwrap();
+        if matches!(long, "help" | "version") {
+            continue;
+        }
+        assert_eq!(option.get_short(), None, "{long}");
+        let variable = format!("HEADLESS_{}", long.replace('-', "_").to_uppercase());
+        assert_eq!(option.get_env().unwrap(), variable.as_str());
+    }
+}
+
+#[test]
+fn defaults_are_kubeadms() {
+    let run = run(&[]).unwrap();
+    assert_eq!(run.records.zone, "cluster.local");
+    assert_eq!(run.records.ttl, 30);
+    assert_eq!(run.records.pods, Pods::Insecure);
+    assert_eq!(run.xdp.lease, Duration::from_secs(30));
+    assert_eq!(run.records.cluster_dns_service.name, "kube-dns");
+}
+
+#[test]
+fn listen_addresses_have_dns_port_unless_given() {
+    let run = run(&[
+        "--listen",
+        "169.254.20.10",
+        "--listen",
+        "[fd00::10]:5353",
+        "--listen-unserved",
+        "fd00::11",
+    ])
+    .unwrap();
+    let expected: Vec<SocketAddr> = ["169.254.20.10:53", "[fd00::10]:5353"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    assert_eq!(run.listen.listen, expected);
+    assert_eq!(
+        run.listen.listen_unserved,
+        ["[fd00::11]:53".parse().unwrap()]
+    );
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    for bad in [
+        ["--listen", "0.0.0.0"],
+        ["--listen", "kube-dns"],
+        ["--lease", "1s"],
+        ["--lease", "soon"],
+        ["--ttl", "3601"],
+        ["--cluster-dns-service", "kube-dns"],
+        ["--names-short", "0"],
+        ["--hook", "tc"],
+    ] {
+        assert!(run(&bad).is_err(), "{bad:?}");
+    }
+}
