@@ -33,7 +33,7 @@ pub(super) fn namespace(name: &str) -> Event {
 }
 
 /// `kind` is `None` (headless), addresses separated by commas, `-` (not served)
-/// or the target of an ExternalName; ports are `name/protocol/number`.
+/// or the target of an external name; ports are `name/protocol/number`.
 pub(super) fn service(namespace: &str, name: &str, kind: &str, ports: &[&str]) -> Event {
     let kind = match kind {
         "None" => ServiceKind::Headless,
@@ -120,14 +120,11 @@ pub(super) fn shown(changes: &[NameChange]) -> Vec<String> {
         .map(|NameChange { name, data }| match data {
             None => format!("-{name}"),
             Some(data) => {
-                let mut text = format!("+{name} {}", data.flags.0);
-                for address in &data.ipv4 {
-                    text += &format!(" {address}");
-                }
-                for address in &data.ipv6 {
-                    text += &format!(" {address}");
-                }
-                text
+                let ipv4 = data.ipv4.iter().map(ToString::to_string);
+                let ipv6 = data.ipv6.iter().map(ToString::to_string);
+                let head = [format!("+{name} {}", data.flags.0)];
+                let parts: Vec<_> = head.into_iter().chain(ipv4).chain(ipv6).collect();
+                parts.join(" ")
             }
         })
         .collect()

@@ -178,7 +178,7 @@ impl Reverse {
 
 /// A Service as the resolver sees it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ServiceView<'a> {
+pub(in crate::records) struct ServiceView<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
     pub(super) state: &'a State,

@@ -14,8 +14,14 @@ mod service;
 
 pub mod index;
 
+pub mod resolve;
+
+pub mod reply;
+
 #[cfg(test)]
 mod fixtures;
 
 pub use self::index::{EndpointScope, Index, NameChange, NameData, Settings};
 pub use self::name::RelativeName;
+pub use self::reply::{Reply, Transport, reply};
+pub use self::resolve::{Answer, Chase, Forward, Question, Resolution, resolve};

@@ -106,12 +106,16 @@ impl Index {
     }
 
     /// Whether the Namespace object exists.
-    pub(super) fn namespace_exists(&self, name: &str) -> bool {
+    pub(in crate::records) fn namespace_exists(&self, name: &str) -> bool {
         entry_exists(&self.namespaces, name)
     }
 
     /// The Service or the slices that wait for it.
-    pub(super) fn service(&self, namespace: &str, name: &str) -> Option<ServiceView<'_>> {
+    pub(in crate::records) fn service(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<ServiceView<'_>> {
         let number = self.namespaces.get(namespace)?.services.get(name)?;
         Some(self.view(*number))
     }
@@ -126,14 +130,17 @@ impl Index {
     }
 
     /// How many pods of the namespace have this as their first address.
-    pub(super) fn pods(&self, namespace: &str, address: IpAddr) -> u32 {
+    pub(in crate::records) fn pods(&self, namespace: &str, address: IpAddr) -> u32 {
         let namespace = self.namespaces.get(namespace);
         let count = namespace.and_then(|entry| entry.pod_addresses.get(&address));
         count.copied().unwrap_or_default()
     }
 
     /// The Services which have this address themselves or among their endpoints.
-    pub(super) fn with_address(&self, address: IpAddr) -> impl Iterator<Item = ServiceView<'_>> {
+    pub(in crate::records) fn with_address(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = ServiceView<'_>> {
         let Reverse { hash, .. } = self.reverse_entry(address, 0);
         self.reverse
             .iter_hash(Reverse::spread(hash))

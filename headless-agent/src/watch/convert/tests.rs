@@ -18,18 +18,18 @@ where
     (slim, problems.iter().map(ToString::to_string).collect())
 }
 
-fn service_with(spec: Value) -> (Service, Vec<String>) {
+fn service_with(spec: &Value) -> (Service, Vec<String>) {
     let metadata = json!({"name": "web", "namespace": "shop"});
     let (slim, problems) = convert(json!({"metadata": metadata, "spec": spec}), service);
     (slim.unwrap(), problems)
 }
 
-fn kind(spec: Value) -> (ServiceKind, Vec<String>) {
+fn kind(spec: &Value) -> (ServiceKind, Vec<String>) {
     let (slim, problems) = service_with(spec);
     (slim.kind, problems)
 }
 
-fn slice_with(keep: Keep, fields: Value) -> (EndpointSlice, Vec<String>) {
+fn slice_with(keep: Keep, fields: &Value) -> (EndpointSlice, Vec<String>) {
     let mut object = json!({
         "metadata": {
             "name": "web-abc",
@@ -63,21 +63,21 @@ fn service_kinds() {
     let none: Vec<String> = Vec::new();
     let both = json!({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00::1"]});
     assert_eq!(
-        kind(both),
+        kind(&both),
         (addresses(&["10.96.0.1", "fd00::1"]), none.clone())
     );
     let single = json!({"clusterIP": "10.96.0.1", "type": "NodePort"});
-    assert_eq!(kind(single), (addresses(&["10.96.0.1"]), none.clone()));
+    assert_eq!(kind(&single), (addresses(&["10.96.0.1"]), none.clone()));
     for headless in [
         json!({"clusterIP": "None"}),
         json!({"clusterIPs": ["None"]}),
     ] {
-        assert_eq!(kind(headless), (ServiceKind::Headless, none.clone()));
+        assert_eq!(kind(&headless), (ServiceKind::Headless, none.clone()));
     }
     let external =
         json!({"type": "ExternalName", "externalName": "db.example.com.", "clusterIP": "None"});
     assert_eq!(
-        kind(external),
+        kind(&external),
         (ServiceKind::ExternalName("db.example.com".into()), none)
     );
 }
@@ -85,14 +85,14 @@ fn service_kinds() {
 #[test]
 fn services_without_a_usable_address_are_reported() {
     assert_eq!(
-        kind(json!({})),
+        kind(&json!({})),
         (
             ServiceKind::ClusterIp(Box::default()),
             vec!["Service shop/web: spec.clusterIPs: no cluster IP".to_owned()]
         )
     );
     assert_eq!(
-        kind(json!({"clusterIPs": ["10.96.0.256", "fd00::1"]})),
+        kind(&json!({"clusterIPs": ["10.96.0.256", "fd00::1"]})),
         (
             ServiceKind::ClusterIp(Box::new(["fd00::1".parse().unwrap()])),
             vec![
@@ -112,7 +112,7 @@ fn services_without_a_usable_address_are_reported() {
         ),
     ] {
         assert_eq!(
-            kind(json!({"type": "ExternalName", "externalName": name})),
+            kind(&json!({"type": "ExternalName", "externalName": name})),
             (
                 ServiceKind::Unserved,
                 vec![format!("Service shop/web: spec.externalName: {reason}")]
@@ -123,7 +123,7 @@ fn services_without_a_usable_address_are_reported() {
 
 #[test]
 fn service_ports() {
-    let (slim, problems) = service_with(json!({
+    let (slim, problems) = service_with(&json!({
         "clusterIP": "None",
         "selector": {"app": "web"},
         "ports": [
@@ -195,7 +195,7 @@ fn names_that_cannot_be_labels() {
 fn endpoints_that_are_ready() {
     let (slice, problems) = slice_with(
         Keep::default(),
-        json!({
+        &json!({
             "endpoints": [
                 {"addresses": ["10.0.0.1"], "conditions": {"ready": true, "terminating": true}},
                 {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true}},
@@ -233,7 +233,7 @@ fn endpoint_names() {
             {"addresses": ["::ffff:10.0.0.7"]},
         ],
     });
-    let (slice, problems) = slice_with(Keep::default(), fields.clone());
+    let (slice, problems) = slice_with(Keep::default(), &fields);
     let hostname =
         "EndpointSlice default/web-abc: endpoints[3].hostname: `Web_4` is not a DNS label";
     assert_eq!(problems, [hostname]);
@@ -251,7 +251,7 @@ fn endpoint_names() {
     );
     assert_eq!(slice.endpoints[6].address.to_string(), "10.0.0.7");
 
-    let (slice, _) = slice_with(Keep { pod_names: true }, fields);
+    let (slice, _) = slice_with(Keep { pod_names: true }, &fields);
     let names: Vec<_> = slice
         .endpoints
         .iter()
@@ -280,7 +280,7 @@ fn names_made_of_addresses() {
 fn bad_slices_lose_only_what_is_bad() {
     let (slice, problems) = slice_with(
         Keep::default(),
-        json!({
+        &json!({
             "endpoints": [
                 {"addresses": ["10.0.0.1"]},
                 {"addresses": ["10.0.0.2", "fd00::1e525", "web.example.com"]},
@@ -311,7 +311,7 @@ fn bad_slices_lose_only_what_is_bad() {
     for address_type in ["FQDN", "IPv5", ""] {
         let (slice, problems) = slice_with(
             Keep::default(),
-            json!({"addressType": address_type, "endpoints": [{"addresses": ["10.0.0.1"]}]}),
+            &json!({"addressType": address_type, "endpoints": [{"addresses": ["10.0.0.1"]}]}),
         );
         assert!(slice.endpoints.is_empty());
         let reason = format!("addressType: address type `{address_type}` has no address records");
@@ -320,7 +320,7 @@ fn bad_slices_lose_only_what_is_bad() {
             [format!("EndpointSlice default/web-abc: {reason}")]
         );
     }
-    let (slice, problems) = slice_with(Keep::default(), json!({"metadata": {"name": "x"}}));
+    let (slice, problems) = slice_with(Keep::default(), &json!({"metadata": {"name": "x"}}));
     assert_eq!(&*slice.service, "");
     assert_eq!(
         problems,
