@@ -42,10 +42,6 @@ const XDP_PROGRAM: &str = "headless_xdp";
 /// Batches of changes, or link events, that may wait.
 const CHANNEL_LEN: usize = 64;
 
-/// CoreDNS's limit of the TTL of negative answers in seconds
-/// (`plugin/kubernetes/backend_lookup.go`).
-const NEGATIVE_TTL_MAX: u32 = 300;
-
 /// The operator asked for something that cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("bad configuration: {0}")]
@@ -71,17 +67,16 @@ impl SourceArgs {
 impl RecordArgs {
     /// What the programs need to know.
     fn config(&self) -> Result<Config, ConfigError> {
-        let (zone, zone_len) = Config::zone_from_str(&self.zone)
-            .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))?;
-        Ok(Config {
-            zone,
-            // Guards against races, not against people: needs no better source.
-            seal_seed: fastrand::u64(..),
-            zone_len,
-            ttl: self.ttl,
-            negative_ttl: self.ttl.min(NEGATIVE_TTL_MAX),
-            pods: PodsMode::from(self.pods) as u32,
-        })
+        // The seed guards against races, not against people: needs no better
+        // source.
+        Config::new(
+            &self.zone,
+            self.ttl,
+            PodsMode::from(self.pods),
+            fastrand::u64(..),
+        )
+        .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))
+        .map_err(ConfigError::from)
     }
 }
 

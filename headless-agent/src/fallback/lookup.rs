@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 
-use headless_ebpf::abi::{ChunkKey, Config, KeyClass, NameKey, NameRecord, ServerAddress, State};
-use headless_ebpf::lookup::Lookup;
-use headless_ebpf::wire::AddressBytes;
+use headless_ebpf::abi::{ChunkKey, Config, KeyClass, ServerAddress, State};
+use headless_ebpf::lookup::{Lookup, RecordWords};
+use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
 use crate::maps::{MapName, encode, heartbeat};
 use crate::records::{Index, NameData};
@@ -53,8 +53,8 @@ impl Lookup for IndexLookup<'_> {
         true
     }
 
-    fn name(&self, class: KeyClass, key: &NameKey) -> Option<[u64; NameRecord::WORDS]> {
-        let name = MapName::from_words(class, key.words(class));
+    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+        let name = MapName::from_key_bytes(class, key);
         let data = self.index.name(&name.wire())?;
         let seed = self.config.seal_seed;
         let record = if encode::needs_set(&data) {

@@ -20,15 +20,7 @@ use crate::watch::{Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Serv
 
 /// A cluster with a headless Service `web` of this many endpoints.
 fn responder(endpoints: u32) -> (Responder, Arc<Counts>) {
-    let (zone, zone_len) = Config::zone_from_str("cluster.local").unwrap();
-    let config = Config {
-        zone,
-        seal_seed: 0x5eed,
-        zone_len,
-        ttl: 30,
-        negative_ttl: 30,
-        pods: PodsMode::Insecure as u32,
-    };
+    let config = Config::new("cluster.local", 30, PodsMode::Insecure, 0x5eed).unwrap();
     let settings = Settings::new(Name::from_str("cluster.local.").unwrap());
     let mut index = Index::new(settings);
     let objects = [

@@ -9,6 +9,7 @@ use headless_ebpf::abi::{
     AddressChunk, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Family, KeyClass, NameFlags, NameKey,
     NameRecord, SET_ADDRESSES_MAX, Seal,
 };
+use headless_ebpf::wire::KeyBytes;
 
 use crate::records::NameData;
 use crate::records::name::Labels;
@@ -33,6 +34,13 @@ impl MapName {
             class: KeyClass::of_len(len),
             key,
         })
+    }
+
+    /// The name under the key that the engine has built for the map of `class`.
+    pub fn from_key_bytes(class: KeyClass, key: &KeyBytes) -> Self {
+        let words: [u64; headless_ebpf::abi::KEY_WORDS_MAX] =
+            std::array::from_fn(|i| key.u64_at(i * 8));
+        Self::from_words(class, &words[..class.words()])
     }
 
     /// The name under a key read from the map of `class`.

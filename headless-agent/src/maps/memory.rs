@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use headless_ebpf::abi::{
-    AddressChunk, ChunkKey, Config, KeyClass, NameKey, NameRecord, ServerAddress, State,
+    AddressChunk, ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State,
 };
-use headless_ebpf::lookup::Lookup;
-use headless_ebpf::wire::AddressBytes;
+use headless_ebpf::lookup::{Lookup, RecordWords};
+use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
 use super::{MapKind, MapName, RecordSink, SinkError, heartbeat};
 
@@ -120,8 +120,8 @@ impl Lookup for MemorySink {
         self.servers.contains_key(address)
     }
 
-    fn name(&self, class: KeyClass, key: &NameKey) -> Option<[u64; NameRecord::WORDS]> {
-        let name = MapName::from_words(class, key.words(class));
+    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+        let name = MapName::from_key_bytes(class, key);
         self.names.get(&name).map(|record| bytemuck::cast(*record))
     }
 

@@ -17,15 +17,7 @@ use crate::watch::{
 };
 
 fn config() -> Config {
-    let (zone, zone_len) = Config::zone_from_str("cluster.local").unwrap();
-    Config {
-        zone,
-        seal_seed: 0x5eed,
-        zone_len,
-        ttl: 30,
-        negative_ttl: 30,
-        pods: PodsMode::Insecure as u32,
-    }
+    Config::new("cluster.local", 30, PodsMode::Insecure, 0x5eed).unwrap()
 }
 
 fn mirror() -> Arc<Mirror> {

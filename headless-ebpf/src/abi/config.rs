@@ -1,0 +1,125 @@
+//! What the agent tells the programs: choices once, liveness every second.
+
+use core::net::IpAddr;
+
+use bytemuck::{Pod, Zeroable};
+
+/// What the operator chose. Written before the programs are attached and then
+/// left alone: a change is a new set of maps.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Config {
+    /// The cluster's zone in folded wire form, root included, zero-padded, as
+    /// little-endian words: `\7cluster\5local\0`.
+    pub zone: [u64; 32],
+    /// Which bits of a name's end are compared with [`Self::zone`]: all ones
+    /// for each byte of the zone.
+    pub zone_mask: [u64; 32],
+    /// Seed of every [`super::Seal`].
+    pub seal_seed: u64,
+    /// Length of the zone in bytes, root included.
+    pub zone_len: u32,
+    /// TTL of records in seconds; also the SOA's minimum.
+    pub ttl: u32,
+    /// TTL of the SOA in negative answers, in seconds: CoreDNS has
+    /// `min(ttl, 300)`.
+    pub negative_ttl: u32,
+    /// [`PodsMode`] as a number.
+    pub pods: u32,
+}
+
+const _: () = assert!(size_of::<Config>() == 536);
+
+impl Config {
+    /// The configuration for a zone in presentation form (`cluster.local`, with
+    /// or without the final dot); `None` where it is not a name.
+    ///
+    /// `ttl` in seconds; the TTL of negative answers follows from it.
+    pub fn new(zone: &str, ttl: u32, pods: PodsMode, seal_seed: u64) -> Option<Self> {
+        let zone = zone.strip_suffix('.').unwrap_or(zone);
+        let (key, len) = super::NameKey::from_labels(zone.split('.').map(str::as_bytes))?;
+        let mut config = Self::zeroed();
+        config
+            .zone
+            .iter_mut()
+            .zip(key.words)
+            .for_each(|(to, from)| *to = from);
+        // The byte after the last label is the root and already zero.
+        let zone_len = len + 1;
+        for (i, word) in config.zone_mask.iter_mut().enumerate() {
+            *word = match zone_len.saturating_sub(i * 8) {
+                bytes @ 0..8 => (1 << (8 * bytes)) - 1,
+                _ => u64::MAX,
+            };
+        }
+        config.seal_seed = seal_seed;
+        config.zone_len = zone_len as u32;
+        config.ttl = ttl;
+        config.negative_ttl = ttl.min(NEGATIVE_TTL_MAX);
+        config.pods = pods as u32;
+        Some(config)
+    }
+}
+
+/// CoreDNS gives the SOA of a negative answer no more (`backend_lookup.go`).
+const NEGATIVE_TTL_MAX: u32 = 300;
+
+/// CoreDNS's `pods` option: what `1-2-3-4.<namespace>.pod.<zone>` answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PodsMode {
+    /// Nothing exists below `pod`.
+    Disabled = 0,
+    /// Any address in an existing namespace.
+    #[default]
+    Insecure = 1,
+    /// Addresses of pods that exist in the namespace.
+    Verified = 2,
+}
+
+/// What changes while the programs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct State {
+    /// `CLOCK_MONOTONIC` in nanoseconds until which answers may be given; the
+    /// agent moves it forward once a second.
+    pub deadline_ns: u64,
+    /// Serial of the SOA: unix time of the last change in seconds.
+    pub serial: u32,
+    /// Bits: [`Self::COMPLETE`].
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<State>() == 16);
+
+impl State {
+    /// The maps hold the whole cluster: every watch has synced and every write
+    /// has succeeded. Without it a missing name proves nothing, and negative
+    /// answers are withheld.
+    pub const COMPLETE: u32 = 1;
+}
+
+/// Key of the map of served addresses: IPv6, or IPv4 mapped into it
+/// (RFC 4291, section 2.5.5.2), in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct ServerAddress(pub [u32; 4]);
+
+impl ServerAddress {
+    /// From the four bytes of an IPv4 address as they stand in the packet,
+    /// read as one word of the machine's own order.
+    #[inline(always)]
+    pub const fn from_ipv4_word(address: u32) -> Self {
+        Self([0, 0, 0xffff_u32.to_be(), address])
+    }
+}
+
+impl From<IpAddr> for ServerAddress {
+    fn from(address: IpAddr) -> Self {
+        let bytes = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        Self(bytemuck::cast(bytes))
+    }
+}

@@ -1,0 +1,205 @@
+//! Every way a packet can take, numbered: the number is the index of a per-CPU
+//! counter in the kernel, the label is what metrics and `status` print.
+
+/// Which program gave the answer or the packet up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Path {
+    /// The XDP program.
+    Xdp = 0,
+    /// The tc program.
+    Tc = 1,
+}
+
+impl Path {
+    /// Every path, in order of its number.
+    pub const ALL: [Self; 2] = [Self::Xdp, Self::Tc];
+
+    /// Label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        }
+    }
+}
+
+/// Question type of an answer, as far as counters tell types apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum AnswerKind {
+    /// A (RFC 1035).
+    A = 0,
+    /// AAAA (RFC 3596).
+    Aaaa = 1,
+    /// SRV (RFC 2782).
+    Srv = 2,
+    /// PTR (RFC 1035).
+    Ptr = 3,
+    /// Any other type.
+    Other = 4,
+}
+
+impl AnswerKind {
+    /// Every kind, in order of its number.
+    pub const ALL: [Self; 5] = [Self::A, Self::Aaaa, Self::Srv, Self::Ptr, Self::Other];
+
+    /// The kind of a question type (IANA "DNS Resource Record TYPEs").
+    #[inline(always)]
+    pub const fn of_qtype(qtype: u16) -> Self {
+        match qtype {
+            1 => Self::A,
+            28 => Self::Aaaa,
+            33 => Self::Srv,
+            12 => Self::Ptr,
+            _ => Self::Other,
+        }
+    }
+
+    /// Label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Srv => "SRV",
+            Self::Ptr => "PTR",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What an answer said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Outcome {
+    /// NOERROR with records.
+    Data = 0,
+    /// NOERROR with records and TC=1: more than the client takes.
+    Truncated = 1,
+    /// NOERROR without records (RFC 2308, section 2.2).
+    NoData = 2,
+    /// NXDOMAIN (RFC 2308, section 2.1).
+    NxDomain = 3,
+}
+
+impl Outcome {
+    /// Every outcome, in order of its number.
+    pub const ALL: [Self; 4] = [Self::Data, Self::Truncated, Self::NoData, Self::NxDomain];
+
+    /// Label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Truncated => "truncated",
+            Self::NoData => "nodata",
+            Self::NxDomain => "nxdomain",
+        }
+    }
+}
+
+macro_rules! pass_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal;)+) => {
+        /// Why a packet was left to userspace, bit for bit as it came.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum PassReason {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl PassReason {
+            /// Every reason, in order of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Label in metrics.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)+
+                }
+            }
+        }
+    };
+}
+
+pass_reasons! {
+    /// Not a DNS query to a served address over UDP. Not counted in the kernel:
+    /// this is the pod's other traffic, and counting would be its cost.
+    NotDns = 0, "not_dns";
+    /// The agent's deadline has passed, or it has not written one yet.
+    AgentStale = 1, "agent_stale";
+    /// An IPv4 header with options or a fragment, or an unsupported IP header.
+    IpHeader = 2, "ip_header";
+    /// Lengths of IP, UDP and frame contradict each other.
+    Length = 3, "length";
+    /// More bytes than the engine reads.
+    TooLong = 4, "too_long";
+    /// QR=1: a response, not a query.
+    Response = 5, "response";
+    /// An opcode other than QUERY.
+    Opcode = 6, "opcode";
+    /// TC=1 in a query.
+    Truncated = 7, "truncated";
+    /// Not exactly one question, or records where a query has none.
+    Counts = 8, "counts";
+    /// A class other than IN.
+    Class = 9, "class";
+    /// A label longer than 63 bytes, a compression pointer, a name that ends
+    /// early, or a name of more than 255 bytes.
+    Name = 10, "name";
+    /// Bytes after the question that are not an OPT record.
+    Trailing = 11, "trailing";
+    /// An OPT record with options, of another version, or ill-formed.
+    Edns = 12, "edns";
+    /// A name outside the zone.
+    OutsideZone = 13, "outside_zone";
+    /// A question type that is answered in userspace.
+    Qtype = 14, "qtype";
+    /// A name or record kind that is answered in userspace.
+    Userspace = 15, "userspace";
+    /// A negative answer that may not be given while the maps are incomplete.
+    Incomplete = 16, "incomplete";
+    /// The value changed while it was read.
+    Changed = 17, "changed";
+    /// The reply is larger than this program can make it.
+    TooLarge = 18, "too_large";
+    /// The packet could not be given the size of the reply.
+    NoRoom = 19, "no_room";
+    /// A map or its only entry is missing: an agent of another version.
+    Map = 20, "map";
+    /// Over UDP to port 53, but not of a served address.
+    NotServed = 21, "not_served";
+    /// Resized and then not written: the packet is lost. Always zero.
+    Lost = 22, "lost";
+}
+
+/// Index of a per-CPU counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter(pub u32);
+
+/// Most pass reasons a path can have, so that new ones move no index.
+const PASSES: u32 = 40;
+const ANSWERS: u32 = (AnswerKind::ALL.len() * Outcome::ALL.len()) as u32;
+const PER_PATH: u32 = PASSES + ANSWERS;
+
+/// Number of counters.
+pub const COUNTERS: u32 = PER_PATH * Path::ALL.len() as u32;
+
+const _: () = assert!(PassReason::ALL.len() <= PASSES as usize);
+
+impl Counter {
+    /// The counter of packets passed for `reason`.
+    #[inline(always)]
+    pub const fn pass(path: Path, reason: PassReason) -> Self {
+        Self(path as u32 * PER_PATH + reason as u32)
+    }
+
+    /// The counter of answers of this kind and outcome.
+    #[inline(always)]
+    pub const fn answer(path: Path, kind: AnswerKind, outcome: Outcome) -> Self {
+        Self(
+            path as u32 * PER_PATH
+                + PASSES
+                + kind as u32 * Outcome::ALL.len() as u32
+                + outcome as u32,
+        )
+    }
+}

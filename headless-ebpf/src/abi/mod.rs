@@ -1,0 +1,53 @@
+//! What crosses the boundary between the agent and the BPF programs.
+//!
+//! Everything here is `repr(C)` without padding and has its size asserted, so
+//! that an object and an agent of the same [`ABI_VERSION`] cannot disagree.
+
+mod config;
+mod counters;
+mod key;
+mod record;
+mod seal;
+
+pub use self::{
+    config::{Config, PodsMode, ServerAddress, State},
+    counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
+    key::{KEY_WORDS_MAX, KeyClass, NameKey},
+    record::{
+        AddressChunk, CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Family, INLINE_BYTES,
+        NameFlags, NameRecord, SET_ADDRESSES_MAX,
+    },
+    seal::Seal,
+};
+
+/// Version of every layout in this module. It is part of the pin path and of
+/// the object (symbol `ABI`), and is raised with every change of layout or
+/// meaning.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps, as the object declares them and the agent opens them.
+pub mod map {
+    /// `ARRAY[1]` of [`super::Config`]: what the operator chose; written before
+    /// the programs are attached.
+    pub const CONFIG: &str = "CONFIG";
+    /// `ARRAY[1]` of [`super::State`]: liveness, written once a second.
+    pub const STATE: &str = "STATE";
+    /// `HASH` of [`super::ServerAddress`] to its index: the addresses whose
+    /// port 53 is answered.
+    pub const SERVERS: &str = "SERVERS";
+    /// `HASH` of 40-byte keys to [`super::NameRecord`].
+    pub const NAMES_SHORT: &str = "NAMES_SHORT";
+    /// `HASH` of 104-byte keys to [`super::NameRecord`].
+    pub const NAMES_MEDIUM: &str = "NAMES_MEDIUM";
+    /// `HASH` of 248-byte keys to [`super::NameRecord`].
+    pub const NAMES_LONG: &str = "NAMES_LONG";
+    /// `HASH` of [`super::ChunkKey`] to [`super::AddressChunk`].
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+    /// `PERCPU_ARRAY[1]`: working memory of one packet.
+    pub const SCRATCH: &str = "SCRATCH";
+}
+
+/// Most entries of [`map::SERVERS`].
+pub const SERVERS_MAX: u32 = 256;

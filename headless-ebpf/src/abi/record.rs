@@ -1,0 +1,186 @@
+//! What is stored under a name, and the addresses that are too many for it.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Seal;
+
+/// Bytes of addresses that a [`NameRecord`] holds itself.
+pub const INLINE_BYTES: usize = 20;
+
+/// Bytes of addresses in an [`AddressChunk`].
+pub const CHUNK_BYTES: usize = 112;
+
+/// IPv4 addresses in a chunk: as many A records as fit a reply of 512 bytes.
+pub const CHUNK_IPV4: usize = CHUNK_BYTES / 4;
+
+/// IPv6 addresses in a chunk.
+pub const CHUNK_IPV6: usize = CHUNK_BYTES / 16;
+
+/// Most addresses of one family under one name: what [`NameRecord::ipv4`] and
+/// [`NameRecord::ipv6`] can count. A name with more is marked
+/// [`NameFlags::PASS`] and answered in userspace.
+pub const SET_ADDRESSES_MAX: usize = u16::MAX as usize;
+
+/// What is known of a name. A set of bits; what is not set is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct NameFlags(pub u16);
+
+impl NameFlags {
+    /// The name exists, and userspace must answer every question about it
+    /// (ExternalName, too many addresses).
+    pub const PASS: Self = Self(1);
+    /// The name has SRV records, which are answered in userspace.
+    pub const SRV: Self = Self(1 << 1);
+    /// A Service whose endpoint names are not in the maps, so that a missing
+    /// name below it proves nothing.
+    pub const ENDPOINTS_UNKNOWN: Self = Self(1 << 2);
+    /// The addresses are in [`AddressChunk`]s, not in the record.
+    pub const SET: Self = Self(1 << 3);
+    /// The name is a namespace, hence an empty non-terminal.
+    pub const NAMESPACE: Self = Self(1 << 4);
+
+    /// No bit set.
+    pub const fn empty() -> Self {
+        Self(0)
+    }
+
+    /// Whether all bits of `other` are set.
+    #[inline(always)]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The value of the name maps: everything that decides an answer for a name
+/// with few addresses, in four words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct NameRecord {
+    /// What is known of the name.
+    pub flags: NameFlags,
+    /// Number of IPv4 addresses, hence of A records.
+    pub ipv4: u16,
+    /// Number of IPv6 addresses, hence of AAAA records.
+    pub ipv6: u16,
+    /// TTL of the name's records in seconds; 0 means [`super::Config::ttl`].
+    pub ttl: u16,
+    /// The IPv4 addresses, then the IPv6 addresses, in network byte order. With
+    /// [`NameFlags::SET`] the first four bytes are the set's number instead.
+    pub inline: [u8; INLINE_BYTES],
+    /// Proof of belonging, see [`Seal`].
+    pub seal: u32,
+}
+
+const _: () = assert!(size_of::<NameRecord>() == 32);
+
+impl NameRecord {
+    /// Words of a record.
+    pub const WORDS: usize = 4;
+
+    /// Whether this many addresses fit in the record itself.
+    pub const fn fits_inline(ipv4: usize, ipv6: usize) -> bool {
+        ipv4 * 4 + ipv6 * 16 <= INLINE_BYTES
+    }
+
+    /// The seal that a record of these words must have under a key whose words
+    /// `key` has taken in. `words` is the whole record; its seal is left out.
+    #[inline(always)]
+    pub const fn seal_of(key: Seal, words: [u64; Self::WORDS]) -> u32 {
+        key.word(words[0])
+            .word(words[1])
+            .word(words[2])
+            .word(words[3] & 0xffff_ffff)
+            .finish()
+    }
+
+    /// The record with its seal set for the key whose words `key` has taken in.
+    #[must_use]
+    pub fn sealed(mut self, key: Seal) -> Self {
+        self.seal = 0;
+        self.seal = Self::seal_of(key, bytemuck::cast(self));
+        self
+    }
+}
+
+/// Address family of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum Family {
+    /// IPv4, 4 bytes an address.
+    Ipv4 = 0,
+    /// IPv6, 16 bytes an address.
+    Ipv6 = 1,
+}
+
+/// Key of the map of address chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct ChunkKey {
+    /// Number of the set. Never reused while the maps live: a changed set gets
+    /// a new number, so that an answer never mixes two versions.
+    pub set: u32,
+    /// [`Family`] as a number.
+    pub family: u16,
+    /// Which chunk of the set: addresses from `index * CHUNK_IPV4` (or
+    /// `CHUNK_IPV6`) on.
+    pub index: u16,
+}
+
+const _: () = assert!(size_of::<ChunkKey>() == 8);
+
+impl ChunkKey {
+    /// The key of the chunk of this number.
+    #[inline(always)]
+    pub const fn new(set: u32, family: Family, index: usize) -> Self {
+        Self {
+            set,
+            family: family as u16,
+            index: index as u16,
+        }
+    }
+
+    /// The key as one word, as [`AddressChunk::seal_of`] takes it in.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.set as u64 | (self.family as u64) << 32 | (self.index as u64) << 48
+    }
+}
+
+/// A run of addresses of one set and family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct AddressChunk {
+    /// The addresses in network byte order; what the set does not fill is zero.
+    pub words: [u64; CHUNK_BYTES / 8],
+    /// Proof of belonging: the seal in the lower half, the upper half zero.
+    pub seal: u64,
+}
+
+const _: () = assert!(size_of::<AddressChunk>() == 120);
+
+impl AddressChunk {
+    /// The chunk of these addresses, sealed. `addresses` has at most
+    /// [`CHUNK_BYTES`] bytes; more are cut off.
+    pub fn new(seed: u64, key: ChunkKey, addresses: &[u8]) -> Self {
+        let mut bytes = [0u8; CHUNK_BYTES];
+        bytes
+            .iter_mut()
+            .zip(addresses)
+            .for_each(|(to, from)| *to = *from);
+        let mut chunk = Self::zeroed();
+        let mut seal = Seal::new(seed).word(key.word());
+        for (word, bytes) in chunk.words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+            seal = seal.word(*word);
+        }
+        chunk.seal = u64::from(seal.finish());
+        chunk
+    }
+}

@@ -1,0 +1,59 @@
+//! The XDP program: `respond` on the packets of one interface.
+//!
+//! Only glue: what is decided is decided in the library.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(
+    not(target_arch = "bpf"),
+    allow(missing_docs, reason = "nothing to document")
+)]
+
+#[cfg(target_arch = "bpf")]
+mod kernel;
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_log_ebpf::debug;
+    use headless_ebpf::{
+        abi::{ABI_VERSION, Path},
+        respond::{Verdict, respond},
+    };
+
+    use crate::kernel::{Maps, XdpPacket, count, scratch};
+
+    /// The layout version of this object, checked by the loader.
+    #[unsafe(no_mangle)]
+    static ABI: u32 = ABI_VERSION;
+
+    /// Answers DNS queries of the pod behind this interface.
+    #[xdp]
+    fn headless_xdp(ctx: XdpContext) -> u32 {
+        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, scratch);
+        if let Some(counter) = verdict.counter(Path::Xdp) {
+            count(counter);
+        }
+        match verdict {
+            Verdict::Answer(kind, outcome) => {
+                if crate::kernel::logging() {
+                    debug!(&ctx, "answered {} {}", kind.label(), outcome.label());
+                }
+                xdp_action::XDP_TX
+            }
+            Verdict::Pass(reason) => {
+                if crate::kernel::logging() {
+                    debug!(&ctx, "passed: {}", reason.label());
+                }
+                xdp_action::XDP_PASS
+            }
+            Verdict::Lost => xdp_action::XDP_ABORTED,
+        }
+    }
+
+    /// The licence that the kernel asks for: GPL-only helpers are called.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,166 @@
+//! From the labels of a name to what is stored under it.
+
+use core::hint::black_box;
+
+use crate::{
+    abi::{KeyClass, NameFlags, NameRecord, PassReason, Seal},
+    lookup::Lookup,
+    wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, fold},
+};
+
+/// What a name in the zone is.
+pub(super) enum Found {
+    /// A Service or an endpoint.
+    Record(NameRecord),
+    /// Something that exists and has no records: the zone, `svc`, `pod`, a
+    /// namespace.
+    NonTerminal,
+    /// Nothing.
+    Missing,
+}
+
+/// `\3svc`, as it stands in a name.
+const SVC: u32 = u32::from_le_bytes(*b"\x03svc");
+/// `\3pod`.
+const POD: u32 = u32::from_le_bytes(*b"\x03pod");
+/// `\3dns`: above it stands `ns.dns.<zone>`, the SOA's server.
+const DNS: u32 = u32::from_le_bytes(*b"\x03dns");
+/// `\13dns-version`, the specification's version.
+const DNS_VERSION: (u64, u32) = (
+    u64::from_le_bytes(*b"\x0bdns-ver"),
+    u32::from_le_bytes(*b"sion"),
+);
+
+/// Reads the shape of a name from the right, as CoreDNS does (`parse.go`), and
+/// looks up what the shape leaves open.
+#[inline(always)]
+pub(super) fn find<L: Lookup>(
+    image: &Image,
+    start: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+    question: &Question,
+    lookup: &L,
+) -> Result<Found, PassReason> {
+    if question.zone == 0 {
+        return Ok(Found::NonTerminal);
+    }
+    let name = start + DNS_HEADER_LEN;
+    let labels = question.labels;
+    let kind_at = labels.from_right(0);
+    match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
+        SVC => {}
+        POD | DNS => return Err(PassReason::Userspace),
+        _ if kind_at == 0 && is_dns_version(image, name) => return Err(PassReason::Userspace),
+        _ => return Ok(Found::Missing),
+    }
+    if kind_at == 0 {
+        return Ok(Found::NonTerminal);
+    }
+    // Only the first label starts at 0: the first zero ends the list.
+    let (namespace_at, service_at) = (labels.from_right(1), labels.from_right(2));
+    let (endpoint_at, port_at) = (labels.from_right(3), labels.from_right(4));
+    let below_service = namespace_at != 0 && service_at != 0;
+    let is_endpoint = below_service && endpoint_at == 0;
+    let is_port = below_service && endpoint_at != 0 && port_at == 0;
+    if below_service && !is_endpoint && !is_port {
+        // Deeper than `_port._protocol.service.namespace` nothing exists. This
+        // is the fate of most names that a search list makes up.
+        return Ok(Found::Missing);
+    }
+    if !is_port {
+        if let Some(record) = record(image, name, 0, kind_at, key, seed, lookup)? {
+            return Ok(if record.flags.contains(NameFlags::NAMESPACE) {
+                Found::NonTerminal
+            } else {
+                Found::Record(record)
+            });
+        }
+        if !is_endpoint {
+            return Ok(Found::Missing);
+        }
+    }
+    match record(image, name, service_at, kind_at, key, seed, lookup)? {
+        // The Service may have this port, or this endpoint.
+        Some(service) if is_port && service.flags.contains(NameFlags::SRV) => {
+            Err(PassReason::Userspace)
+        }
+        Some(service) if is_endpoint && service.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) => {
+            Err(PassReason::Userspace)
+        }
+        _ => Ok(Found::Missing),
+    }
+}
+
+/// Whether the name's first label is `dns-version`.
+#[inline(always)]
+fn is_dns_version(image: &Image, name: usize) -> bool {
+    fold(image.u64_at(name)) == DNS_VERSION.0
+        && fold(u64::from(image.u32_at(name + 8))) as u32 == DNS_VERSION.1
+}
+
+/// Looks up the labels between `from` and `to` of the name at `name`.
+/// `Ok(None)` where there are none such.
+#[inline(always)]
+fn record<L: Lookup>(
+    image: &Image,
+    name: usize,
+    from: usize,
+    to: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+    lookup: &L,
+) -> Result<Option<NameRecord>, PassReason> {
+    let len = to.wrapping_sub(from) & 0xff;
+    let name = name + from;
+    let (seal, words) = match KeyClass::of_len(len) {
+        KeyClass::Short => {
+            let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
+            (seal, lookup.name(KeyClass::Short, key))
+        }
+        KeyClass::Medium => {
+            let seal = build::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
+            (seal, lookup.name(KeyClass::Medium, key))
+        }
+        KeyClass::Long => {
+            let seal = build::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
+            (seal, lookup.name(KeyClass::Long, key))
+        }
+    };
+    let Some(words) = words else {
+        return Ok(None);
+    };
+    let record: NameRecord = bytemuck::cast(words);
+    if record.seal == NameRecord::seal_of(seal, words) {
+        Ok(Some(record))
+    } else {
+        Err(PassReason::Changed)
+    }
+}
+
+/// Puts the `len` bytes at `name`, folded, into the first `WORDS` words of
+/// `key`, with zeroes behind them, and begins the seal with these words.
+///
+/// More than needed is copied and more is zeroed, but without a single branch.
+#[inline(always)]
+fn build<const WORDS: usize>(
+    image: &Image,
+    name: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+) -> Seal {
+    for i in 0..WORDS {
+        key.put_u64(i * 8, fold(image.u64_at(name + i * 8)));
+    }
+    // Not a zero that the compiler knows: it would call `memset`, byte by byte.
+    let zero = black_box(0);
+    for i in 0..WORDS {
+        key.put_u64(len + i * 8, zero);
+    }
+    let mut seal = Seal::new(seed);
+    for i in 0..WORDS {
+        seal = seal.word(key.u64_at(i * 8));
+    }
+    seal
+}

@@ -1,0 +1,268 @@
+//! The whole decision: from a frame, or a bare DNS message, to an answer or a
+//! reason to leave it alone.
+//!
+//! What is answered and how follows CoreDNS's `kubernetes` plugin, because a
+//! pod must not be able to tell who answered.
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod find;
+mod reply;
+
+use core::hint::black_box;
+
+use self::{addresses::Rrset, find::Found, reply::Body};
+use crate::{
+    abi::{AnswerKind, Counter, Family, NameFlags, NameRecord, Outcome, PassReason, Path, State},
+    lookup::Lookup,
+    wire::{AddressBytes, Headers, Image, KeyBytes, Packet, Question, qtype},
+};
+
+/// Working memory of one packet. Too large for a BPF stack (512 bytes), so the
+/// programs keep one for each CPU, and nothing in it outlives a packet.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
+pub struct Scratch {
+    /// The frame or message.
+    pub image: Image,
+    /// See [`Slot`].
+    slot: Slot,
+    /// The question, once it is parsed.
+    pub question: Question,
+    /// The key that is looked up.
+    pub key: KeyBytes,
+    /// The records that are written.
+    rrset: Rrset,
+    /// The addresses that are being written.
+    pub addresses: AddressBytes,
+}
+
+/// Where a number is put down to be forgotten and read again.
+///
+/// Each way out of a loop leaves the verifier with another range for the
+/// number that the loop compared with, and it follows each to the end of the
+/// program: the ways multiply, and the program becomes too large to load. What
+/// is read from a map, it knows nothing about, so that all ways meet there.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Slot(u64);
+
+impl Slot {
+    /// `value`, of which neither compiler nor verifier knows anything.
+    #[inline(always)]
+    fn forget(&mut self, value: usize) -> usize {
+        self.0 = value as u64;
+        black_box(self).0 as usize
+    }
+}
+
+/// An answer that stands in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Length of the DNS message in bytes.
+    pub len: usize,
+    /// Question type, as far as counters tell types apart.
+    pub kind: AnswerKind,
+    /// What it says.
+    pub outcome: Outcome,
+}
+
+/// What became of a frame.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The packet is now the reply and goes back the way it came.
+    Answer(AnswerKind, Outcome),
+    /// The packet is as it was and goes on.
+    Pass(PassReason),
+    /// The packet was resized and then could not be written: a bug in the
+    /// [`Packet`], and the one case in which a packet is lost.
+    Lost,
+}
+
+impl Verdict {
+    /// The counter of this verdict; `None` for what is not counted.
+    #[inline(always)]
+    pub const fn counter(self, path: Path) -> Option<Counter> {
+        match self {
+            Self::Answer(kind, outcome) => Some(Counter::answer(path, kind, outcome)),
+            Self::Pass(PassReason::NotDns) => None,
+            Self::Pass(reason) => Some(Counter::pass(path, reason)),
+            Self::Lost => Some(Counter::pass(path, PassReason::Lost)),
+        }
+    }
+}
+
+/// Answers the query in `packet`, or says why not.
+///
+/// `scratch` is asked for once the packet is known to be for us, so that other
+/// traffic does not pay for it. Unless the verdict is [`Verdict::Answer`] (or
+/// [`Verdict::Lost`]), the packet is bit for bit as it came.
+#[inline(always)]
+pub fn respond<'a, P: Packet, L: Lookup>(
+    packet: &mut P,
+    lookup: &L,
+    scratch: impl FnOnce() -> Option<&'a mut Scratch>,
+) -> Verdict {
+    let Some(head) = packet.prefix() else {
+        return Verdict::Pass(PassReason::NotDns);
+    };
+    let headers = match Headers::parse(head, packet.len()) {
+        Ok(headers) => headers,
+        Err(reason) => return Verdict::Pass(reason),
+    };
+    if !lookup.serves(&headers.server) {
+        return Verdict::Pass(PassReason::NotServed);
+    }
+    let (Some(state), Some(scratch)) = (lookup.state(), scratch()) else {
+        return Verdict::Pass(PassReason::Map);
+    };
+    if lookup.now_ns() >= state.deadline_ns {
+        return Verdict::Pass(PassReason::AgentStale);
+    }
+    if !packet.load(&mut scratch.image, headers.end) {
+        return Verdict::Pass(PassReason::Length);
+    }
+    if !Headers::checksum_holds(&scratch.image) {
+        return Verdict::Pass(PassReason::IpHeader);
+    }
+    let end = scratch.slot.forget(headers.end);
+    let reply = answer(
+        scratch,
+        Headers::MESSAGE,
+        end,
+        P::MESSAGE_MAX,
+        state,
+        lookup,
+    );
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(reason) => return Verdict::Pass(reason),
+    };
+    let len = Headers::MESSAGE + reply.len;
+    Headers::reply(&mut scratch.image, reply.len);
+    // Up to here only the copy has changed.
+    if !packet.resize(len) {
+        return Verdict::Pass(PassReason::NoRoom);
+    }
+    if !packet.store(&scratch.image, len) {
+        return Verdict::Lost;
+    }
+    Verdict::Answer(reply.kind, reply.outcome)
+}
+
+/// Answers the DNS query that stands between `start` and `end` of the image, in
+/// place, with a message of at most `room` bytes; or says why not, and then the
+/// image's content is undefined.
+#[inline(always)]
+pub fn answer<L: Lookup>(
+    scratch: &mut Scratch,
+    start: usize,
+    end: usize,
+    room: usize,
+    state: State,
+    lookup: &L,
+) -> Result<Reply, PassReason> {
+    let Scratch {
+        image,
+        slot,
+        question,
+        key,
+        rrset,
+        addresses,
+    } = scratch;
+    let Some(config) = lookup.config() else {
+        return Err(PassReason::Map);
+    };
+    question.parse(image, start, end, config)?;
+    // From here on the question is what stands in memory, see `Question`: the
+    // compiler may not carry the values over in registers.
+    let question = *black_box(question);
+    let seed = config.seal_seed;
+
+    let decision = decide(image, start, key, seed, &question, lookup)?;
+    let mut body = Body::new(start, &question, room);
+    let outcome = match decision {
+        Decision::Addresses(record, family) => {
+            rrset.choose(&record, family, &body, config.ttl, lookup)?;
+            let chosen = *black_box(&mut *rrset);
+            if record.flags.contains(NameFlags::SET) {
+                chosen.put_set(family, image, body.at(), seed, slot, addresses, lookup)?;
+            } else {
+                chosen.put_inline(&record, family, image, body.at(), addresses);
+            }
+            let chosen = *black_box(rrset);
+            body.answers(chosen.count as usize, family);
+            if chosen.count < chosen.total {
+                Outcome::Truncated
+            } else {
+                Outcome::Data
+            }
+        }
+        // What is not in incomplete maps may exist all the same.
+        Decision::NoData | Decision::NxDomain if state.flags & State::COMPLETE == 0 => {
+            return Err(PassReason::Incomplete);
+        }
+        Decision::NoData => {
+            body.negative(image, config, state.serial)?;
+            Outcome::NoData
+        }
+        Decision::NxDomain => {
+            body.negative(image, config, state.serial)?;
+            Outcome::NxDomain
+        }
+    };
+    let len = body.finish(image, outcome);
+    Ok(Reply {
+        len,
+        kind: AnswerKind::of_qtype(question.qtype),
+        outcome,
+    })
+}
+
+/// What the answer to a question is.
+enum Decision {
+    /// The addresses of this record.
+    Addresses(NameRecord, Family),
+    /// The name exists, the type does not.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+}
+
+/// CoreDNS's matrix of names and types.
+#[inline(always)]
+fn decide<L: Lookup>(
+    image: &Image,
+    start: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+    question: &Question,
+    lookup: &L,
+) -> Result<Decision, PassReason> {
+    match question.qtype {
+        0 | qtype::OPT | qtype::TKEY..=qtype::MAILA => return Err(PassReason::Qtype),
+        qtype::SOA | qtype::NS if question.zone == 0 => return Err(PassReason::Qtype),
+        // CoreDNS looks nothing up for an SOA below the apex and says that there
+        // is none, for names that do not exist as well (`handler.go`).
+        qtype::SOA => return Ok(Decision::NoData),
+        _ => {}
+    }
+    let record = match find::find(image, start, key, seed, question, lookup)? {
+        Found::Missing => return Ok(Decision::NxDomain),
+        // CoreDNS knows of a TXT only where it finds a Service, and takes other
+        // names for missing (`kubernetes.go`, `Services`).
+        Found::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
+        Found::NonTerminal => return Ok(Decision::NoData),
+        Found::Record(record) => record,
+    };
+    if record.flags.contains(NameFlags::PASS) {
+        return Err(PassReason::Userspace);
+    }
+    Ok(match question.qtype {
+        qtype::A if record.ipv4 != 0 => Decision::Addresses(record, Family::Ipv4),
+        qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(record, Family::Ipv6),
+        qtype::SRV if record.flags.contains(NameFlags::SRV) => return Err(PassReason::Qtype),
+        _ => Decision::NoData,
+    })
+}

@@ -1,0 +1,164 @@
+//! The parts of a DNS message around the question.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Image;
+
+/// Bits of the second header word (RFC 1035, section 4.1.1; CD by RFC 4035,
+/// section 3.2.2).
+pub mod flags {
+    /// Response.
+    pub const QR: u16 = 0x8000;
+    /// The four bits of the opcode.
+    pub const OPCODE: u16 = 0x7800;
+    /// Authoritative answer.
+    pub const AA: u16 = 0x0400;
+    /// Truncated.
+    pub const TC: u16 = 0x0200;
+    /// Recursion desired.
+    pub const RD: u16 = 0x0100;
+    /// Checking disabled.
+    pub const CD: u16 = 0x0010;
+}
+
+/// Response codes (RFC 1035, section 4.1.1).
+pub mod rcode {
+    /// No error.
+    pub const NOERROR: u16 = 0;
+    /// The name does not exist.
+    pub const NXDOMAIN: u16 = 3;
+}
+
+/// Types (IANA "DNS Resource Record TYPEs").
+pub mod qtype {
+    /// IPv4 address.
+    pub const A: u16 = 1;
+    /// Name server.
+    pub const NS: u16 = 2;
+    /// Start of a zone of authority.
+    pub const SOA: u16 = 6;
+    /// Text.
+    pub const TXT: u16 = 16;
+    /// IPv6 address.
+    pub const AAAA: u16 = 28;
+    /// Service location.
+    pub const SRV: u16 = 33;
+    /// EDNS option record: never a question.
+    pub const OPT: u16 = 41;
+    /// From here to [`MAILA`] stand transaction keys and transfers.
+    pub const TKEY: u16 = 249;
+    /// Last of the meta-types.
+    pub const MAILA: u16 = 254;
+}
+
+/// Bytes of an OPT record without options (RFC 6891, section 6.1.2).
+pub const OPT_LEN: usize = 11;
+
+/// What a query's OPT record says, if it has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Edns {
+    /// Whether there is an OPT record: 1 or 0.
+    present: u16,
+    /// The client's UDP payload size as sent.
+    pub size: u16,
+    /// Low half of the TTL field: DO and the reserved bits.
+    pub flags: u16,
+}
+
+impl Edns {
+    /// No OPT record.
+    #[inline(always)]
+    pub const fn absent() -> Self {
+        Self {
+            present: 0,
+            size: 0,
+            flags: 0,
+        }
+    }
+
+    /// Whether there is an OPT record.
+    #[inline(always)]
+    pub const fn is_present(self) -> bool {
+        self.present != 0
+    }
+
+    /// Bytes of the reply's OPT record.
+    #[inline(always)]
+    pub const fn reply_len(self) -> usize {
+        if self.is_present() { OPT_LEN } else { 0 }
+    }
+
+    /// Reads an OPT record without options and of version 0 at `offset`.
+    #[inline(always)]
+    pub fn parse(image: &Image, offset: usize) -> Option<Self> {
+        // Root name and type 41; extended RCODE (ignored in a query) and
+        // version; no options.
+        let fits = image.u8_at(offset) == 0
+            && image.be16_at(offset + 1) == qtype::OPT
+            && image.u8_at(offset + 6) == 0
+            && image.u16_at(offset + 9) == 0;
+        fits.then(|| Self {
+            present: 1,
+            size: image.be16_at(offset + 3),
+            flags: image.be16_at(offset + 7),
+        })
+    }
+
+    /// Writes the OPT record of the reply: the client's own size and DO bit, as
+    /// CoreDNS does (`request.go`, `SizeAndDo`: `Ttl &= 0xff00`).
+    #[inline(always)]
+    pub fn put(self, image: &mut Image, offset: usize) {
+        image.put_u8(offset, 0);
+        image.put_be16(offset + 1, qtype::OPT);
+        image.put_be16(offset + 3, self.size);
+        image.put_u16(offset + 5, 0);
+        image.put_be16(offset + 7, self.flags & 0xff00);
+        image.put_u16(offset + 9, 0);
+    }
+}
+
+/// Bytes of the SOA record of a negative answer, see [`put_soa`].
+pub const SOA_LEN: usize = 54;
+
+/// Bytes of the SOA's data.
+const SOA_RDATA_LEN: u16 = 42;
+
+/// Writes the zone's SOA record at `offset`: `ns.dns.<zone>`,
+/// `hostmaster.<zone>`, refresh 7200, retry 1800, expire 86400, as CoreDNS has
+/// it (`backend_lookup.go`, `SOA`).
+///
+/// `zone` is a compression pointer to the zone within the question, so that all
+/// three names have the case in which the zone was asked.
+#[inline(always)]
+pub fn put_soa(image: &mut Image, offset: usize, zone: u16, ttl: u32, serial: u32, minimum: u32) {
+    image.put_be16(offset, zone);
+    image.put_be32(
+        offset + 2,
+        u32::from(qtype::SOA) << 16 | u32::from(CLASS_IN),
+    );
+    image.put_be32(offset + 6, ttl);
+    image.put_be16(offset + 10, SOA_RDATA_LEN);
+    // "ns.dns" and the pointer: 9 bytes.
+    image.put_u64(offset + 12, u64::from_le_bytes(*b"\x02ns\x03dns\0"));
+    image.put_be16(offset + 19, zone);
+    // "hostmaster" and the pointer: 13 bytes.
+    image.put_u64(offset + 21, u64::from_le_bytes(*b"\x0ahostmas"));
+    image.put_u32(offset + 29, u32::from_le_bytes(*b"ter\0"));
+    image.put_be16(offset + 32, zone);
+    image.put_be32(offset + 34, serial);
+    image.put_be32(offset + 38, 7200);
+    image.put_be32(offset + 42, 1800);
+    image.put_be32(offset + 46, 86_400);
+    image.put_be32(offset + 50, minimum);
+}
+
+/// Class IN (RFC 1035, section 3.2.4).
+pub const CLASS_IN: u16 = 1;
+
+/// A compression pointer to `offset` from the start of the message (RFC 1035,
+/// section 4.1.4).
+#[inline(always)]
+pub const fn pointer(offset: usize) -> u16 {
+    0xc000 | offset as u16
+}

@@ -1,0 +1,40 @@
+//! Bytes to meaning and back: no maps, no allocation, no clock.
+//!
+//! The contract: [`Packet::load`] copies a frame into an [`Image`], everything
+//! is parsed from and written into the image, and [`Packet::resize`] followed
+//! by [`Packet::store`] is the one step that changes the packet. Offsets into an
+//! image are masked by its capacity, so that no access can fail or panic; that
+//! an offset means what its name says is the caller's duty, and what the tests
+//! are for.
+#![forbid(unsafe_code)]
+
+mod dns;
+mod image;
+mod ipv4;
+mod packet;
+mod question;
+
+pub use self::{
+    dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
+    image::{AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes},
+    ipv4::{Headers, IPV4_HEADERS_LEN},
+    packet::{FramePacket, Packet},
+    question::{Labels, NAME_LEN_MAX, Question, fold},
+};
+
+/// Bytes of the DNS header (RFC 1035, section 4.1.1).
+pub const DNS_HEADER_LEN: usize = 12;
+
+/// Most bytes of a message to a client that does not say what it takes
+/// (RFC 1035, section 4.2.1).
+pub const UDP_PAYLOAD_MIN: usize = 512;
+
+/// Most bytes of a message that the engine writes: 512, for clients without
+/// EDNS. Generic XDP can grow a packet by some 200 to 350 bytes at its tail and
+/// by about 216 at its head, so more could not be promised.
+pub const MESSAGE_MAX: usize = 512;
+
+/// Most bytes of a frame that the engine reads or writes.
+pub const FRAME_MAX: usize = 576;
+
+const _: () = assert!(IPV4_HEADERS_LEN + MESSAGE_MAX <= FRAME_MAX && FRAME_MAX <= IMAGE_CAPACITY);

@@ -1,0 +1,222 @@
+//! The question: is it one that we read, is it in our zone, what are its labels.
+
+use core::hint::black_box;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    DNS_HEADER_LEN, Image,
+    dns::{CLASS_IN, Edns, OPT_LEN, flags},
+};
+use crate::abi::{Config, PassReason};
+
+/// Longest name in wire form (RFC 1035, section 2.3.4).
+pub const NAME_LEN_MAX: usize = 255;
+
+/// Most labels of a name without its root: 127 of one byte.
+const LABELS_MAX: usize = 127;
+
+/// Bytes of type and class.
+const FIXED_LEN: usize = 4;
+
+/// One question of class IN whose name is in the zone.
+///
+/// Plain words in memory rather than values in registers: read back from there
+/// they are numbers that the verifier knows nothing about, so that the ways in
+/// which they came about need not be followed any further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Question {
+    /// Length of the name in bytes, root included.
+    pub name_len: u32,
+    /// Offset of the zone within the name.
+    pub zone: u32,
+    /// The labels before the zone.
+    pub labels: Labels,
+    /// Question type.
+    pub qtype: u16,
+    /// The query's OPT record, if it has one.
+    pub edns: Edns,
+}
+
+/// Where the labels before the zone start: the offset of the last one in the
+/// lowest byte, of the one before it in the next, and so on for eight labels.
+///
+/// A count would be a number that the verifier knows exactly on each of 127
+/// ways out of the loop, and so follow each to the program's end. The count is
+/// in the offsets: only the first label's is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Labels(u64);
+
+impl Labels {
+    /// Offset of the label that has `n` labels between itself and the zone;
+    /// `n` is at most 7.
+    #[inline(always)]
+    pub const fn from_right(self, n: u32) -> usize {
+        ((self.0 >> (8 * n)) & 0xff) as usize
+    }
+}
+
+impl Question {
+    /// Reads the message between `start` and `end` of `image` as a query for a
+    /// name in the zone of `config`.
+    ///
+    /// Nothing may follow the question but an OPT record without options, so
+    /// the length of the message gives the length of the name and the place of
+    /// the zone in it; a name outside the zone costs two comparisons.
+    #[inline(always)]
+    pub fn parse(
+        &mut self,
+        image: &Image,
+        start: usize,
+        end: usize,
+        config: &Config,
+    ) -> Result<(), PassReason> {
+        check_flags(image.be16_at(start + 2))?;
+        let with_opt = match image.u64_at(start + 4) {
+            ONE_QUESTION => false,
+            ONE_QUESTION_AND_ADDITIONAL => true,
+            _ => return Err(PassReason::Counts),
+        };
+        let name = start + DNS_HEADER_LEN;
+        let opt_len = if with_opt { OPT_LEN } else { 0 };
+        let fixed = name + FIXED_LEN + opt_len;
+        let name_len = end.wrapping_sub(fixed);
+        let zone_at = name_len.wrapping_sub(config.zone_len as usize);
+        // One comparison for "too short", which wraps, and "too long".
+        if name_len > NAME_LEN_MAX || zone_at >= NAME_LEN_MAX {
+            return Err(why_not(image, start, end, with_opt));
+        }
+        self.name_len = name_len as u32;
+        self.zone = zone_at as u32;
+        if !ends_in_zone(image, name + zone_at, config) {
+            return Err(why_not(image, start, end, with_opt));
+        }
+        // The loops narrow what the verifier knows of their bounds: both are
+        // read anew after each, see `Question`.
+        let zone_at = black_box(&mut *self).zone as usize;
+        let Some(labels) = walk(image, name, zone_at) else {
+            return Err(why_not(image, start, end, with_opt));
+        };
+        let after = name + black_box(&mut *self).name_len as usize;
+        if image.be16_at(after + 2) != CLASS_IN {
+            return Err(PassReason::Class);
+        }
+        self.edns = Edns::absent();
+        if with_opt {
+            let Some(edns) = Edns::parse(image, after + FIXED_LEN) else {
+                return Err(PassReason::Edns);
+            };
+            self.edns = edns;
+        }
+        self.labels = labels;
+        self.qtype = image.be16_at(after);
+        Ok(())
+    }
+}
+
+/// QDCOUNT 1 and no other records, as the four counts stand in the message.
+const ONE_QUESTION: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 0]);
+/// The same with ARCOUNT 1.
+const ONE_QUESTION_AND_ADDITIONAL: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 1]);
+
+#[inline(always)]
+fn check_flags(header: u16) -> Result<(), PassReason> {
+    if header & (flags::QR | flags::OPCODE | flags::TC) == 0 {
+        Ok(())
+    } else if header & flags::QR != 0 {
+        Err(PassReason::Response)
+    } else if header & flags::OPCODE != 0 {
+        Err(PassReason::Opcode)
+    } else {
+        Err(PassReason::Truncated)
+    }
+}
+
+/// Lower-cases the ASCII letters among eight bytes at once.
+///
+/// Length bytes are at most 63 and letters start at 65, so a name in wire form
+/// can be folded without looking at its structure.
+#[inline(always)]
+pub const fn fold(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let low = word & !HIGH;
+    let from_a = low + (0x80 - b'A' as u64) * ONES;
+    let past_z = low + (0x80 - b'Z' as u64 - 1) * ONES;
+    let upper = from_a & !past_z & !word & HIGH;
+    word | (upper >> 2)
+}
+
+/// Whether the zone stands at `offset`, in any case.
+#[inline(always)]
+fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
+    let words = (config.zone_len as usize).div_ceil(8);
+    let mut difference = 0;
+    for (i, (zone, mask)) in config.zone.iter().zip(&config.zone_mask).enumerate() {
+        if i >= words {
+            break;
+        }
+        difference |= (fold(image.u64_at(offset + i * 8)) ^ zone) & mask;
+    }
+    difference == 0
+}
+
+/// Walks the labels of the name at `name` up to the zone, `zone_at` bytes on.
+/// `None` where a label is too long, a pointer or the root, or where the zone
+/// does not start at a label.
+#[inline(always)]
+fn walk(image: &Image, name: usize, zone_at: usize) -> Option<Labels> {
+    let mut starts = 0_u64;
+    let mut at = 0;
+    for _ in 0..LABELS_MAX {
+        if at >= zone_at {
+            break;
+        }
+        let len = usize::from(image.u8_at(name + at));
+        if len == 0 || len > 63 {
+            return None;
+        }
+        starts = starts << 8 | at as u64;
+        at += 1 + len;
+    }
+    (at == zone_at).then_some(Labels(starts))
+}
+
+/// Why a message that did not fit is not ours: off the fast path, the name is
+/// walked to its own end.
+#[inline(always)]
+fn why_not(image: &Image, start: usize, end: usize, with_opt: bool) -> PassReason {
+    let name = start + DNS_HEADER_LEN;
+    let mut at = 0;
+    let mut len = 1;
+    for _ in 0..=LABELS_MAX {
+        if at >= NAME_LEN_MAX || name + at >= end {
+            return PassReason::Name;
+        }
+        len = usize::from(image.u8_at(name + at));
+        if len == 0 {
+            break;
+        }
+        if len > 63 {
+            return PassReason::Name;
+        }
+        at += 1 + len;
+    }
+    if len != 0 {
+        return PassReason::Name;
+    }
+    let after = name + at + 1 + FIXED_LEN;
+    if after > end {
+        PassReason::Length
+    } else if image.be16_at(after - 2) != CLASS_IN {
+        PassReason::Class
+    } else if with_opt && (end - after != OPT_LEN || Edns::parse(image, after).is_none()) {
+        PassReason::Edns
+    } else if !with_opt && after != end {
+        PassReason::Trailing
+    } else {
+        PassReason::OutsideZone
+    }
+}
