@@ -238,6 +238,12 @@ fn a_full_map_withdraws_negative_answers_until_there_is_room() {
 
     writer.retry(|_| Some(data(2)));
     assert_eq!(read(writer.sink(), "b.default"), None, "still full");
+    let names = HashMap::from([(name("a.default"), data(1)), (name("b.default"), data(2))]);
+    assert_eq!(
+        reconcile(&mut writer, &names),
+        Drift::default(),
+        "known to be missing"
+    );
     writer.apply(&[change("a.default", None)]);
     writer.retry(|_| Some(data(3)));
     assert_eq!(
