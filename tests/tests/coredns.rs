@@ -1,0 +1,2 @@
+//! Every answer of headless beside the one of CoreDNS itself.
+#![cfg(feature = "peers")]
