@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    AddressChunk, COUNTERS, ChunkKey, Config, KEY_WORDS_MAX, KeyClass, NameRecord, ServerAddress,
-    State, map,
+    AddressChunk, COUNTERS, ChunkKey, Config, KEY_WORDS_MAX, KeyClass, NameRecord, SERVER_PROBES,
+    SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
 };
 
 use super::{MapKind, MapName, RecordSink, SinkError};
@@ -21,6 +21,7 @@ const MEDIUM: usize = KeyClass::Medium.words();
 type RecordWords = [u64; NameRecord::WORDS];
 type ChunkWords = [u64; size_of::<AddressChunk>() / 8];
 type ConfigWords = [u64; size_of::<Config>() / 8];
+type SlotWords = [u32; size_of::<ServerSlot>() / 4];
 type StateWords = [u64; size_of::<State>() / 8];
 
 /// Flags of `bpf_map_update_elem` (include/uapi/linux/bpf.h).
@@ -33,7 +34,7 @@ pub struct KernelSink {
     medium: HashMap<MapData, [u64; MEDIUM], RecordWords>,
     long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
     addresses: HashMap<MapData, u64, ChunkWords>,
-    servers: HashMap<MapData, [u32; 4], u32>,
+    servers: Array<MapData, SlotWords>,
     config: Array<MapData, ConfigWords>,
     state: Array<MapData, StateWords>,
 }
@@ -53,7 +54,7 @@ impl KernelSink {
             medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
             addresses: open(ebpf, map::ADDRESSES, Map::HashMap)?,
-            servers: open(ebpf, map::SERVERS, Map::HashMap)?,
+            servers: open(ebpf, map::SERVERS, Map::Array)?,
             config: open(ebpf, map::CONFIG, Map::Array)?,
             state: open(ebpf, map::STATE, Map::Array)?,
         })
@@ -65,6 +66,29 @@ impl KernelSink {
         self.config
             .set(0, words, BPF_ANY)
             .map_err(|error| failed(map::CONFIG, "write", error))
+    }
+}
+
+impl KernelSink {
+    /// The slots in which `address` can be, with their numbers.
+    fn server_slots(&self, address: ServerAddress) -> Result<Vec<(usize, ServerSlot)>, SinkError> {
+        (0..SERVER_PROBES)
+            .map(|probe| address.probe(probe))
+            .map(|at| Ok((at, self.slot(at)?)))
+            .collect()
+    }
+
+    fn slot(&self, at: usize) -> Result<ServerSlot, SinkError> {
+        self.servers
+            .get(&(at as u32), BPF_ANY)
+            .map(bytemuck::cast)
+            .map_err(|error| failed(map::SERVERS, "read", error))
+    }
+
+    fn put_slot(&mut self, at: usize, slot: ServerSlot) -> Result<(), SinkError> {
+        self.servers
+            .set(at as u32, bytemuck::cast::<_, SlotWords>(slot), BPF_ANY)
+            .map_err(|error| failed(map::SERVERS, "write", error))
     }
 }
 
@@ -247,19 +271,43 @@ impl RecordSink for KernelSink {
     }
 
     fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
-        put(MapKind::Servers, &mut self.servers, &address.0, index)
+        let slots = self.server_slots(address)?;
+        let own = slots
+            .iter()
+            .find(|(_, slot)| slot.number != 0 && slot.address == address);
+        let (at, _) = own
+            .or_else(|| slots.iter().find(|(_, slot)| slot.number == 0))
+            .ok_or(SinkError::Full {
+                map: MapKind::Servers,
+            })?;
+        let slot = ServerSlot {
+            address,
+            number: index + 1,
+        };
+        self.put_slot(*at, slot)?;
+        Ok(own.is_none())
     }
 
     fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
-        delete(MapKind::Servers, &mut self.servers, &address.0)
+        let slots = self.server_slots(address)?;
+        let own = slots
+            .iter()
+            .find(|(_, slot)| slot.number != 0 && slot.address == address);
+        if let Some((at, _)) = own {
+            self.put_slot(*at, ServerSlot::default())?;
+        }
+        Ok(own.is_some())
     }
 
     fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
-        self.servers
-            .iter()
-            .map(|entry| entry.map(|(address, index)| (ServerAddress(address), index)))
-            .collect::<Result<_, _>>()
-            .map_err(|error| failed(map::SERVERS, "read", error))
+        let mut servers = Vec::new();
+        for at in 0..SERVER_SLOTS {
+            let slot = self.slot(at)?;
+            if let Some(index) = slot.number.checked_sub(1) {
+                servers.push((slot.address, index));
+            }
+        }
+        Ok(servers)
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {

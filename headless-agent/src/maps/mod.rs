@@ -18,7 +18,10 @@ mod tests;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headless_ebpf::abi::{AddressChunk, ChunkKey, KeyClass, NameRecord, ServerAddress, State, map};
+use headless_ebpf::abi::{
+    AddressChunk, ChunkKey, KeyClass, NameRecord, SERVER_SLOTS, ServerAddress, ServerSlot, State,
+    map,
+};
 
 pub use self::encode::MapName;
 
@@ -86,14 +89,18 @@ impl MapKind {
             Self::NamesShort => 128,
             Self::NamesMedium | Self::Addresses => 192,
             Self::NamesLong => 512,
-            Self::Servers => 96,
+            // An array: all of it is there from the start.
+            Self::Servers => 0,
         }
     }
 
     /// Estimate of the kernel memory of this map in bytes: its elements and
     /// the 16-byte buckets, a power of two of them.
     pub fn bytes(self, entries: u64, capacity: u64) -> u64 {
-        entries * self.element_bytes() + capacity.next_power_of_two() * 16
+        match self {
+            Self::Servers => (SERVER_SLOTS * size_of::<ServerSlot>().next_multiple_of(8)) as u64,
+            _ => entries * self.element_bytes() + capacity.next_power_of_two() * 16,
+        }
     }
 }
 

@@ -101,7 +101,7 @@ impl State {
 
 /// Key of the map of served addresses: IPv6, or IPv4 mapped into it
 /// (RFC 4291, section 2.5.5.2), in network byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct ServerAddress(pub [u32; 4]);
 
@@ -121,5 +121,42 @@ impl From<IpAddr> for ServerAddress {
             IpAddr::V6(v6) => v6.octets(),
         };
         Self(bytemuck::cast(bytes))
+    }
+}
+
+/// Slots of [`super::map::SERVERS`].
+pub const SERVER_SLOTS: usize = 512;
+
+/// Slots in which an address can be, from its [`ServerAddress::slot`] on.
+pub const SERVER_PROBES: usize = 8;
+
+/// A slot of the table of served addresses.
+///
+/// An array of the programs' own hashing rather than a hash map: every query
+/// pays for this, and the look-up of a hash map costs ten times as much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ServerSlot {
+    /// The address.
+    pub address: ServerAddress,
+    /// Its number, counted from 1; 0 in an empty slot.
+    pub number: u32,
+}
+
+const _: () = assert!(size_of::<ServerSlot>() == 20);
+
+impl ServerAddress {
+    /// The first slot in which the address can be.
+    #[inline(always)]
+    pub const fn slot(&self) -> usize {
+        let [a, b, c, d] = self.0;
+        let word = (a as u64 | (b as u64) << 32) ^ (c as u64 | (d as u64) << 32);
+        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize
+    }
+
+    /// The `probe`-th slot in which the address can be.
+    #[inline(always)]
+    pub const fn probe(&self, probe: usize) -> usize {
+        (self.slot() + probe) % SERVER_SLOTS
     }
 }

@@ -10,7 +10,7 @@ mod record;
 mod seal;
 
 pub use self::{
-    config::{Config, PodsMode, ServerAddress, State},
+    config::{Config, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State},
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
     key::{KEY_WORDS_MAX, KeyClass, NameKey},
     record::{
@@ -32,8 +32,8 @@ pub mod map {
     pub const CONFIG: &str = "CONFIG";
     /// `ARRAY[1]` of [`super::State`]: liveness, written once a second.
     pub const STATE: &str = "STATE";
-    /// `HASH` of [`super::ServerAddress`] to its index: the addresses whose
-    /// port 53 is answered.
+    /// `ARRAY` of [`super::ServerSlot`]: the addresses whose port 53 is answered,
+    /// as a table with open addressing.
     pub const SERVERS: &str = "SERVERS";
     /// `HASH` of 40-byte keys to [`super::NameRecord`].
     pub const NAMES_SHORT: &str = "NAMES_SHORT";
@@ -49,5 +49,6 @@ pub mod map {
     pub const SCRATCH: &str = "SCRATCH";
 }
 
-/// Most entries of [`map::SERVERS`].
-pub const SERVERS_MAX: u32 = 256;
+/// Most addresses in [`map::SERVERS`]: few enough for its slots that each finds
+/// one among those where it is looked for.
+pub const SERVERS_MAX: u32 = 64;

@@ -7,12 +7,17 @@
 //! copied words, is the one stored in it: a mixture of two values, or the value
 //! of another key, fails.
 
-/// A running 64-bit hash over words, seeded per installation.
+/// A running 64-bit sum over words, each times a multiplier of its place, seeded
+/// per installation.
 ///
 /// Not cryptographic: it guards against races, while *which* name is meant is
-/// decided by comparing whole keys, which the map itself does.
+/// decided by comparing whole keys, which the map itself does. A sum, because
+/// its products do not wait for each other.
 #[derive(Clone, Copy, Debug)]
-pub struct Seal(u64);
+pub struct Seal {
+    sum: u64,
+    multiplier: u64,
+}
 
 impl Seal {
     /// Odd, with well-spread bits (the 64-bit golden ratio).
@@ -21,19 +26,41 @@ impl Seal {
     /// Starts a seal from the installation's seed ([`super::Config::seal_seed`]).
     #[inline(always)]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self::resume(seed, 0)
     }
 
     /// Takes in one word.
     #[inline(always)]
     #[must_use]
     pub const fn word(self, word: u64) -> Self {
-        Self((self.0.rotate_left(23) ^ word).wrapping_mul(Self::MULTIPLIER))
+        let product = (word ^ (word >> 32)).wrapping_mul(self.multiplier);
+        Self {
+            sum: self.sum.wrapping_add(product),
+            multiplier: self.multiplier.wrapping_mul(Self::MULTIPLIER),
+        }
+    }
+
+    /// The sum so far; with the number of words it is the whole seal.
+    #[inline(always)]
+    pub const fn sum(self) -> u64 {
+        self.sum
+    }
+
+    /// The seal after `words` words, from its [`Self::sum`].
+    #[inline(always)]
+    pub const fn resume(sum: u64, words: usize) -> Self {
+        let mut multiplier = Self::MULTIPLIER;
+        let mut i = 0;
+        while i < words {
+            multiplier = multiplier.wrapping_mul(Self::MULTIPLIER);
+            i += 1;
+        }
+        Self { sum, multiplier }
     }
 
     /// The 32 best-mixed bits.
     #[inline(always)]
     pub const fn finish(self) -> u32 {
-        ((self.0 ^ (self.0 >> 29)).wrapping_mul(Self::MULTIPLIER) >> 32) as u32
+        (self.sum >> 32) as u32
     }
 }

@@ -34,7 +34,26 @@ impl<'a> XdpPacket<'a> {
             )
         }
     }
+
+    /// Moves the packet's end by `bytes`; on failure nothing changes.
+    #[inline(always)]
+    fn grow_behind(&mut self, bytes: i32) -> bool {
+        // SAFETY: the context is the kernel's; no pointer into the packet is held
+        // across the call.
+        unsafe { bpf_xdp_adjust_tail(self.ctx.as_ptr().cast(), bytes) == 0 }
+    }
+
+    /// Moves the packet's start by `bytes` to the front; on failure nothing
+    /// changes.
+    #[inline(always)]
+    fn grow_before(&mut self, bytes: i32) -> bool {
+        // SAFETY: as above.
+        unsafe { bpf_xdp_adjust_head(self.ctx.as_ptr().cast(), -bytes) == 0 }
+    }
 }
+
+/// Bytes that a packet can always grow at its front.
+const GROW_BEFORE: i32 = 192;
 
 /// Words of the longest frame.
 const WORDS_MAX: usize = FRAME_MAX / 8;
@@ -85,19 +104,26 @@ impl Packet for XdpPacket<'_> {
         true
     }
 
+    /// Generic XDP has always some 216 bytes of room before a packet
+    /// (`XDP_PACKET_HEADROOM` less the frame's own record) and 200 to 350 behind
+    /// it. The caller writes the whole frame, so it does not matter at which end
+    /// it grows: before, which costs less, else behind, else at both ends.
     #[inline(always)]
     fn resize(&mut self, len: usize) -> bool {
         let delta = len as i32 - self.len() as i32;
-        // SAFETY: the context is the kernel's; no pointer into the packet is
-        // held across the call. The kernel leaves the packet alone on failure.
-        if unsafe { bpf_xdp_adjust_tail(self.ctx.as_ptr().cast(), delta) } == 0 {
+        if self.grow_before(delta) || self.grow_behind(delta) {
             return true;
         }
-        // Generic XDP has little room behind the packet, but always some 200
-        // bytes before it. The caller writes the whole frame, so it does not
-        // matter at which end it grows.
-        // SAFETY: as above.
-        unsafe { bpf_xdp_adjust_head(self.ctx.as_ptr().cast(), -delta) == 0 }
+        if delta <= GROW_BEFORE || !self.grow_before(GROW_BEFORE) {
+            return false;
+        }
+        if self.grow_behind(delta - GROW_BEFORE) {
+            return true;
+        }
+        // Nothing was written: the packet is back as it came. Giving room back
+        // does not fail.
+        self.grow_before(-GROW_BEFORE);
+        false
     }
 
     #[inline(always)]

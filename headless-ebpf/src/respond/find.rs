@@ -1,7 +1,5 @@
 //! From the labels of a name to what is stored under it.
 
-use core::hint::black_box;
-
 use crate::{
     abi::{KeyClass, NameFlags, NameRecord, PassReason, Seal},
     lookup::Lookup,
@@ -119,11 +117,11 @@ fn record<L: Lookup>(
             (seal, lookup.name(KeyClass::Short, key))
         }
         KeyClass::Medium => {
-            let seal = build::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
+            let seal = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
             (seal, lookup.name(KeyClass::Medium, key))
         }
         KeyClass::Long => {
-            let seal = build::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
+            let seal = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
             (seal, lookup.name(KeyClass::Long, key))
         }
     };
@@ -140,8 +138,6 @@ fn record<L: Lookup>(
 
 /// Puts the `len` bytes at `name`, folded, into the first `WORDS` words of
 /// `key`, with zeroes behind them, and begins the seal with these words.
-///
-/// More than needed is copied and more is zeroed, but without a single branch.
 #[inline(always)]
 fn build<const WORDS: usize>(
     image: &Image,
@@ -150,17 +146,70 @@ fn build<const WORDS: usize>(
     key: &mut KeyBytes,
     seed: u64,
 ) -> Seal {
-    for i in 0..WORDS {
-        key.put_u64(i * 8, fold(image.u64_at(name + i * 8)));
-    }
-    // Not a zero that the compiler knows: it would call `memset`, byte by byte.
-    let zero = black_box(0);
-    for i in 0..WORDS {
-        key.put_u64(len + i * 8, zero);
-    }
     let mut seal = Seal::new(seed);
     for i in 0..WORDS {
-        seal = seal.word(key.u64_at(i * 8));
+        let word = fold(image.u64_at(name + i * 8)) & WINDOW.first(len, i * 8);
+        key.put_u64(i * 8, word);
+        seal = seal.word(word);
     }
     seal
+}
+
+/// [`build`] for the rare long names, out of the way of the others.
+#[inline(always)]
+fn build_long<const WORDS: usize>(
+    image: &Image,
+    name: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+) -> Seal {
+    Seal::resume(long_sum::<WORDS>(image, name, len, key, seed), WORDS)
+}
+
+/// A function of its own in the program, which can return one word.
+#[inline(never)]
+fn long_sum<const WORDS: usize>(
+    image: &Image,
+    name: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+) -> u64 {
+    build::<WORDS>(image, name, len, key, seed).sum()
+}
+
+/// As many zeroes as a name has bytes, then ones: a window into it masks a word
+/// of the name without a branch. Branches on the length would be as many ways
+/// through the program as there are words.
+struct Window([u8; 2 * NAME_BYTES + 8]);
+
+const NAME_BYTES: usize = 256;
+
+static WINDOW: Window = Window::new();
+
+impl Window {
+    const fn new() -> Self {
+        let mut bytes = [0xff; 2 * NAME_BYTES + 8];
+        let mut i = 0;
+        while i < NAME_BYTES {
+            bytes[i] = 0;
+            i += 1;
+        }
+        Self(bytes)
+    }
+
+    /// A mask for the eight bytes at `offset`, of which those before `len` are
+    /// to stay.
+    ///
+    /// The window moves right as the length grows, and is read back to front:
+    /// the verifier takes offsets that grow, but none that shrink.
+    #[inline(always)]
+    fn first(&self, len: usize, offset: usize) -> u64 {
+        let from = (NAME_BYTES - 8 - offset + (len & 0xff)) & (2 * NAME_BYTES - 1);
+        match self.0.get(from..).and_then(<[u8]>::first_chunk) {
+            Some(bytes) => u64::from_be_bytes(*bytes),
+            None => 0,
+        }
+    }
 }

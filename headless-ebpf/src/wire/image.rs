@@ -12,8 +12,8 @@ pub type Image = Bytes<{ IMAGE_CAPACITY + SLACK }>;
 /// The copy of the addresses that an answer is made of.
 pub type AddressBytes = Bytes<{ 128 + SLACK }>;
 
-/// A key that is being built, and as much room behind it for its padding.
-pub type KeyBytes = Bytes<{ 512 + SLACK }>;
+/// A key that is being built.
+pub type KeyBytes = Bytes<{ 256 + SLACK }>;
 
 /// Bytes that are read and written by offset.
 ///
