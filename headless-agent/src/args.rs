@@ -1,13 +1,15 @@
 //! The command line: one struct for each concern, long options only, each also
 //! an environment variable.
 
+mod source;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use headless_ebpf::abi::PodsMode;
 
+pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
 use crate::observe::log::Format;
 use crate::records::EndpointScope;
 use crate::xdp::attach::Mode;
@@ -83,15 +85,6 @@ pub struct RunArgs {
     /// The admin endpoint.
     #[command(flatten)]
     pub admin: AdminArgs,
-}
-
-/// Where objects come from.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Source")]
-pub struct SourceArgs {
-    /// Folder of Kubernetes YAML to read and to follow
-    #[arg(long, env = "HEADLESS_MANIFESTS", value_name = "DIR")]
-    pub manifests: PathBuf,
 }
 
 /// What is answered.
@@ -364,7 +357,7 @@ pub struct DumpArgs {
 pub struct CheckArgs {
     /// Where objects come from.
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub folder: FolderArgs,
     /// What is answered.
     #[command(flatten)]
     pub records: RecordArgs,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::args::{CheckArgs, RecordArgs};
 use crate::records::{Index, Settings};
-use crate::run::ConfigError;
+use crate::run::{self, ConfigError};
 use crate::watch::{Keep, manifests};
 
 impl RecordArgs {
@@ -43,10 +43,11 @@ impl RecordArgs {
 
 /// Every problem of the folder, one a line; empty where there is none.
 pub async fn check(args: &CheckArgs) -> anyhow::Result<String> {
-    let CheckArgs { source, records } = args;
-    source.check()?;
+    let CheckArgs { folder, records } = args;
+    let folder = folder.manifests.clone();
+    run::source::folder(&folder)?;
     let mut index = Index::new(records.settings(Vec::new())?);
-    let (folder, keep) = (source.manifests.clone(), records.keep());
+    let keep = records.keep();
     let batch = tokio::task::spawn_blocking(move || manifests::load(&folder, keep)).await??;
     let mut problems = batch.problems;
     index.apply_all(batch.events);

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -20,6 +19,7 @@ use crate::maps::heartbeat::{self, Beat};
 use crate::maps::writer::Writer;
 use crate::maps::{RecordSink, reconcile};
 use crate::records::Index;
+use crate::watch::health::Health;
 use crate::watch::{Batch, Event, Kind, Problem};
 
 /// Problems that `status` shows.
@@ -60,8 +60,7 @@ impl Change {
 pub struct Mirror {
     index: RwLock<Index>,
     config: Config,
-    /// When a batch last came, by the monotonic clock in nanoseconds.
-    heard_ns: AtomicU64,
+    source: Arc<Health>,
     events: Mutex<BTreeMap<(Kind, Change), u64>>,
     problems: Mutex<Problems>,
     servers: RwLock<Vec<IpAddr>>,
@@ -81,7 +80,7 @@ impl Mirror {
         Self {
             index: RwLock::new(index),
             config,
-            heard_ns: AtomicU64::new(heartbeat::monotonic_ns()),
+            source: Arc::default(),
             events: Mutex::default(),
             problems: Mutex::default(),
             servers: RwLock::default(),
@@ -104,10 +103,9 @@ impl Mirror {
         self.index.read().serial()
     }
 
-    /// Time since the source last sent something.
-    pub fn age(&self) -> Duration {
-        let heard = self.heard_ns.load(Ordering::Relaxed);
-        Duration::from_nanos(heartbeat::monotonic_ns().saturating_sub(heard))
+    /// How the source is doing.
+    pub fn source(&self) -> &Arc<Health> {
+        &self.source
     }
 
     /// Events since the start, by kind of object and change.
@@ -131,7 +129,8 @@ impl Mirror {
         self.servers.read().clone()
     }
 
-    /// From the arrival of a batch to the last map write it caused.
+    /// From the arrival of a batch's first change to the last map write that the
+    /// batch caused.
     pub fn programming(&self) -> &Histogram {
         &self.programming
     }
@@ -221,13 +220,15 @@ impl<S: RecordSink> Keeper<S> {
     }
 
     fn apply(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let arrived = Instant::now();
-        let Batch { events, problems } = batch;
+        let Batch {
+            events,
+            problems,
+            arrived,
+        } = batch;
+        let arrived = arrived.unwrap_or_else(Instant::now);
         for problem in &problems {
             self.mirror.report(problem);
         }
-        let now = heartbeat::monotonic_ns();
-        self.mirror.heard_ns.store(now, Ordering::Relaxed);
         for event in &events {
             self.mirror.count(event);
         }
@@ -252,7 +253,8 @@ impl<S: RecordSink> Keeper<S> {
             self.reconcile()?;
         }
         self.beat()?;
-        if !names.is_empty() {
+        // The first list says how large the cluster is, not how fast this is.
+        if !names.is_empty() && !filling && *self.filled.borrow() {
             self.mirror
                 .programming
                 .observe(arrived.elapsed().as_secs_f64());

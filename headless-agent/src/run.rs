@@ -1,5 +1,6 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
+pub mod source;
 mod stages;
 
 use std::collections::BTreeSet;
@@ -20,8 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
+use self::source::Source;
 use self::stages::Stages;
-use crate::args::{DNS_PORT, Hook, ListenArgs, RecordArgs, RunArgs, SourceArgs, XdpArgs};
+use crate::args::{DNS_PORT, Hook, ListenArgs, RecordArgs, RunArgs, XdpArgs};
 use crate::fallback;
 use crate::fallback::server::{Responder, Server};
 use crate::maps::WriteCounts;
@@ -30,7 +32,6 @@ use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
 use crate::observe::{Observed, admin};
 use crate::records::Index;
-use crate::watch::manifests::watch_manifests;
 use crate::xdp::attach::{Attacher, Interfaces};
 use crate::xdp::links::Selection;
 use crate::xdp::load::{self, KernelLog};
@@ -50,17 +51,6 @@ pub struct ConfigError(String);
 impl From<anyhow::Error> for ConfigError {
     fn from(error: anyhow::Error) -> Self {
         Self(format!("{error:#}"))
-    }
-}
-
-impl SourceArgs {
-    /// Whether the source can be one at all.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if self.manifests.is_dir() {
-            return Ok(());
-        }
-        let path = self.manifests.display();
-        Err(anyhow::anyhow!("--manifests: {path} is not a folder").into())
     }
 }
 
@@ -112,7 +102,7 @@ impl ListenArgs {
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let prepared = Prepared::new(&args).await?;
-    let mut stages = prepared.start(&args);
+    let mut stages = prepared.start();
     let outcome = tokio::select! {
         name = signals.next() => {
             info!("stopping on {name}");
@@ -151,6 +141,7 @@ impl Signals {
 /// What can fail at the start, done: the program is loaded, addresses are
 /// bound, nothing is attached.
 struct Prepared {
+    source: Source,
     observed: Arc<Observed>,
     keeper: Keeper<KernelSink>,
     filled: watch::Receiver<bool>,
@@ -169,7 +160,7 @@ impl Prepared {
             listen,
             admin,
         } = args;
-        source.check()?;
+        let source = source.open(records).await?;
         let config = records.config()?;
         let settings = records.settings(listen.served())?;
         let selection = xdp.selection()?;
@@ -219,6 +210,7 @@ impl Prepared {
             lease: xdp.lease,
         };
         Ok(Self {
+            source,
             observed: Arc::new(observed),
             keeper,
             filled,
@@ -229,8 +221,9 @@ impl Prepared {
         })
     }
 
-    fn start(self, args: &RunArgs) -> Stages {
+    fn start(self) -> Stages {
         let Self {
+            source,
             observed,
             keeper,
             filled,
@@ -241,10 +234,8 @@ impl Prepared {
         } = self;
         let mut stages = Stages::new(Arc::clone(&observed.attacher));
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
-        let (folder, keep) = (args.source.manifests.clone(), args.records.keep());
-        stages.spawn("source", async move {
-            Ok(watch_manifests(folder, keep, sender).await?)
-        });
+        let health = Arc::clone(observed.mirror.source());
+        stages.spawn("source", source.follow(health, sender));
         stages.spawn("mirror", keeper.run(batches));
         let attacher = Arc::clone(&observed.attacher);
         stages.spawn("attach", attach(attacher, filled, attaching));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::str::FromStr as _;
+use std::sync::atomic::Ordering;
 
 use headless_ebpf::abi::{PodsMode, State};
 use hickory_proto::rr::Name;
@@ -58,7 +59,7 @@ fn namespace(name: &str) -> Event {
 fn batch(events: Vec<Event>) -> Batch {
     Batch {
         events,
-        problems: Vec::new(),
+        ..Batch::default()
     }
 }
 
@@ -184,8 +185,8 @@ fn problems_are_counted_and_kept() {
     };
     keeper
         .apply(Batch {
-            events: Vec::new(),
             problems: (0..PROBLEMS_SHOWN_MAX + 5).map(problem).collect(),
+            ..Batch::default()
         })
         .unwrap();
     assert_eq!(mirror.problem_counts()["invalid_address"], 105);

@@ -22,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Observed;
 use crate::mirror::Change;
+use crate::watch::health::FailureReason;
 use crate::watch::{Kind, Reason};
 use crate::xdp::attach::State;
 
@@ -247,11 +248,22 @@ impl Observed {
                 ([("reason", reason)], count)
             }),
         )?;
+        let source = mirror.source();
+        page.counters(
+            "watch_errors",
+            "Requests to the API server that failed, by kind of object",
+            Kind::ALL.into_iter().flat_map(|kind| {
+                FailureReason::ALL.into_iter().map(move |reason| {
+                    let labels = [("kind", kind.name()), ("reason", reason.label())];
+                    (labels, source.failures(kind, reason))
+                })
+            }),
+        )?;
         page.gauge(
             "source_age",
-            "Time since the source of cluster objects last sent something",
+            "Time that what is known of the cluster may be behind it; 0 while every watch runs",
             Some(&Unit::Seconds),
-            mirror.age().as_secs_f64(),
+            source.age().as_secs_f64(),
         )?;
         page.gauge(
             "heartbeat_age",

@@ -43,7 +43,8 @@ pub struct Status {
     pub lease: f64,
     /// Seconds since the last heartbeat.
     pub heartbeat_age: f64,
-    /// Seconds since the source of cluster objects last sent something.
+    /// Seconds that what is known of the cluster may be behind it: 0 while every
+    /// watch runs.
     pub age: f64,
     /// Serial of the SOA.
     pub serial: u32,
@@ -179,7 +180,7 @@ impl Observed {
             servers: self.mirror.servers(),
             lease: self.lease.as_secs_f64(),
             heartbeat_age: self.heartbeat_age().unwrap_or_default(),
-            age: self.mirror.age().as_secs_f64(),
+            age: self.mirror.source().age().as_secs_f64(),
             serial: self.mirror.serial(),
             synced,
             complete: self.writes.complete(),
@@ -224,14 +225,22 @@ impl Observed {
         })
     }
 
-    /// What keeps the agent from being ready.
+    /// What keeps the agent from being ready, with why where that is known.
     pub fn missing(&self) -> Vec<String> {
+        let outages = self.mirror.source().outages();
         let mut missing: Vec<String> = self
             .mirror
             .index()
             .missing()
             .into_iter()
-            .map(|what| format!("{what} synced"))
+            .map(|what| {
+                let whys = outages.iter().filter(|(kind, _)| kind.resource() == what);
+                let whys: Vec<_> = whys.map(|(_, why)| why.as_str()).collect();
+                match whys.as_slice() {
+                    [] => format!("{what} synced"),
+                    whys => format!("{what} synced: {}", whys.join("; ")),
+                }
+            })
             .collect();
         if !*self.attaching.borrow() {
             missing.push("xdp attached".into());
@@ -245,6 +254,11 @@ impl Observed {
             .into_iter()
             .map(|what| format!("not ready: {what}"))
             .collect();
+        if self.mirror.index().synced() {
+            let outages = self.mirror.source().outages();
+            let stale = |(_, why)| format!("the cluster may have changed since: {why}");
+            problems.extend(outages.into_iter().map(stale));
+        }
         for map in MapKind::ALL {
             let (entries, capacity) = (self.writes.entries(map), self.capacities.of(map));
             if entries >= u64::from(capacity) {

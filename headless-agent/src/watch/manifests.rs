@@ -188,7 +188,11 @@ impl Folder {
             }
         }
         self.objects = objects;
-        Ok(Batch { events, problems })
+        Ok(Batch {
+            events,
+            problems,
+            arrived: None,
+        })
     }
 
     /// The files to read, in order.

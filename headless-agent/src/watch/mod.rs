@@ -1,18 +1,24 @@
 //! Stage one: what the cluster holds, as a stream of events over slim objects.
 //!
-//! A source ([`manifests`] for a folder of YAML) turns Kubernetes objects into
-//! the few fields that DNS needs ([`objects`], [`convert`]), reports what it cannot use
-//! ([`problem`]), and hands both over in batches. Whoever receives them needs
-//! no Kubernetes types and no I/O.
+//! A source ([`kubernetes`] for an API server, [`manifests`] for a folder of YAML)
+//! turns Kubernetes objects into the few fields that DNS needs ([`objects`],
+//! [`convert`]), reports what it cannot use ([`problem`]), and hands both over in
+//! batches. Whoever receives them needs no Kubernetes types and no I/O. How the
+//! source is doing is in [`health`].
 
 pub mod objects;
 pub mod problem;
 
 pub mod convert;
 
+pub mod health;
+
+pub mod kubernetes;
+
 pub mod manifests;
 
 use std::fmt;
+use std::time::Instant;
 
 pub use self::objects::{
     Endpoint, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
@@ -135,4 +141,6 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// What could not be used; the rest of the object is in `events`.
     pub problems: Vec<Problem>,
+    /// When the first of it came, where the source knows.
+    pub arrived: Option<Instant>,
 }

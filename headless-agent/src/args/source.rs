@@ -1,0 +1,82 @@
+//! Where objects come from.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::watch::kubernetes::Access;
+
+/// Where objects come from.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// What to follow; without, the folder where `--manifests` names one, else
+    /// the API server of the cluster this runs in or that an option names
+    #[arg(long, env = "HEADLESS_SOURCE", value_enum)]
+    pub source: Option<SourceKind>,
+    /// Folder of Kubernetes YAML to read and to follow
+    #[arg(long, env = "HEADLESS_MANIFESTS", value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// The API server.
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// What to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SourceKind {
+    /// A cluster's API server
+    Kubernetes,
+    /// A folder of YAML
+    Manifests,
+}
+
+/// The API server, as far as it is not what the pod's service account or the
+/// default kubeconfig say.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "API server")]
+pub struct ApiArgs {
+    /// Kubeconfig file, instead of the pod's service account
+    #[arg(long, env = "HEADLESS_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of its current one
+    #[arg(long, env = "HEADLESS_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// URL of the API server
+    #[arg(long, env = "HEADLESS_API_SERVER", value_name = "URL")]
+    pub api_server: Option<String>,
+    /// Authorities that may have signed the API server's certificate, in PEM
+    #[arg(long, env = "HEADLESS_API_CA", value_name = "FILE")]
+    pub api_ca: Option<PathBuf>,
+    /// Bearer token; the file is read again as the token is renewed
+    #[arg(long, env = "HEADLESS_API_TOKEN_FILE", value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
+}
+
+impl From<&ApiArgs> for Access {
+    fn from(args: &ApiArgs) -> Self {
+        let ApiArgs {
+            kubeconfig,
+            context,
+            api_server,
+            api_ca,
+            api_token_file,
+        } = args.clone();
+        Self {
+            kubeconfig,
+            context,
+            server: api_server,
+            ca: api_ca,
+            token_file: api_token_file,
+        }
+    }
+}
+
+/// A folder of objects.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct FolderArgs {
+    /// Folder of Kubernetes YAML to read
+    #[arg(long, env = "HEADLESS_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+}

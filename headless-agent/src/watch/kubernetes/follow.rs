@@ -1,0 +1,261 @@
+//! One watch: its list, its changes, its failures.
+
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use kube::runtime::watcher::{self, InitialListStrategy, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::super::health::Health;
+use super::super::{Kind, Object, ObjectRef, Problem};
+use super::connect::CONNECT_TIMEOUT;
+use super::failure::{failure, status};
+use super::merge::Scope;
+
+/// Delay before the second try.
+const BACKOFF_MIN: Duration = Duration::from_millis(400);
+
+/// Longest delay between tries, before jitter.
+const BACKOFF_MAX: Duration = Duration::from_secs(16);
+
+/// How long after a failure nothing must fail for the watch to count as running
+/// although nothing has changed.
+const SETTLED: Duration = Duration::from_secs(2 * CONNECT_TIMEOUT.as_secs());
+
+/// How long the server keeps one watch request open, in seconds. A connection
+/// that died without a word is noticed five seconds later; bookmarks make a new
+/// request cheap.
+const REQUEST_SECONDS: u32 = 240;
+
+/// Which watch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    /// What it is called in messages about it.
+    pub(super) name: &'static str,
+    /// What it is of.
+    pub(super) kind: Kind,
+    /// The resource as in RBAC rules, with its group.
+    pub(super) resource: &'static str,
+    /// Which of several of its kind.
+    pub(super) scope: Option<Scope>,
+}
+
+/// What a watch tells of an object.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// It exists and looks like this, in this version of the cluster; `None`
+    /// where nothing of it can be used.
+    Apply(ObjectRef, Option<Object>, u64),
+    /// It no longer exists, or is no longer selected.
+    Delete(ObjectRef),
+    /// A list begins.
+    Restart,
+    /// The list is complete.
+    Restarted,
+}
+
+/// A change with what belongs to it.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// From which watch.
+    pub(super) watch: Watch,
+    /// When it came.
+    pub(super) arrived: Instant,
+    /// What it says.
+    pub(super) change: Change,
+    /// What was wrong with its object.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Delays that double, each spread by half of itself in both directions, so
+/// that the nodes of a cluster do not ask at the same moment.
+#[derive(Debug)]
+struct Backoff(Duration);
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let delay = self.0;
+        self.0 = (delay * 2).min(BACKOFF_MAX);
+        delay.mul_f64(0.5 + fastrand::f64())
+    }
+
+    fn reset(&mut self) {
+        self.0 = BACKOFF_MIN;
+    }
+}
+
+/// A watch with all it needs.
+pub(super) struct Follow<K, C> {
+    /// Which.
+    pub(super) watch: Watch,
+    /// Of what.
+    pub(super) api: Api<K>,
+    /// Label or field selectors.
+    pub(super) config: watcher::Config,
+    /// Cuts an object down.
+    pub(super) convert: C,
+    /// Where failures are told.
+    pub(super) health: Arc<Health>,
+    /// Where changes are told.
+    pub(super) heard: mpsc::Sender<Heard>,
+}
+
+/// Why a stream is given up for a new one.
+enum Renew {
+    /// Nobody listens any more.
+    Closed,
+    /// The server cannot stream lists.
+    Pages,
+    /// The version to go on from is gone.
+    List,
+}
+
+impl<K, C> Follow<K, C>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+{
+    /// Runs until nobody listens any more.
+    pub(super) async fn run(self) {
+        let mut config = self.config.clone().timeout(REQUEST_SECONDS);
+        config.initial_list_strategy = InitialListStrategy::StreamingList;
+        let mut backoff = Backoff(BACKOFF_MIN);
+        loop {
+            match self.stream(&config, &mut backoff).await {
+                Renew::Closed => return,
+                Renew::Pages => {
+                    let name = self.watch.name;
+                    info!("the API server does not stream lists, listing {name} by pages");
+                    config.initial_list_strategy = InitialListStrategy::ListWatch;
+                }
+                Renew::List => {}
+            }
+        }
+    }
+
+    /// Follows one stream of the library, which starts with a list and goes on
+    /// after failures by itself.
+    async fn stream(&self, config: &watcher::Config, backoff: &mut Backoff) -> Renew {
+        let Watch { name, kind, .. } = self.watch;
+        let streaming = config.initial_list_strategy == InitialListStrategy::StreamingList;
+        let mut stream = pin!(watcher(self.api.clone(), config.clone()));
+        let mut listing = false;
+        let mut failing = false;
+        loop {
+            let event = if failing && !listing {
+                // No event tells that a broken watch runs again.
+                let Ok(event) = timeout(SETTLED, stream.next()).await else {
+                    failing = false;
+                    backoff.reset();
+                    self.health.runs(name);
+                    continue;
+                };
+                event
+            } else {
+                stream.next().await
+            };
+            let event = match event {
+                None => return Renew::List,
+                Some(Err(error)) => {
+                    let code = status(&error).map(|status| status.code);
+                    let starting = matches!(error, watcher::Error::WatchStartFailed(_));
+                    // A server without streaming lists does not know the
+                    // parameters that ask for them.
+                    if streaming && starting && matches!(code, Some(400 | 422)) {
+                        return Renew::Pages;
+                    }
+                    let failure = failure(&error, self.watch.resource);
+                    self.health.failed(name, kind, &failure);
+                    failing = true;
+                    sleep(backoff.next()).await;
+                    // The library lists again when a running watch is told so,
+                    // not when one cannot even start.
+                    if starting && code == Some(410) {
+                        return Renew::List;
+                    }
+                    continue;
+                }
+                Some(Ok(event)) => event,
+            };
+            match event {
+                watcher::Event::Init if listing && streaming => {
+                    warn!("a streamed list of {name} broke off");
+                    return Renew::Pages;
+                }
+                watcher::Event::Init => listing = true,
+                watcher::Event::InitApply(_) => {}
+                watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_) => {
+                    listing = false;
+                    if failing {
+                        failing = false;
+                        self.health.runs(name);
+                    }
+                    backoff.reset();
+                }
+            }
+            if self.heard.send(self.hear(event)).await.is_err() {
+                return Renew::Closed;
+            }
+        }
+    }
+
+    fn hear(&self, event: watcher::Event<K>) -> Heard {
+        let arrived = Instant::now();
+        let mut problems = Vec::new();
+        let change = match event {
+            watcher::Event::Init => Change::Restart,
+            watcher::Event::InitDone => Change::Restarted,
+            watcher::Event::Delete(object) => Change::Delete(self.reference(&object)),
+            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                let version = object.meta().resource_version.as_deref();
+                let version = version.and_then(|version| version.parse().ok());
+                let slim = (self.convert)(&object, &mut problems);
+                Change::Apply(self.reference(&object), slim, version.unwrap_or_default())
+            }
+        };
+        Heard {
+            watch: self.watch,
+            arrived,
+            change,
+            problems,
+        }
+    }
+
+    fn reference(&self, object: &K) -> ObjectRef {
+        let metadata = object.meta();
+        ObjectRef {
+            kind: self.watch.kind,
+            namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: metadata.name.as_deref().unwrap_or_default().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_a_limit_and_are_spread() {
+        let mut backoff = Backoff(BACKOFF_MIN);
+        let mut expected = BACKOFF_MIN;
+        for _ in 0..12 {
+            let delay = backoff.next();
+            assert!(
+                delay >= expected / 2 && delay <= expected * 3 / 2,
+                "{delay:?}"
+            );
+            expected = (expected * 2).min(BACKOFF_MAX);
+        }
+        assert_eq!(expected, BACKOFF_MAX);
+        backoff.reset();
+        assert!(backoff.next() <= BACKOFF_MIN * 3 / 2);
+    }
+}
