@@ -1,2 +1,81 @@
 //! Every answer of headless beside the one of CoreDNS itself.
-#![cfg(feature = "peers")]
+//!
+//! `HEADLESS_SEED` repeats the random run of a seed that it has printed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Instant;
+
+use headless_agent::records::EndpointScope;
+use headless_ebpf::abi::PodsMode;
+use headless_tests::differential::coredns::Choices;
+use headless_tests::differential::run::{Plan, run};
+
+/// The seed of the runs that are always the same.
+const SEED: u64 = 20_250_611;
+
+fn plan(seed: u64) -> Plan {
+    Plan {
+        choices: Choices::default(),
+        endpoints: EndpointScope::All,
+        services: 300,
+        rounds: 1,
+        questions: 3000,
+        seed,
+    }
+}
+
+fn check(what: &str, plan: &Plan) {
+    let start = Instant::now();
+    let report = run(plan).unwrap();
+    println!(
+        "{what}: seed {}, {:.1} s\n{report}",
+        plan.seed,
+        start.elapsed().as_secs_f64()
+    );
+    assert!(report.engine > 0 && report.userspace > 0, "nothing was compared");
+    assert_eq!(report.differing, 0, "{what}: repeat by HEADLESS_SEED={}", plan.seed);
+}
+
+#[test]
+fn as_kubeadm_sets_it_up() {
+    check("kubeadm", &plan(SEED));
+}
+
+#[test]
+fn with_a_random_seed() {
+    let given = std::env::var("HEADLESS_SEED").ok();
+    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    check("random", &plan(seed));
+}
+
+#[test]
+fn with_verified_pods_and_a_short_ttl() {
+    let mut plan = plan(SEED + 1);
+    plan.choices.pods = PodsMode::Verified;
+    plan.choices.ttl = 5;
+    check("pods verified, ttl 5", &plan);
+}
+
+#[test]
+fn without_pods_and_with_pod_names() {
+    let mut plan = plan(SEED + 2);
+    plan.choices.pods = PodsMode::Disabled;
+    plan.choices.pod_names = true;
+    check("pods disabled, endpoint_pod_names", &plan);
+}
+
+#[test]
+fn in_another_zone() {
+    let mut plan = plan(SEED + 3);
+    plan.choices.zone = "k8s.example.org";
+    plan.choices.ttl = 600;
+    check("k8s.example.org, ttl 600", &plan);
+}
+
+#[test]
+fn with_endpoints_of_headless_services_alone() {
+    let mut plan = plan(SEED + 4);
+    plan.endpoints = EndpointScope::Headless;
+    check("endpoints of headless Services", &plan);
+}

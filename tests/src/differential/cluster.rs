@@ -1,0 +1,178 @@
+//! The objects of a cluster, and what they become on either side.
+
+use std::collections::BTreeMap;
+
+use headless_agent::watch::{self, Event, Keep, Kind, ObjectRef, convert};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+/// An object as the API serves it.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are thousands of them, not millions"
+)]
+pub enum Object {
+    /// `v1` Namespace.
+    Namespace(Namespace),
+    /// `v1` Service.
+    Service(Service),
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// `v1` Pod.
+    Pod(Pod),
+}
+
+/// Kind, namespace and name.
+pub type Key = (Kind, String, String);
+
+impl Object {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Pod(_) => Kind::Pod,
+        }
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Namespace(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+            Self::Pod(object) => &object.metadata,
+        }
+    }
+
+    /// Its namespace; empty where it has none.
+    pub fn namespace(&self) -> &str {
+        self.metadata().namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.metadata().name.as_deref().unwrap_or_default()
+    }
+
+    /// What identifies it.
+    pub fn key(&self) -> Key {
+        (self.kind(), self.namespace().into(), self.name().into())
+    }
+
+    /// As in a response of the API server, with `kind` and `apiVersion`.
+    pub fn json(&self) -> Value {
+        let json = match self {
+            Self::Namespace(object) => serde_json::to_value(object),
+            Self::Service(object) => serde_json::to_value(object),
+            Self::EndpointSlice(object) => serde_json::to_value(object),
+            Self::Pod(object) => serde_json::to_value(object),
+        };
+        json.unwrap_or_default()
+    }
+
+    /// What the agent makes of it. An object that it refuses is none.
+    pub fn applied(&self, keep: Keep) -> Event {
+        let problems = &mut Vec::new();
+        let slim = match self {
+            Self::Namespace(object) => {
+                convert::namespace(object, problems).map(watch::Object::Namespace)
+            }
+            Self::Service(object) => convert::service(object, problems).map(watch::Object::Service),
+            Self::EndpointSlice(object) => convert::endpoint_slice(object, keep, problems)
+                .map(watch::Object::EndpointSlice),
+            Self::Pod(object) => convert::pod(object, problems).map(watch::Object::Pod),
+        };
+        slim.map_or_else(|| self.deleted(), Event::Apply)
+    }
+
+    /// What the agent makes of its end.
+    pub fn deleted(&self) -> Event {
+        Event::Delete(ObjectRef {
+            kind: self.kind(),
+            namespace: self.namespace().into(),
+            name: self.name().into(),
+        })
+    }
+}
+
+/// One write through the API.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Create or replace.
+    Put(Object),
+    /// Delete.
+    Delete(Key),
+}
+
+/// All objects.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    objects: BTreeMap<Key, Object>,
+}
+
+impl Cluster {
+    /// Makes a change; returns what was there before.
+    pub fn apply(&mut self, change: Change) -> Option<Object> {
+        match change {
+            Change::Put(object) => self.objects.insert(object.key(), object),
+            Change::Delete(key) => self.objects.remove(&key),
+        }
+    }
+
+    /// Adds an object.
+    pub fn put(&mut self, object: Object) {
+        self.objects.insert(object.key(), object);
+    }
+
+    /// Whether there is such an object.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    /// Every object, by kind.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.values()
+    }
+
+    /// Every Service.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.objects().filter_map(|object| match object {
+            Object::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
+    /// Every EndpointSlice.
+    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.objects().filter_map(|object| match object {
+            Object::EndpointSlice(slice) => Some(slice),
+            _ => None,
+        })
+    }
+
+    /// Every Pod.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.objects().filter_map(|object| match object {
+            Object::Pod(pod) => Some(pod),
+            _ => None,
+        })
+    }
+
+    /// Names of all namespaces in which there are objects, or which are one.
+    pub fn namespaces(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .objects()
+            .map(|object| match object.kind() {
+                Kind::Namespace => object.name().to_owned(),
+                Kind::Service | Kind::EndpointSlice | Kind::Pod => object.namespace().to_owned(),
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}

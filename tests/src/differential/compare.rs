@@ -1,0 +1,87 @@
+//! Two replies side by side.
+
+use super::message::{Decoded, Line};
+
+/// How far the number of records of different lengths that fit may lie apart:
+/// it depends on which of them come first.
+const UNEVEN_MAX: usize = 8;
+
+/// What differs between CoreDNS's reply and ours; `None` where nothing does.
+/// Records are compared as multisets, since their order is random on both
+/// sides. `full` gives CoreDNS's whole reply where only a part of it fits.
+pub fn difference(
+    theirs: &Decoded,
+    ours: &Decoded,
+    full: impl FnOnce() -> anyhow::Result<Decoded>,
+) -> Option<String> {
+    if theirs.flags != ours.flags {
+        return Some(format!("flags {:#06x} and {:#06x}", theirs.flags, ours.flags));
+    }
+    if theirs.question != ours.question {
+        return Some("question".into());
+    }
+    if theirs.opt != ours.opt {
+        return Some(format!("OPT {:?} and {:?}", theirs.opt, ours.opt));
+    }
+    if theirs.truncated() {
+        return match full() {
+            Ok(full) => part(theirs, ours, &full),
+            Err(error) => Some(format!("the whole cannot be had: {error:#}")),
+        };
+    }
+    for (name, (theirs, ours)) in
+        ["answer", "authority", "additional"].iter().zip(theirs.sections.iter().zip(&ours.sections))
+    {
+        if theirs != ours {
+            let only = |a: &[Line], b: &[Line]| -> Vec<String> {
+                let lines = a.iter().filter(|line| !b.contains(line));
+                lines.map(|line| format!("{} {}", line.owner, line.rest)).collect()
+            };
+            return Some(format!(
+                "{name}: {} records and {}; only theirs {:?}, only ours {:?}",
+                theirs.len(),
+                ours.len(),
+                only(theirs, ours),
+                only(ours, theirs),
+            ));
+        }
+    }
+    None
+}
+
+/// What differs between two parts of a reply that is too long: both must hold as
+/// many records, each of them one of the whole.
+fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
+    let sections = theirs.sections.iter().zip(&ours.sections).zip(&full.sections);
+    let mut counts = [0, 0];
+    for ((theirs, ours), full) in sections {
+        for (who, part) in [("CoreDNS", theirs), ("headless", ours)] {
+            let mut left = full.clone();
+            for line in part {
+                let Some(at) = left.iter().position(|other| other == line) else {
+                    return Some(format!("{who} has a record that the whole has not: {line:?}"));
+                };
+                left.swap_remove(at);
+            }
+        }
+        counts[0] += theirs.len();
+        counts[1] += ours.len();
+    }
+    let [theirs_count, ours_count] = counts;
+    if theirs_count == ours_count {
+        return None;
+    }
+    // Records of one length fit in the same number, whichever they are.
+    let mut lengths: Vec<_> = full
+        .sections
+        .iter()
+        .flatten()
+        .map(|line| (line.owner.len(), line.rest.len()))
+        .collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    if lengths.len() > 1 && ours_count > 0 && theirs_count.abs_diff(ours_count) <= UNEVEN_MAX {
+        return None;
+    }
+    Some(format!("{theirs_count} and {ours_count} records of the whole"))
+}

@@ -1,0 +1,219 @@
+//! CoreDNS itself, in a network namespace of the test's own.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use anyhow::{Context as _, bail};
+use headless_ebpf::abi::PodsMode;
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
+
+use super::upstream;
+
+/// Where CoreDNS answers: an address on `lo` that looks like a pod's, because
+/// CoreDNS looks for its own Service by its own address and leaves out loopback
+/// addresses (`plugin/kubernetes/local.go`).
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
+
+/// Where the upstream resolver answers.
+const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long no answer has to be awaited to be sure of it.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// What a Corefile of kubeadm says, with one or the other choice.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// The cluster's zone.
+    pub zone: &'static str,
+    /// TTL in seconds.
+    pub ttl: u32,
+    /// The option `pods`.
+    pub pods: PodsMode,
+    /// The option `endpoint_pod_names`.
+    pub pod_names: bool,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            zone: "cluster.local",
+            ttl: 30,
+            pods: PodsMode::Insecure,
+            pod_names: false,
+        }
+    }
+}
+
+impl Choices {
+    /// kubeadm's Corefile (`manifests.go`) without what has nothing to do with
+    /// answers, and without `cache`, which counts TTLs down.
+    fn corefile(&self, api: SocketAddr) -> String {
+        let Self {
+            zone,
+            ttl,
+            pods,
+            pod_names,
+        } = self;
+        let pods = match pods {
+            PodsMode::Disabled => "disabled",
+            PodsMode::Insecure => "insecure",
+            PodsMode::Verified => "verified",
+        };
+        let pod_names = if *pod_names { "endpoint_pod_names" } else { "" };
+        format!(
+            ".:53 {{
+                errors
+                kubernetes {zone} in-addr.arpa ip6.arpa {{
+                    endpoint http://{api}
+                    pods {pods}
+                    {pod_names}
+                    fallthrough in-addr.arpa ip6.arpa
+                    ttl {ttl}
+                }}
+                forward . {UPSTREAM} {{
+                    max_concurrent 1000
+                }}
+                loadbalance
+            }}\n"
+        )
+    }
+}
+
+/// Moves this thread, and the threads and processes that it starts, into a
+/// network namespace of their own, with [`ADDRESS`] on `lo` and an upstream
+/// resolver.
+pub fn enter_namespace() -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+    for arguments in [
+        "link set lo up".to_owned(),
+        format!("address add {ADDRESS}/32 dev lo"),
+    ] {
+        let status = Command::new("ip").args(arguments.split(' ')).status();
+        let status = status.context("cannot run ip")?;
+        anyhow::ensure!(status.success(), "ip {arguments}: {status}");
+    }
+    upstream::serve(UPSTREAM).context("cannot serve as an upstream resolver")
+}
+
+/// A running CoreDNS, killed when dropped.
+#[derive(Debug)]
+pub struct CoreDns {
+    process: Child,
+    folder: TempDir,
+    socket: UdpSocket,
+}
+
+impl Drop for CoreDns {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.process.kill();
+        let _waited = self.process.wait();
+    }
+}
+
+impl CoreDns {
+    /// Starts the program named by `HEADLESS_COREDNS` on the objects of an API
+    /// server. It listens when this returns; what it has read by then is for
+    /// [`Self::wait_for`] to tell.
+    pub fn start(choices: &Choices, api: SocketAddr) -> anyhow::Result<Self> {
+        let program = env::var_os("HEADLESS_COREDNS")
+            .context("HEADLESS_COREDNS is not set: run `cargo xtask test`, or build CoreDNS by `cargo xtask peers coredns` and set it to the path")?;
+        let folder = tempfile::tempdir()?;
+        let corefile = folder.path().join("Corefile");
+        fs::write(&corefile, choices.corefile(api))?;
+        let log = fs::File::create(folder.path().join("log"))?;
+        let process = Command::new(&program)
+            .arg("-conf")
+            .arg(&corefile)
+            .current_dir(folder.path())
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let socket = UdpSocket::bind((ADDRESS, 0))?;
+        socket.connect((ADDRESS, 53))?;
+        Ok(Self {
+            process,
+            folder,
+            socket,
+        })
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Asks until `ready` likes the answer.
+    pub fn wait_for(&mut self, query: &[u8], ready: impl Fn(&[u8]) -> bool) -> anyhow::Result<Vec<u8>> {
+        let deadline = Instant::now() + 6 * PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("CoreDNS ended with {status}:\n{}", self.log());
+            }
+            match self.exchange(query, SILENCE) {
+                Ok(Some(reply)) if ready(&reply) => return Ok(reply),
+                // Nobody listens yet.
+                Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => return Err(error.into()),
+                _ => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        bail!("CoreDNS does not come to know the cluster:\n{}", self.log())
+    }
+
+    /// The answer over UDP.
+    pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let reply = self.exchange(query, PATIENCE)?;
+        reply.with_context(|| format!("CoreDNS does not answer {}:\n{}", query.escape_ascii(), self.log()))
+    }
+
+    /// Whether there is no answer over UDP.
+    pub fn ignores(&self, query: &[u8]) -> anyhow::Result<bool> {
+        Ok(self.exchange(query, SILENCE)?.is_none())
+    }
+
+    fn exchange(&self, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
+        self.socket.send(query)?;
+        let deadline = Instant::now() + patience;
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.recv(&mut buffer) {
+                // An answer that was given up has another id.
+                Ok(len) if buffer.get(..2) == query.get(..2) => {
+                    buffer.truncate(len);
+                    return Ok(Some(buffer));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The answer over TCP: the whole.
+    pub fn ask_tcp(query: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect((ADDRESS, 53))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let len = u16::try_from(query.len())?;
+        stream.write_all(&[&len.to_be_bytes(), query].concat())?;
+        let mut len = [0; 2];
+        stream.read_exact(&mut len)?;
+        let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
+        stream.read_exact(&mut reply)?;
+        Ok(reply)
+    }
+}

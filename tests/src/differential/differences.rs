@@ -1,0 +1,97 @@
+//! The differences that are allowed: `differences.md` says why, this tells
+//! them apart from all others.
+
+use std::collections::BTreeSet;
+
+use super::message::{Decoded, Labels};
+
+/// The list with the reasons.
+const LIST: &str = include_str!("../../differences.md");
+
+/// What a difference is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The query as it was sent.
+    pub query: &'a [u8],
+    /// CoreDNS's reply, where there is one that can be read.
+    pub theirs: Option<&'a Decoded>,
+    /// Ours.
+    pub ours: Option<&'a Decoded>,
+    /// Reverse names, in lower case, of addresses that some object spells
+    /// otherwise than RFC 5952 has it.
+    pub misspelled: &'a BTreeSet<Labels>,
+}
+
+/// A difference that is allowed.
+struct Difference {
+    /// The heading in the list.
+    name: &'static str,
+    /// Whether it is this one.
+    is: fn(&Case<'_>) -> bool,
+}
+
+/// CoreDNS receives into 512 bytes (miekg/dns, `MinMsgSize`).
+const RECEIVED_MAX: usize = 512;
+
+/// All of them.
+const ALLOWED: [Difference; 3] = [
+    Difference {
+        name: "long-query",
+        is: |case| case.query.len() > RECEIVED_MAX,
+    },
+    Difference {
+        name: "no-cluster-ip",
+        is: |case| {
+            let answers = case.theirs.iter().flat_map(|theirs| &theirs.sections[0]);
+            answers.into_iter().any(|line| line.rest.ends_with(" IN CNAME ."))
+        },
+    },
+    Difference {
+        name: "address-spelling",
+        is: |case| is_misspelled(case) || differs_in_case(case),
+    },
+];
+
+/// Whether the name, or an end of it, is the reverse name of such an address.
+fn is_misspelled(case: &Case<'_>) -> bool {
+    let question = case.theirs.and_then(|theirs| Labels::from_wire(&theirs.question));
+    let Some(Labels(labels)) = question.map(|name| name.folded()) else {
+        return false;
+    };
+    (0..labels.len()).any(|at| case.misspelled.contains(&Labels(labels[at..].to_vec())))
+}
+
+/// Whether the records are the same but for their case.
+fn differs_in_case(case: &Case<'_>) -> bool {
+    let folded = |reply: &Decoded| {
+        reply.sections.clone().map(|mut section| {
+            for line in &mut section {
+                line.owner.make_ascii_lowercase();
+                line.rest.make_ascii_lowercase();
+            }
+            section.sort();
+            section
+        })
+    };
+    case.theirs.map(folded) == case.ours.map(folded)
+        && case.theirs.map(|theirs| (theirs.flags, &theirs.question, &theirs.opt))
+            == case.ours.map(|ours| (ours.flags, &ours.question, &ours.opt))
+}
+
+/// The name of the allowed difference that this is.
+pub fn allowed(case: &Case<'_>) -> Option<&'static str> {
+    let difference = ALLOWED.iter().find(|difference| (difference.is)(case))?;
+    Some(difference.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_in_the_list_and_nothing_else_is() {
+        let listed: Vec<&str> = LIST.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let known: Vec<&str> = ALLOWED.iter().map(|difference| difference.name).collect();
+        assert_eq!(listed, known);
+    }
+}

@@ -1,0 +1,294 @@
+//! Queries as bytes, and replies as what they say.
+
+use anyhow::Context as _;
+use hickory_proto::op::Message;
+use hickory_proto::rr::Record;
+
+/// Header bits (RFC 1035, section 4.1.1).
+pub const RD: u16 = 1 << 8;
+/// See [`RD`].
+pub const TC: u16 = 1 << 9;
+const QR: u16 = 1 << 15;
+
+/// Labels of a name, leftmost first, without the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels(pub Vec<Vec<u8>>);
+
+impl Labels {
+    /// The labels of a name in presentation form without escapes.
+    pub fn new(text: &str) -> Self {
+        let labels = text.split('.').filter(|label| !label.is_empty());
+        Self(labels.map(|label| label.as_bytes().to_vec()).collect())
+    }
+
+    /// These labels above those.
+    #[must_use]
+    pub fn above(&self, below: &Self) -> Self {
+        Self([self.0.as_slice(), below.0.as_slice()].concat())
+    }
+
+    /// Length in wire form.
+    pub fn wire_len(&self) -> usize {
+        self.0.iter().map(|label| label.len() + 1).sum::<usize>() + 1
+    }
+
+    /// In wire form.
+    pub fn wire(&self) -> Vec<u8> {
+        let mut wire = Vec::with_capacity(self.wire_len());
+        for label in &self.0 {
+            wire.push(label.len() as u8);
+            wire.extend(label);
+        }
+        wire.push(0);
+        wire
+    }
+
+    /// The uncompressed name at the start of these bytes.
+    pub fn from_wire(mut wire: &[u8]) -> Option<Self> {
+        let mut labels = Vec::new();
+        loop {
+            let (len, rest) = wire.split_first()?;
+            if *len == 0 {
+                return Some(Self(labels));
+            }
+            let (label, rest) = rest.split_at_checked(usize::from(*len))?;
+            labels.push(label.to_vec());
+            wire = rest;
+        }
+    }
+
+    /// In lower case.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self(self.0.iter().map(|label| label.to_ascii_lowercase()).collect())
+    }
+
+    /// In presentation form, for people.
+    pub fn show(&self) -> String {
+        let labels = self.0.iter().map(|label| label.escape_ascii().to_string());
+        labels.collect::<Vec<_>>().join(".") + "."
+    }
+
+    /// Whether the name is this zone's, in any case.
+    pub fn is_in(&self, zone: &Self) -> bool {
+        let Some(cut) = self.0.len().checked_sub(zone.0.len()) else {
+            return false;
+        };
+        self.0[cut..].iter().zip(&zone.0).all(|(a, b)| a.eq_ignore_ascii_case(b))
+    }
+}
+
+/// An OPT record (RFC 6891, section 6.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opt {
+    /// UDP payload size in bytes.
+    pub size: u16,
+    /// Extended RCODE, version, flags.
+    pub ttl: u32,
+    /// The options as they stand.
+    pub options: Vec<u8>,
+}
+
+/// A query.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Transaction id.
+    pub id: u16,
+    /// Second word of the header.
+    pub flags: u16,
+    /// The name.
+    pub name: Labels,
+    /// The type.
+    pub qtype: u16,
+    /// The class.
+    pub qclass: u16,
+    /// EDNS.
+    pub opt: Option<Opt>,
+}
+
+impl Query {
+    /// For a name, of class IN, with RD.
+    pub fn new(name: Labels, qtype: u16) -> Self {
+        Self {
+            id: 0,
+            flags: RD,
+            name,
+            qtype,
+            qclass: 1,
+            opt: None,
+        }
+    }
+
+    /// The message.
+    pub fn bytes(&self) -> Vec<u8> {
+        let Self {
+            id,
+            flags,
+            name,
+            qtype,
+            qclass,
+            opt,
+        } = self;
+        let additionals = u16::from(opt.is_some());
+        let header = [*id, *flags, 1, 0, 0, additionals];
+        let mut bytes: Vec<u8> = header.into_iter().flat_map(u16::to_be_bytes).collect();
+        bytes.extend(name.wire());
+        bytes.extend(qtype.to_be_bytes());
+        bytes.extend(qclass.to_be_bytes());
+        if let Some(Opt { size, ttl, options }) = opt {
+            bytes.extend([0, 0, 41]);
+            bytes.extend(size.to_be_bytes());
+            bytes.extend(ttl.to_be_bytes());
+            bytes.extend((options.len() as u16).to_be_bytes());
+            bytes.extend(options);
+        }
+        bytes
+    }
+
+    /// For people.
+    pub fn show(&self) -> String {
+        let Self {
+            flags,
+            name,
+            qtype,
+            qclass,
+            opt,
+            ..
+        } = self;
+        let opt = opt.as_ref().map_or_else(String::new, |opt| {
+            let Opt { size, ttl, options } = opt;
+            format!(" opt {size} {ttl:#x} {}", options.escape_ascii())
+        });
+        format!("{} type {qtype} class {qclass} flags {flags:#06x}{opt}", name.show())
+    }
+}
+
+/// One record, spelled out, case kept.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Line {
+    /// The owner.
+    pub owner: String,
+    /// Type, class, TTL and data.
+    pub rest: String,
+}
+
+impl Line {
+    fn new(record: &Record) -> Self {
+        Self {
+            owner: record.name.to_ascii(),
+            rest: format!(
+                "{} {} {} {}",
+                record.ttl,
+                record.dns_class,
+                record.record_type(),
+                record.data
+            ),
+        }
+    }
+}
+
+/// What a reply says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Second word of the header, RCODE included.
+    pub flags: u16,
+    /// The question section as it stands.
+    pub question: Vec<u8>,
+    /// Answer, authority, additional, each sorted.
+    pub sections: [Vec<Line>; 3],
+    /// The OPT record.
+    pub opt: Option<Opt>,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+impl Decoded {
+    /// Reads a reply: the records by hickory-proto; header, question and OPT as
+    /// they stand, since hickory rounds the size up and knows some options only
+    /// by name.
+    pub fn new(bytes: &[u8]) -> anyhow::Result<Self> {
+        let word = |at: usize| -> Option<u16> {
+            let bytes = bytes.get(at..)?.first_chunk()?;
+            Some(u16::from_be_bytes(*bytes))
+        };
+        let flags = word(2).context("no header")?;
+        anyhow::ensure!(flags & QR != 0, "no response");
+        let message = Message::from_vec(bytes).context("not a message")?;
+        let sort = |records: &[Record]| {
+            let mut lines: Vec<Line> = records.iter().map(Line::new).collect();
+            lines.sort();
+            lines
+        };
+        let question = if word(4) == Some(0) {
+            Vec::new()
+        } else {
+            let end = skip_name(bytes, 12).context("no question")? + 4;
+            bytes.get(12..end).context("no question")?.to_vec()
+        };
+        let opt = match message.edns {
+            Some(_) => Some(opt(bytes).context("OPT is not where it should be")?),
+            None => None,
+        };
+        Ok(Self {
+            flags,
+            question,
+            sections: [
+                sort(&message.answers),
+                sort(&message.authorities),
+                sort(&message.additionals),
+            ],
+            opt,
+            len: bytes.len(),
+        })
+    }
+
+    /// Whether TC is set.
+    pub fn truncated(&self) -> bool {
+        self.flags & TC != 0
+    }
+
+    /// The RCODE without its upper bits.
+    pub fn rcode(&self) -> u16 {
+        self.flags & 0xf
+    }
+}
+
+/// Where a name ends.
+fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let len = usize::from(*bytes.get(at)?);
+        match len {
+            0 => return Some(at + 1),
+            1..64 => at += 1 + len,
+            192.. => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// The OPT record as it stands.
+fn opt(bytes: &[u8]) -> Option<Opt> {
+    let word = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    let counts: Vec<u16> = (0..4).map_while(|i| word(4 + 2 * i)).collect();
+    let [questions, records @ ..] = counts.as_slice() else {
+        return None;
+    };
+    let mut at = 12;
+    for _ in 0..*questions {
+        at = skip_name(bytes, at)? + 4;
+    }
+    let records: u32 = records.iter().copied().map(u32::from).sum();
+    for _ in 0..records {
+        let fixed = skip_name(bytes, at)?;
+        let end = fixed + 10 + usize::from(word(fixed + 8)?);
+        if word(fixed)? == 41 {
+            return Some(Opt {
+                size: word(fixed + 2)?,
+                ttl: u32::from(word(fixed + 4)?) << 16 | u32::from(word(fixed + 6)?),
+                options: bytes.get(fixed + 10..end)?.to_vec(),
+            });
+        }
+        at = end;
+    }
+    None
+}

@@ -1,0 +1,324 @@
+//! One cluster, its changes, and all the questions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fastrand::Rng;
+use headless_agent::records::{EndpointScope, Forward};
+use headless_ebpf::abi::PodsMode;
+use hickory_proto::op::Message;
+use tokio::runtime::Runtime;
+
+use super::apiserver::ApiServer;
+use super::cluster::{Change, Cluster};
+use super::coredns::{self, Choices, CoreDns};
+use super::differences::{self, Case};
+use super::generator::Generator;
+use super::message::{Decoded, Labels, Query};
+use super::ours::{Handled, Ours, Told};
+use super::questions::{self, Questions};
+use super::report::Report;
+use super::{compare, upstream};
+
+/// Header bits that tell an upstream resolver's reply from the cluster's.
+const AA: u16 = 1 << 10;
+const RA: u16 = 1 << 7;
+
+/// Messages of which it is awaited that CoreDNS doesn't answer.
+const IGNORED_MAX: u64 = 5;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Of CoreDNS and headless alike.
+    pub choices: Choices,
+    /// Of headless. CoreDNS has [`EndpointScope::All`].
+    pub endpoints: EndpointScope,
+    /// Services in the cluster.
+    pub services: usize,
+    /// Rounds of changes.
+    pub rounds: usize,
+    /// Questions in each round and before the first.
+    pub questions: usize,
+    /// Of cluster, changes and questions.
+    pub seed: u64,
+}
+
+/// Both sides over one cluster.
+struct Bench {
+    plan: Plan,
+    coredns: CoreDns,
+    api: Arc<ApiServer>,
+    /// Runs the API server.
+    _runtime: Runtime,
+    generator: Generator,
+    cluster: Cluster,
+    ours: Ours,
+    /// See [`Case::misspelled`].
+    misspelled: BTreeSet<Labels>,
+    report: Report,
+}
+
+/// Carries out a plan in a network namespace of its own, which the calling
+/// thread does not leave again.
+pub fn run(plan: &Plan) -> anyhow::Result<Report> {
+    coredns::enter_namespace()?;
+    let mut bench = Bench::new(plan)?;
+    let mut rng = Rng::with_seed(plan.seed ^ 0x7175_6572);
+    bench.ask(rng.u64(..))?;
+    for _ in 0..plan.rounds {
+        bench.change()?;
+        bench.ask(rng.u64(..))?;
+    }
+    Ok(bench.report)
+}
+
+impl Bench {
+    fn new(plan: &Plan) -> anyhow::Result<Self> {
+        let Plan {
+            choices,
+            endpoints,
+            services,
+            seed,
+            ..
+        } = plan;
+        let mut generator = Generator::new(*seed, choices.zone);
+        let mut cluster = generator.cluster(*services);
+        let (sentinel, names) = generator.sentinel();
+        for object in sentinel {
+            cluster.put(object);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let (api, address) = runtime.block_on(ApiServer::start(cluster.objects()))?;
+        let coredns = CoreDns::start(choices, address)?;
+        let ours = Ours::new(choices, *endpoints, *seed)?;
+        let mut bench = Self {
+            plan: plan.clone(),
+            coredns,
+            api,
+            _runtime: runtime,
+            generator,
+            cluster,
+            ours,
+            misspelled: BTreeSet::new(),
+            report: Report::default(),
+        };
+        let serial = bench.settled(&names)?;
+        bench.ours.read(&bench.cluster, serial)?;
+        Ok(bench)
+    }
+
+    /// Waits until CoreDNS has seen the sentinel; its SOA's serial then.
+    fn settled(&mut self, names: &[String; 2]) -> anyhow::Result<u32> {
+        let zone = Labels::new(self.plan.choices.zone);
+        let [service, pod] = names;
+        let name = |name| Labels::new(name).above(&zone);
+        let found = |reply: &[u8]| {
+            Decoded::new(reply).is_ok_and(|reply| reply.rcode() == 0 && !reply.sections[0].is_empty())
+        };
+        self.coredns.wait_for(&Query::new(name(service), 1).bytes(), found)?;
+        if self.plan.choices.pods == PodsMode::Verified {
+            self.coredns.wait_for(&Query::new(name(pod), 1).bytes(), found)?;
+        }
+        let reply = self.coredns.ask(&Query::new(zone, 6).bytes())?;
+        let reply = Decoded::new(&reply)?;
+        let soa = reply.sections[0].first().context("no SOA")?;
+        let serial = soa.rest.split(' ').nth(5).context("SOA without serial")?;
+        serial.parse().with_context(|| format!("{serial} in {}", soa.rest))
+    }
+
+    fn change(&mut self) -> anyhow::Result<()> {
+        let count = self.plan.services / 4;
+        let mut changes = self.generator.changes(&mut self.cluster, count);
+        let (sentinel, names) = self.generator.sentinel();
+        for object in sentinel {
+            self.cluster.put(object.clone());
+            changes.push(Change::Put(object));
+        }
+        self.api.apply(&changes);
+        let serial = self.settled(&names)?;
+        self.ours.apply(&changes, serial)
+    }
+
+    fn ask(&mut self, seed: u64) -> anyhow::Result<()> {
+        let zone = self.plan.choices.zone;
+        let mut questions = Questions::new(seed, zone, &self.cluster);
+        let queries = questions.queries(self.plan.questions);
+        self.misspelled = questions::misspelled(&self.cluster);
+        let external = external_names(&self.cluster);
+        for query in &queries {
+            let plain = self.is_plain(query, &external);
+            self.compare(&query.bytes(), &query.show(), plain)
+                .with_context(|| query.show())?;
+        }
+        let mut rng = Rng::with_seed(seed);
+        for query in queries.iter().take(self.plan.questions / 20) {
+            let bytes = mangled(query, &mut rng);
+            let shown = format!("mangled {} from {}", bytes.escape_ascii(), query.show());
+            self.compare(&bytes, &shown, false).context(shown.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the engine is expected to answer by itself: a name of the zone
+    /// that is no external one, asked as libraries do.
+    fn is_plain(&self, query: &Query, external: &BTreeSet<Labels>) -> bool {
+        let zone = Labels::new(self.plan.choices.zone);
+        let options = query.opt.as_ref().is_some_and(|opt| !opt.options.is_empty() || opt.ttl & 0xff_0000 != 0);
+        if options || query.qclass != 1 || query.flags & 0xfa00 != 0 || !query.name.is_in(&zone) {
+            return false;
+        }
+        let depth = query.name.0.len() - zone.0.len();
+        let labels = query.name.0[..depth].iter().map(|label| label.to_ascii_lowercase());
+        let labels: Vec<_> = labels.collect();
+        !external.contains(&Labels(labels[depth.saturating_sub(3)..].to_vec()))
+    }
+
+    fn compare(&mut self, query: &[u8], shown: &str, plain: bool) -> anyhow::Result<()> {
+        self.report.questions += 1;
+        let told = self.ours.by_rules(query);
+        if let Told::Ignored = told {
+            let ignored = self.report.ignored;
+            self.report.ignored += 1;
+            if ignored < IGNORED_MAX && !self.coredns.ignores(query)? {
+                self.report.differ(format!("{shown}: CoreDNS answers, headless does not"));
+            }
+            return Ok(());
+        }
+        let bytes = self.coredns.ask(query)?;
+        let theirs = Decoded::new(&bytes).with_context(|| bytes.escape_ascii().to_string())?;
+        *self.report.rcodes.entry(theirs.rcode()).or_default() += 1;
+        self.report.truncated += u64::from(theirs.truncated());
+        match told {
+            Told::Ignored => {}
+            Told::Reply(ours) => {
+                self.report.userspace += 1;
+                self.judge("userspace", query, shown, &theirs, &ours);
+            }
+            Told::Forward(Forward::ClusterDns) => self.report.cluster_dns += 1,
+            Told::Forward(Forward::Upstream) => {
+                self.report.upstream += 1;
+                if let Some(difference) = not_from_upstream(query, &theirs) {
+                    self.report.differ(format!("{shown}: for upstream, but CoreDNS's {difference}"));
+                }
+            }
+        }
+        self.engine(query, shown, &theirs, plain)
+    }
+
+    fn engine(&mut self, query: &[u8], shown: &str, theirs: &Decoded, plain: bool) -> anyhow::Result<()> {
+        self.report.plain += u64::from(plain);
+        let handled = self.ours.by_engine(query)?;
+        let kernel = self.ours.by_kernel(query)?;
+        match (handled, kernel) {
+            (Handled::Reply(host), Some(kernel)) => {
+                self.report.engine += 1;
+                self.report.plain_engine += u64::from(plain);
+                self.judge("engine", query, shown, theirs, &host);
+                self.judge("kernel", query, shown, theirs, &kernel);
+            }
+            (Handled::Pass(reason), None) => {
+                *self.report.passed.entry(reason.label()).or_default() += 1;
+                if plain {
+                    let qtype = query.len().checked_sub(4).and_then(|_| Some(u16::from_be_bytes(*qtype(query)?)));
+                    let key = (reason.label(), qtype.unwrap_or_default());
+                    *self.report.plain_passed.entry(key).or_default() += 1;
+                }
+            }
+            (host, kernel) => self.report.differ(format!(
+                "{shown}: the engine on the host says {host:?}, in the kernel {kernel:?}"
+            )),
+        }
+        Ok(())
+    }
+
+    /// Takes note of what differs.
+    fn judge(&mut self, who: &str, query: &[u8], shown: &str, theirs: &Decoded, ours: &[u8]) {
+        let decoded = Decoded::new(ours);
+        let difference = match &decoded {
+            Ok(ours) => compare::difference(theirs, ours, || {
+                Decoded::new(&CoreDns::ask_tcp(query)?)
+            }),
+            Err(error) => Some(format!("{error:#} in {}", ours.escape_ascii())),
+        };
+        let Some(difference) = difference else {
+            return;
+        };
+        let case = Case {
+            query,
+            theirs: Some(theirs),
+            ours: decoded.as_ref().ok(),
+            misspelled: &self.misspelled,
+        };
+        match differences::allowed(&case) {
+            Some(name) => *self.report.allowed.entry(name).or_default() += 1,
+            None => self.report.differ(format!("{shown}: {who}: {difference}")),
+        }
+    }
+}
+
+/// The type in a query.
+fn qtype(query: &[u8]) -> Option<&[u8; 2]> {
+    let mut at = 12;
+    loop {
+        match usize::from(*query.get(at)?) {
+            0 => return query.get(at + 1..)?.first_chunk(),
+            len => at += 1 + len,
+        }
+    }
+}
+
+/// Names of Services that stand for another name, left of the zone.
+fn external_names(cluster: &Cluster) -> BTreeSet<Labels> {
+    cluster
+        .services()
+        .filter(|service| {
+            let spec = service.spec.as_ref();
+            spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
+        })
+        .filter_map(|service| {
+            let metadata = &service.metadata;
+            let (name, namespace) = (metadata.name.as_ref()?, metadata.namespace.as_ref()?);
+            Some(Labels::new(&format!("{name}.{namespace}.svc")))
+        })
+        .collect()
+}
+
+/// What shows that a reply is not the upstream resolver's.
+fn not_from_upstream(query: &[u8], theirs: &Decoded) -> Option<String> {
+    // What hickory-proto does not read is refused upstream, and CoreDNS has its
+    // own way of passing that on.
+    let message = Message::from_vec(query).ok()?;
+    if theirs.flags & RA == 0 || theirs.flags & AA != 0 {
+        return Some(format!("flags are {:#06x}", theirs.flags));
+    }
+    let question = message.queries.first()?;
+    let (rcode, records) = upstream::lookup(question.name(), question.query_type());
+    if u16::from(rcode) == theirs.rcode() && records.len() == theirs.sections[0].len() {
+        return None;
+    }
+    Some(format!("rcode is {}, not {rcode}", theirs.rcode()))
+}
+
+/// A query with a bit or a few wrong.
+fn mangled(query: &Query, rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = query.bytes();
+    match rng.u32(..4) {
+        0 => bytes.truncate(rng.usize(..=bytes.len())),
+        1 => {
+            let more = rng.usize(1..20);
+            bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(more));
+        }
+        _ => {
+            for _ in 0..rng.usize(1..4) {
+                let at = rng.usize(2..bytes.len());
+                bytes[at] = rng.u8(..);
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,89 @@
+//! A resolver for all that is not the cluster's: the same answers every time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+/// TTL of every answer in seconds, which no answer of the cluster has.
+pub const TTL: u32 = 77;
+
+/// Names with something to say; every other name is NXDOMAIN.
+pub const NAMES: [&str; 6] = [
+    "ok.example.com",
+    "v4.example.com",
+    "alias.example.com",
+    "many.example.com",
+    "broken.example.com",
+    "nx.example.com",
+];
+
+/// What there is under a name.
+pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
+    let record = |name: &Name, data| Record::from_rdata(name.clone(), TTL, data);
+    let ipv4 = |last| RData::A(A::new(192, 0, 2, last));
+    let ipv6 = || RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7));
+    let text = name.to_ascii().to_ascii_lowercase();
+    let records = match (text.trim_end_matches('.'), qtype) {
+        ("ok.example.com" | "v4.example.com", RecordType::A) => vec![record(name, ipv4(1))],
+        ("ok.example.com", RecordType::AAAA) => vec![record(name, ipv6())],
+        ("many.example.com", RecordType::A) => (1..9).map(|i| record(name, ipv4(i))).collect(),
+        ("alias.example.com", _) => {
+            let Ok(target) = Name::from_ascii("ok.example.com.") else {
+                return (ResponseCode::ServFail, Vec::new());
+            };
+            let (rcode, rest) = lookup(&target, qtype);
+            let alias = record(name, RData::CNAME(CNAME(target)));
+            return (rcode, [vec![alias], rest].concat());
+        }
+        ("ok.example.com" | "v4.example.com" | "many.example.com", _) => Vec::new(),
+        ("broken.example.com", _) => return (ResponseCode::ServFail, Vec::new()),
+        _ => return (ResponseCode::NXDomain, Vec::new()),
+    };
+    (ResponseCode::NoError, records)
+}
+
+/// The reply to a query.
+fn reply(query: &[u8]) -> Option<Vec<u8>> {
+    let query = Message::from_vec(query).ok()?;
+    let question = query.queries.first()?;
+    let (rcode, answers) = lookup(question.name(), question.query_type());
+    let mut reply = Message::response(query.metadata.id, OpCode::Query);
+    reply.metadata.response_code = rcode;
+    reply.metadata.recursion_desired = query.metadata.recursion_desired;
+    reply.metadata.recursion_available = true;
+    if answers.is_empty() {
+        let zone = Name::from_ascii("example.com.").ok()?;
+        let soa = SOA::new(zone.clone(), zone.clone(), 1, 2, 3, 4, 5);
+        reply.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
+    }
+    reply.add_query(question.clone());
+    reply.add_answers(answers);
+    reply.to_vec().ok()
+}
+
+/// The reply to what hickory-proto does not read, so that nobody waits.
+fn not_implemented(query: &[u8]) -> Option<Vec<u8>> {
+    let [a, b, flags, ..] = *query.first_chunk::<12>()?;
+    Some(vec![a, b, flags | 0x80, 0x84, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// Serves on an address until the process ends.
+pub fn serve(address: SocketAddr) -> io::Result<()> {
+    let socket = Arc::new(std::net::UdpSocket::bind(address)?);
+    thread::spawn(move || {
+        let mut buffer = vec![0; 4096];
+        while let Ok((len, client)) = socket.recv_from(&mut buffer) {
+            let query = buffer.get(..len).unwrap_or_default();
+            if let Some(reply) = reply(query).or_else(|| not_implemented(query)) {
+                // A client that has gone asks again or not at all.
+                let _sent = socket.send_to(&reply, client);
+            }
+        }
+    });
+    Ok(())
+}
