@@ -23,6 +23,9 @@ const SVC: u32 = u32::from_le_bytes(*b"\x03svc");
 const POD: u32 = u32::from_le_bytes(*b"\x03pod");
 /// `\3dns`: above it stands `ns.dns.<zone>`, the SOA's server.
 const DNS: u32 = u32::from_le_bytes(*b"\x03dns");
+/// `\2ns\3dns`, with which the name server's own name begins; the last byte does
+/// not count.
+const NAME_SERVER: u64 = u64::from_le_bytes(*b"\x02ns\x03dns\0");
 /// `\13dns-version`, the specification's version.
 const DNS_VERSION: (u64, u32) = (
     u64::from_le_bytes(*b"\x0bdns-ver"),
@@ -44,6 +47,11 @@ pub(super) fn find<L: Lookup>(
         return Ok(Found::NonTerminal);
     }
     let name = start + DNS_HEADER_LEN;
+    // CoreDNS takes a name that merely begins with `ns.dns.<zone>` for the zone's
+    // name server, such as those that a search list makes of it (`isDefaultNS`).
+    if fold(image.u64_at(name)) << 8 == NAME_SERVER << 8 {
+        return Err(PassReason::Userspace);
+    }
     let labels = question.labels;
     let kind_at = labels.from_right(0);
     match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
@@ -79,10 +87,10 @@ pub(super) fn find<L: Lookup>(
         }
     }
     match record(image, name, service_at, kind_at, key, seed, lookup)? {
-        // The Service may have this port, or this endpoint.
-        Some(service) if is_port && service.flags.contains(NameFlags::SRV) => {
-            Err(PassReason::Userspace)
-        }
+        // The Service may have this port. A Service without ports, and an external
+        // name, have those whose filter lets all through (`_._`).
+        Some(_) if is_port => Err(PassReason::Userspace),
+        // It may have this endpoint.
         Some(service) if is_endpoint && service.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) => {
             Err(PassReason::Userspace)
         }

@@ -1,0 +1,182 @@
+//! The agent as a process on a node.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::node::{Node, wait_for};
+
+/// Where every agent has its admin endpoint: each node has a loopback of its
+/// own.
+const ADMIN: &str = "127.0.0.1:9153";
+
+/// The agent's binary, by `HEADLESS_AGENT`.
+pub fn binary() -> PathBuf {
+    std::env::var_os("HEADLESS_AGENT")
+        .expect("HEADLESS_AGENT names the agent's binary: use `cargo xtask test`")
+        .into()
+}
+
+/// The demo's manifests in a folder that may be changed.
+pub fn manifests() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/demo");
+    for entry in fs::read_dir(demo).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// A headless Service in the namespace `default` with endpoints at these
+/// addresses.
+pub fn headless_service(name: &str, addresses: &[String]) -> String {
+    let endpoints: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("  - addresses: [\"{address}\"]\n    conditions: {{ready: true}}\n"))
+        .collect();
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\n\
+         spec: {{clusterIP: None, clusterIPs: [None]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata:\n  name: {name}-1\n  namespace: default\n  \
+         labels: {{kubernetes.io/service-name: {name}}}\n\
+         addressType: IPv4\nendpoints:\n{}",
+        endpoints.concat()
+    )
+}
+
+/// A running agent, which is killed when it is dropped.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    node: &'a Node,
+    child: Child,
+    log: TempDir,
+}
+
+impl<'a> Agent<'a> {
+    /// Starts one and waits until it is ready. Without `--listen` it has no
+    /// responder: what the kernel passes is the cluster's DNS's.
+    pub fn start(node: &'a Node, manifests: &Path, arguments: &[&str]) -> Self {
+        let folder = manifests.to_str().unwrap();
+        let mut agent = Self::spawn(node, &[&["--manifests", folder], arguments].concat());
+        agent.ready();
+        agent
+    }
+
+    /// Starts one.
+    pub fn spawn(node: &'a Node, arguments: &[&str]) -> Self {
+        let log = TempDir::new().unwrap();
+        let file = fs::File::create(log.path().join("log")).unwrap();
+        let child = node
+            .command(binary())
+            .arg("run")
+            .args(["--admin", ADMIN])
+            .args(arguments)
+            .env("HEADLESS_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self { node, child, log }
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(&mut self) {
+        wait_for(|| {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the agent ended: {status}\n{}", self.log());
+            }
+            match self.get("/readyz") {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}\n{}", self.log())),
+            }
+        });
+    }
+
+    /// Status and body of an answer of the admin endpoint.
+    pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let ask = || {
+            let mut stream = TcpStream::connect(ADMIN)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = self.node.run(ask).map_err(|error| error.to_string())?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok((status.ok_or("no status")?, body.to_owned()))
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log.path().join("log")).unwrap()
+    }
+
+    /// What a subcommand prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self
+            .node
+            .command(binary())
+            .args(arguments)
+            .args(["--admin", ADMIN])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What `status --output json` prints.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.run(&["status", "--output", "json"])).unwrap()
+    }
+
+    /// A number in the status.
+    pub fn number(&self, pointer: &str) -> u64 {
+        let status = self.status();
+        let number = status.pointer(pointer).and_then(Value::as_u64);
+        number.unwrap_or_else(|| panic!("no number at {pointer} of {status:#}"))
+    }
+
+    /// The sentences of the status about what is not as it should be.
+    pub fn problems(&self) -> String {
+        let status = self.status();
+        format!("{}\n{}", status["problems"], status["reported"])
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for(|| {
+            let ended = self.child.try_wait().unwrap();
+            ended.ok_or_else(|| "the agent's end".to_owned())
+        })
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log());
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

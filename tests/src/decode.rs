@@ -1,0 +1,82 @@
+//! Replies as another DNS implementation reads them, and what holds for all of
+//! them.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::{Message, MessageType};
+use hickory_proto::rr::{RData, Record};
+
+use crate::frame::{self, HEADERS_LEN};
+
+/// Checks everything about a reply that does not depend on what is asked, and
+/// decodes it.
+pub fn reply(query: &[u8], reply: &[u8]) -> Message {
+    let (q, r) = (query, reply);
+    assert!(r.len() >= HEADERS_LEN + 12, "a reply of {} bytes", r.len());
+    assert_eq!(
+        (&r[0..6], &r[6..12]),
+        (&q[6..12], &q[0..6]),
+        "MAC addresses"
+    );
+    assert_eq!(&r[12..14], &q[12..14], "Ethernet type");
+    assert_eq!(r[14], 0x45, "IPv4 header without options");
+    let word = |at: usize| usize::from(u16::from_be_bytes([r[at], r[at + 1]]));
+    assert_eq!(word(16), r.len() - 14, "IPv4 total length");
+    assert_eq!(frame::checksum(&r[14..34]), 0, "IPv4 checksum");
+    assert!(r[22] >= 1, "hops left");
+    assert_eq!(r[23], 17, "UDP");
+    assert_eq!(
+        (&r[26..30], &r[30..34]),
+        (&q[30..34], &q[26..30]),
+        "addresses"
+    );
+    assert_eq!((&r[34..36], &r[36..38]), (&q[36..38], &q[34..36]), "ports");
+    assert_eq!(word(38), r.len() - 34, "UDP length");
+    assert_eq!(word(40), 0, "no UDP checksum");
+    message(&q[HEADERS_LEN..], &r[HEADERS_LEN..])
+}
+
+/// As [`reply`], for bare messages.
+pub fn message(query: &[u8], reply: &[u8]) -> Message {
+    let message = Message::from_vec(reply)
+        .unwrap_or_else(|error| panic!("hickory-proto cannot read {reply:02x?}: {error}"));
+    let metadata = &message.metadata;
+    assert_eq!(&reply[0..2], &query[0..2], "id");
+    assert_eq!(metadata.message_type, MessageType::Response);
+    assert!(metadata.authoritative, "aa");
+    assert!(!metadata.recursion_available, "ra");
+    assert!(!metadata.authentic_data, "ad");
+    assert_eq!(reply[2] & 0x79, query[2] & 0x79, "opcode and rd");
+    assert_eq!(reply[3] & 0x70, query[3] & 0x10, "z, ad, cd");
+    assert_eq!(&reply[4..6], &[0, 1], "one question");
+    let question = question_end(query);
+    assert_eq!(reply.get(12..question), query.get(12..question), "question");
+    let asked = query[10..12] != [0, 0];
+    assert_eq!(
+        message.edns.is_some(),
+        asked,
+        "OPT if and only if there was one"
+    );
+    message
+}
+
+/// Where the first question of a message ends.
+pub fn question_end(message: &[u8]) -> usize {
+    let mut at = 12;
+    while message[at] != 0 {
+        at += 1 + usize::from(message[at]);
+    }
+    at + 5
+}
+
+/// The addresses of A and AAAA records, in their order.
+pub fn addresses(records: &[Record]) -> Vec<IpAddr> {
+    records
+        .iter()
+        .map(|record| match &record.data {
+            RData::A(address) => IpAddr::V4(address.0),
+            RData::AAAA(address) => IpAddr::V6(address.0),
+            other => panic!("not an address: {other}"),
+        })
+        .collect()
+}

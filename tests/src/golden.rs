@@ -1,0 +1,275 @@
+//! Frames kept in files: `frames/<case>/` has
+//!
+//! - `in.hex`: the frame that comes, as [`crate::hex`] reads it,
+//! - `case.yaml`: what the maps hold and what becomes of the frame ([`Case`]),
+//! - `out.hex`: the frame that leaves, where it is answered. One that is passed
+//!   is the frame that came.
+//!
+//! With `HEADLESS_GOLDEN=write` in the environment, `cargo test -p
+//! headless-tests --test golden` writes `out.hex` from what the engine does now
+//! and the comments of both files: look at the difference before it is kept.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use headless_agent::maps::RecordSink;
+use headless_agent::maps::memory::MemorySink;
+use headless_agent::records::{NameData, RelativeName};
+use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, State};
+use headless_ebpf::respond::Verdict;
+use serde::Deserialize;
+
+use crate::{frame, hex, maps};
+
+/// Asks for the files to be written.
+const WRITE: &str = "HEADLESS_GOLDEN";
+
+/// What `case.yaml` has.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What the case is about, in a sentence.
+    pub about: String,
+    /// `answer KIND OUTCOME` or `pass REASON`, by the labels of the counters.
+    pub verdict: String,
+    /// What the maps hold: by names without `svc` and the zone, a list of
+    /// addresses, ranges of them (`10.1.0.1-10.1.0.40`) and flags (`srv`,
+    /// `pass`, `namespace`, `endpoints-unknown`).
+    #[serde(default)]
+    pub names: BTreeMap<String, Vec<String>>,
+    /// With which address of the RRset the reply begins, counted from 0.
+    #[serde(default)]
+    pub start: u32,
+    /// The cluster's zone.
+    #[serde(default = "zone")]
+    pub zone: String,
+    /// TTL in seconds.
+    #[serde(default = "ttl")]
+    pub ttl: u32,
+    /// The address that is served.
+    #[serde(default = "server")]
+    pub server: Ipv4Addr,
+    /// What is out of order.
+    #[serde(default)]
+    pub broken: Broken,
+    /// The case's name and folder.
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+/// What is out of order in the maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Broken {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The agent's deadline has passed.
+    Stale,
+    /// The maps do not hold the whole cluster.
+    Incomplete,
+    /// Records whose memory belongs to another key by now.
+    TornRecords,
+    /// Chunks whose memory belongs to another key by now.
+    TornChunks,
+    /// Chunks that have been deleted.
+    LostChunks,
+}
+
+fn zone() -> String {
+    "cluster.local".into()
+}
+
+const fn ttl() -> u32 {
+    30
+}
+
+const fn server() -> Ipv4Addr {
+    frame::SERVER
+}
+
+/// Whether the files are to be written.
+pub fn writing() -> bool {
+    std::env::var_os(WRITE).is_some_and(|value| value == "write")
+}
+
+/// Every case, in the order of the names.
+pub fn cases() -> Vec<Case> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames");
+    let mut folders: Vec<_> = fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    folders.into_iter().map(Case::read).collect()
+}
+
+impl Case {
+    fn read(folder: PathBuf) -> Self {
+        let file = folder.join("case.yaml");
+        let text = fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+        let case: Self = serde_saphyr::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Self { folder, ..case }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap().to_string_lossy().into()
+    }
+
+    fn hex(&self, file: &str) -> Vec<u8> {
+        let path = self.folder.join(file);
+        let text = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+        hex::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The frame that comes.
+    pub fn input(&self) -> Vec<u8> {
+        self.hex("in.hex")
+    }
+
+    /// The frame that leaves.
+    pub fn output(&self) -> Vec<u8> {
+        if self.is_pass() {
+            let out = self.folder.join("out.hex");
+            assert!(!out.exists(), "{} of a passed frame", out.display());
+            self.input()
+        } else {
+            self.hex("out.hex")
+        }
+    }
+
+    /// Writes the files.
+    pub fn write(&self, output: &[u8]) {
+        let write = |file: &str, frame: &[u8]| {
+            fs::write(self.folder.join(file), hex::annotate(frame)).unwrap();
+        };
+        write("in.hex", &self.input());
+        if !self.is_pass() {
+            write("out.hex", output);
+        }
+    }
+
+    /// Whether the frame is passed.
+    pub fn is_pass(&self) -> bool {
+        self.verdict.starts_with("pass ")
+    }
+
+    /// The verdict that is expected.
+    pub fn expected(&self) -> Verdict {
+        let found = match self.verdict.split(' ').collect::<Vec<_>>()[..] {
+            ["answer", kind, outcome] => {
+                let kind = AnswerKind::ALL.into_iter().find(|it| it.label() == kind);
+                let outcome = Outcome::ALL.into_iter().find(|it| it.label() == outcome);
+                kind.zip(outcome)
+                    .map(|(kind, outcome)| Verdict::Answer(kind, outcome))
+            }
+            ["pass", reason] => {
+                let reason = PassReason::ALL.iter().find(|it| it.label() == reason);
+                reason.copied().map(Verdict::Pass)
+            }
+            _ => None,
+        };
+        found.unwrap_or_else(|| panic!("{}: verdict `{}`", self.name(), self.verdict))
+    }
+
+    /// The configuration that the maps have.
+    pub fn config(&self) -> Config {
+        maps::config(&self.zone, self.ttl)
+    }
+
+    /// The liveness entry that the maps have.
+    pub fn state(&self) -> State {
+        let state = maps::state();
+        match self.broken {
+            Broken::Stale => State {
+                deadline_ns: 0,
+                ..state
+            },
+            Broken::Incomplete => State { flags: 0, ..state },
+            _ => state,
+        }
+    }
+
+    /// Fills empty maps.
+    pub fn fill(&self, sink: &mut impl RecordSink) {
+        sink.put_state(self.state()).unwrap();
+        sink.put_server(maps::address(self.server), 0).unwrap();
+        let names: Vec<_> = self
+            .names
+            .iter()
+            .map(|(name, items)| (relative(name), data(items)))
+            .collect();
+        maps::install(sink, names.iter().map(|(name, data)| (name, data)));
+        match self.broken {
+            Broken::TornRecords => maps::tear_records(sink),
+            Broken::TornChunks => maps::tear_chunks(sink),
+            Broken::LostChunks => maps::lose_chunks(sink),
+            Broken::Nothing | Broken::Stale | Broken::Incomplete => {}
+        }
+    }
+
+    /// The maps in memory.
+    pub fn memory(&self) -> MemorySink {
+        let mut sink = MemorySink {
+            config: Some(self.config()),
+            ..MemorySink::default()
+        };
+        self.fill(&mut sink);
+        sink
+    }
+
+    /// The most addresses of a family under any of the names, at least 1.
+    pub fn addresses_max(&self) -> u32 {
+        let sizes = self.names.values().map(|items| {
+            let NameData { ipv4, ipv6, .. } = data(items);
+            ipv4.len().max(ipv6.len())
+        });
+        sizes.max().unwrap_or_default().max(1) as u32
+    }
+}
+
+fn relative(name: &str) -> RelativeName {
+    RelativeName::from_labels(name.split('.')).unwrap_or_else(|| panic!("`{name}` is no name"))
+}
+
+fn data(items: &[String]) -> NameData {
+    let mut data = NameData {
+        flags: NameFlags::empty(),
+        ipv4: Vec::new(),
+        ipv6: Vec::new(),
+    };
+    for item in items {
+        let flag = match item.as_str() {
+            "srv" => NameFlags::SRV,
+            "pass" => NameFlags::PASS,
+            "namespace" => NameFlags::NAMESPACE,
+            "endpoints-unknown" => NameFlags::ENDPOINTS_UNKNOWN,
+            _ => {
+                let (first, last) = item.split_once('-').unwrap_or((item, item));
+                let address = |text: &str| {
+                    text.parse()
+                        .unwrap_or_else(|_| panic!("`{text}` is neither flag nor address"))
+                };
+                match (address(first), address(last)) {
+                    (IpAddr::V4(first), IpAddr::V4(last)) => data
+                        .ipv4
+                        .extend((first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits)),
+                    (IpAddr::V6(first), IpAddr::V6(last)) => data
+                        .ipv6
+                        .extend((first.to_bits()..=last.to_bits()).map(Ipv6Addr::from_bits)),
+                    _ => panic!("`{item}` is of two families"),
+                }
+                continue;
+            }
+        };
+        data.flags = data.flags.with(flag);
+    }
+    data
+}

@@ -1,0 +1,198 @@
+//! Bytes in text: pairs of hexadecimal digits, `#` begins a comment.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use hickory_proto::op::Message;
+use hickory_proto::rr::RecordType;
+
+use crate::frame::HEADERS_LEN;
+
+/// Bytes on a line.
+const LINE: usize = 16;
+
+/// The bytes of a text.
+pub fn parse(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let code = line.split_once('#').map_or(line, |(code, _)| code);
+        for pair in code.split_whitespace() {
+            let digits = pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let byte = (pair.len() == 2 && digits)
+                .then(|| u8::from_str_radix(pair, 16).ok())
+                .flatten();
+            bytes.push(byte.ok_or_else(|| format!("line {number}: `{pair}` is no byte"))?);
+        }
+    }
+    Ok(bytes)
+}
+
+/// A frame as text, with what its parts mean as far as they mean something.
+pub fn annotate(frame: &[u8]) -> String {
+    let mut text = String::new();
+    let mut part = |range: Range<usize>, comment: &str| {
+        let Some(bytes) = frame.get(range).filter(|bytes| !bytes.is_empty()) else {
+            return;
+        };
+        writeln!(text, "# {comment}").unwrap();
+        for line in bytes.chunks(LINE) {
+            let pairs: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(text, "{}", pairs.join(" ")).unwrap();
+        }
+    };
+    part(0..14, "Ethernet");
+    if let Some(ip) = frame.get(14..34) {
+        let [source, destination] = [12, 16].map(|at| {
+            let octets: Vec<String> = ip[at..at + 4].iter().map(u8::to_string).collect();
+            octets.join(".")
+        });
+        let len = u16::from_be_bytes([ip[2], ip[3]]);
+        part(
+            14..34,
+            &format!("IPv4: {source} to {destination}, {len} bytes"),
+        );
+    }
+    if let Some(udp) = frame.get(34..HEADERS_LEN) {
+        let [source, destination, len] =
+            [0, 2, 4].map(|at| u16::from_be_bytes([udp[at], udp[at + 1]]));
+        let comment = format!("UDP: {source} to {destination}, {len} bytes");
+        part(34..HEADERS_LEN, &comment);
+        let end = (34 + usize::from(len)).clamp(HEADERS_LEN, frame.len());
+        let message = &frame[HEADERS_LEN..end];
+        for (range, comment) in message_parts(message) {
+            part(range.start + HEADERS_LEN..range.end + HEADERS_LEN, &comment);
+        }
+        part(end..frame.len(), "behind the packet");
+    }
+    let whole = [14, 34, HEADERS_LEN]
+        .into_iter()
+        .rfind(|end| *end <= frame.len())
+        .unwrap_or_default();
+    if frame.len() < HEADERS_LEN {
+        part(whole..frame.len(), "the rest");
+    }
+    text
+}
+
+/// The parts of a message and what they say; one part where hickory-proto
+/// cannot read it.
+fn message_parts(message: &[u8]) -> Vec<(Range<usize>, String)> {
+    let whole = || vec![(0..message.len(), "DNS".to_owned())];
+    let Ok(decoded) = Message::from_vec(message) else {
+        return whole();
+    };
+    let Some(places) = places(message) else {
+        return whole();
+    };
+    let metadata = &decoded.metadata;
+    let mut texts = vec![format!(
+        "DNS: id {}, {}{}{}{}, {}",
+        metadata.id,
+        if message[2] & 0x80 == 0 {
+            "query"
+        } else {
+            "response"
+        },
+        if metadata.authoritative { ", aa" } else { "" },
+        if metadata.truncation { ", tc" } else { "" },
+        if metadata.recursion_desired {
+            ", rd"
+        } else {
+            ""
+        },
+        metadata.response_code
+    )];
+    texts.extend(
+        decoded
+            .queries
+            .iter()
+            .map(|query| format!("question: {query}")),
+    );
+    let sections = [
+        ("answer", &decoded.answers),
+        ("authority", &decoded.authorities),
+        ("additional", &decoded.additionals),
+    ];
+    for (section, records) in sections {
+        let records = records.iter();
+        texts.extend(
+            records
+                .filter(|record| record.record_type() != RecordType::OPT)
+                .map(|record| format!("{section}: {record}")),
+        );
+    }
+    texts.extend(decoded.edns.as_ref().map(|edns| {
+        let dnssec = if edns.flags().dnssec_ok { ", do" } else { "" };
+        format!(
+            "OPT: version {}, {} bytes{dnssec}",
+            edns.version(),
+            edns.max_payload()
+        )
+    }));
+    if texts.len() != places.len() {
+        return whole();
+    }
+    let end = places.last().map_or(0, |last| last.end);
+    let trailing = (end..message.len(), "trailing".to_owned());
+    places.into_iter().zip(texts).chain([trailing]).collect()
+}
+
+/// Where header, questions and records stand.
+fn places(message: &[u8]) -> Option<Vec<Range<usize>>> {
+    let word = |at: usize| {
+        let bytes = message.get(at..at + 2)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_be_bytes(*bytes)))
+    };
+    let name_end = |mut at: usize| {
+        loop {
+            match *message.get(at)? {
+                0 => return Some(at + 1),
+                len @ 1..64 => at += 1 + usize::from(len),
+                _ => return Some(at + 2),
+            }
+        }
+    };
+    let mut places = vec![0..12];
+    let mut at = 12;
+    for section in 0..4 {
+        for _ in 0..word(4 + section * 2)? {
+            let fixed = name_end(at)?;
+            let end = match section {
+                0 => fixed + 4,
+                _ => fixed + 10 + word(fixed + 8)?,
+            };
+            places.push(at..end);
+            at = end;
+        }
+    }
+    Some(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Query, qtype};
+
+    #[test]
+    fn what_is_annotated_reads_the_same() {
+        let frame = Query::new("web.default.svc.cluster.local", qtype::A)
+            .edns(1232)
+            .frame();
+        let text = annotate(&frame);
+        assert_eq!(parse(&text).unwrap(), frame);
+        assert!(text.contains("question: web.default"), "{text}");
+        assert!(text.contains("OPT: version 0, 1232 bytes"), "{text}");
+        let trailing = [&frame[..], &[1, 2, 3]].concat();
+        assert_eq!(parse(&annotate(&trailing)).unwrap(), trailing);
+        for len in 0..frame.len() {
+            assert_eq!(parse(&annotate(&frame[..len])).unwrap(), frame[..len]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_byte_is_refused() {
+        assert_eq!(parse("0a # 0b\n0C").unwrap(), [0x0a, 0x0c]);
+        assert!(parse("0a\n1").unwrap_err().contains("line 2"));
+        assert!(parse("+1").is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! Names as the programs find them, in memory and in the kernel alike.
+
+use std::net::Ipv4Addr;
+
+use headless_agent::maps::memory::MemorySink;
+use headless_agent::maps::{MapName, RecordSink, encode};
+use headless_agent::records::{NameData, RelativeName};
+use headless_ebpf::abi::{Config, KeyClass, PodsMode, ServerAddress, State};
+
+/// Seed of every seal.
+pub const SEED: u64 = 0x5eed_5eed_5eed_5eed;
+
+/// Serial of the SOA.
+pub const SERIAL: u32 = 1_700_000_000;
+
+/// The configuration of a zone as kubeadm has it: TTL 30.
+pub fn config(zone: &str, ttl: u32) -> Config {
+    Config::new(zone, ttl, PodsMode::Insecure, SEED).expect("a zone")
+}
+
+/// An agent that lives forever and knows everything.
+pub fn state() -> State {
+    State {
+        deadline_ns: u64::MAX,
+        serial: SERIAL,
+        flags: State::COMPLETE,
+    }
+}
+
+/// Maps in memory with nothing but a configuration and a served address.
+pub fn memory(config: Config, state: State, server: Ipv4Addr) -> MemorySink {
+    let mut sink = MemorySink {
+        config: Some(config),
+        state,
+        ..MemorySink::default()
+    };
+    sink.put_server(address(server), 0).unwrap();
+    sink
+}
+
+/// A served address as the map's key.
+pub fn address(server: Ipv4Addr) -> ServerAddress {
+    ServerAddress::from(std::net::IpAddr::V4(server))
+}
+
+/// Writes names to empty maps.
+pub fn install<'a>(
+    sink: &mut impl RecordSink,
+    names: impl IntoIterator<Item = (&'a RelativeName, &'a NameData)>,
+) {
+    for (set, (name, data)) in (1..).zip(names) {
+        let name = MapName::from_wire(name.as_bytes()).unwrap();
+        let set = encode::needs_set(data).then_some(set);
+        if let Some(set) = set {
+            for (key, chunk) in encode::chunks(SEED, set, data) {
+                sink.put_chunk(key, chunk).unwrap();
+            }
+        }
+        let record = encode::record(&name, SEED, data, set);
+        sink.put_name(&name, record).unwrap();
+    }
+}
+
+/// Removes every name, chunk and served address.
+pub fn clear(sink: &mut impl RecordSink) {
+    let mut names = Vec::new();
+    for class in KeyClass::ALL {
+        sink.for_each_name(class, &mut |name, _| names.push(name))
+            .unwrap();
+    }
+    for name in names {
+        sink.delete_name(&name).unwrap();
+    }
+    for key in sink.chunk_keys().unwrap() {
+        sink.delete_chunk(key).unwrap();
+    }
+    for (server, _) in sink.servers().unwrap() {
+        sink.delete_server(server).unwrap();
+    }
+}
+
+/// What an element looks like whose memory was given to another key while a
+/// program reads it.
+pub fn tear_records(sink: &mut impl RecordSink) {
+    let mut records = Vec::new();
+    for class in KeyClass::ALL {
+        sink.for_each_name(class, &mut |name, record| records.push((name, record)))
+            .unwrap();
+    }
+    for (name, mut record) in records {
+        record.inline[3] ^= 1;
+        sink.put_name(&name, record).unwrap();
+    }
+}
+
+/// As [`tear_records`], for the chunks of address sets.
+pub fn tear_chunks(sink: &mut impl RecordSink) {
+    for key in sink.chunk_keys().unwrap() {
+        let mut chunk = sink.chunk(key).unwrap().unwrap();
+        chunk.words[0] ^= 1 << 24;
+        sink.put_chunk(key, chunk).unwrap();
+    }
+}
+
+/// A set that was replaced after the record that names it was read.
+pub fn lose_chunks(sink: &mut impl RecordSink) {
+    for key in sink.chunk_keys().unwrap() {
+        sink.delete_chunk(key).unwrap();
+    }
+}

@@ -1,0 +1,269 @@
+//! A node and its pods in network namespaces of their own, without names: they
+//! end with the last process and descriptor that holds them.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::Message;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::decode;
+use crate::frame::{Query, SERVER};
+use crate::network::{Netns, connect_pod, set_up_node, xdp_program_id};
+
+/// The longest wait for something that must happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a client waits for a reply before it asks again.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Waits until `look` finds something; panics with what it last missed.
+pub fn wait_for<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(missing) => assert!(Instant::now() < deadline, "waited in vain: {missing}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct Node {
+    netns: Arc<Netns>,
+}
+
+impl Node {
+    /// Makes one which holds, as addresses of its own, those of the cluster's
+    /// DNS and of the node's.
+    #[expect(clippy::new_without_default, reason = "makes a network namespace")]
+    pub fn new() -> Self {
+        let netns = Netns::new().unwrap();
+        netns
+            .run(|| set_up_node(&[SERVER, Ipv4Addr::new(169, 254, 20, 10)]))
+            .unwrap();
+        Self {
+            netns: Arc::new(netns),
+        }
+    }
+
+    /// Runs `work` in its network namespace.
+    pub fn run<T: Send>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        self.netns.run(work)
+    }
+
+    /// Adds a pod behind the interface `host_end`.
+    pub fn pod(&self, host_end: &str, number: u8) -> Pod {
+        let address = Ipv4Addr::new(10, 244, 0, number);
+        let netns = Netns::new().unwrap();
+        connect_pod(&self.netns, host_end, &netns, address).unwrap();
+        Pod::new(netns, host_end)
+    }
+
+    /// A command on the node.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        command(program, Arc::clone(&self.netns), None)
+    }
+
+    /// Runs `ip` with these arguments, separated by spaces.
+    pub fn ip(&self, arguments: &str) {
+        let output = self.command("ip").args(arguments.split(' ')).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "ip {arguments}: {output:?}");
+    }
+
+    /// What answers where headless does not: a socket at the address of the
+    /// cluster's DNS, which gets the queries that are passed.
+    pub fn cluster_dns(&self) -> ClusterDns {
+        let socket = self.netns.run(|| Ok(UdpSocket::bind((SERVER, 53))?));
+        let socket = socket.unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        ClusterDns(socket)
+    }
+
+    /// The kernel's id of the XDP program on an interface.
+    pub fn xdp_program(&self, interface: &str) -> Option<u32> {
+        xdp_program_id(&self.netns, interface).unwrap()
+    }
+}
+
+/// A stand-in for the cluster's DNS.
+#[derive(Debug)]
+pub struct ClusterDns(UdpSocket);
+
+impl ClusterDns {
+    /// Waits for a query.
+    pub fn receive(&self) -> Vec<u8> {
+        let mut buffer = [0; 4096];
+        let len = self.0.recv(&mut buffer).expect("a query was passed");
+        buffer[..len].to_vec()
+    }
+
+    /// Whether no query has come.
+    pub fn is_unasked(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let unasked = self.0.recv(&mut [0; 16]).is_err();
+        self.0.set_nonblocking(false).unwrap();
+        unasked
+    }
+}
+
+/// A pod with kubelet's `/etc/resolv.conf`.
+#[derive(Debug)]
+pub struct Pod {
+    netns: Arc<Netns>,
+    mounts: Arc<OwnedFd>,
+    /// The node's end of its veth.
+    pub host_end: String,
+    _files: TempDir,
+}
+
+impl Pod {
+    fn new(netns: Netns, host_end: &str) -> Self {
+        let files = TempDir::new().unwrap();
+        let folder = files.path();
+        let mounts = netns
+            .run(|| {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                let none = None::<&str>;
+                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+                let resolv_conf = format!(
+                    "search default.svc.cluster.local svc.cluster.local cluster.local\n\
+                     nameserver {SERVER}\noptions ndots:5\n"
+                );
+                cover("/etc/resolv.conf", folder, &resolv_conf)?;
+                cover("/etc/nsswitch.conf", folder, "hosts: files dns\n")?;
+                if Path::new("/run/nscd").is_dir() {
+                    let flags = MsFlags::empty();
+                    mount(Some("tmpfs"), "/run/nscd", Some("tmpfs"), flags, none)?;
+                }
+                Ok(OwnedFd::from(File::open("/proc/thread-self/ns/mnt")?))
+            })
+            .unwrap();
+        Self {
+            netns: Arc::new(netns),
+            mounts: Arc::new(mounts),
+            host_end: host_end.to_owned(),
+            _files: files,
+        }
+    }
+
+    /// A command in the pod.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        command(
+            program,
+            Arc::clone(&self.netns),
+            Some(Arc::clone(&self.mounts)),
+        )
+    }
+
+    /// Runs a command in the pod.
+    pub fn run(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Output {
+        let mut command = self.command(program.as_ref());
+        let output = command.args(arguments).output();
+        output.unwrap_or_else(|error| panic!("cannot run {:?}: {error}", program.as_ref()))
+    }
+
+    /// Turns the checksum offload of the pod's interface on or off: with it, the
+    /// node sees packets whose checksum is yet to be made.
+    pub fn offload_checksums(&self, on: bool) {
+        let value = if on { "on" } else { "off" };
+        let output = self.run("ethtool", &["-K", "eth0", "tx", value]);
+        assert!(output.status.success(), "ethtool: {output:?}");
+    }
+
+    /// A socket of the pod that has asked nothing yet.
+    pub fn client(&self) -> Client {
+        let socket = self.netns.run(|| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            socket.connect((SERVER, 53))?;
+            socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
+            Ok(socket)
+        });
+        Client(socket.unwrap())
+    }
+
+    /// Asks and waits for the reply, which must come.
+    pub fn ask(&self, query: &Query) -> Message {
+        self.client()
+            .ask(query)
+            .unwrap_or_else(|| panic!("no reply to {query:?}"))
+    }
+
+    /// The addresses that a question is answered with, sorted.
+    pub fn addresses(&self, name: &str, qtype: u16) -> Vec<IpAddr> {
+        let reply = self.ask(&Query::new(name, qtype));
+        let mut addresses = decode::addresses(&reply.answers);
+        addresses.sort_unstable();
+        addresses
+    }
+}
+
+/// A DNS client that trusts nothing.
+#[derive(Debug)]
+pub struct Client(UdpSocket);
+
+impl Client {
+    /// Sends a query without waiting for anything.
+    pub fn send(&self, query: &Query) {
+        self.0.send(&query.message()).unwrap();
+    }
+
+    /// Asks once; `None` where no reply comes in time.
+    pub fn ask(&self, query: &Query) -> Option<Message> {
+        let message = query.message();
+        self.0.send(&message).unwrap();
+        let mut buffer = [0; 4096];
+        let len = self.0.recv(&mut buffer).ok()?;
+        Some(decode::message(&message, &buffer[..len]))
+    }
+}
+
+/// A command in these namespaces that ends with the thread that starts it.
+fn command(program: impl AsRef<OsStr>, netns: Arc<Netns>, mounts: Option<Arc<OwnedFd>>) -> Command {
+    let mut command = Command::new(program);
+    for variable in ["LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES"] {
+        command.env_remove(variable);
+    }
+    // SAFETY: between fork and exec only system calls are made, no memory is
+    // allocated and no lock is taken.
+    unsafe {
+        command.pre_exec(move || {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            setns(netns.as_ref(), CloneFlags::CLONE_NEWNET)?;
+            if let Some(mounts) = &mounts {
+                setns(mounts.as_ref(), CloneFlags::CLONE_NEWNS)?;
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
+/// Mounts `text` over a file, if there is one.
+fn cover(path: &str, folder: &Path, text: &str) -> anyhow::Result<()> {
+    let path = Path::new(path);
+    if path.exists() {
+        let source = folder.join(path.file_name().unwrap());
+        fs::write(&source, text)?;
+        let none = None::<&str>;
+        mount(Some(&source), path, none, MsFlags::MS_BIND, none)?;
+    }
+    Ok(())
+}

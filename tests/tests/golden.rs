@@ -1,0 +1,143 @@
+//! Golden frames through the engine on the host: every byte of what leaves.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use headless_ebpf::abi::{AnswerKind, Outcome, PassReason};
+use headless_ebpf::respond::Verdict;
+use headless_tests::golden::{self, Case};
+use headless_tests::host::Host;
+use headless_tests::{decode, hex};
+
+/// Runs a case with a dice that falls as it says.
+fn run(case: &Case) -> (Verdict, Vec<u8>) {
+    let maps = case.memory();
+    let host = Host {
+        now_ns: 1,
+        ..Host::new(&maps).starting(case.start, case.addresses_max())
+    };
+    host.respond(&case.input())
+}
+
+#[test]
+fn frames_leave_as_they_should() {
+    let mut wrong = Vec::new();
+    for case in golden::cases() {
+        let (verdict, output) = run(&case);
+        if verdict != case.expected() {
+            wrong.push(format!(
+                "{}: {verdict:?}, not {}",
+                case.name(),
+                case.verdict
+            ));
+            continue;
+        }
+        if golden::writing() {
+            case.write(&output);
+        }
+        if output != case.output() {
+            wrong.push(format!(
+                "{}: other bytes:\n{}",
+                case.name(),
+                hex::annotate(&output)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn answers_are_what_another_implementation_reads() {
+    for case in golden::cases().iter().filter(|case| !case.is_pass()) {
+        let (_, output) = run(case);
+        let message = decode::reply(&case.input(), &output);
+        let Verdict::Answer(_, outcome) = case.expected() else {
+            unreachable!("filtered");
+        };
+        let sections = (message.answers.len(), message.authorities.len());
+        match outcome {
+            Outcome::Data | Outcome::Truncated => assert!(sections.0 > 0 && sections.1 == 0),
+            Outcome::NoData | Outcome::NxDomain => assert_eq!(sections, (0, 1)),
+        }
+        let truncated = outcome == Outcome::Truncated;
+        assert_eq!(message.metadata.truncation, truncated, "{}", case.name());
+        assert!(message.additionals.is_empty(), "{}", case.name());
+    }
+}
+
+#[test]
+fn nothing_that_can_be_told_apart_is_left_out() {
+    let verdicts: Vec<_> = golden::cases().iter().map(Case::expected).collect();
+    let reasons: BTreeSet<_> = verdicts
+        .iter()
+        .filter_map(|verdict| match verdict {
+            Verdict::Pass(reason) => Some(*reason),
+            _ => None,
+        })
+        .collect();
+    let left_out: Vec<_> = PassReason::ALL
+        .iter()
+        .filter(|reason| !reasons.contains(reason))
+        .collect();
+    // No frame can bring these about: see `pass_is_untouched`.
+    let elsewhere = [PassReason::NoRoom, PassReason::Map, PassReason::Lost];
+    assert_eq!(left_out, elsewhere.iter().collect::<Vec<_>>());
+    for (kind, outcome) in [
+        (AnswerKind::A, Outcome::Data),
+        (AnswerKind::A, Outcome::Truncated),
+        (AnswerKind::A, Outcome::NoData),
+        (AnswerKind::A, Outcome::NxDomain),
+        (AnswerKind::Aaaa, Outcome::Data),
+        (AnswerKind::Aaaa, Outcome::Truncated),
+        (AnswerKind::Aaaa, Outcome::NoData),
+        (AnswerKind::Srv, Outcome::NoData),
+        (AnswerKind::Srv, Outcome::NxDomain),
+        (AnswerKind::Ptr, Outcome::NoData),
+        (AnswerKind::Other, Outcome::NoData),
+        (AnswerKind::Other, Outcome::NxDomain),
+    ] {
+        assert!(
+            verdicts.contains(&Verdict::Answer(kind, outcome)),
+            "{kind:?} {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn every_start_of_an_rrset_comes_up() {
+    for case in golden::cases() {
+        if !matches!(
+            case.expected(),
+            Verdict::Answer(_, Outcome::Data | Outcome::Truncated)
+        ) {
+            continue;
+        }
+        let maps = case.memory();
+        let (input, total) = (case.input(), case.addresses_max());
+        let firsts: BTreeSet<_> = (0..total)
+            .map(|start| {
+                let (_, output) = Host {
+                    now_ns: 1,
+                    ..Host::new(&maps)
+                }
+                .starting(start, total)
+                .respond(&input);
+                let answers = decode::reply(&input, &output).answers;
+                *decode::addresses(&answers).first().unwrap()
+            })
+            .collect();
+        let family = firsts
+            .iter()
+            .all(|at| at.is_ipv4() == firsts.first().unwrap().is_ipv4());
+        assert!(family && !firsts.is_empty(), "{}", case.name());
+        if case.names.len() == 1
+            && case
+                .names
+                .values()
+                .all(|items| items.len() == 1 || !items.concat().contains(':'))
+        {
+            assert_eq!(firsts.len(), total as usize, "{}", case.name());
+        }
+    }
+}

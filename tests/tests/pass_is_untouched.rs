@@ -1,0 +1,327 @@
+//! Whatever comes: nothing panics, and a frame that is not answered is bit for
+//! bit the frame that came.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use headless_agent::maps::memory::MemorySink;
+use headless_agent::records::{NameData, RelativeName};
+use headless_ebpf::abi::{NameFlags, Outcome, PassReason, Path, State};
+use headless_ebpf::respond::{Scratch, Verdict, respond};
+use headless_ebpf::wire::{FramePacket, Image, Packet};
+use headless_tests::frame::{CLIENT, Envelope, HEADERS_LEN, Query, SERVER, qtype};
+use headless_tests::host::Host;
+use headless_tests::{decode, maps};
+use hickory_proto::op::ResponseCode;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+const ZONE: &str = "svc.cluster.local";
+
+/// Names with all kinds of data.
+fn names() -> Vec<(RelativeName, NameData)> {
+    let ipv4 = |count: u32| (0..count).map(|i| Ipv4Addr::from_bits(0x0a00_0001 + i));
+    let ipv6 = |count: u32| (0..count).map(|i| Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
+    let empty = NameFlags::empty();
+    let long = ["e".repeat(63), "s".repeat(63), "n".repeat(63)].join(".");
+    [
+        ("web.default", 3, 0, NameFlags::SRV),
+        ("web-0.web.default", 1, 0, empty),
+        ("dual.default", 1, 1, NameFlags::ENDPOINTS_UNKNOWN),
+        ("many.default", 60, 20, empty),
+        ("most.default", 28, 7, empty),
+        ("ext.default", 0, 0, NameFlags::PASS),
+        ("default", 0, 0, NameFlags::NAMESPACE),
+        (&long, 6, 0, empty),
+    ]
+    .map(|(name, v4, v6, flags)| {
+        let data = NameData {
+            flags,
+            ipv4: ipv4(v4).collect(),
+            ipv6: ipv6(v6).collect(),
+        };
+        (RelativeName::from_labels(name.split('.')).unwrap(), data)
+    })
+    .into()
+}
+
+fn filled() -> MemorySink {
+    let mut sink = maps::memory(maps::config("cluster.local", 30), maps::state(), SERVER);
+    let names = names();
+    maps::install(&mut sink, names.iter().map(|(name, data)| (name, data)));
+    sink
+}
+
+/// A query that is answered, mostly.
+fn query() -> impl Strategy<Value = Query> {
+    let names: Vec<String> = names()
+        .iter()
+        .map(|(name, _)| format!("{name}.{ZONE}"))
+        .chain(
+            [
+                "nope.default.svc.cluster.local",
+                "cluster.local",
+                "www.example.com",
+            ]
+            .map(String::from),
+        )
+        .collect();
+    let opt = prop::option::of(select(&[0u16, 512, 600, 1232, 65535][..]));
+    (select(names), select(&[1u16, 28, 16, 33, 6][..]), opt).prop_map(|(name, qtype, opt)| {
+        let query = Query::new(&name, qtype);
+        match opt {
+            Some(size) => query.edns(size),
+            None => query,
+        }
+    })
+}
+
+/// What the reply must have: everything, and nothing else.
+fn check_answer(frame: &[u8], reply: &[u8], outcome: Outcome) {
+    let message = decode::reply(frame, reply);
+    let question = message.queries.first().unwrap();
+    let name = question.name().to_lowercase().to_string();
+    let relative = name.strip_suffix(".svc.cluster.local.").unwrap_or_default();
+    let stored = names()
+        .into_iter()
+        .find(|(name, _)| name.to_string() == relative);
+    let held: BTreeSet<IpAddr> = match (&stored, u16::from(question.query_type())) {
+        (Some((_, data)), qtype::A) => data.ipv4.iter().copied().map(IpAddr::V4).collect(),
+        (Some((_, data)), qtype::AAAA) => data.ipv6.iter().copied().map(IpAddr::V6).collect(),
+        _ => BTreeSet::new(),
+    };
+    let given = decode::addresses(&message.answers);
+    let distinct: BTreeSet<IpAddr> = given.iter().copied().collect();
+    assert_eq!(distinct.len(), given.len(), "no address twice");
+    for record in &message.answers {
+        assert_eq!(&record.name, question.name(), "owner");
+        assert_eq!(record.ttl, 30);
+    }
+    match outcome {
+        Outcome::Data => assert_eq!(distinct, held),
+        Outcome::Truncated => assert!(distinct.is_subset(&held) && distinct.len() < held.len()),
+        Outcome::NoData | Outcome::NxDomain => assert!(held.is_empty() && given.is_empty()),
+    }
+    let rcode = match outcome {
+        Outcome::NxDomain => ResponseCode::NXDomain,
+        _ => ResponseCode::NoError,
+    };
+    assert_eq!(message.metadata.response_code, rcode);
+}
+
+/// Checks what holds for all frames.
+fn check(maps: &MemorySink, frame: &[u8], random: u32) {
+    assert_ne!(run(maps, frame, random), Verdict::Lost);
+}
+
+/// The same, and what became of the frame.
+fn run(maps: &MemorySink, frame: &[u8], random: u32) -> Verdict {
+    let host = Host {
+        random,
+        ..Host::new(maps)
+    };
+    let (verdict, after) = host.respond(frame);
+    match verdict {
+        Verdict::Pass(_) => assert_eq!(after, frame, "{verdict:?}"),
+        Verdict::Answer(_, outcome) => check_answer(frame, &after, outcome),
+        Verdict::Lost => panic!("lost"),
+    }
+    verdict
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes(frame in prop::collection::vec(any::<u8>(), 0..700), random: u32) {
+        check(&filled(), &frame, random);
+    }
+
+    #[test]
+    fn random_messages(message in prop::collection::vec(any::<u8>(), 0..540), random: u32) {
+        check(&filled(), &Envelope::default().wrap(&message), random);
+    }
+
+    /// Header and zone are right, all else is not.
+    #[test]
+    fn random_names(
+        name in prop::collection::vec(prop_oneof![0u8..70, any::<u8>()], 0..260),
+        qtype: u16,
+        random: u32,
+    ) {
+        let mut name = name;
+        name.extend(b"\x03svc\x07cluster\x05local\0");
+        check(&filled(), &Query::of_wire(name, qtype).frame(), random);
+    }
+
+    #[test]
+    fn mutated_queries(
+        query in query(),
+        bytes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
+        bits in prop::collection::vec((any::<Index>(), 0..8u8), 0..3),
+        random: u32,
+    ) {
+        let mut frame = query.frame();
+        for (at, byte) in bytes {
+            *at.get_mut(&mut frame) = byte;
+        }
+        for (at, bit) in bits {
+            *at.get_mut(&mut frame) ^= 1 << bit;
+        }
+        check(&filled(), &frame, random);
+    }
+
+    /// Cut anywhere, with lengths that know of it or not.
+    #[test]
+    fn cut_queries(query in query(), at: Index, padding in 0..64usize, random: u32) {
+        let maps = filled();
+        let frame = query.frame();
+        let cut = &frame[..at.index(frame.len() + 1)];
+        let verdict = run(&maps, cut, random);
+        prop_assert_eq!(cut.len() == frame.len(), verdict != Verdict::Pass(PassReason::Length)
+            && verdict != Verdict::Pass(PassReason::NotDns));
+        let message = query.message();
+        let cut = &message[..at.index(message.len() + 1)];
+        let envelope = Envelope { padding, ..Envelope::default() };
+        check(&maps, &envelope.wrap(cut), random);
+    }
+
+    /// In maps that hold nothing but noise, under every key that is asked.
+    #[test]
+    fn noise_in_the_maps(query in query(), words: [u64; 4], sealed: bool, random: u32) {
+        let mut sink = filled();
+        let keys: Vec<_> = sink.names.keys().copied().collect();
+        for key in keys {
+            let record: headless_ebpf::abi::NameRecord = bytemuck::cast(words);
+            let record = if sealed { record.sealed(key.seal(maps::SEED)) } else { record };
+            sink.names.insert(key, record);
+        }
+        let frame = query.frame();
+        let host = Host { random, ..Host::new(&sink) };
+        let (verdict, after) = host.respond(&frame);
+        match verdict {
+            Verdict::Pass(_) => prop_assert_eq!(after, frame),
+            // A seal vouches for what is in the record.
+            Verdict::Answer(_, Outcome::Data | Outcome::Truncated) => prop_assert!(sealed),
+            Verdict::Answer(..) => {
+                decode::reply(&frame, &after);
+            }
+            Verdict::Lost => panic!("lost"),
+        }
+    }
+
+    /// Room for the reply is asked for before anything is written.
+    #[test]
+    fn no_room(query in query(), room: Index, random: u32) {
+        let maps = filled();
+        let frame = query.frame();
+        let host = Host { random, ..Host::new(&maps) };
+        let (roomy, reply) = host.respond(&frame);
+        let room = frame.len() + room.index(600 - frame.len());
+        let (verdict, after) = host.respond_within(&frame, room);
+        match roomy {
+            Verdict::Answer(..) if reply.len() > room => {
+                prop_assert_eq!(verdict, Verdict::Pass(PassReason::NoRoom));
+                prop_assert_eq!(after, frame);
+            }
+            _ => prop_assert_eq!((verdict, after), (roomy, reply)),
+        }
+    }
+}
+
+#[test]
+fn most_valid_queries_are_answered() {
+    let maps = filled();
+    for (name, data) in names() {
+        let frame = Query::new(&format!("{name}.{ZONE}"), qtype::A).frame();
+        let verdict = run(&maps, &frame, 7);
+        let passes = data.flags.contains(NameFlags::PASS);
+        assert_eq!(matches!(verdict, Verdict::Answer(..)), !passes, "{name}");
+    }
+}
+
+/// A frame that can be resized and not written.
+struct Unwritable<'a>(FramePacket<'a>);
+
+impl Packet for Unwritable<'_> {
+    const MESSAGE_MAX: usize = 512;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn prefix<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.0.prefix()
+    }
+
+    fn load(&self, image: &mut Image, len: usize) -> bool {
+        self.0.load(image, len)
+    }
+
+    fn resize(&mut self, len: usize) -> bool {
+        self.0.resize(len)
+    }
+
+    fn store(&mut self, _image: &Image, _len: usize) -> bool {
+        false
+    }
+}
+
+#[test]
+fn reasons_that_no_frame_brings_about() {
+    let mut maps = filled();
+    let frame = Query::new("web.default.svc.cluster.local", qtype::A).frame();
+
+    let mut buffer = [frame.clone(), vec![0; 200]].concat();
+    let mut packet = Unwritable(FramePacket::new(&mut buffer, frame.len()).unwrap());
+    let mut scratch = Scratch::default();
+    let verdict = respond(&mut packet, &Host::new(&maps), || Some(&mut scratch));
+    assert_eq!(verdict, Verdict::Lost);
+    let counter = verdict.counter(Path::Xdp).unwrap();
+    assert_eq!(
+        counter,
+        headless_ebpf::abi::Counter::pass(Path::Xdp, PassReason::Lost)
+    );
+
+    let mut buffer = frame.clone();
+    let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
+    let verdict = respond(&mut packet, &Host::new(&maps), || None);
+    assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no working memory");
+    assert_eq!(packet.frame(), frame);
+
+    maps.config = None;
+    let (verdict, after) = Host::new(&maps).respond(&frame);
+    assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no configuration");
+    assert_eq!(after, frame);
+}
+
+#[test]
+fn the_deadline_is_the_first_moment_without_answers() {
+    let mut maps = filled();
+    maps.state = State {
+        deadline_ns: 1000,
+        ..maps::state()
+    };
+    let frame = Query::new("web.default.svc.cluster.local", qtype::A).frame();
+    for (now_ns, answered) in [(0, true), (999, true), (1000, false), (u64::MAX, false)] {
+        let (verdict, _) = Host {
+            now_ns,
+            ..Host::new(&maps)
+        }
+        .respond(&frame);
+        assert_eq!(matches!(verdict, Verdict::Answer(..)), answered, "{now_ns}");
+    }
+}
+
+#[test]
+fn the_reply_goes_back_to_who_asked() {
+    let maps = filled();
+    let frame = Query::new("web.default.svc.cluster.local", qtype::A).frame();
+    let (_, reply) = Host::new(&maps).respond(&frame);
+    assert_eq!(reply[26..30], SERVER.octets());
+    assert_eq!(reply[30..34], CLIENT.octets());
+    assert_eq!(reply[34..38], [0, 53, 0x9c, 0x40]);
+    assert_eq!(reply[HEADERS_LEN..HEADERS_LEN + 2], [0x12, 0x67]);
+}
