@@ -35,12 +35,23 @@ pub(super) struct Endpoints {
 }
 
 /// The label that an endpoint goes by (CoreDNS, `endpointHostname`). Has dots
-/// where it is the name of a pod that has.
+/// where it is the name of a pod that has, and capitals where it is made of an
+/// address that has.
 pub(super) fn endpoint_label(endpoint: &Endpoint) -> Cow<'_, str> {
     endpoint.name.as_deref().map_or_else(
         || Cow::Owned(dashed_address(endpoint.address)),
         Cow::Borrowed,
     )
+}
+
+/// The label by which an endpoint is found: [`endpoint_label`] in lower case.
+fn folded_label(endpoint: &Endpoint) -> Cow<'_, str> {
+    let label = endpoint_label(endpoint);
+    if label.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(label.to_ascii_lowercase())
+    } else {
+        label
+    }
 }
 
 /// Sorts addresses into families, each sorted and without repetition.
@@ -71,7 +82,7 @@ impl Endpoints {
             .zip(slices)
             .flat_map(|(slice, object)| {
                 let position = move |endpoint| Position { slice, endpoint };
-                let labels = object.endpoints.iter().map(endpoint_label);
+                let labels = object.endpoints.iter().map(folded_label);
                 labels.zip((0..).map(position))
             })
             .collect();
@@ -93,7 +104,7 @@ impl Endpoints {
     }
 
     fn label(&self, position: Position) -> Cow<'_, str> {
-        endpoint_label(self.get(position).1)
+        folded_label(self.get(position).1)
     }
 
     /// Whether none is ready.

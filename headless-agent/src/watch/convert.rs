@@ -333,9 +333,10 @@ fn endpoints(
         let Some(address) = report.address(field, text) else {
             continue;
         };
-        // The name made of an address is made of its spelling in the slice.
+        // The name made of an address is made of its spelling in the slice, with
+        // capitals where a client sees it (in an SRV record).
         let spelled = || {
-            let dashed = dashed(&text.to_ascii_lowercase());
+            let dashed = dashed(text);
             let usual = dashed_address(address) == dashed || dashed.len() > 63;
             (!usual).then_some(dashed)
         };

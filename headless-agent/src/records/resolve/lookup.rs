@@ -196,15 +196,22 @@ fn find_services(
             if numbers.peek().is_none() {
                 return Err(Miss::Missing);
             }
-            let candidate = |port| {
-                let view = &view;
-                addresses.iter().map(move |address| Candidate {
-                    owner: owner(view, None),
-                    host: Host::Address(*address),
-                    port,
-                })
+            let candidate = |host, port| Candidate {
+                owner: owner(&view, None),
+                host,
+                port,
             };
-            Ok(numbers.flat_map(candidate).collect())
+            if addresses.is_empty() {
+                // To CoreDNS the address that is missing is a name: the Service
+                // exists, and nothing leads to it.
+                let name = |port| candidate(Host::Name("".into()), port);
+                return Ok(numbers.map(name).collect());
+            }
+            let with_port = |port| {
+                let hosts = addresses.iter().copied().map(Host::Address);
+                hosts.map(move |host| candidate(host, port))
+            };
+            Ok(numbers.flat_map(with_port).collect())
         }
     }
 }

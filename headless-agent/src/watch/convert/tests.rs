@@ -242,12 +242,12 @@ fn endpoint_names() {
         .iter()
         .map(|at| at.name.as_deref())
         .collect();
-    let spelled = Some("fd00-0--5");
+    let [spelled, capitals] = [Some("FD00-0--5"), Some("FD00--6")];
     // CoreDNS replaces the dots alone where there are any.
     let mapped = Some("::ffff:10-0-0-7");
     assert_eq!(
         names,
-        [None, Some("web-0"), None, None, spelled, None, mapped]
+        [None, Some("web-0"), None, None, spelled, capitals, mapped]
     );
     assert_eq!(slice.endpoints[6].address.to_string(), "10.0.0.7");
 

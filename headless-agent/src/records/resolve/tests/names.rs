@@ -1,7 +1,7 @@
 //! Which names exist: dns-rules 1.2 and 1.3 (CoreDNS, `parse.go`, `handler.go`).
 
 use super::*;
-use crate::watch::Kind;
+use crate::watch::{Kind, Object, Service, ServiceKind};
 
 /// Columns: A AAAA SRV TXT CNAME PTR SOA NS MX HTTPS and a type nobody knows.
 #[test]
@@ -269,4 +269,19 @@ fn any_zone() {
     // The longest zone wins, reverse or not.
     let index = index(Settings::new("k.in-addr.arpa".parse().unwrap()), cluster());
     assert_eq!(ask(&index, "nginx.default.svc.k.in-addr.arpa. A").len(), 3);
+}
+
+/// An API server stores no such Service, a file may.
+#[test]
+fn a_service_without_an_address_exists() {
+    let service = Service {
+        namespace: "default".into(),
+        name: "waiting".into(),
+        kind: ServiceKind::ClusterIp(Box::default()),
+        ports: Box::default(),
+        selector: true,
+    };
+    let objects = vec![namespace("default"), Event::Apply(Object::Service(service))];
+    let index = index(all(), objects);
+    assert_eq!(row(&index, "waiting.default.svc"), "NNNNNNNNNNN");
 }

@@ -383,3 +383,30 @@ fn one_pointer_for_each_service_and_name() {
         .map(target)
     );
 }
+
+#[test]
+fn capitals_of_an_address_show_in_targets_alone() {
+    let slice = slice(
+        "default/c",
+        "capitals",
+        &["web/tcp/80"],
+        &["fd00::6=FD00--6"],
+    );
+    let objects = vec![
+        namespace("default"),
+        service("default", "capitals", "None", &[]),
+        slice,
+    ];
+    let index = index(settings(), objects);
+    let question = "fd00--6.capitals.default.svc";
+    let answer = answered(&index, &format!("{question} SRV"));
+    assert_eq!(
+        answer.answers[0].data.to_string(),
+        "0 100 80 FD00--6.capitals.default.svc.cluster.local."
+    );
+    assert_eq!(
+        ask(&index, &format!("{question} AAAA")),
+        [format!("{question}.cluster.local. 30 AAAA fd00::6")]
+    );
+    assert!(index.name(b"\x07fd00--6\x08capitals\x07default").is_some());
+}
