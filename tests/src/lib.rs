@@ -7,7 +7,8 @@
 //! 5. [`golden`] and [`hex`]: frames kept in files.
 //! 6. [`cluster`]: small clusters and questions about them, at random.
 //! 7. [`node`], [`agent`]: a node with pods in network namespaces.
-//! 8. [`differential`]: CoreDNS beside headless.
+//! 8. [`control_plane`]: a real API server on a node.
+//! 9. [`differential`]: CoreDNS beside headless.
 //!
 //! Everything here fails by panicking, for the sake of the stack trace.
 #![expect(
@@ -42,3 +43,5 @@ pub mod node;
 pub mod agent;
 
 pub mod differential;
+
+pub mod control_plane;

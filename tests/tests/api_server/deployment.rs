@@ -1,0 +1,125 @@
+//! `deploy/` as the API server sees it, and what it grants.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use headless_tests::control_plane::account::{apply, folder, manifests, resources};
+use serde_json::{Value, json};
+
+use crate::scene::run;
+
+/// The rules of a folder's roles, as (group, resource, verb).
+fn granted(name: &str) -> BTreeSet<(String, String, String)> {
+    let mut granted = BTreeSet::new();
+    for manifest in manifests(&folder(name)) {
+        for rule in manifest["rules"].as_array().into_iter().flatten() {
+            let list =
+                |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap() };
+            for group in list("apiGroups") {
+                for resource in list("resources") {
+                    for verb in list("verbs") {
+                        granted.insert((group.clone(), resource.clone(), verb));
+                    }
+                }
+            }
+        }
+    }
+    granted
+}
+
+fn rights(resources: &[(&str, &str)]) -> BTreeSet<(String, String, String)> {
+    let rights = resources.iter().flat_map(|(group, resource)| {
+        let verbs = ["get", "list", "watch"];
+        verbs.map(|verb| ((*group).into(), (*resource).into(), verb.into()))
+    });
+    rights.collect()
+}
+
+#[test]
+fn manifests_pass_a_dry_run_on_the_server() {
+    run(&[], async |scene| {
+        let client = &scene.cluster.0;
+        let mut kinds = Vec::new();
+        for name in ["base", "components/pods-verified"] {
+            for manifest in manifests(&folder(name)) {
+                let named = format!("{} {}", manifest["kind"], manifest["metadata"]["name"]);
+                let applied = apply(client, &manifest, true).await;
+                applied.unwrap_or_else(|error| panic!("{named}: {error}"));
+                kinds.push(named);
+            }
+        }
+        assert_eq!(kinds.len(), 6, "{kinds:?}");
+        // A dry run that cannot fail would prove nothing.
+        let mut wrong = manifests(&folder("base"))
+            .into_iter()
+            .find(|manifest| manifest["kind"] == "DaemonSet")
+            .unwrap();
+        wrong["spec"]["template"]["spec"]["containers"][0]["securityContext"]["capabilty"] =
+            json!({});
+        apply(client, &wrong, true).await.unwrap_err();
+    });
+}
+
+#[test]
+fn every_file_of_the_base_is_one_of_its_resources() {
+    for name in ["base", "components/pods-verified"] {
+        let folder = folder(name);
+        let listed: BTreeSet<_> = resources(&folder).into_iter().collect();
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap() != "kustomization.yaml" {
+                found.insert(path);
+            }
+        }
+        assert_eq!(found, listed);
+    }
+}
+
+#[test]
+fn the_roles_grant_reading_of_what_is_watched_and_nothing_else() {
+    let watched = [
+        ("", "namespaces"),
+        ("", "services"),
+        ("discovery.k8s.io", "endpointslices"),
+    ];
+    assert_eq!(granted("base"), rights(&watched));
+    assert_eq!(granted("components/pods-verified"), rights(&[("", "pods")]));
+}
+
+#[test]
+fn the_agent_is_as_little_privileged_as_its_work_allows() {
+    let manifests = manifests(&folder("base"));
+    let agent = manifests
+        .iter()
+        .find(|manifest| manifest["kind"] == "DaemonSet")
+        .unwrap();
+    let pod = &agent["spec"]["template"]["spec"];
+    let containers = pod["containers"].as_array().unwrap();
+    let [container] = containers.as_slice() else {
+        panic!("{containers:?}");
+    };
+    let security = &container["securityContext"];
+    let expected = json!({
+        "privileged": false,
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"] },
+    });
+    assert_eq!(*security, expected);
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault"
+    );
+    assert_eq!(pod["hostNetwork"], true);
+    assert_eq!(
+        (&pod["hostPID"], &pod["hostIPC"]),
+        (&Value::Null, &Value::Null)
+    );
+    let volumes = pod["volumes"].as_array().unwrap();
+    let paths: Vec<_> = volumes
+        .iter()
+        .map(|volume| &volume["hostPath"]["path"])
+        .collect();
+    assert_eq!(paths, [&json!("/sys/fs/bpf")]);
+}

@@ -1,0 +1,152 @@
+//! Who may not, and who is not known.
+
+use headless_tests::agent::Agent;
+use headless_tests::control_plane::objects::{headless, service, slice};
+use headless_tests::control_plane::{API, account, eventually};
+use serde_json::{Value, json};
+
+use crate::scene::{addresses, count, run};
+
+/// Waits until `/readyz` says this.
+async fn unready(agent: &Agent<'_>, texts: &[&str]) {
+    eventually(async || match agent.get("/readyz") {
+        Ok((503, body)) if texts.iter().all(|text| body.contains(text)) => Ok(()),
+        other => Err(format!("{other:?}\n{}", agent.log())),
+    })
+    .await;
+}
+
+/// Takes a verb on a resource away.
+fn without(resource: &str, verb: &str) -> impl Fn(&mut Value) {
+    move |manifest| {
+        let rules = manifest.get_mut("rules").and_then(Value::as_array_mut);
+        for rule in rules.into_iter().flatten() {
+            let resources = rule["resources"].as_array().unwrap();
+            if resources.contains(&json!(resource)) {
+                let verbs = rule["verbs"].as_array_mut().unwrap();
+                verbs.retain(|other| other != verb);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_verb_is_named_and_tried_again_until_it_is_there() {
+    run(&[], async |scene| {
+        let cluster = &scene.cluster;
+        cluster.create(&service("web", &headless())).await;
+        cluster
+            .create(&slice("web-1", "web", &[("10.0.0.1", None)]))
+            .await;
+        let lack = without("endpointslices", "watch");
+        let token = account::token(&cluster.0, &["base"], lack).await;
+        let mut agent = scene.spawn(API, &token, &[]);
+        let expected = [
+            "endpointslices synced: not allowed to watch endpointslices.discovery.k8s.io (403)",
+            "User \"system:serviceaccount:kube-system:headless-agent\" cannot watch resource",
+        ];
+        unready(&agent, &expected).await;
+        let (_, body) = agent.get("/readyz").unwrap();
+        assert!(!body.contains("services synced"), "{body}");
+        let log = agent.log();
+        assert!(
+            log.contains("not allowed to watch endpointslices.discovery.k8s.io"),
+            "{log}"
+        );
+        let problems = agent.problems();
+        assert!(
+            problems.contains("not allowed to watch endpointslices"),
+            "{problems}"
+        );
+        let errors = r#"headless_watch_errors_total{kind="EndpointSlice",reason="forbidden"}"#;
+        assert!(count(&agent, errors) >= 1);
+
+        scene.token().await;
+        eventually(async || match agent.get("/readyz") {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        agent.ready();
+        addresses("web.default.svc.cluster.local", &["10.0.0.1"]).await;
+    });
+}
+
+#[test]
+fn who_is_not_known_is_told_and_known_by_the_next_token() {
+    run(&[], async |scene| {
+        let cluster = &scene.cluster;
+        cluster.create(&service("web", &headless())).await;
+        cluster
+            .create(&slice("web-1", "web", &[("10.0.0.1", None)]))
+            .await;
+        // By options instead of a kubeconfig.
+        let file = scene.plane.file("token", "nobody");
+        let server = format!("https://127.0.0.1:{API}");
+        let ca = scene.plane.ca();
+        let mut agent = Agent::spawn(
+            scene.node,
+            &[
+                "--api-server",
+                &server,
+                "--api-ca",
+                &ca,
+                "--api-token-file",
+                &file,
+                "--listen",
+                "169.254.20.10",
+            ],
+        );
+        let expected = [
+            "namespaces synced: the API server does not know who asks to watch namespaces (401)",
+            "services synced: the API server does not know who asks to watch services (401)",
+        ];
+        unready(&agent, &expected).await;
+        let errors = r#"headless_watch_errors_total{kind="Service",reason="unauthorized"}"#;
+        assert!(count(&agent, errors) >= 1);
+        agent.signal(nix::sys::signal::Signal::SIGTERM);
+        assert!(agent.wait().success());
+
+        scene.plane.file("token", &scene.token().await);
+        let arguments = [
+            "--api-server",
+            &server,
+            "--api-ca",
+            &ca,
+            "--api-token-file",
+            &file,
+            "--listen",
+            "169.254.20.10",
+        ];
+        let mut agent = Agent::spawn(scene.node, &arguments);
+        agent.ready();
+        addresses("web.default.svc.cluster.local", &["10.0.0.1"]).await;
+    });
+}
+
+#[test]
+fn objects_that_cannot_be_served_are_reported_once() {
+    run(&[], async |scene| {
+        let cluster = &scene.cluster;
+        let mut odd = slice("odd-1", "odd", &[("10.0.0.1", None)]);
+        let labels = odd.metadata.labels.as_mut().unwrap();
+        labels.remove("kubernetes.io/service-name");
+        cluster.create(&odd).await;
+        cluster
+            .create(&slice("lost-1", "lost", &[("10.0.0.2", None)]))
+            .await;
+        let agent = scene.agent(&[]).await;
+        cluster.set_addresses("odd-1", &["10.0.0.3"]).await;
+        cluster.create(&service("web", &headless())).await;
+        cluster
+            .create(&slice("web-1", "web", &[("10.0.0.1", None)]))
+            .await;
+        addresses("web.default.svc.cluster.local", &["10.0.0.1"]).await;
+        let problem = "EndpointSlice default/odd-1";
+        assert_eq!(agent.log().matches(problem).count(), 1, "{}", agent.log());
+        let problems = agent.problems();
+        assert!(problems.contains(problem), "{problems}");
+        let problem = "EndpointSlice default/lost-1: Service default/lost does not exist";
+        assert!(problems.contains(problem), "{problems}");
+    });
+}

@@ -1,0 +1,262 @@
+//! New lists: nothing stale is left, nothing is lost meanwhile.
+
+use headless_tests::agent::Agent;
+use headless_tests::control_plane::line::Line;
+use headless_tests::control_plane::objects::{
+    Cluster, bare_slice, headless, service, service_in, slice,
+};
+use headless_tests::control_plane::{API, SECOND_API, eventually};
+use headless_tests::frame::{Query, qtype};
+use hickory_proto::op::ResponseCode;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde_json::json;
+
+use crate::scene::{addresses, answer, answers, behind, count, missing, run};
+
+/// Port of a line to the API server.
+const LINE: u16 = 6445;
+
+const OK: ResponseCode = ResponseCode::NoError;
+
+const KEPT: &str = "kept.default.svc.cluster.local";
+
+/// What is there before the agent loses touch.
+async fn before(cluster: &Cluster) {
+    cluster.create_namespace("old").await;
+    let spec = json!({ "clusterIP": "10.96.0.50", "ports": [{ "port": 80 }] });
+    cluster.create(&service_in("old", "cart", &spec)).await;
+    for name in ["kept", "gone", "bare"] {
+        cluster.create(&service(name, &headless())).await;
+    }
+    for (name, address) in [("kept", "10.0.0.1"), ("gone", "10.0.0.2")] {
+        let endpoints = [(address, Some(name))];
+        cluster
+            .create(&slice(&format!("{name}-1"), name, &endpoints))
+            .await;
+    }
+    let endpoints = [("10.0.0.3", None)];
+    cluster
+        .create(&bare_slice("default", "bare-1", "bare", &endpoints))
+        .await;
+}
+
+/// Until the agent has all of it.
+async fn seen() {
+    addresses(KEPT, &["10.0.0.1"]).await;
+    addresses("gone.default.svc.cluster.local", &["10.0.0.2"]).await;
+    addresses("bare.default.svc.cluster.local", &["10.0.0.3"]).await;
+    addresses("cart.old.svc.cluster.local", &["10.96.0.50"]).await;
+}
+
+/// Something of every kind and of every watch is deleted, changed and made.
+async fn change(cluster: &Cluster) {
+    cluster.delete::<Service>("old", "cart").await;
+    cluster.delete_namespace("old").await;
+    cluster.delete::<Service>("default", "gone").await;
+    cluster.delete::<EndpointSlice>("default", "gone-1").await;
+    cluster.delete::<EndpointSlice>("default", "bare-1").await;
+    cluster.set_addresses("kept-1", &["10.0.0.4"]).await;
+    cluster.create_namespace("new").await;
+    let spec = json!({ "clusterIP": "10.96.0.51", "ports": [{ "port": 80 }] });
+    cluster.create(&service_in("new", "cart", &spec)).await;
+}
+
+/// Until the agent has what [`change`] made, and nothing else.
+async fn changed() {
+    addresses(KEPT, &["10.0.0.4"]).await;
+    missing("kept.kept.default.svc.cluster.local").await;
+    missing("gone.default.svc.cluster.local").await;
+    missing("gone.gone.default.svc.cluster.local").await;
+    missing("bare.default.svc.cluster.local").await;
+    missing("cart.old.svc.cluster.local").await;
+    missing("old.svc.cluster.local").await;
+    addresses("cart.new.svc.cluster.local", &["10.96.0.51"]).await;
+    answers("new.svc.cluster.local", qtype::A, OK, &[]).await;
+}
+
+/// Lists and versions that were too old, of all kinds.
+fn lists(agent: &Agent<'_>) -> (u64, u64) {
+    let sum = |name: &str, labels: &str| -> u64 {
+        let sample = |kind| format!("{name}{{kind=\"{kind}\",{labels}}}");
+        let kinds = ["Namespace", "Service", "EndpointSlice"];
+        kinds.iter().map(|kind| count(agent, &sample(kind))).sum()
+    };
+    (
+        sum("headless_watch_events_total", r#"event="list""#),
+        sum("headless_watch_errors_total", r#"reason="gone""#),
+    )
+}
+
+/// Waits until no watch is in trouble.
+async fn current(agent: &Agent<'_>) {
+    eventually(async || {
+        if behind(agent) {
+            Err("the agent is behind".to_owned())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_version_that_was_compacted_leads_to_a_new_list_that_leaves_nothing_stale() {
+    // Without its cache the API server watches the store, which forgets.
+    run(&["--watch-cache=false"], async |scene| {
+        let line = Line::new(LINE, API).await;
+        before(&scene.cluster).await;
+        let mut agent = scene.spawn(LINE, &scene.token().await, &[]);
+        agent.ready();
+        seen().await;
+        let (listed, gone) = lists(&agent);
+        assert_eq!(gone, 0);
+
+        line.cut();
+        change(&scene.cluster).await;
+        scene.plane.compact().await;
+        // Nothing of it is known, and everything known is answered.
+        seen().await;
+        line.restore();
+        changed().await;
+        current(&agent).await;
+        let (again, gone) = lists(&agent);
+        assert!(gone >= 3, "{gone} versions were too old");
+        assert!(again > listed, "lists: {listed}, then {again}");
+    });
+}
+
+#[test]
+fn a_line_that_was_cut_goes_on_without_a_new_list() {
+    run(&[], async |scene| {
+        let line = Line::new(LINE, API).await;
+        before(&scene.cluster).await;
+        let mut agent = scene.spawn(LINE, &scene.token().await, &[]);
+        agent.ready();
+        seen().await;
+        let before = lists(&agent);
+        line.cut();
+        change(&scene.cluster).await;
+        line.restore();
+        changed().await;
+        assert_eq!(lists(&agent), before, "the versions were still known");
+    });
+}
+
+#[test]
+fn an_api_server_that_was_away_is_caught_up_with() {
+    run(&[], async |mut scene| {
+        let pod = scene.node.pod("veth1", 9);
+        before(&scene.cluster).await;
+        let agent = scene.agent(&[]).await;
+        seen().await;
+        scene.plane.start_second().await;
+        scene.plane.stop_server();
+        change(&Cluster(scene.plane.client(SECOND_API).await)).await;
+        eventually(async || {
+            if behind(&agent) {
+                Ok(())
+            } else {
+                Err("no outage is noticed".to_owned())
+            }
+        })
+        .await;
+        // The mirror is kept and answers, in the kernel too.
+        seen().await;
+        let kernel = agent.number("/answers/xdp");
+        let reply = pod.ask(&Query::new(KEPT, qtype::A));
+        assert_eq!(reply.answers.len(), 1);
+        let reply = pod.ask(&Query::new("no.default.svc.cluster.local", qtype::A));
+        assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(agent.number("/answers/xdp"), kernel + 2);
+        assert_eq!(agent.get("/readyz").unwrap().0, 200);
+        let problems = agent.problems();
+        assert!(problems.contains("cannot watch services"), "{problems}");
+
+        scene.plane.start_server().await;
+        changed().await;
+        current(&agent).await;
+        let problems = agent.problems();
+        assert!(!problems.contains("cannot watch"), "{problems}");
+    });
+}
+
+#[test]
+fn lists_come_by_pages_where_the_server_does_not_stream_them() {
+    run(&["--feature-gates=WatchList=false"], async |scene| {
+        let cluster = &scene.cluster;
+        // More than a page of 500.
+        let services = (0..520).map(|i| service(&format!("s{i}"), &headless()));
+        cluster.create_all(services.collect()).await;
+        let slices = (0..520).map(|i| {
+            let address = format!("10.1.{}.{}", i / 256, i % 256);
+            slice(&format!("s{i}-1"), &format!("s{i}"), &[(&address, None)])
+        });
+        cluster.create_all(slices.collect()).await;
+        let agent = scene.agent(&[]).await;
+        assert!(
+            agent.log().contains("does not stream lists"),
+            "{}",
+            agent.log()
+        );
+        for i in 0..520 {
+            let address = format!("A 10.1.{}.{}", i / 256, i % 256);
+            let name = format!("s{i}.default.svc.cluster.local");
+            assert_eq!(answer(&name, qtype::A), (OK, vec![address]));
+        }
+        cluster.set_addresses("s7-1", &["10.9.9.9"]).await;
+        addresses("s7.default.svc.cluster.local", &["10.9.9.9"]).await;
+    });
+}
+
+#[test]
+fn two_thousand_changes_at_once_end_in_the_right_state() {
+    run(&[], async |scene| {
+        let pod = scene.node.pod("veth1", 9);
+        let cluster = &scene.cluster;
+        let agent = scene.agent(&[]).await;
+        let services = (0..500).map(|i| service(&format!("s{i}"), &headless()));
+        let made = (0..500).map(|i| {
+            let address = format!("10.1.{}.{}", i / 256, i % 256);
+            slice(&format!("s{i}-1"), &format!("s{i}"), &[(&address, None)])
+        });
+        // Slices and Services in no order: 1,000 objects made.
+        tokio::join!(
+            cluster.create_all(services.collect()),
+            cluster.create_all(made.collect())
+        );
+        // And 1,000 changes: all slices change, then every fifth goes with its
+        // Service and the rest change once more.
+        let names: Vec<_> = (0..500).collect();
+        let change = async |i: i32| {
+            let name = format!("s{i}-1");
+            let address = format!("10.2.{}.{}", i / 256, i % 256);
+            cluster.set_addresses(&name, &[&address]).await;
+            if i % 5 == 0 {
+                cluster.delete::<EndpointSlice>("default", &name).await;
+                cluster.delete::<Service>("default", &format!("s{i}")).await;
+            } else {
+                let address = format!("10.3.{}.{}", i / 256, i % 256);
+                cluster.set_addresses(&name, &[&address]).await;
+            }
+        };
+        let names = futures::stream::iter(names);
+        futures::StreamExt::for_each_concurrent(names, 24, change).await;
+        addresses("s499.default.svc.cluster.local", &["10.3.1.243"]).await;
+        for i in 0..500 {
+            let name = format!("s{i}.default.svc.cluster.local");
+            if i % 5 == 0 {
+                missing(&name).await;
+            } else {
+                let address = format!("10.3.{}.{}", i / 256, i % 256);
+                addresses(&name, &[&address]).await;
+                // The kernel has what the agent has.
+                let kernel = pod.addresses(&name, qtype::A);
+                assert_eq!(kernel, [address.parse::<std::net::IpAddr>().unwrap()]);
+            }
+        }
+        assert!(agent.number("/answers/xdp") >= 400);
+        let differing = agent.run(&["dump", "--differing", "--output", "json"]);
+        assert_eq!(differing.trim(), "[]");
+    });
+}

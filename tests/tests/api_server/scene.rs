@@ -1,0 +1,196 @@
+//! A node with a control plane and an agent that follows it.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use headless_tests::agent::Agent;
+use headless_tests::control_plane::objects::{Cluster, managed};
+use headless_tests::control_plane::objects::{bare_slice, service_in};
+use headless_tests::control_plane::{API, ControlPlane, account, eventually};
+use headless_tests::decode;
+use headless_tests::frame::{Query, qtype};
+use headless_tests::node::Node;
+use hickory_proto::op::{Message, ResponseCode};
+use serde_json::json;
+
+/// Where the agent's responder listens.
+const LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
+
+/// Addresses of the pods of the cluster's DNS.
+pub(crate) const DNS_PODS: [&str; 2] = ["10.244.0.2", "10.244.0.3"];
+
+/// One control plane at a time: each takes both cores while it starts.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// The cluster of a test.
+pub(crate) struct Scene<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) plane: ControlPlane<'a>,
+    pub(crate) cluster: Cluster,
+}
+
+/// Runs a test on a node that has a control plane with these arguments of the
+/// API server, and in it the cluster's DNS as every cluster has it.
+pub(crate) fn run(arguments: &[&str], test: impl AsyncFnOnce(Scene<'_>) + Send) {
+    let one = ONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let node = Node::new();
+    node.run(|| {
+        // Its threads are in the node's network namespace, like this one.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let plane = ControlPlane::start(&node, arguments).await;
+            let cluster = Cluster(plane.client(API).await);
+            let spec = json!({
+                "clusterIP": "10.96.0.10",
+                "selector": { "k8s-app": "kube-dns" },
+                "ports": [{ "name": "dns", "port": 53, "protocol": "UDP" }],
+            });
+            let service = service_in("kube-system", "kube-dns", &spec);
+            cluster.create(&service).await;
+            let endpoints = DNS_PODS.map(|address| (address, None));
+            let mut slice = bare_slice("kube-system", "kube-dns-1", "kube-dns", &endpoints);
+            managed(&mut slice);
+            cluster.create(&slice).await;
+            test(Scene {
+                node: &node,
+                plane,
+                cluster,
+            })
+            .await;
+        });
+        Ok(())
+    })
+    .unwrap();
+    drop(one);
+}
+
+impl<'a> Scene<'a> {
+    /// A token with the rights that `deploy/base` gives.
+    pub(crate) async fn token(&self) -> String {
+        account::token(&self.cluster.0, &["base"], |_| {}).await
+    }
+
+    /// Starts an agent by a kubeconfig of this port; does not wait for it.
+    pub(crate) fn spawn(&self, port: u16, token: &str, arguments: &[&str]) -> Agent<'a> {
+        let kubeconfig = self.plane.kubeconfig(port, token);
+        let listen = LISTEN.to_string();
+        let own = ["--kubeconfig", &kubeconfig, "--listen", &listen];
+        Agent::spawn(self.node, &[&own[..], arguments].concat())
+    }
+
+    /// Starts an agent with the rights of `deploy/base` and waits until it is
+    /// ready.
+    pub(crate) async fn agent(&self, arguments: &[&str]) -> Agent<'a> {
+        let mut agent = self.spawn(API, &self.token().await, arguments);
+        agent.ready();
+        agent
+    }
+}
+
+/// Sends a query to the agent; both messages.
+fn exchange(name: &str, qtype: u16) -> (Vec<u8>, Vec<u8>) {
+    let query = Query::new(name, qtype).edns(4096).message();
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.connect((LISTEN, 53)).unwrap();
+    let timeout = Some(Duration::from_secs(5));
+    socket.set_read_timeout(timeout).unwrap();
+    socket.send(&query).unwrap();
+    let mut reply = vec![0; 65_535];
+    let len = socket
+        .recv(&mut reply)
+        .unwrap_or_else(|error| panic!("no reply to {name}: {error}"));
+    reply.truncate(len);
+    (query, reply)
+}
+
+/// Asks the agent.
+pub(crate) fn ask(name: &str, qtype: u16) -> Message {
+    let (query, reply) = exchange(name, qtype);
+    decode::message(&query, &reply)
+}
+
+/// Whether the agent leaves this name to the cluster's DNS.
+pub(crate) fn refused(name: &str) -> bool {
+    let (_, reply) = exchange(name, qtype::A);
+    let reply = Message::from_vec(&reply).unwrap();
+    reply.metadata.response_code == ResponseCode::Refused
+}
+
+/// The rcode and the records of a reply, sorted: what a client sees of it.
+pub(crate) fn answer(name: &str, qtype: u16) -> (ResponseCode, Vec<String>) {
+    let reply = ask(name, qtype);
+    let mut records: Vec<_> = reply
+        .answers
+        .iter()
+        .map(|record| format!("{} {}", record.record_type(), record.data))
+        .collect();
+    records.sort_unstable();
+    (reply.metadata.response_code, records)
+}
+
+/// Waits until a name has exactly these addresses.
+pub(crate) async fn addresses(name: &str, expected: &[&str]) {
+    let mut wanted: Vec<IpAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
+    wanted.sort_unstable();
+    eventually(async || {
+        let mut found = Vec::new();
+        for qtype in [qtype::A, qtype::AAAA] {
+            found.extend(decode::addresses(&ask(name, qtype).answers));
+        }
+        found.sort_unstable();
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(format!("{name} has {found:?}, not {wanted:?}"))
+        }
+    })
+    .await;
+}
+
+/// Waits until a name is answered so.
+pub(crate) async fn answers(name: &str, qtype: u16, rcode: ResponseCode, expected: &[&str]) {
+    eventually(async || {
+        let (code, records) = answer(name, qtype);
+        if code == rcode && records == expected {
+            Ok(())
+        } else {
+            Err(format!("{name} is answered with {code} {records:?}"))
+        }
+    })
+    .await;
+}
+
+/// Waits until a name does not exist.
+pub(crate) async fn missing(name: &str) {
+    answers(name, qtype::A, ResponseCode::NXDomain, &[]).await;
+}
+
+/// A sample of the metrics: the value after this name with its labels.
+fn metric(agent: &Agent<'_>, sample: &str) -> String {
+    let (status, text) = agent.get("/metrics").unwrap();
+    assert_eq!(status, 200);
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("no {sample} in\n{text}"));
+    value.to_owned()
+}
+
+/// A counter of the metrics.
+pub(crate) fn count(agent: &Agent<'_>, sample: &str) -> u64 {
+    metric(agent, sample).parse().unwrap()
+}
+
+/// Whether the agent knows that it may be behind the cluster.
+pub(crate) fn behind(agent: &Agent<'_>) -> bool {
+    let age: f64 = metric(agent, "headless_source_age_seconds")
+        .parse()
+        .unwrap();
+    age > 0.0
+}

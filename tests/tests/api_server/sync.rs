@@ -1,0 +1,214 @@
+//! What is there when the agent starts, and when it starts again.
+
+use headless_tests::control_plane::API;
+use headless_tests::control_plane::objects::{bare_slice, headless, managed, service, slice};
+use headless_tests::frame::{Query, qtype};
+use headless_tests::node::wait_for;
+use hickory_proto::op::ResponseCode;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::scene::{
+    DNS_PODS, Scene, addresses, answer, answers, behind, count, missing, refused, run,
+};
+
+/// A Service of every kind, in the namespace `default`.
+async fn fill(Scene { cluster, .. }: &Scene<'_>) {
+    cluster.create(&service("web", &headless())).await;
+    let endpoints = [("10.0.0.1", Some("web-0")), ("10.0.0.2", None)];
+    cluster.create(&slice("web-1", "web", &endpoints)).await;
+    let endpoints = [("fd00::1", Some("web-0"))];
+    cluster.create(&slice("web-2", "web", &endpoints)).await;
+    let dual = json!({
+        "clusterIP": "10.96.0.20",
+        "clusterIPs": ["10.96.0.20", "fd00:10:96::20"],
+        "ipFamilyPolicy": "RequireDualStack",
+        "selector": { "app": "api" },
+        "ports": [{ "name": "http", "port": 80 }],
+    });
+    cluster.create(&service("api", &dual)).await;
+    let mut endpoints = bare_slice("default", "api-1", "api", &[("10.0.1.1", None)]);
+    managed(&mut endpoints);
+    cluster.create(&endpoints).await;
+    let name = json!({ "type": "ExternalName", "externalName": "web.default.svc.cluster.local" });
+    cluster.create(&service("alias", &name)).await;
+    // Without a selector: the slices are made by hand.
+    let by_hand = json!({ "clusterIP": "None" });
+    cluster.create(&service("db", &by_hand)).await;
+    let endpoints = [("10.0.2.1", None)];
+    cluster
+        .create(&bare_slice("default", "db-1", "db", &endpoints))
+        .await;
+}
+
+#[test]
+fn everything_there_is_answered_by_the_kernel_and_the_agent() {
+    run(&[], async |scene| {
+        let pod = scene.node.pod("veth1", 9);
+        fill(&scene).await;
+        let agent = scene.agent(&[]).await;
+        let ok = ResponseCode::NoError;
+
+        // In the kernel.
+        let asked = |name: &str, qtype| {
+            pod.addresses(&[name, ".default.svc.cluster.local"].concat(), qtype)
+        };
+        let texts = |name: &str, qtype| -> Vec<String> {
+            asked(name, qtype).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts("web", qtype::A), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(texts("web", qtype::AAAA), ["fd00::1"]);
+        assert_eq!(texts("web-0.web", qtype::A), ["10.0.0.1"]);
+        assert_eq!(texts("10-0-0-2.web", qtype::A), ["10.0.0.2"]);
+        assert_eq!(texts("api", qtype::A), ["10.96.0.20"]);
+        assert_eq!(texts("api", qtype::AAAA), ["fd00:10:96::20"]);
+        assert_eq!(texts("db", qtype::A), ["10.0.2.1"]);
+        let none = pod.ask(&Query::new("no.default.svc.cluster.local", qtype::A));
+        assert_eq!(none.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(agent.number("/answers/xdp"), 8);
+        let status = agent.status();
+        let servers: Vec<_> = status["servers"].as_array().unwrap().iter().collect();
+        for address in ["10.96.0.10"].iter().chain(&DNS_PODS) {
+            assert!(servers.contains(&&json!(address)), "{address}: {servers:?}");
+        }
+
+        // By the agent.
+        let srv = answer("_http._tcp.web.default.svc.cluster.local", qtype::SRV);
+        let target = "web.default.svc.cluster.local.";
+        let expected = [
+            format!("SRV 0 33 8080 10-0-0-2.{target}"),
+            format!("SRV 0 33 8080 web-0.{target}"),
+        ];
+        assert_eq!(srv, (ok, expected.to_vec()));
+        let srv = answer("_http._tcp.api.default.svc.cluster.local", qtype::SRV);
+        let expected = "SRV 0 50 80 api.default.svc.cluster.local.";
+        assert_eq!(srv, (ok, vec![expected.to_owned()]));
+        let ptr = answer("1.0.0.10.in-addr.arpa", PTR);
+        assert_eq!(ptr, (ok, vec![format!("PTR web-0.{target}")]));
+        let ptr = answer("20.0.96.10.in-addr.arpa", PTR);
+        let expected = "PTR api.default.svc.cluster.local.";
+        assert_eq!(ptr, (ok, vec![expected.to_owned()]));
+        let alias = answer("alias.default.svc.cluster.local", qtype::A).1;
+        assert_eq!(
+            alias,
+            ["A 10.0.0.1", "A 10.0.0.2", &format!("CNAME {target}")]
+        );
+        // Endpoints of a Service with a cluster IP are not watched.
+        assert!(refused("10-0-1-1.api.default.svc.cluster.local"));
+
+        assert!(!behind(&agent));
+        let slices = r#"headless_watch_events_total{kind="EndpointSlice",event="apply"}"#;
+        assert_eq!(count(&agent, slices), 4, "web's two, db's, the DNS's");
+        let measured = "headless_dns_programming_duration_seconds_count";
+        assert_eq!(count(&agent, measured), 0, "the first list does not count");
+        scene.cluster.set_addresses("db-1", &["10.0.2.2"]).await;
+        addresses("db.default.svc.cluster.local", &["10.0.2.2"]).await;
+        assert_eq!(count(&agent, measured), 1);
+    });
+}
+
+/// Question type of a pointer.
+const PTR: u16 = 12;
+
+#[test]
+fn all_endpoints_have_names_where_asked_for() {
+    run(&[], async |scene| {
+        fill(&scene).await;
+        let agent = scene.agent(&["--endpoints", "all"]).await;
+        let ok = ResponseCode::NoError;
+        let name = "10-0-1-1.api.default.svc.cluster.local";
+        answers(name, qtype::A, ok, &["A 10.0.1.1"]).await;
+        let target = format!("PTR {name}.");
+        answers("1.1.0.10.in-addr.arpa", PTR, ok, &[&target]).await;
+        addresses("db.default.svc.cluster.local", &["10.0.2.1"]).await;
+        // A later one, made by hand as well.
+        let endpoints = [("10.0.2.2", None)];
+        let cluster = &scene.cluster;
+        cluster
+            .create(&bare_slice("default", "db-2", "db", &endpoints))
+            .await;
+        addresses("db.default.svc.cluster.local", &["10.0.2.1", "10.0.2.2"]).await;
+        let status = agent.status();
+        assert!(status["servers"].to_string().contains(DNS_PODS[1]));
+    });
+}
+
+#[test]
+fn slices_made_by_hand_come_change_and_go() {
+    run(&[], async |scene| {
+        let agent = scene.agent(&[]).await;
+        let cluster = &scene.cluster;
+        let name = "db.default.svc.cluster.local";
+        // The slice comes before its Service.
+        let endpoints = [("10.0.2.1", None)];
+        cluster
+            .create(&bare_slice("default", "db-1", "db", &endpoints))
+            .await;
+        let by_hand = json!({ "clusterIP": "None" });
+        cluster.create(&service("db", &by_hand)).await;
+        addresses(name, &["10.0.2.1"]).await;
+        cluster
+            .set_addresses("db-1", &["10.0.2.2", "10.0.2.3"])
+            .await;
+        addresses(name, &["10.0.2.2", "10.0.2.3"]).await;
+        // Moves to the watch of labelled slices, and back.
+        for (value, address) in [(json!(""), "10.0.2.4"), (json!(null), "10.0.2.5")] {
+            let patch = json!({
+                "metadata": { "labels": { "service.kubernetes.io/headless": value } },
+                "endpoints": [{ "addresses": [address] }],
+            });
+            cluster
+                .patch::<EndpointSlice>("default", "db-1", &patch)
+                .await;
+            addresses(name, &[address]).await;
+        }
+        cluster.delete::<EndpointSlice>("default", "db-1").await;
+        missing(name).await;
+
+        // The cluster's DNS moves to another pod.
+        let patch = json!({ "endpoints": [{ "addresses": ["10.244.0.4"] }] });
+        cluster
+            .patch::<EndpointSlice>("kube-system", "kube-dns-1", &patch)
+            .await;
+        wait_for(|| {
+            let servers = agent.status()["servers"].to_string();
+            let moved = servers.contains("10.244.0.4") && !servers.contains(DNS_PODS[0]);
+            moved.then_some(()).ok_or(servers)
+        });
+    });
+}
+
+#[test]
+fn an_agent_that_starts_again_finds_what_changed_meanwhile() {
+    run(&[], async |scene| {
+        let pod = scene.node.pod("veth1", 9);
+        fill(&scene).await;
+        let token = scene.token().await;
+        let mut agent = scene.spawn(API, &token, &[]);
+        agent.ready();
+        addresses(
+            "web.default.svc.cluster.local",
+            &["10.0.0.1", "10.0.0.2", "fd00::1"],
+        )
+        .await;
+        agent.signal(Signal::SIGTERM);
+        assert!(agent.wait().success());
+        let cluster = &scene.cluster;
+        cluster.delete::<Service>("default", "api").await;
+        cluster.set_addresses("web-1", &["10.0.0.3"]).await;
+        cluster.create(&service("new", &headless())).await;
+        cluster
+            .create(&slice("new-1", "new", &[("10.0.3.1", None)]))
+            .await;
+        let mut again = scene.spawn(API, &token, &[]);
+        again.ready();
+        addresses("web.default.svc.cluster.local", &["10.0.0.3", "fd00::1"]).await;
+        addresses("new.default.svc.cluster.local", &["10.0.3.1"]).await;
+        missing("api.default.svc.cluster.local").await;
+        let texts = pod.addresses("new.default.svc.cluster.local", qtype::A);
+        assert_eq!(texts, ["10.0.3.1".parse::<std::net::IpAddr>().unwrap()]);
+        assert!(again.number("/answers/xdp") >= 1);
+    });
+}
