@@ -74,6 +74,11 @@ impl<'a> Agent<'a> {
 
     /// Starts one.
     pub fn spawn(node: &'a Node, arguments: &[&str]) -> Self {
+        Self::spawn_by(node, &[], arguments)
+    }
+
+    /// Starts one by a command that becomes it.
+    pub fn spawn_by(node: &'a Node, launcher: &[&str], arguments: &[&str]) -> Self {
         let log = TempDir::new().unwrap();
         let file = fs::File::create(log.path().join("log")).unwrap();
         let child = node

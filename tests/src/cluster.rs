@@ -282,10 +282,10 @@ pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
         select(&[0u16, 511, 512, 513, 1232, 4096, 65535][..]),
         any::<u16>()
     ];
-    let opt = (size, any::<u16>(), any::<u8>()).prop_map(|(size, flags, rcode)| Opt {
+    let opt = (size, any::<u8>(), any::<u16>()).prop_map(|(size, rcode, flags)| Opt {
         size,
-        flags,
         rcode,
+        flags,
         ..Opt::default()
     });
     // Whatever a query can have but QR, the opcode and TC.

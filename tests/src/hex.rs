@@ -152,8 +152,9 @@ fn places(message: &[u8]) -> Option<Vec<Range<usize>>> {
             }
         }
     };
-    let mut places = vec![0..12];
-    let mut at = 12;
+    let header = 0..12;
+    let mut at = header.end;
+    let mut places = Vec::from([header]);
     for section in 0..4 {
         for _ in 0..word(4 + section * 2)? {
             let fixed = name_end(at)?;

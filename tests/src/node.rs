@@ -175,9 +175,9 @@ impl Pod {
 
     /// Runs a command in the pod.
     pub fn run(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Output {
-        let mut command = self.command(program.as_ref());
-        let output = command.args(arguments).output();
-        output.unwrap_or_else(|error| panic!("cannot run {:?}: {error}", program.as_ref()))
+        let program = program.as_ref();
+        let output = self.command(program).args(arguments).output();
+        output.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
     }
 
     /// Turns the checksum offload of the pod's interface on or off: with it, the

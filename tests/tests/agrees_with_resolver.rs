@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
-use headless_agent::maps::{RecordSink, WriteCounts};
+use headless_agent::maps::{RecordSink as _, WriteCounts};
 use headless_agent::records::{Index, Reply, Transport, reply};
 use headless_ebpf::abi::{Outcome, State};
 use headless_ebpf::respond::Verdict;

@@ -1,0 +1,269 @@
+//! The agent's life, seen from a pod: what is answered by whom while it starts,
+//! changes, stops and dies.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::IpAddr;
+
+use aya::programs::{Xdp, XdpMode};
+use headless_tests::agent::{Agent, headless_service, manifests};
+use headless_tests::frame::{Query, qtype};
+use headless_tests::kernel;
+use headless_tests::node::{Node, Pod, wait_for};
+use nix::sys::signal::Signal;
+
+const NAME: &str = "nginx-headless.default.svc.cluster.local";
+
+fn query() -> Query {
+    Query::new(NAME, qtype::A)
+}
+
+fn web() -> Vec<IpAddr> {
+    ["10.0.0.22", "10.0.0.23", "10.0.0.39"]
+        .iter()
+        .map(|address| address.parse().unwrap())
+        .collect()
+}
+
+/// Whether the program is on the interface.
+fn attached(agent: &Agent<'_>, interface: &str) -> Result<(), String> {
+    let status = agent.status();
+    let interfaces = status["interfaces"].as_array().unwrap();
+    let state = interfaces.iter().find(|it| it["name"] == interface);
+    match state {
+        Some(state) if state["state"] == "attached" => Ok(()),
+        _ => Err(format!("{interface} attached: {interfaces:?}")),
+    }
+}
+
+/// Asks until the answer is this one.
+fn wait_for_addresses(pod: &Pod, name: &str, expected: &[IpAddr]) {
+    wait_for(|| {
+        let addresses = pod.addresses(name, qtype::A);
+        if addresses == expected {
+            Ok(())
+        } else {
+            Err(format!("{expected:?}, not {addresses:?}"))
+        }
+    });
+}
+
+#[test]
+fn a_killed_agent_leaves_its_links_to_nobody() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let mut agent = Agent::start(&node, manifests.path(), &["--lease", "2s"]);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    assert!(cluster_dns.is_unasked());
+    assert!(node.xdp_program(&pod.host_end).is_some());
+    agent.signal(Signal::SIGKILL);
+    assert!(!agent.wait().success());
+    // Links that are not pinned end with the process; whatever stays on the
+    // interface must not answer once the lease is over.
+    let client = pod.client();
+    wait_for(|| {
+        client.send(&query());
+        if cluster_dns.is_unasked() {
+            Err("a query passed".into())
+        } else {
+            Ok(())
+        }
+    });
+}
+
+/// Stopped with SIGSTOP, the agent has its links and no heartbeat.
+#[test]
+fn a_stopped_agent_answers_until_the_lease_ends() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &["--lease", "2s"]);
+    agent.signal(Signal::SIGSTOP);
+    // The last heartbeat was at most a second ago, hence one is left.
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    assert!(cluster_dns.is_unasked());
+    let client = pod.client();
+    wait_for(|| {
+        client.send(&query());
+        if cluster_dns.is_unasked() {
+            Err("a query passed".into())
+        } else {
+            Ok(())
+        }
+    });
+    assert!(node.xdp_program(&pod.host_end).is_some(), "still attached");
+    agent.signal(Signal::SIGCONT);
+    wait_for(|| {
+        let client = pod.client();
+        client
+            .ask(&query())
+            .map(drop)
+            .ok_or_else(|| "an answer".to_owned())
+    });
+    assert!(agent.number("/passes/agent_stale") > 0);
+}
+
+#[test]
+fn sigterm_detaches() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut agent = Agent::start(&node, manifests.path(), &[]);
+        assert_eq!(pod.addresses(NAME, qtype::A), web());
+        assert!(node.xdp_program(&pod.host_end).is_some());
+        agent.signal(signal);
+        assert!(agent.wait().success(), "{signal}: {}", agent.log());
+        assert_eq!(node.xdp_program(&pod.host_end), None, "{signal}");
+        let client = pod.client();
+        client.send(&query());
+        assert_eq!(cluster_dns.receive(), query().message());
+    }
+}
+
+#[test]
+fn a_foreign_program_is_left_alone() {
+    let node = Node::new();
+    let (pod, other) = (node.pod("veth-client", 10), node.pod("veth-other", 11));
+    let object = kernel::object("headless-reflect.o");
+    let mut foreign = aya::Ebpf::load_file(object).unwrap();
+    let reflect: &mut Xdp = foreign.program_mut("reflect").unwrap().try_into().unwrap();
+    reflect.load().unwrap();
+    node.run(|| {
+        reflect.attach(&other.host_end, XdpMode::Skb)?;
+        Ok(())
+    })
+    .unwrap();
+    let id = node.xdp_program(&other.host_end).unwrap();
+
+    let manifests = manifests();
+    let mut agent = Agent::start(&node, manifests.path(), &[]);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    let problems = agent.problems();
+    let sentence = "interface veth-other carries another XDP program";
+    assert!(problems.contains(sentence), "{problems}");
+    assert_eq!(node.xdp_program(&other.host_end), Some(id));
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.wait().success());
+    assert_eq!(node.xdp_program(&other.host_end), Some(id), "nor detached");
+}
+
+#[test]
+fn pods_come_and_go() {
+    let node = Node::new();
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    for round in 0..3 {
+        let pod = node.pod("veth-new", 20);
+        wait_for(|| attached(&agent, "veth-new"));
+        assert_eq!(pod.addresses(NAME, qtype::A), web(), "{round}");
+        node.ip("link delete veth-new");
+        wait_for(|| match attached(&agent, "veth-new") {
+            Ok(()) => Err("veth-new gone".to_owned()),
+            Err(_) => Ok(()),
+        });
+    }
+    assert!(cluster_dns.is_unasked());
+    assert_eq!(agent.number("/answers/xdp"), 3);
+    let problems = agent.problems();
+    assert!(!problems.contains("veth-new"), "{problems}");
+}
+
+#[test]
+fn changes_of_manifests_are_seen_by_pods() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let manifests = manifests();
+    let _agent = Agent::start(&node, manifests.path(), &[]);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+
+    let file = manifests.path().join("nginx-headless.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    // The second pod is no longer ready.
+    let (head, tail) = text.split_at(text.find("10.0.0.23").unwrap());
+    let unready = format!("{head}{}", tail.replacen("ready: true", "ready: false", 1));
+    fs::write(&file, unready).unwrap();
+    wait_for_addresses(&pod, NAME, &[web()[0], web()[2]]);
+    let one = format!("web-1.{NAME}");
+    assert!(pod.addresses(&one, qtype::A).is_empty(), "NXDOMAIN");
+    fs::write(&file, &text).unwrap();
+    wait_for_addresses(&pod, NAME, &web());
+
+    // From few addresses to many and back, and away.
+    let many: Vec<String> = (1..=20).map(|i| format!("10.9.0.{i}")).collect();
+    let extra = manifests.path().join("extra.yaml");
+    let name = "extra.default.svc.cluster.local";
+    for count in [20, 2, 20, 5, 6] {
+        fs::write(&extra, headless_service("extra", &many[..count])).unwrap();
+        let expected: Vec<IpAddr> = many[..count].iter().map(|at| at.parse().unwrap()).collect();
+        wait_for_addresses(&pod, name, &expected);
+    }
+    fs::remove_file(&extra).unwrap();
+    wait_for_addresses(&pod, name, &[]);
+}
+
+#[test]
+fn a_broken_document_is_reported_and_the_rest_served() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let manifests = manifests();
+    let good = headless_service("good", &["10.9.0.1".into()]);
+    let bad = headless_service("bad", &["fd00::1e525".into(), "10.9.0.2".into()]);
+    let missing = "apiVersion: v1\nkind: Service\nmetadata: {namespace: default}\nspec: {}\n";
+    let file = manifests.path().join("mixed.yaml");
+    fs::write(&file, format!("{bad}---\n{missing}---\n{good}")).unwrap();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    let name = |service: &str| format!("{service}.default.svc.cluster.local");
+    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+    assert_eq!(
+        pod.addresses(&name("good"), qtype::A),
+        [address("10.9.0.1")]
+    );
+    let problems = agent.problems();
+    for part in ["mixed.yaml", "fd00::1e525", "endpoints[0]", "metadata.name"] {
+        assert!(problems.contains(part), "no {part} in {problems}");
+    }
+    // In the middle of an edit nothing is YAML; what was there is kept.
+    fs::write(&file, "apiVersion: v1\nkind: [Service\n  oops: }").unwrap();
+    wait_for(|| {
+        let problems = agent.problems();
+        if problems.matches("mixed.yaml").count() > 2 {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    });
+    assert_eq!(
+        pod.addresses(&name("good"), qtype::A),
+        [address("10.9.0.1")]
+    );
+    fs::write(&file, headless_service("good", &["10.9.0.7".into()])).unwrap();
+    wait_for_addresses(&pod, &name("good"), &[address("10.9.0.7")]);
+}
+
+#[test]
+fn what_the_kernel_passes_the_agent_answers_where_it_listens() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &["--listen", "10.96.0.10"]);
+    for offload in [true, false] {
+        pod.offload_checksums(offload);
+        let srv = Query::new(NAME, qtype::SRV).edns(1232);
+        assert_eq!(pod.ask(&srv).answers.len(), 3);
+        let pods = "10-1-2-3.default.pod.cluster.local";
+        let expected: IpAddr = "10.1.2.3".parse().unwrap();
+        assert_eq!(pod.addresses(pods, qtype::A), [expected]);
+    }
+    assert_eq!(agent.number("/answers/agent"), 4);
+    assert_eq!(agent.number("/answers/xdp"), 0);
+    assert_eq!(agent.number("/passes/qtype"), 2);
+    assert_eq!(agent.number("/passes/userspace"), 2);
+}

@@ -1,0 +1,136 @@
+//! What keeps the agent from starting: one sentence, and an exit status that
+//! says whose fault it is.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use headless_tests::agent::{binary, manifests};
+use headless_tests::node::Node;
+
+/// Runs the agent to its end, in a namespace of its own.
+fn run(arguments: &[&str]) -> Output {
+    let node = Node::new();
+    let mut command = node.command(binary());
+    command.args(["--log", "off", "run"]).args(arguments);
+    command.output().unwrap()
+}
+
+/// Asserts the exit status, and that there is one line with these words.
+fn assert_refused(output: &Output, status: i32, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 1, "not one line: {text}");
+    assert!(text.starts_with("error: "), "{text}");
+    for word in words {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+}
+
+fn path(folder: &Path) -> &str {
+    folder.to_str().unwrap()
+}
+
+#[test]
+fn configuration() {
+    let manifests = manifests();
+    let folder = path(manifests.path());
+    let file = manifests.path().join("namespaces.yaml");
+    for missing in ["/nowhere/to/be/found", path(&file)] {
+        let output = run(&["--manifests", missing]);
+        assert_refused(&output, 64, &[missing, "not a folder"]);
+    }
+    for zone in ["", ".", "a..b", &"a".repeat(64)] {
+        let output = run(&["--manifests", folder, "--zone", zone]);
+        assert_refused(&output, 64, &["zone"]);
+    }
+    let output = run(&["--manifests", folder, "--interface", "a[b"]);
+    assert_refused(&output, 64, &["--interface"]);
+}
+
+#[test]
+fn arguments() {
+    let manifests = manifests();
+    let folder = path(manifests.path());
+    for arguments in [
+        &["--manifests", folder, "--lease", "1s"][..],
+        &["--manifests", folder, "--ttl", "3601"],
+        &["--manifests", folder, "--listen", "0.0.0.0"],
+        &["--manifests", folder, "--listen", "kube-dns"],
+        &["--manifests", folder, "--names-short", "0"],
+        &["--manifests", folder, "--nonsense"],
+    ] {
+        let output = run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
+        assert!(text.starts_with("error: "), "{text}");
+    }
+}
+
+#[test]
+fn privileges() {
+    let manifests = manifests();
+    let folder = path(manifests.path());
+    // Anybody may read the manifests.
+    let open = Command::new("chmod")
+        .args(["755", folder])
+        .status()
+        .unwrap();
+    assert!(open.success());
+    let node = Node::new();
+    for (options, missing) in [
+        (
+            &["--reuid=65534", "--clear-groups", "--inh-caps=-all"][..],
+            "CAP_BPF",
+        ),
+        (
+            &["--bounding-set=-net_admin", "--inh-caps=-all"],
+            "CAP_NET_ADMIN",
+        ),
+    ] {
+        let output = node
+            .command("setpriv")
+            .args(options)
+            .arg("--")
+            .arg(binary())
+            .args(["--log", "off", "run", "--manifests", folder])
+            .output()
+            .unwrap();
+        assert_refused(&output, 1, &[missing]);
+    }
+}
+
+#[test]
+fn an_address_in_use() {
+    let manifests = manifests();
+    let node = Node::new();
+    let _taken = node.cluster_dns();
+    let output = node
+        .command(binary())
+        .args([
+            "--log",
+            "off",
+            "run",
+            "--listen",
+            "10.96.0.10",
+            "--manifests",
+        ])
+        .arg(manifests.path())
+        .output()
+        .unwrap();
+    assert_refused(&output, 1, &["cannot listen on 10.96.0.10:53/udp"]);
+}
+
+#[test]
+fn nobody_to_ask() {
+    let node = Node::new();
+    for command in ["status", "dump"] {
+        let output = node
+            .command(binary())
+            .args(["--log", "off", command])
+            .output();
+        assert_refused(&output.unwrap(), 1, &["127.0.0.1:9153"]);
+    }
+}
