@@ -1,7 +1,6 @@
 //! Brings the BPF object into the kernel.
 
 use aya::programs::{Program, ProgramError};
-use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use headless_ebpf::abi::ABI_VERSION;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -16,12 +15,6 @@ const VERIFIER_LINES: usize = 20;
 
 /// Symbol with the object's version of the layouts.
 const ABI_SYMBOL: &str = "ABI";
-
-/// Global that tells the programs that [`COARSE_CLOCK_SINCE`] holds.
-const COARSE_CLOCK_GLOBAL: &str = "COARSE_CLOCK";
-
-/// First kernel with `bpf_ktime_get_coarse_ns` (commit `d05512618056`).
-const COARSE_CLOCK_SINCE: KernelVersion = KernelVersion::new(5, 11, 0);
 
 /// Global that turns the programs' log on.
 const LOG_GLOBAL: &str = "LOG";
@@ -132,13 +125,9 @@ pub fn load_object(
         KernelLog::Info => aya_log::Level::Info as u8,
         KernelLog::Debug => aya_log::Level::Debug as u8,
     };
-    // A kernel whose version cannot be read gets the helper that all have.
-    let coarse_clock =
-        u8::from(KernelVersion::current().is_ok_and(|version| version >= COARSE_CLOCK_SINCE));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(LOG_GLOBAL, &on, true)
-        .override_global(COARSE_CLOCK_GLOBAL, &coarse_clock, true)
         .override_global(LOG_LEVEL_GLOBAL, &level, false);
     for map in MapKind::ALL
         .into_iter()

@@ -33,9 +33,8 @@ impl Seal {
     #[inline(always)]
     #[must_use]
     pub const fn word(self, word: u64) -> Self {
-        let product = (word ^ (word >> 32)).wrapping_mul(self.multiplier);
         Self {
-            sum: self.sum.wrapping_add(product),
+            sum: self.sum.wrapping_add(word.wrapping_mul(self.multiplier)),
             multiplier: self.multiplier.wrapping_mul(Self::MULTIPLIER),
         }
     }
@@ -58,7 +57,7 @@ impl Seal {
         Self { sum, multiplier }
     }
 
-    /// The 32 best-mixed bits.
+    /// The upper half, which every bit of every word changes.
     #[inline(always)]
     pub const fn finish(self) -> u32 {
         (self.sum >> 32) as u32

@@ -55,8 +55,11 @@ impl<'a> XdpPacket<'a> {
 /// Bytes that a packet can always grow at its front.
 const GROW_BEFORE: i32 = 192;
 
-/// Words of the longest frame.
-const WORDS_MAX: usize = FRAME_MAX / 8;
+/// Bytes that are copied at a time; no frame that is read or written is shorter.
+const STRIDE: usize = 16;
+
+/// Strides of the longest frame.
+const STRIDES_MAX: usize = FRAME_MAX / STRIDE;
 
 impl Packet for XdpPacket<'_> {
     const MESSAGE_MAX: usize = MESSAGE_MAX;
@@ -81,26 +84,28 @@ impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn load(&self, image: &mut Image, len: usize) -> bool {
         let (data, data_end) = self.bounds();
-        // Whole words from the front, then the last eight bytes once more: no
-        // loop over single bytes, whatever the length.
-        for i in 0..WORDS_MAX {
-            if i * 8 + 8 > len {
+        // Whole strides from the front, then the last bytes once more: no loop
+        // over single bytes, whatever the length.
+        for i in 0..STRIDES_MAX {
+            if (i + 1) * STRIDE > len {
                 break;
             }
-            let from = data + i * 8;
-            if from + 8 > data_end {
+            let from = data + i * STRIDE;
+            if from + STRIDE > data_end {
                 return false;
             }
-            // SAFETY: eight bytes of the packet, as just compared.
-            image.put_u64(i * 8, unsafe { (from as *const u64).read_unaligned() });
+            // SAFETY: the packet has these bytes, as just compared.
+            image.put_u128(i * STRIDE, unsafe {
+                (from as *const u128).read_unaligned()
+            });
         }
-        let last = (len - 8) & (IMAGE_CAPACITY - 1);
+        let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
         let from = data + last;
-        if from + 8 > data_end {
+        if from + STRIDE > data_end {
             return false;
         }
         // SAFETY: as above.
-        image.put_u64(last, unsafe { (from as *const u64).read_unaligned() });
+        image.put_u128(last, unsafe { (from as *const u128).read_unaligned() });
         true
     }
 
@@ -129,24 +134,24 @@ impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn store(&mut self, image: &Image, len: usize) -> bool {
         let (data, data_end) = self.bounds();
-        for i in 0..WORDS_MAX {
-            if i * 8 + 8 > len {
+        for i in 0..STRIDES_MAX {
+            if (i + 1) * STRIDE > len {
                 break;
             }
-            let to = data + i * 8;
-            if to + 8 > data_end {
+            let to = data + i * STRIDE;
+            if to + STRIDE > data_end {
                 return false;
             }
-            // SAFETY: eight bytes of the packet, as just compared.
-            unsafe { (to as *mut u64).write_unaligned(image.u64_at(i * 8)) };
+            // SAFETY: the packet has these bytes, as just compared.
+            unsafe { (to as *mut u128).write_unaligned(image.u128_at(i * STRIDE)) };
         }
-        let last = (len - 8) & (IMAGE_CAPACITY - 1);
+        let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
         let to = data + last;
-        if to + 8 > data_end {
+        if to + STRIDE > data_end {
             return false;
         }
         // SAFETY: as above.
-        unsafe { (to as *mut u64).write_unaligned(image.u64_at(last)) };
+        unsafe { (to as *mut u128).write_unaligned(image.u128_at(last)) };
         true
     }
 }

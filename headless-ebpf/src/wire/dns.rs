@@ -121,9 +121,6 @@ impl Edns {
 /// Bytes of the SOA record of a negative answer, see [`put_soa`].
 pub const SOA_LEN: usize = 54;
 
-/// Bytes of the SOA's data.
-const SOA_RDATA_LEN: u16 = 42;
-
 /// Writes the zone's SOA record at `offset`: `ns.dns.<zone>`,
 /// `hostmaster.<zone>`, refresh 7200, retry 1800, expire 86400, as CoreDNS has
 /// it (`backend_lookup.go`, `SOA`).
@@ -132,26 +129,33 @@ const SOA_RDATA_LEN: u16 = 42;
 /// three names have the case in which the zone was asked.
 #[inline(always)]
 pub fn put_soa(image: &mut Image, offset: usize, zone: u16, ttl: u32, serial: u32, minimum: u32) {
-    image.put_be16(offset, zone);
-    image.put_be32(
-        offset + 2,
-        u32::from(qtype::SOA) << 16 | u32::from(CLASS_IN),
-    );
-    image.put_be32(offset + 6, ttl);
-    image.put_be16(offset + 10, SOA_RDATA_LEN);
-    // "ns.dns" and the pointer: 9 bytes.
-    image.put_u64(offset + 12, u64::from_le_bytes(*b"\x02ns\x03dns\0"));
-    image.put_be16(offset + 19, zone);
-    // "hostmaster" and the pointer: 13 bytes.
-    image.put_u64(offset + 21, u64::from_le_bytes(*b"\x0ahostmas"));
-    image.put_u32(offset + 29, u32::from_le_bytes(*b"ter\0"));
-    image.put_be16(offset + 32, zone);
-    image.put_be32(offset + 34, serial);
-    image.put_be32(offset + 38, 7200);
-    image.put_be32(offset + 42, 1800);
-    image.put_be32(offset + 46, 86_400);
-    image.put_be32(offset + 50, minimum);
+    let Some(record) = image.window_mut::<SOA_LEN>(offset) else {
+        return;
+    };
+    *record = *SOA;
+    let [high, low] = zone.to_be_bytes();
+    for at in SOA_ZONES {
+        (record[at], record[at + 1]) = (high, low);
+    }
+    put(record, 6, ttl);
+    put(record, 34, serial);
+    put(record, 50, minimum);
 }
+
+/// Writes four bytes in network order at a constant place.
+#[inline(always)]
+fn put(record: &mut [u8; SOA_LEN], at: usize, value: u32) {
+    let [a, b, c, d] = value.to_be_bytes();
+    (record[at], record[at + 1], record[at + 2], record[at + 3]) = (a, b, c, d);
+}
+
+/// The record without what changes.
+const SOA: &[u8; SOA_LEN] = b"\xc0\0\0\x06\0\x01\0\0\0\0\0\x2a\
+    \x02ns\x03dns\xc0\0\x0ahostmaster\xc0\0\
+    \0\0\0\0\0\0\x1c\x20\0\0\x07\x08\0\x01\x51\x80\0\0\0\0";
+
+/// Where the pointers to the zone stand in it: owner, server, mailbox.
+const SOA_ZONES: [usize; 3] = [0, 19, 32];
 
 /// Class IN (RFC 1035, section 3.2.4).
 pub const CLASS_IN: u16 = 1;

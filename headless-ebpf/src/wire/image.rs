@@ -3,8 +3,8 @@
 /// Bytes that an [`Image`] can hold; a power of two, because offsets are masked.
 pub const IMAGE_CAPACITY: usize = 1024;
 
-/// Accesses of up to 16 bytes at the last offset stay inside.
-const SLACK: usize = 16;
+/// Accesses of up to 64 bytes at the last offset stay inside.
+const SLACK: usize = 64;
 
 /// The copy of a frame, or of a bare DNS message.
 pub type Image = Bytes<{ IMAGE_CAPACITY + SLACK }>;
@@ -17,7 +17,7 @@ pub type KeyBytes = Bytes<{ 256 + SLACK }>;
 
 /// Bytes that are read and written by offset.
 ///
-/// `SIZE` is a power of two plus a slack of 16, and an offset is taken modulo
+/// `SIZE` is a power of two plus a slack of 64, and an offset is taken modulo
 /// that power: this keeps every access inside without a branch, and lets the
 /// BPF verifier see that it does. Multi-byte accesses need no alignment; on the
 /// BPF target the object is compiled with `allows-misaligned-mem-access`, so
@@ -71,6 +71,17 @@ impl<const SIZE: usize> Bytes<SIZE> {
         u16_at put_u16 u16, "two bytes, the first one lowest,";
         u32_at put_u32 u32, "four bytes, the first one lowest,";
         u64_at put_u64 u64, "eight bytes, the first one lowest,";
+        u128_at put_u128 u128, "sixteen bytes, the first one lowest,";
+    }
+
+    /// The `N` bytes at `offset`; `N` is at most 64. Several writes through one
+    /// of these cost one mask.
+    #[inline(always)]
+    pub fn window_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        const { assert!(N <= SLACK) };
+        self.bytes
+            .get_mut(offset & Self::MASK..)
+            .and_then(<[u8]>::first_chunk_mut)
     }
 
     /// Reads two bytes in network order at `offset`.

@@ -20,7 +20,7 @@ pub trait Packet {
     /// The first `N` bytes, `None` where the frame is shorter.
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]>;
 
-    /// Copies the first `len` bytes into `image`. `len` is between 8 and
+    /// Copies the first `len` bytes into `image`. `len` is between 16 and
     /// [`super::FRAME_MAX`]; `false` where the frame is shorter than `len`.
     #[must_use]
     fn load(&self, image: &mut Image, len: usize) -> bool;
