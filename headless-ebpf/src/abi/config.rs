@@ -160,3 +160,47 @@ impl ServerAddress {
         (self.slot() + probe) % SERVER_SLOTS
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_folded_and_masked() {
+        let config = Config::new("Cluster.LOCAL.", 600, PodsMode::Verified, 1).unwrap();
+        assert_eq!(config.zone_len, 15);
+        let zone: [u8; 256] = bytemuck::cast(config.zone);
+        assert_eq!(&zone[..16], b"\x07cluster\x05local\0\0");
+        let mask: [u8; 256] = bytemuck::cast(config.zone_mask);
+        assert!(mask[..15].iter().all(|byte| *byte == 0xff));
+        assert!(mask[15..].iter().all(|byte| *byte == 0));
+        assert_eq!((config.ttl, config.negative_ttl), (600, 300));
+    }
+
+    #[test]
+    fn what_is_not_a_name_is_no_zone() {
+        for zone in [
+            "",
+            ".",
+            "a..b",
+            &"a.".repeat(130),
+            core::str::from_utf8(&[b'a'; 64]).unwrap(),
+        ] {
+            assert!(
+                Config::new(zone, 30, PodsMode::Insecure, 1).is_none(),
+                "{zone}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_is_looked_for_where_it_is_put() {
+        for host in 0..=u8::MAX {
+            let address = ServerAddress::from(IpAddr::from([10, 96, 0, host]));
+            let word = u32::from_ne_bytes([10, 96, 0, host]);
+            assert_eq!(address, ServerAddress::from_ipv4_word(word));
+            assert!((0..SERVER_PROBES).all(|probe| address.probe(probe) < SERVER_SLOTS));
+        }
+    }
+}

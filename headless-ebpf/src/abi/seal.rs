@@ -63,3 +63,40 @@ impl Seal {
         (self.sum >> 32) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[u64]) -> u32 {
+        words
+            .iter()
+            .fold(Seal::new(0x5eed), |seal, word| seal.word(*word))
+            .finish()
+    }
+
+    #[test]
+    fn every_bit_of_every_word_counts() {
+        let words = [0x0123_4567_89ab_cdef, 0, u64::MAX, 42, 7, 0, 1, 2, 3];
+        let whole = of(&words);
+        for place in 0..words.len() {
+            for bit in 0..64 {
+                let mut other = words;
+                other[place] ^= 1 << bit;
+                assert_ne!(of(&other), whole, "bit {bit} of word {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_words_counts() {
+        assert_ne!(of(&[1, 2]), of(&[2, 1]));
+    }
+
+    #[test]
+    fn resumes_where_it_was() {
+        let seal = Seal::new(9).word(1).word(2);
+        let resumed = Seal::resume(seal.sum(), 2);
+        assert_eq!(seal.word(3).finish(), resumed.word(3).finish());
+    }
+}

@@ -221,3 +221,50 @@ impl Window {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::abi::NameKey;
+
+    #[test]
+    fn the_window_masks_what_is_past_the_name() {
+        for len in 0..NAME_BYTES {
+            for word in 0..31 {
+                let kept = len.saturating_sub(word * 8).min(8);
+                let mask = if kept == 8 {
+                    u64::MAX
+                } else {
+                    (1 << (8 * kept)) - 1
+                };
+                assert_eq!(
+                    WINDOW.first(len, word * 8),
+                    mask,
+                    "{len} bytes, word {word}"
+                );
+            }
+        }
+    }
+
+    /// Agent and programs make a key by code of their own: the same key.
+    #[test]
+    fn a_built_key_is_the_agents_key() {
+        let labels: [&[u8]; 3] = [b"Web-0", b"nginx-headless", b"default"];
+        let (expected, len) = NameKey::from_labels(labels).unwrap();
+        let mut image = Image::default();
+        // What follows a name in a message must not show in the key.
+        image.as_mut_slice().fill(0xaa);
+        image.as_mut_slice()[5..][..len].copy_from_slice(b"\x05wEB-0\x0enginx-HEADLESS\x07default");
+        let mut key = KeyBytes::default();
+        key.as_mut_slice().fill(0x55);
+        let seal = build::<31>(&image, 5, len, &mut key, 77);
+        let built: [u64; 31] = core::array::from_fn(|i| key.u64_at(i * 8));
+        assert_eq!(built, expected.words);
+        let expected = expected
+            .words
+            .iter()
+            .fold(Seal::new(77), |seal, word| seal.word(*word));
+        assert_eq!(seal.finish(), expected.finish());
+    }
+}

@@ -220,3 +220,151 @@ fn why_not(image: &Image, start: usize, end: usize, with_opt: bool) -> PassReaso
         PassReason::OutsideZone
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::abi::PodsMode;
+
+    /// A query for a name in wire form, with the question's type and class and
+    /// whatever follows.
+    fn message(flags: u16, counts: [u16; 4], name: &[u8], rest: &[u8]) -> (Image, usize) {
+        let mut bytes = Vec::from([0x12, 0x34]);
+        bytes.extend(flags.to_be_bytes());
+        counts
+            .into_iter()
+            .for_each(|count| bytes.extend(count.to_be_bytes()));
+        bytes.extend(name);
+        bytes.extend(rest);
+        let mut image = Image::default();
+        image.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+        (image, bytes.len())
+    }
+
+    fn parse(
+        flags: u16,
+        counts: [u16; 4],
+        name: &[u8],
+        rest: &[u8],
+    ) -> Result<Question, PassReason> {
+        let config = Config::new("cluster.local", 30, PodsMode::Insecure, 1).unwrap();
+        let (image, end) = message(flags, counts, name, rest);
+        let mut question = Question::default();
+        question.parse(&image, 0, end, &config).map(|()| question)
+    }
+
+    const ONE: [u16; 4] = [1, 0, 0, 0];
+    const A_IN: &[u8] = &[0, 1, 0, 1];
+
+    #[test]
+    fn folds_letters_and_nothing_else() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut bytes = [0x5a, 0x41, 0x80, 0xff, 0, 0x40, 0x5b, 0x7a];
+                bytes[place] = byte;
+                let folded = fold(u64::from_le_bytes(bytes)).to_le_bytes();
+                assert_eq!(
+                    folded,
+                    bytes.map(|b| b.to_ascii_lowercase()),
+                    "{byte:#x} at {place}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn finds_labels_from_the_right() {
+        let question = parse(
+            0x0100,
+            ONE,
+            b"\x01a\x02bc\x03svc\x07CLUSTER\x05local\0",
+            A_IN,
+        )
+        .unwrap();
+        assert_eq!(question.zone, 9);
+        assert_eq!(question.name_len, 24);
+        assert_eq!(question.qtype, 1);
+        assert!(!question.edns.is_present());
+        let starts = [0, 1, 2].map(|n| question.labels.from_right(n));
+        assert_eq!(starts, [5, 2, 0]);
+    }
+
+    #[test]
+    fn the_zone_itself_has_no_labels_before_it() {
+        let question = parse(0, ONE, b"\x07cluster\x05local\0", A_IN).unwrap();
+        assert_eq!((question.zone, question.labels), (0, Labels(0)));
+    }
+
+    #[test]
+    fn the_zone_must_start_at_a_label() {
+        // The last bytes are the zone's, but within a label.
+        let name = b"\x10a\x07cluster\x05local\0\0";
+        assert_eq!(
+            parse(0, ONE, name, A_IN).unwrap_err(),
+            PassReason::OutsideZone
+        );
+        let name = b"\x04abcd\x09a\x07cluster\x05local\0";
+        assert!(parse(0, ONE, name, A_IN).is_err());
+    }
+
+    #[test]
+    fn every_reason_has_a_message() {
+        let web = b"\x03web\x07cluster\x05local\0";
+        let long = [b"\x40".as_slice(), &[b'a'; 64], b"\x07cluster\x05local\0"].concat();
+        let opt = |version: u8, options: u8| {
+            let mut rest = Vec::from(A_IN);
+            rest.extend([0, 0, 41, 4, 208, 0, version, 0x80, 0, 0, options]);
+            rest.extend(std::iter::repeat_n(0, usize::from(options)));
+            rest
+        };
+        let cases: &[(u16, [u16; 4], &[u8], &[u8], PassReason)] = &[
+            (0x8000, ONE, web, A_IN, PassReason::Response),
+            (0x2800, ONE, web, A_IN, PassReason::Opcode),
+            (0x0200, ONE, web, A_IN, PassReason::Truncated),
+            (0, [0, 0, 0, 0], web, A_IN, PassReason::Counts),
+            (0, [2, 0, 0, 0], web, A_IN, PassReason::Counts),
+            (0, [1, 1, 0, 0], web, A_IN, PassReason::Counts),
+            (0, [1, 0, 0, 2], web, A_IN, PassReason::Counts),
+            (0, ONE, web, &[0, 1, 0, 3], PassReason::Class),
+            (0, ONE, web, &[0, 1], PassReason::Length),
+            (0, ONE, web, &[0, 1, 0, 1, 0], PassReason::Trailing),
+            (0, ONE, &long, A_IN, PassReason::Name),
+            (0, ONE, b"\x03web\xc0\x0c", A_IN, PassReason::Name),
+            (
+                0,
+                ONE,
+                b"\x07example\x03com\0",
+                A_IN,
+                PassReason::OutsideZone,
+            ),
+            (0, [1, 0, 0, 1], web, &opt(1, 0), PassReason::Edns),
+            (0, [1, 0, 0, 1], web, &opt(0, 4), PassReason::Edns),
+        ];
+        for (flags, counts, name, rest, reason) in cases {
+            let found = parse(*flags, *counts, name, rest);
+            assert_eq!(found.unwrap_err(), *reason, "{name:x?} {rest:x?}");
+        }
+        let question = parse(0, [1, 0, 0, 1], web, &opt(0, 0)).unwrap();
+        assert_eq!((question.edns.size, question.edns.flags), (1232, 0x8000));
+    }
+
+    #[test]
+    fn names_of_the_greatest_length_are_read() {
+        let mut name = Vec::new();
+        while name.len() + 2 <= 255 - 15 {
+            name.extend(b"\x01a");
+        }
+        name.extend(b"\x07cluster\x05local\0");
+        assert_eq!(name.len(), 255);
+        let question = parse(0, ONE, &name, A_IN).unwrap();
+        assert_eq!(question.name_len, 255);
+        assert_eq!(question.labels.from_right(0), 238);
+        name.splice(0..0, *b"\x01a");
+        assert_eq!(parse(0, ONE, &name, A_IN).unwrap_err(), PassReason::Name);
+    }
+}
