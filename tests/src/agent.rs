@@ -81,8 +81,12 @@ impl<'a> Agent<'a> {
     pub fn spawn_by(node: &'a Node, launcher: &[&str], arguments: &[&str]) -> Self {
         let log = TempDir::new().unwrap();
         let file = fs::File::create(log.path().join("log")).unwrap();
+        let binary = binary();
+        let words = launcher.iter().map(|&word| word.as_ref());
+        let mut words = words.chain([binary.as_os_str()]);
         let child = node
-            .command(binary())
+            .command(words.next().unwrap())
+            .args(words)
             .arg("run")
             .args(["--admin", ADMIN])
             .args(arguments)

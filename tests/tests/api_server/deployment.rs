@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 
+use headless_tests::agent::Agent;
+use headless_tests::control_plane::API;
 use headless_tests::control_plane::account::{apply, folder, manifests, resources};
+use headless_tests::control_plane::objects::{headless, service, slice};
+use headless_tests::frame::qtype;
 use serde_json::{Value, json};
 
 use crate::scene::run;
@@ -87,14 +92,53 @@ fn the_roles_grant_reading_of_what_is_watched_and_nothing_else() {
     assert_eq!(granted("components/pods-verified"), rights(&[("", "pods")]));
 }
 
-#[test]
-fn the_agent_is_as_little_privileged_as_its_work_allows() {
+/// The DaemonSet's pod.
+fn pod() -> Value {
     let manifests = manifests(&folder("base"));
     let agent = manifests
-        .iter()
-        .find(|manifest| manifest["kind"] == "DaemonSet")
-        .unwrap();
-    let pod = &agent["spec"]["template"]["spec"];
+        .into_iter()
+        .find(|manifest| manifest["kind"] == "DaemonSet");
+    agent.unwrap()["spec"]["template"]["spec"].take()
+}
+
+#[test]
+fn the_agent_answers_in_the_kernel_with_the_capabilities_of_its_container() {
+    run(&[], async |scene| {
+        scene.cluster.create(&service("web", &headless())).await;
+        let endpoints = [("10.0.0.1", None)];
+        scene
+            .cluster
+            .create(&slice("web-1", "web", &endpoints))
+            .await;
+        let security = &pod()["containers"][0]["securityContext"]["capabilities"];
+        assert_eq!(security["drop"], json!(["ALL"]));
+        let mut capabilities = "-all".to_owned();
+        for name in security["add"].as_array().unwrap() {
+            capabilities += &format!(",+{}", name.as_str().unwrap().to_lowercase());
+        }
+        // As the container runtime starts it.
+        let launcher = [
+            "setpriv",
+            "--bounding-set",
+            &capabilities,
+            "--inh-caps",
+            &capabilities,
+            "--no-new-privs",
+        ];
+        let kubeconfig = scene.plane.kubeconfig(API, &scene.token().await);
+        let arguments = ["--kubeconfig", &kubeconfig];
+        let pod = scene.node.pod("veth1", 9);
+        let mut agent = Agent::spawn_by(scene.node, &launcher, &arguments);
+        agent.ready();
+        let addresses = pod.addresses("web.default.svc.cluster.local", qtype::A);
+        assert_eq!(addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(agent.number("/answers/xdp"), 1);
+    });
+}
+
+#[test]
+fn the_agent_is_as_little_privileged_as_its_work_allows() {
+    let pod = pod();
     let containers = pod["containers"].as_array().unwrap();
     let [container] = containers.as_slice() else {
         panic!("{containers:?}");
