@@ -236,9 +236,9 @@ mod tests {
     fn message(flags: u16, counts: [u16; 4], name: &[u8], rest: &[u8]) -> (Image, usize) {
         let mut bytes = Vec::from([0x12, 0x34]);
         bytes.extend(flags.to_be_bytes());
-        counts
-            .into_iter()
-            .for_each(|count| bytes.extend(count.to_be_bytes()));
+        for count in counts {
+            bytes.extend(count.to_be_bytes());
+        }
         bytes.extend(name);
         bytes.extend(rest);
         let mut image = Image::default();
@@ -257,6 +257,9 @@ mod tests {
         let mut question = Question::default();
         question.parse(&image, 0, end, &config).map(|()| question)
     }
+
+    /// Flags, counts, name, what follows it, and why it passes.
+    type Case<'a> = (u16, [u16; 4], &'a [u8], &'a [u8], PassReason);
 
     const ONE: [u16; 4] = [1, 0, 0, 0];
     const A_IN: &[u8] = &[0, 1, 0, 1];
@@ -322,7 +325,7 @@ mod tests {
             rest.extend(std::iter::repeat_n(0, usize::from(options)));
             rest
         };
-        let cases: &[(u16, [u16; 4], &[u8], &[u8], PassReason)] = &[
+        let cases: &[Case<'_>] = &[
             (0x8000, ONE, web, A_IN, PassReason::Response),
             (0x2800, ONE, web, A_IN, PassReason::Opcode),
             (0x0200, ONE, web, A_IN, PassReason::Truncated),
