@@ -240,13 +240,17 @@ impl<S: RecordSink> Keeper<S> {
         if changed {
             index.set_serial(heartbeat::unix_serial());
         }
-        let filling = index.synced() && !*self.filled.borrow();
+        let synced = index.synced();
+        let filling = synced && !*self.filled.borrow();
         drop(index);
         if !changed && !filling {
             return Ok(());
         }
         self.writer.apply(&names);
-        self.serve()?;
+        if synced {
+            // Before that, addresses would seem to be gone that are yet to come.
+            self.serve()?;
+        }
         debug!(names = names.len(), "changes written");
         if filling {
             // Leftovers of an earlier agent go before anybody is answered.
@@ -254,13 +258,14 @@ impl<S: RecordSink> Keeper<S> {
         }
         self.beat()?;
         // The first list says how large the cluster is, not how fast this is.
-        if !names.is_empty() && !filling && *self.filled.borrow() {
+        if !names.is_empty() && synced && !filling {
             self.mirror
                 .programming
                 .observe(arrived.elapsed().as_secs_f64());
         }
         if filling {
-            info!(names = names.len(), "the cluster has been read");
+            let names = self.mirror.index.read().names().count();
+            info!(names, "the cluster has been read");
             self.filled.send_replace(true);
         }
         Ok(())

@@ -118,6 +118,18 @@ fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
 }
 
 #[test]
+fn served_addresses_wait_for_the_whole_list() {
+    let mirror = mirror();
+    let (mut keeper, _filled) = keeper(&mirror);
+    let slices = slice("web", &[[10, 0, 0, 1]]);
+    keeper.apply(batch(vec![slices])).unwrap();
+    assert_eq!(mirror.servers(), [] as [IpAddr; 0]);
+    keeper.apply(cluster()).unwrap();
+    let expected: [IpAddr; 2] = [[10, 96, 0, 10].into(), [169, 254, 20, 10].into()];
+    assert_eq!(mirror.servers(), expected);
+}
+
+#[test]
 fn filled_when_every_kind_is_listed_and_not_before() {
     let mirror = mirror();
     let (mut keeper, filled) = keeper(&mirror);
