@@ -5,6 +5,7 @@
 //! 3. [`host`] and [`kernel`]: the two homes of the engine that are compared.
 //! 4. [`decode`]: replies as hickory-proto reads them.
 //! 5. [`golden`] and [`hex`]: frames kept in files.
+//!    [`fuzzed`]: what holds for every frame.
 //! 6. [`cluster`]: small clusters and questions about them, at random.
 //! 7. [`node`], [`agent`]: a node with pods in network namespaces.
 //! 8. [`control_plane`]: a real API server on a node.
@@ -31,6 +32,8 @@ pub mod decode;
 pub mod hex;
 
 pub mod golden;
+
+pub mod fuzzed;
 
 pub mod cluster;
 

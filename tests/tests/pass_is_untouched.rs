@@ -4,14 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::{NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Image, Packet};
 use headless_tests::frame::{CLIENT, Envelope, HEADERS_LEN, Query, SERVER, qtype};
+use headless_tests::fuzzed::{filled, names};
 use headless_tests::host::Host;
 use headless_tests::{decode, maps};
 use hickory_proto::op::ResponseCode;
@@ -19,40 +19,6 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 const ZONE: &str = "svc.cluster.local";
-
-/// Names with all kinds of data.
-fn names() -> Vec<(RelativeName, NameData)> {
-    let ipv4 = |count: u32| (0..count).map(|i| Ipv4Addr::from_bits(0x0a00_0001 + i));
-    let ipv6 = |count: u32| (0..count).map(|i| Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
-    let empty = NameFlags::empty();
-    let long = ["e".repeat(63), "s".repeat(63), "n".repeat(63)].join(".");
-    [
-        ("web.default", 3, 0, NameFlags::SRV),
-        ("web-0.web.default", 1, 0, empty),
-        ("dual.default", 1, 1, NameFlags::ENDPOINTS_UNKNOWN),
-        ("many.default", 60, 20, empty),
-        ("most.default", 28, 7, empty),
-        ("ext.default", 0, 0, NameFlags::PASS),
-        ("default", 0, 0, NameFlags::NAMESPACE),
-        (&long, 6, 0, empty),
-    ]
-    .map(|(name, v4, v6, flags)| {
-        let data = NameData {
-            flags,
-            ipv4: ipv4(v4).collect(),
-            ipv6: ipv6(v6).collect(),
-        };
-        (RelativeName::from_labels(name.split('.')).unwrap(), data)
-    })
-    .into()
-}
-
-fn filled() -> MemorySink {
-    let mut sink = maps::memory(maps::config("cluster.local", 30), maps::state(), SERVER);
-    let names = names();
-    maps::install(&mut sink, names.iter().map(|(name, data)| (name, data)));
-    sink
-}
 
 /// A query that is answered, mostly.
 fn query() -> impl Strategy<Value = Query> {
