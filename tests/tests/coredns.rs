@@ -22,6 +22,7 @@ fn plan(seed: u64) -> Plan {
         rounds: 1,
         questions: 3000,
         seed,
+        agent: false,
     }
 }
 
@@ -33,8 +34,15 @@ fn check(what: &str, plan: &Plan) {
         plan.seed,
         start.elapsed().as_secs_f64()
     );
-    assert!(report.engine > 0 && report.userspace > 0, "nothing was compared");
-    assert_eq!(report.differing, 0, "{what}: repeat by HEADLESS_SEED={}", plan.seed);
+    assert!(
+        report.engine > 0 && report.userspace > 0,
+        "nothing was compared"
+    );
+    assert_eq!(
+        report.differing, 0,
+        "{what}: repeat by HEADLESS_SEED={}",
+        plan.seed
+    );
 }
 
 #[test]
@@ -78,4 +86,13 @@ fn with_endpoints_of_headless_services_alone() {
     let mut plan = plan(SEED + 4);
     plan.endpoints = EndpointScope::Headless;
     check("endpoints of headless Services", &plan);
+}
+
+#[test]
+fn by_the_agent_itself() {
+    let mut plan = plan(SEED + 5);
+    plan.agent = true;
+    plan.choices.pods = PodsMode::Verified;
+    plan.choices.pod_names = true;
+    check("the agent", &plan);
 }

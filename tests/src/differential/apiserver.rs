@@ -45,7 +45,10 @@ fn selected(object: &Object) -> bool {
     let Object::Pod(pod) = object else {
         return true;
     };
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     !matches!(phase, Some("Succeeded" | "Failed" | "Unknown"))
 }
 
@@ -97,7 +100,9 @@ impl Store {
 
     fn of(&self, kind: Kind) -> impl Iterator<Item = &Value> {
         let objects = self.objects.iter();
-        objects.filter(move |((of, ..), _)| *of == kind).map(|(_, object)| object)
+        objects
+            .filter(move |((of, ..), _)| *of == kind)
+            .map(|(_, object)| object)
     }
 }
 
@@ -116,7 +121,9 @@ const fn api_version(kind: Kind) -> &'static str {
 impl ApiServer {
     /// Serves these objects on a free port of loopback for as long as the
     /// runtime lives.
-    pub async fn start(objects: impl Iterator<Item = &Object>) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
+    pub async fn start(
+        objects: impl Iterator<Item = &Object>,
+    ) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
         let mut store = Store::default();
         for object in objects {
             store.apply(&Change::Put(object.clone()));
@@ -192,23 +199,29 @@ impl ApiServer {
         let store = self.store();
         let from = store.log.partition_point(|(version, ..)| *version <= since);
         let lines = store.log.iter().skip(from).filter(|(_, of, _)| *of == kind);
-        (lines.map(|(.., line)| line.as_str()).collect(), store.version)
+        (
+            lines.map(|(.., line)| line.as_str()).collect(),
+            store.version,
+        )
     }
 
     fn watch(self: Arc<Self>, kind: Kind, parameters: &BTreeMap<String, String>) -> Response {
         let (opening, since) = self.opening(kind, parameters);
         let changed = self.version.subscribe();
-        let rest = stream::unfold((self, changed, since), move |(server, mut changed, since)| async move {
-            let mut since = since;
-            loop {
-                let (lines, now) = server.later(kind, since);
-                since = now;
-                if !lines.is_empty() {
-                    return Some((Ok::<_, Infallible>(lines), (server, changed, since)));
+        let rest = stream::unfold(
+            (self, changed, since),
+            move |(server, mut changed, since)| async move {
+                let mut since = since;
+                loop {
+                    let (lines, now) = server.later(kind, since);
+                    since = now;
+                    if !lines.is_empty() {
+                        return Some((Ok::<_, Infallible>(lines), (server, changed, since)));
+                    }
+                    changed.wait_for(|version| *version > since).await.ok()?;
                 }
-                changed.wait_for(|version| *version > since).await.ok()?;
-            }
-        });
+            },
+        );
         let opening = stream::iter((!opening.is_empty()).then_some(Ok(opening)));
         respond(Body::from_stream(futures::StreamExt::chain(opening, rest)))
     }
@@ -223,7 +236,10 @@ async fn serve(
     Path(resource): Path<String>,
     Query(parameters): Query<BTreeMap<String, String>>,
 ) -> Response {
-    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.resource() == resource) else {
+    let Some(kind) = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.resource() == resource)
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     match parameters.get("watch").map(String::as_str) {

@@ -82,8 +82,9 @@ impl Object {
                 convert::namespace(object, problems).map(watch::Object::Namespace)
             }
             Self::Service(object) => convert::service(object, problems).map(watch::Object::Service),
-            Self::EndpointSlice(object) => convert::endpoint_slice(object, keep, problems)
-                .map(watch::Object::EndpointSlice),
+            Self::EndpointSlice(object) => {
+                convert::endpoint_slice(object, keep, problems).map(watch::Object::EndpointSlice)
+            }
             Self::Pod(object) => convert::pod(object, problems).map(watch::Object::Pod),
         };
         slim.map_or_else(|| self.deleted(), Event::Apply)
@@ -101,6 +102,10 @@ impl Object {
 
 /// One write through the API.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are hundreds of them, not millions"
+)]
 pub enum Change {
     /// Create or replace.
     Put(Object),

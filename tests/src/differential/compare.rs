@@ -15,7 +15,10 @@ pub fn difference(
     full: impl FnOnce() -> anyhow::Result<Decoded>,
 ) -> Option<String> {
     if theirs.flags != ours.flags {
-        return Some(format!("flags {:#06x} and {:#06x}", theirs.flags, ours.flags));
+        return Some(format!(
+            "flags {:#06x} and {:#06x}",
+            theirs.flags, ours.flags
+        ));
     }
     if theirs.question != ours.question {
         return Some("question".into());
@@ -29,13 +32,16 @@ pub fn difference(
             Err(error) => Some(format!("the whole cannot be had: {error:#}")),
         };
     }
-    for (name, (theirs, ours)) in
-        ["answer", "authority", "additional"].iter().zip(theirs.sections.iter().zip(&ours.sections))
+    for (name, (theirs, ours)) in ["answer", "authority", "additional"]
+        .iter()
+        .zip(theirs.sections.iter().zip(&ours.sections))
     {
         if theirs != ours {
             let only = |a: &[Line], b: &[Line]| -> Vec<String> {
                 let lines = a.iter().filter(|line| !b.contains(line));
-                lines.map(|line| format!("{} {}", line.owner, line.rest)).collect()
+                lines
+                    .map(|line| format!("{} {}", line.owner, line.rest))
+                    .collect()
             };
             return Some(format!(
                 "{name}: {} records and {}; only theirs {:?}, only ours {:?}",
@@ -52,14 +58,22 @@ pub fn difference(
 /// What differs between two parts of a reply that is too long: both must hold as
 /// many records, each of them one of the whole.
 fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
-    let sections = theirs.sections.iter().zip(&ours.sections).zip(&full.sections);
+    let whole = !full.truncated();
+    let sections = theirs
+        .sections
+        .iter()
+        .zip(&ours.sections)
+        .zip(&full.sections);
     let mut counts = [0, 0];
     for ((theirs, ours), full) in sections {
         for (who, part) in [("CoreDNS", theirs), ("headless", ours)] {
-            let mut left = full.clone();
+            // Too long for TCP too: then nobody has the whole.
+            let mut left = if whole { full.clone() } else { part.clone() };
             for line in part {
                 let Some(at) = left.iter().position(|other| other == line) else {
-                    return Some(format!("{who} has a record that the whole has not: {line:?}"));
+                    return Some(format!(
+                        "{who} has a record that the whole has not: {line:?}"
+                    ));
                 };
                 left.swap_remove(at);
             }
@@ -83,5 +97,7 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     if lengths.len() > 1 && ours_count > 0 && theirs_count.abs_diff(ours_count) <= UNEVEN_MAX {
         return None;
     }
-    Some(format!("{theirs_count} and {ours_count} records of the whole"))
+    Some(format!(
+        "{theirs_count} and {ours_count} records of the whole"
+    ))
 }

@@ -1,9 +1,9 @@
 //! CoreDNS itself, in a network namespace of the test's own.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context as _, bail};
@@ -11,6 +11,7 @@ use headless_ebpf::abi::PodsMode;
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
+use super::client::Client;
 use super::upstream;
 
 /// Where CoreDNS answers: an address on `lo` that looks like a pod's, because
@@ -21,11 +22,8 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
 /// Where the upstream resolver answers.
 const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
 
-/// How long an answer may take.
+/// How long an answer over TCP may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long no answer has to be awaited to be sure of it.
-const SILENCE: Duration = Duration::from_millis(200);
 
 /// What a Corefile of kubeadm says, with one or the other choice.
 #[derive(Clone, Debug)]
@@ -107,7 +105,7 @@ pub fn enter_namespace() -> anyhow::Result<()> {
 pub struct CoreDns {
     process: Child,
     folder: TempDir,
-    socket: UdpSocket,
+    client: Client,
 }
 
 impl Drop for CoreDns {
@@ -139,69 +137,37 @@ impl CoreDns {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
-        let socket = UdpSocket::bind((ADDRESS, 0))?;
-        socket.connect((ADDRESS, 53))?;
         Ok(Self {
             process,
             folder,
-            socket,
+            client: Client::new((ADDRESS, 53).into())?,
         })
     }
 
-    /// What it has logged.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// Asks until `ready` likes the answer.
-    pub fn wait_for(&mut self, query: &[u8], ready: impl Fn(&[u8]) -> bool) -> anyhow::Result<Vec<u8>> {
-        let deadline = Instant::now() + 6 * PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.process.try_wait()? {
-                bail!("CoreDNS ended with {status}:\n{}", self.log());
-            }
-            match self.exchange(query, SILENCE) {
-                Ok(Some(reply)) if ready(&reply) => return Ok(reply),
-                // Nobody listens yet.
-                Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => return Err(error.into()),
-                _ => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-        bail!("CoreDNS does not come to know the cluster:\n{}", self.log())
+    /// Waits until it gives an answer that `ready` likes.
+    pub fn wait_for(&mut self, query: &[u8], ready: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
+        let Self {
+            process,
+            folder,
+            client,
+        } = self;
+        let alive = || match process.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("CoreDNS ended with {status}:\n{}", read(folder)),
+        };
+        client
+            .wait_for(query, ready, alive)
+            .with_context(|| read(folder))
     }
 
     /// The answer over UDP.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let reply = self.exchange(query, PATIENCE)?;
-        reply.with_context(|| format!("CoreDNS does not answer {}:\n{}", query.escape_ascii(), self.log()))
+        self.client.ask(query).with_context(|| read(&self.folder))
     }
 
     /// Whether there is no answer over UDP.
     pub fn ignores(&self, query: &[u8]) -> anyhow::Result<bool> {
-        Ok(self.exchange(query, SILENCE)?.is_none())
-    }
-
-    fn exchange(&self, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
-        self.socket.send(query)?;
-        let deadline = Instant::now() + patience;
-        let mut buffer = vec![0; 65_535];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            self.socket.set_read_timeout(Some(left))?;
-            match self.socket.recv(&mut buffer) {
-                // An answer that was given up has another id.
-                Ok(len) if buffer.get(..2) == query.get(..2) => {
-                    buffer.truncate(len);
-                    return Ok(Some(buffer));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        }
+        self.client.is_ignored(query)
     }
 
     /// The answer over TCP: the whole.
@@ -216,4 +182,9 @@ impl CoreDns {
         stream.read_exact(&mut reply)?;
         Ok(reply)
     }
+}
+
+/// What it has logged.
+fn read(folder: &TempDir) -> String {
+    fs::read_to_string(folder.path().join("log")).unwrap_or_default()
 }

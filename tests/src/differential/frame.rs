@@ -37,7 +37,10 @@ pub fn query(server: Ipv4Addr, message: &[u8]) -> Vec<u8> {
 /// The DNS message in a reply to [`query`].
 pub fn message(frame: &[u8]) -> anyhow::Result<Vec<u8>> {
     let port = frame.get(36..38).context("frame cut off")?;
-    anyhow::ensure!(port == CLIENT_PORT.to_be_bytes(), "not sent back to the client");
+    anyhow::ensure!(
+        port == CLIENT_PORT.to_be_bytes(),
+        "not sent back to the client"
+    );
     let len = frame.get(38..40).and_then(<[u8]>::first_chunk);
     let len = usize::from(u16::from_be_bytes(*len.context("frame cut off")?));
     let message = frame.get(IPV4_HEADERS_LEN..34 + len);

@@ -60,7 +60,12 @@ impl Labels {
     /// In lower case.
     #[must_use]
     pub fn folded(&self) -> Self {
-        Self(self.0.iter().map(|label| label.to_ascii_lowercase()).collect())
+        Self(
+            self.0
+                .iter()
+                .map(|label| label.to_ascii_lowercase())
+                .collect(),
+        )
     }
 
     /// In presentation form, for people.
@@ -74,7 +79,10 @@ impl Labels {
         let Some(cut) = self.0.len().checked_sub(zone.0.len()) else {
             return false;
         };
-        self.0[cut..].iter().zip(&zone.0).all(|(a, b)| a.eq_ignore_ascii_case(b))
+        self.0[cut..]
+            .iter()
+            .zip(&zone.0)
+            .all(|(a, b)| a.eq_ignore_ascii_case(b))
     }
 }
 
@@ -159,7 +167,10 @@ impl Query {
             let Opt { size, ttl, options } = opt;
             format!(" opt {size} {ttl:#x} {}", options.escape_ascii())
         });
-        format!("{} type {qtype} class {qclass} flags {flags:#06x}{opt}", name.show())
+        format!(
+            "{} type {qtype} class {qclass} flags {flags:#06x}{opt}",
+            name.show()
+        )
     }
 }
 

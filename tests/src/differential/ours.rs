@@ -24,7 +24,7 @@ use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::FramePacket;
 use hickory_proto::rr::{Name, RecordType};
 
-use super::cluster::{Change, Cluster, Object};
+use super::cluster::{Change, Cluster};
 use super::coredns::{self, Choices};
 use super::{frame, upstream};
 
@@ -46,6 +46,8 @@ const XDP_TX: u32 = 3;
 pub enum Told {
     /// This reply.
     Reply(Vec<u8>),
+    /// This reply, with what an upstream resolver has to say.
+    Chased(Vec<u8>),
     /// No reply.
     Ignored,
     /// Somebody else's to answer.
@@ -163,7 +165,7 @@ impl Ours {
                         upstream::lookup(&chase.target, RecordType::from(chase.qtype));
                     records
                 });
-                Told::Reply(unfinished.finish(&self.index, found, &mut self.rng))
+                Told::Chased(unfinished.finish(&self.index, found, &mut self.rng))
             }
         }
     }
@@ -178,7 +180,10 @@ impl Ours {
         match respond(&mut packet, self.host.sink(), || Some(scratch)) {
             Verdict::Answer(..) => Ok(Handled::Reply(frame::message(packet.frame())?)),
             Verdict::Pass(reason) => {
-                anyhow::ensure!(packet.frame() == before, "a frame that is passed has changed");
+                anyhow::ensure!(
+                    packet.frame() == before,
+                    "a frame that is passed has changed"
+                );
                 Ok(Handled::Pass(reason))
             }
             Verdict::Lost => anyhow::bail!("lost"),
@@ -206,11 +211,6 @@ impl Ours {
             other => anyhow::bail!("XDP program returned {other}"),
         }
     }
-
-    /// How many objects there are of which something cannot be served.
-    pub fn problems(&self) -> usize {
-        self.index.problems().len()
-    }
 }
 
 fn write<S: RecordSink>(
@@ -221,14 +221,9 @@ fn write<S: RecordSink>(
     writer.apply(names);
     anyhow::ensure!(writer.failed().len() == 0, "names were not written");
     writer.beat(Beat {
-        lease: Duration::from_secs(3600),
+        lease: Duration::from_hours(1),
         serial,
         synced: true,
     })?;
     Ok(())
-}
-
-/// Whether the agent would keep the object at all.
-pub fn kept(object: &Object) -> bool {
-    matches!(object.applied(Keep::default()), Event::Apply(_))
 }

@@ -1,24 +1,46 @@
 //! What to ask about a cluster: every name that exists, names beside those,
 //! and the ways in which clients ask.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+mod names;
+
+use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use headless_agent::watch::convert::SERVICE_NAME_LABEL;
-use headless_agent::watch::objects::dashed_address;
 
+pub use self::names::misspelled;
+use self::names::{beside_namespace, beside_service, dashed, fixed, port_names, reverse};
 use super::cluster::Cluster;
 use super::message::{Labels, Opt, Query, RD, TC};
 use super::upstream;
 
 /// Types with how often they are asked for, relative to each other. The last
-/// line is no client's.
+/// four are no client's.
 const TYPES: [(u16, u32); 24] = [
-    (1, 30), (28, 22), (33, 12), (16, 6), (12, 6), (5, 5), (6, 5), (2, 5), (15, 4),
-    (65, 4), (64, 1), (255, 4), (13, 2), (43, 2), (48, 1), (35, 1), (257, 1), (99, 1),
-    (65_280, 1), (65_535, 1),
-    (252, 1), (251, 1), (41, 1), (0, 1),
+    (1, 300),
+    (28, 220),
+    (33, 120),
+    (16, 60),
+    (12, 60),
+    (5, 50),
+    (6, 50),
+    (2, 50),
+    (15, 40),
+    (65, 40),
+    (64, 10),
+    (255, 40),
+    (13, 20),
+    (43, 20),
+    (48, 10),
+    (35, 10),
+    (257, 10),
+    (99, 10),
+    (65_280, 10),
+    (65_535, 10),
+    (252, 2),
+    (251, 2),
+    (41, 1),
+    (0, 1),
 ];
 
 /// EDNS options: code and value.
@@ -38,42 +60,53 @@ const OPTIONS: [(u16, &[u8]); 8] = [
 pub struct Questions {
     rng: Rng,
     zone: Labels,
-    /// Names that exist, or have something to do with what exists.
-    existing: Vec<Labels>,
-    /// Names that probably don't, or are not the cluster's.
-    others: Vec<Labels>,
+    /// Names with what each is about.
+    names: BTreeMap<Topic, Vec<Labels>>,
 }
 
-/// The reverse name of an address.
-fn reverse(address: IpAddr) -> Labels {
-    let labels = match address {
-        IpAddr::V4(address) => {
-            let octets = address.octets();
-            let labels = octets.iter().rev().map(|octet| octet.to_string());
-            labels.chain(["in-addr".into()]).collect::<Vec<_>>()
-        }
-        IpAddr::V6(address) => {
-            let octets = address.octets();
-            let nibbles = octets.iter().rev().flat_map(|octet| [octet & 0xf, octet >> 4]);
-            nibbles
-                .map(|nibble| format!("{nibble:x}"))
-                .chain(["ip6".into()])
-                .collect()
-        }
-    };
-    Labels::new(&(labels.join(".") + ".arpa"))
+/// What a name is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Topic {
+    /// A Service.
+    Service,
+    /// An endpoint that exists, or does not quite.
+    Endpoint,
+    /// A port of a Service.
+    Port,
+    /// A namespace, the zone, and what it has of its own.
+    Zone,
+    /// A pod.
+    Pod,
+    /// The address of something.
+    Reverse,
+    /// Nothing that exists, or nothing of the cluster's.
+    Other,
 }
 
-/// Reverse names of addresses that some object spells otherwise than RFC 5952
-/// has it.
-pub fn misspelled(cluster: &Cluster) -> BTreeSet<Labels> {
-    let endpoints = cluster.slices().flat_map(|slice| slice.endpoints.iter().flatten());
-    let addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);
-    let parsed = addresses.filter_map(|text| Some((text, text.parse::<IpAddr>().ok()?)));
-    parsed
-        .filter(|(text, address)| **text != address.to_string())
-        .map(|(_, address)| reverse(address))
-        .collect()
+impl Topic {
+    /// All with how often they are asked about, relative to each other.
+    const ALL: [(Self, u32); 7] = [
+        (Self::Service, 26),
+        (Self::Endpoint, 14),
+        (Self::Port, 12),
+        (Self::Zone, 6),
+        (Self::Pod, 8),
+        (Self::Reverse, 10),
+        (Self::Other, 24),
+    ];
+}
+
+/// One of these by its weight.
+fn weighted<T: Copy>(rng: &mut Rng, of: &[(T, u32)]) -> T {
+    let total: u32 = of.iter().map(|(_, weight)| weight).sum();
+    let mut at = rng.u32(..total);
+    for (one, weight) in of {
+        if at < *weight {
+            return *one;
+        }
+        at -= weight;
+    }
+    of[0].0
 }
 
 impl Questions {
@@ -82,32 +115,69 @@ impl Questions {
         let mut questions = Self {
             rng: Rng::with_seed(seed),
             zone: Labels::new(zone),
-            existing: Vec::new(),
-            others: Vec::new(),
+            names: BTreeMap::new(),
         };
-        let mut existing = BTreeSet::new();
-        let mut others = BTreeSet::new();
-        for name in cluster.namespaces() {
-            existing.extend([format!("{name}.svc"), format!("{name}.pod")]);
-            others.extend(beside_namespace(&name));
+        questions.namespaces(cluster);
+        questions.services(cluster);
+        questions.endpoints(cluster);
+        questions.pods(cluster);
+        questions.reverse_names(cluster);
+        questions.odd_names();
+        for names in questions.names.values_mut() {
+            names.retain(|name| name.wire_len() <= 255);
+            names.sort();
+            names.dedup();
         }
-        let mut addresses = BTreeSet::new();
+        questions
+    }
+
+    fn add(&mut self, topic: Topic, names: impl IntoIterator<Item = Labels>) {
+        self.names.entry(topic).or_default().extend(names);
+    }
+
+    /// Names left of the zone.
+    fn below(&mut self, topic: Topic, names: impl IntoIterator<Item = impl AsRef<str>>) {
+        let zone = self.zone.clone();
+        let names = names
+            .into_iter()
+            .map(|name| Labels::new(name.as_ref()).above(&zone));
+        self.add(topic, names);
+    }
+
+    fn namespaces(&mut self, cluster: &Cluster) {
+        for name in cluster.namespaces() {
+            self.below(Topic::Zone, [format!("{name}.svc"), format!("{name}.pod")]);
+            self.below(Topic::Other, beside_namespace(&name));
+        }
+        self.below(Topic::Zone, ["", "svc", "pod", "dns-version", "ns.dns"]);
+        self.below(Topic::Other, fixed());
+    }
+
+    fn services(&mut self, cluster: &Cluster) {
         for service in cluster.services() {
             let metadata = &service.metadata;
             let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else {
                 continue;
             };
             let own = format!("{name}.{namespace}.svc");
-            others.extend(beside_service(name, namespace));
             let spec = service.spec.as_ref();
-            for port in spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten() {
+            for port in spec
+                .and_then(|spec| spec.ports.as_ref())
+                .into_iter()
+                .flatten()
+            {
                 let name = port.name.as_deref().unwrap_or_default();
-                existing.extend(port_names(&own, name, port.protocol.as_deref()));
+                self.below(
+                    Topic::Port,
+                    port_names(&own, name, port.protocol.as_deref()),
+                );
             }
-            let ips = spec.and_then(|spec| spec.cluster_ips.as_ref());
-            addresses.extend(ips.into_iter().flatten().cloned());
-            existing.insert(own);
+            self.below(Topic::Other, beside_service(name, namespace));
+            self.below(Topic::Service, [own]);
         }
+    }
+
+    fn endpoints(&mut self, cluster: &Cluster) {
         for slice in cluster.slices() {
             let metadata = &slice.metadata;
             let labels = metadata.labels.as_ref();
@@ -118,83 +188,113 @@ impl Questions {
             let own = format!("{service}.{namespace}.svc");
             for port in slice.ports.iter().flatten() {
                 let name = port.name.as_deref().unwrap_or_default();
-                existing.extend(port_names(&own, name, port.protocol.as_deref()));
+                self.below(
+                    Topic::Port,
+                    port_names(&own, name, port.protocol.as_deref()),
+                );
             }
             for endpoint in slice.endpoints.iter().flatten() {
-                let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+                let pod = endpoint
+                    .target_ref
+                    .as_ref()
+                    .and_then(|target| target.name.clone());
                 let names = endpoint.hostname.iter().cloned().chain(pod);
-                existing.extend(names.map(|name| format!("{name}.{own}")));
+                self.below(Topic::Endpoint, names.map(|name| format!("{name}.{own}")));
                 for address in &endpoint.addresses {
-                    let spelled = address.replace(['.', ':'], "-").to_ascii_lowercase();
-                    let usual = address.parse().map(dashed_address).unwrap_or_default();
-                    existing.extend([spelled, usual].map(|name| format!("{name}.{own}")));
-                    addresses.insert(address.clone());
+                    let names = dashed(address).map(|name| format!("{name}.{own}"));
+                    self.below(Topic::Endpoint, names);
                 }
             }
         }
+    }
+
+    fn pods(&mut self, cluster: &Cluster) {
         for pod in cluster.pods() {
-            let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+            let address = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.as_ref());
             let (Some(address), Some(namespace)) = (address, &pod.metadata.namespace) else {
                 continue;
             };
-            let spelled = address.replace(['.', ':'], "-");
-            let usual = address.parse().map(dashed_address).unwrap_or_default();
-            for name in [spelled, usual] {
-                existing.insert(format!("{name}.{namespace}.pod"));
-                others.extend([
+            for name in dashed(address) {
+                self.below(Topic::Pod, [format!("{name}.{namespace}.pod")]);
+                let beside = [
                     format!("{name}.default.pod"),
                     format!("x.{name}.{namespace}.pod"),
                     format!("a.b.{name}.{namespace}.pod"),
                     format!("{name}.{namespace}.svc"),
-                ]);
+                ];
+                self.below(Topic::Pod, beside);
             }
         }
-        existing.extend(["", "svc", "pod", "dns-version", "ns.dns"].map(str::to_owned));
-        others.extend(fixed());
-        let below = |name: &String| Labels::new(name).above(&questions.zone);
-        questions.existing = existing.iter().map(below).collect();
-        questions.others = others.iter().map(below).collect();
-        questions.reverse_names(&addresses);
-        questions.odd_names();
-        questions.existing.retain(|name| name.wire_len() <= 255);
-        questions.others.retain(|name| name.wire_len() <= 255);
-        questions
     }
 
-    fn reverse_names(&mut self, addresses: &BTreeSet<String>) {
-        let addresses = addresses.iter().filter_map(|address| address.parse().ok());
+    fn reverse_names(&mut self, cluster: &Cluster) {
+        let specs = cluster
+            .services()
+            .filter_map(|service| service.spec.as_ref());
+        let own = specs.flat_map(|spec| spec.cluster_ips.iter().flatten());
+        let endpoints = cluster
+            .slices()
+            .flat_map(|slice| slice.endpoints.iter().flatten());
+        let endpoints = endpoints.flat_map(|endpoint| &endpoint.addresses);
+        let addresses = own
+            .chain(endpoints)
+            .filter_map(|address| address.parse().ok());
         for address in addresses {
             let name = reverse(address);
             if self.rng.u32(..20) == 0 {
-                self.others.push(Labels::new("x").above(&name));
-                self.others.push(Labels(name.0.iter().skip(1).cloned().collect()));
+                let cut = Labels(name.0.iter().skip(1).cloned().collect());
+                self.add(Topic::Reverse, [Labels::new("x").above(&name), cut]);
             }
-            self.existing.push(name);
+            self.add(Topic::Reverse, [name]);
         }
-        for text in ["10.255.255.255", "8.8.8.8", "fd00:ffff::1", "::ffff:10.96.0.10"] {
-            self.others.extend(text.parse().map(reverse));
-        }
-        let names = ["in-addr.arpa", "ip6.arpa", "arpa", "1.0.0.256.in-addr.arpa", "01.0.96.10.in-addr.arpa"];
-        self.others.extend(names.map(Labels::new));
+        let nobodys = [
+            "10.255.255.255",
+            "8.8.8.8",
+            "fd00:ffff::1",
+            "::ffff:10.96.0.10",
+        ];
+        let nobodys = nobodys.iter().filter_map(|text| text.parse().ok());
+        self.add(Topic::Other, nobodys.map(reverse));
+        let names = [
+            "in-addr.arpa",
+            "ip6.arpa",
+            "arpa",
+            "1.0.0.256.in-addr.arpa",
+            "01.0.96.10.in-addr.arpa",
+        ];
+        self.add(Topic::Other, names.map(Labels::new));
     }
 
     /// Labels that no text has, and names outside the zone.
     fn odd_names(&mut self) {
-        for label in [b"a.b".as_slice(), b"a b", b"\\", b"\0", b"\xff\xfe", b"we\"b", b"(;@$)"] {
+        for label in [
+            b"a.b".as_slice(),
+            b"a b",
+            b"\\",
+            b"\0",
+            b"\xff\xfe",
+            b"we\"b",
+            b"(;@$)",
+        ] {
             for below in ["", "default.svc", "kube-dns.kube-system.svc", "default.pod"] {
                 let name = Labels(vec![label.to_vec()]).above(&Labels::new(below));
-                self.others.push(name.above(&self.zone));
+                self.add(Topic::Other, [name.above(&self.zone)]);
             }
         }
-        self.others.extend(upstream::NAMES.map(Labels::new));
-        self.others.extend(["", "local", "com", "x.y.z"].map(Labels::new));
+        self.add(Topic::Other, upstream::NAMES.map(Labels::new));
+        self.add(Topic::Other, ["", "local", "com", "x.y.z"].map(Labels::new));
         // Ends like the zone, but not at a label.
         let mut near = self.zone.clone();
         if let Some(first) = near.0.first_mut() {
             first.insert(0, b'x');
         }
-        self.others.push(Labels::new("web.default.svc").above(&near));
-        self.others.push(near);
+        self.add(
+            Topic::Other,
+            [Labels::new("web.default.svc").above(&near), near],
+        );
         // Up to the longest that there can be.
         for len in [1, 40, 63] {
             let label = vec![b'q'; len];
@@ -202,49 +302,50 @@ impl Questions {
             while name.wire_len() + len < 255 {
                 name.0.insert(0, label.clone());
             }
-            self.others.push(name.clone());
+            self.add(Topic::Other, [name.clone()]);
             let rest = 255 - name.wire_len();
             if rest > 1 {
                 name.0.insert(0, vec![b'r'; rest - 1]);
-                self.others.push(name);
+                self.add(Topic::Other, [name]);
             }
         }
     }
 
-    /// About so many queries: every name that exists for addresses at least,
-    /// the rest by chance.
+    /// So many queries: a third for the addresses of names that exist, the rest
+    /// by chance.
     pub fn queries(&mut self, count: usize) -> Vec<Query> {
         let mut queries = Vec::new();
-        let mut existing = self.existing.clone();
-        self.rng.shuffle(&mut existing);
-        existing.truncate(count / 3);
+        let mut existing = Vec::new();
+        for topic in [Topic::Service, Topic::Endpoint] {
+            let mut names = self.names.get(&topic).cloned().unwrap_or_default();
+            self.rng.shuffle(&mut names);
+            existing.append(&mut names);
+        }
+        existing.truncate(count / 6);
         for name in existing {
             for qtype in [1, 28] {
                 queries.push(self.query(name.clone(), qtype));
             }
         }
         while queries.len() < count {
-            let names = if self.rng.bool() { &self.existing } else { &self.others };
+            let topic = weighted(&mut self.rng, &Topic::ALL);
+            let names = self
+                .names
+                .get(&topic)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            if names.is_empty() {
+                continue;
+            }
             let name = names[self.rng.usize(..names.len())].clone();
-            let qtype = self.qtype(&name);
+            let qtype = match topic {
+                Topic::Reverse if self.rng.u32(..3) > 0 => 12,
+                Topic::Port if self.rng.u32(..3) > 0 => 33,
+                _ => weighted(&mut self.rng, &TYPES),
+            };
             queries.push(self.query(name, qtype));
         }
         queries
-    }
-
-    fn qtype(&mut self, name: &Labels) -> u16 {
-        if name.0.last().is_some_and(|label| label == b"arpa") && self.rng.u32(..3) > 0 {
-            return 12;
-        }
-        let total: u32 = TYPES.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.rng.u32(..total);
-        for (qtype, weight) in TYPES {
-            if at < weight {
-                return qtype;
-            }
-            at -= weight;
-        }
-        1
     }
 
     fn query(&mut self, name: Labels, qtype: u16) -> Query {
@@ -260,7 +361,11 @@ impl Questions {
                     }
                 }
             }
-            2 => query.name.0.iter_mut().for_each(|label| label.make_ascii_uppercase()),
+            2 => query
+                .name
+                .0
+                .iter_mut()
+                .for_each(|label| label.make_ascii_uppercase()),
             _ => {}
         }
         match rng.u32(..40) {
@@ -290,7 +395,9 @@ impl Questions {
         if rng.u32(..100) < 55 {
             return None;
         }
-        let sizes = [0, 100, 512, 513, 600, 1200, 1232, 1232, 1232, 1400, 4096, 4096, 65_535];
+        let sizes = [
+            0, 100, 512, 513, 600, 1200, 1232, 1232, 1232, 1400, 4096, 4096, 65_535,
+        ];
         let mut opt = Opt {
             size: sizes[rng.usize(..sizes.len())],
             ttl: 0,
@@ -313,91 +420,4 @@ impl Questions {
         }
         Some(opt)
     }
-}
-
-/// Ways to ask for a port.
-fn port_names(service: &str, port: &str, protocol: Option<&str>) -> Vec<String> {
-    let protocol = protocol.unwrap_or("tcp").to_ascii_lowercase();
-    let mut names = vec![
-        format!("_.{service}"),
-        format!("_._{protocol}.{service}"),
-        format!("_._.{service}"),
-        format!("_nosuch._{protocol}.{service}"),
-        format!("_{protocol}.{service}"),
-    ];
-    if !port.is_empty() {
-        names.extend([
-            format!("_{port}._{protocol}.{service}"),
-            format!("{port}.{protocol}.{service}"),
-            format!("_{port}.{protocol}.{service}"),
-            format!("_{port}._.{service}"),
-            format!("_{port}._sctp.{service}"),
-            format!("__{port}._{protocol}.{service}"),
-            format!("x._{port}._{protocol}.{service}"),
-        ]);
-    }
-    names
-}
-
-fn beside_namespace(name: &str) -> Vec<String> {
-    vec![
-        name.to_owned(),
-        format!("nosuch.{name}.svc"),
-        format!("x{name}.svc"),
-        format!("{name}.svc.svc"),
-        format!("{name}.pods"),
-        format!("nosuch.{name}.pod"),
-        format!("1-2-3-4.{name}.pod"),
-        format!("1-2-3.{name}.pod"),
-        format!("1-2-3-256.{name}.pod"),
-        format!("01-2-3-4.{name}.pod"),
-        format!("1-2--3-4.{name}.pod"),
-        format!("fd00--1.{name}.pod"),
-        format!("FD00-0-0-0-0-0-0-1.{name}.pod"),
-        format!("--1.{name}.pod"),
-        format!("--ffff-10.{name}.pod"),
-        format!("x.1-2-3-4.{name}.pod"),
-        format!("a.b.1-2-3-4.{name}.pod"),
-        format!("a.b.c.1-2-3-4.{name}.pod"),
-        format!("1-2-3-4.x.{name}.pod"),
-        format!("ok.example.com.{name}.svc"),
-        format!("a.b.c.d.{name}.svc"),
-        format!("a.b.c.d.e.f.g.h.i.j.{name}.svc"),
-    ]
-}
-
-fn beside_service(name: &str, namespace: &str) -> Vec<String> {
-    vec![
-        format!("{name}.svc"),
-        format!("{name}.{namespace}"),
-        format!("{name}.{namespace}.pod"),
-        format!("{name}x.{namespace}.svc"),
-        format!("{name}.nosuch.svc"),
-        format!("{name}.default.svc"),
-        format!("nosuch.{name}.{namespace}.svc"),
-        format!("web-0.{name}.{namespace}.svc"),
-        format!("web-99.{name}.{namespace}.svc"),
-        format!("_http._tcp.{name}.{namespace}.svc"),
-        format!("_http._tcp.web-0.{name}.{namespace}.svc"),
-        format!("_tcp.{name}.{namespace}.svc"),
-        format!("a.b.{name}.{namespace}.svc"),
-        format!("a.b.c.{name}.{namespace}.svc"),
-        format!("a.b.c.d.e.{name}.{namespace}.svc"),
-        format!("{name}.{namespace}.svc.cluster.local.{namespace}.svc"),
-        format!("{name}.{namespace}.svc.cluster.local"),
-    ]
-}
-
-/// Names that every cluster is asked for.
-fn fixed() -> Vec<String> {
-    [
-        "dns", "x.dns", "hostmaster", "x.dns-version", "dns-version.svc", "x.ns.dns", "ns.dns.svc",
-        "ns.dns.default.svc", "ns.dns.cluster.local", "ns.dns.cluster.local.default.svc",
-        "ns.dnsx", "nosuch", "nosuch.svc", "nosuch.pod", "a.b.c.d", "com", "ok.example.com",
-        "ok.example.com.svc", "_tcp", "_dns-sd._udp", "*", "*.default.svc", "any.default.svc",
-        "wpad", "_ldap._tcp.dc._msdcs", "svc.svc", "pod.svc", "svc.pod", "pod.pod", "svc.svc.svc",
-        "s.svc.svc", "default.svc.default.svc",
-    ]
-    .map(str::to_owned)
-    .into()
 }

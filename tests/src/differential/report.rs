@@ -18,6 +18,8 @@ pub struct Report {
     pub passed: BTreeMap<&'static str, u64>,
     /// Replies of the rules in userspace that were compared.
     pub userspace: u64,
+    /// Replies of the agent over UDP that were compared.
+    pub agent: u64,
     /// Questions that were for an upstream resolver, on both sides.
     pub upstream: u64,
     /// Questions left to the cluster's DNS.
@@ -32,8 +34,9 @@ pub struct Report {
     pub plain: u64,
     /// Those of [`Self::plain`] that the engine answered.
     pub plain_engine: u64,
-    /// Why it passed the rest of them: reason and question type.
-    pub plain_passed: BTreeMap<(&'static str, u16), u64>,
+    /// Why it passed the rest of them: by reason and question type, how many,
+    /// and one of them.
+    pub plain_passed: BTreeMap<(&'static str, u16), (u64, String)>,
     /// Allowed differences, by name.
     pub allowed: BTreeMap<&'static str, u64>,
     /// Number of differences that are not allowed.
@@ -53,7 +56,9 @@ impl Report {
 
     /// How many of a thousand plain in-zone questions the engine answered.
     pub fn engine_permille(&self) -> u64 {
-        (self.plain_engine * 1000).checked_div(self.plain).unwrap_or(0)
+        (self.plain_engine * 1000)
+            .checked_div(self.plain)
+            .unwrap_or(0)
     }
 }
 
@@ -64,6 +69,7 @@ impl fmt::Display for Report {
             engine,
             passed,
             userspace,
+            agent,
             upstream,
             cluster_dns,
             ignored,
@@ -77,9 +83,13 @@ impl fmt::Display for Report {
             differences,
         } = self;
         writeln!(f, "questions                 {questions}")?;
-        writeln!(f, "  CoreDNS by rcode        {rcodes:?}, {truncated} truncated")?;
+        writeln!(
+            f,
+            "  CoreDNS by rcode        {rcodes:?}, {truncated} truncated"
+        )?;
         writeln!(f, "  answered by the engine  {engine} (host and kernel)")?;
         writeln!(f, "  answered in userspace   {userspace}")?;
+        writeln!(f, "  answered by the agent   {agent}")?;
         writeln!(f, "  for upstream resolvers  {upstream}")?;
         writeln!(f, "  for the cluster's DNS   {cluster_dns}")?;
         writeln!(f, "  answered by nobody      {ignored}")?;
@@ -90,9 +100,16 @@ impl fmt::Display for Report {
             self.engine_permille() / 10,
             self.engine_permille() % 10,
         )?;
-        writeln!(f, "  it passed               {plain_passed:?}")?;
+        for ((reason, qtype), (count, one)) in plain_passed {
+            writeln!(
+                f,
+                "  it passed               {count} of type {qtype} ({reason}): {one}"
+            )?;
+        }
         writeln!(f, "allowed differences       {allowed:?}")?;
         writeln!(f, "differences               {differing}")?;
-        differences.iter().try_for_each(|difference| writeln!(f, "  {difference}"))
+        differences
+            .iter()
+            .try_for_each(|difference| writeln!(f, "  {difference}"))
     }
 }

@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use fastrand::Rng;
 use headless_agent::records::{EndpointScope, Forward};
 use headless_ebpf::abi::PodsMode;
-use hickory_proto::op::Message;
 use tokio::runtime::Runtime;
 
+use super::agent::Agent;
 use super::apiserver::ApiServer;
 use super::cluster::{Change, Cluster};
 use super::coredns::{self, Choices, CoreDns};
@@ -43,6 +43,19 @@ pub struct Plan {
     pub questions: usize,
     /// Of cluster, changes and questions.
     pub seed: u64,
+    /// Whether the agent is asked as well, over UDP.
+    pub agent: bool,
+}
+
+/// What a query is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// For a name of the zone that is no external one, as libraries ask.
+    Plain,
+    /// Any other that is well-formed.
+    Unusual,
+    /// With some bytes wrong.
+    Mangled,
 }
 
 /// Both sides over one cluster.
@@ -55,6 +68,7 @@ struct Bench {
     generator: Generator,
     cluster: Cluster,
     ours: Ours,
+    agent: Option<Agent>,
     /// See [`Case::misspelled`].
     misspelled: BTreeSet<Labels>,
     report: Report,
@@ -96,7 +110,11 @@ impl Bench {
         let (api, address) = runtime.block_on(ApiServer::start(cluster.objects()))?;
         let coredns = CoreDns::start(choices, address)?;
         let ours = Ours::new(choices, *endpoints, *seed)?;
+        let agent = plan
+            .agent
+            .then(|| Agent::start(choices, *endpoints, &cluster));
         let mut bench = Self {
+            agent: agent.transpose()?,
             plan: plan.clone(),
             coredns,
             api,
@@ -118,17 +136,26 @@ impl Bench {
         let [service, pod] = names;
         let name = |name| Labels::new(name).above(&zone);
         let found = |reply: &[u8]| {
-            Decoded::new(reply).is_ok_and(|reply| reply.rcode() == 0 && !reply.sections[0].is_empty())
+            Decoded::new(reply)
+                .is_ok_and(|reply| reply.rcode() == 0 && !reply.sections[0].is_empty())
         };
-        self.coredns.wait_for(&Query::new(name(service), 1).bytes(), found)?;
-        if self.plan.choices.pods == PodsMode::Verified {
-            self.coredns.wait_for(&Query::new(name(pod), 1).bytes(), found)?;
+        let mut names = vec![service];
+        // Otherwise CoreDNS watches no pods.
+        names.extend((self.plan.choices.pods == PodsMode::Verified).then_some(pod));
+        for sentinel in names {
+            let query = Query::new(name(sentinel), 1).bytes();
+            self.coredns.wait_for(&query, found)?;
+            if let Some(agent) = &mut self.agent {
+                agent.wait_for(&query, found)?;
+            }
         }
         let reply = self.coredns.ask(&Query::new(zone, 6).bytes())?;
         let reply = Decoded::new(&reply)?;
         let soa = reply.sections[0].first().context("no SOA")?;
         let serial = soa.rest.split(' ').nth(5).context("SOA without serial")?;
-        serial.parse().with_context(|| format!("{serial} in {}", soa.rest))
+        serial
+            .parse()
+            .with_context(|| format!("{serial} in {}", soa.rest))
     }
 
     fn change(&mut self) -> anyhow::Result<()> {
@@ -140,6 +167,9 @@ impl Bench {
             changes.push(Change::Put(object));
         }
         self.api.apply(&changes);
+        if let Some(agent) = &self.agent {
+            agent.write(&self.cluster)?;
+        }
         let serial = self.settled(&names)?;
         self.ours.apply(&changes, serial)
     }
@@ -151,15 +181,20 @@ impl Bench {
         self.misspelled = questions::misspelled(&self.cluster);
         let external = external_names(&self.cluster);
         for query in &queries {
-            let plain = self.is_plain(query, &external);
-            self.compare(&query.bytes(), &query.show(), plain)
+            let form = if self.is_plain(query, &external) {
+                Form::Plain
+            } else {
+                Form::Unusual
+            };
+            self.compare(&query.bytes(), &query.show(), form)
                 .with_context(|| query.show())?;
         }
         let mut rng = Rng::with_seed(seed);
         for query in queries.iter().take(self.plan.questions / 20) {
             let bytes = mangled(query, &mut rng);
             let shown = format!("mangled {} from {}", bytes.escape_ascii(), query.show());
-            self.compare(&bytes, &shown, false).context(shown.clone())?;
+            self.compare(&bytes, &shown, Form::Mangled)
+                .context(shown.clone())?;
         }
         Ok(())
     }
@@ -168,24 +203,33 @@ impl Bench {
     /// that is no external one, asked as libraries do.
     fn is_plain(&self, query: &Query, external: &BTreeSet<Labels>) -> bool {
         let zone = Labels::new(self.plan.choices.zone);
-        let options = query.opt.as_ref().is_some_and(|opt| !opt.options.is_empty() || opt.ttl & 0xff_0000 != 0);
+        let options = query
+            .opt
+            .as_ref()
+            .is_some_and(|opt| !opt.options.is_empty() || opt.ttl & 0xff_0000 != 0);
         if options || query.qclass != 1 || query.flags & 0xfa00 != 0 || !query.name.is_in(&zone) {
             return false;
         }
+        if query.name.0.iter().any(|label| label.len() > 63) {
+            return false;
+        }
         let depth = query.name.0.len() - zone.0.len();
-        let labels = query.name.0[..depth].iter().map(|label| label.to_ascii_lowercase());
+        let labels = query.name.0[..depth]
+            .iter()
+            .map(|label| label.to_ascii_lowercase());
         let labels: Vec<_> = labels.collect();
         !external.contains(&Labels(labels[depth.saturating_sub(3)..].to_vec()))
     }
 
-    fn compare(&mut self, query: &[u8], shown: &str, plain: bool) -> anyhow::Result<()> {
+    fn compare(&mut self, query: &[u8], shown: &str, form: Form) -> anyhow::Result<()> {
         self.report.questions += 1;
         let told = self.ours.by_rules(query);
         if let Told::Ignored = told {
             let ignored = self.report.ignored;
             self.report.ignored += 1;
             if ignored < IGNORED_MAX && !self.coredns.ignores(query)? {
-                self.report.differ(format!("{shown}: CoreDNS answers, headless does not"));
+                self.report
+                    .differ(format!("{shown}: CoreDNS answers, headless does not"));
             }
             return Ok(());
         }
@@ -198,19 +242,38 @@ impl Bench {
             Told::Reply(ours) => {
                 self.report.userspace += 1;
                 self.judge("userspace", query, shown, &theirs, &ours);
+                if let Some(agent) = &self.agent {
+                    let ours = agent.ask(query)?;
+                    self.report.agent += 1;
+                    self.judge("agent", query, shown, &theirs, &ours);
+                }
+            }
+            // The agent forwards nothing yet.
+            Told::Chased(ours) => {
+                self.report.userspace += 1;
+                self.judge("userspace", query, shown, &theirs, &ours);
             }
             Told::Forward(Forward::ClusterDns) => self.report.cluster_dns += 1,
             Told::Forward(Forward::Upstream) => {
                 self.report.upstream += 1;
-                if let Some(difference) = not_from_upstream(query, &theirs) {
-                    self.report.differ(format!("{shown}: for upstream, but CoreDNS's {difference}"));
+                // What is left of a mangled query CoreDNS may fail to pass on.
+                let whole = form != Form::Mangled;
+                if let Some(difference) = not_from_upstream(query, &theirs).filter(|_| whole) {
+                    self.report
+                        .differ(format!("{shown}: for upstream, but CoreDNS's {difference}"));
                 }
             }
         }
-        self.engine(query, shown, &theirs, plain)
+        self.engine(query, shown, &theirs, form == Form::Plain)
     }
 
-    fn engine(&mut self, query: &[u8], shown: &str, theirs: &Decoded, plain: bool) -> anyhow::Result<()> {
+    fn engine(
+        &mut self,
+        query: &[u8],
+        shown: &str,
+        theirs: &Decoded,
+        plain: bool,
+    ) -> anyhow::Result<()> {
         self.report.plain += u64::from(plain);
         let handled = self.ours.by_engine(query)?;
         let kernel = self.ours.by_kernel(query)?;
@@ -224,9 +287,10 @@ impl Bench {
             (Handled::Pass(reason), None) => {
                 *self.report.passed.entry(reason.label()).or_default() += 1;
                 if plain {
-                    let qtype = query.len().checked_sub(4).and_then(|_| Some(u16::from_be_bytes(*qtype(query)?)));
-                    let key = (reason.label(), qtype.unwrap_or_default());
-                    *self.report.plain_passed.entry(key).or_default() += 1;
+                    let qtype = qtype(query).copied().map_or(0, u16::from_be_bytes);
+                    let passed = &mut self.report.plain_passed;
+                    let entry = passed.entry((reason.label(), qtype));
+                    entry.or_insert_with(|| (0, shown.to_owned())).0 += 1;
                 }
             }
             (host, kernel) => self.report.differ(format!(
@@ -240,9 +304,9 @@ impl Bench {
     fn judge(&mut self, who: &str, query: &[u8], shown: &str, theirs: &Decoded, ours: &[u8]) {
         let decoded = Decoded::new(ours);
         let difference = match &decoded {
-            Ok(ours) => compare::difference(theirs, ours, || {
-                Decoded::new(&CoreDns::ask_tcp(query)?)
-            }),
+            Ok(ours) => {
+                compare::difference(theirs, ours, || Decoded::new(&CoreDns::ask_tcp(query)?))
+            }
             Err(error) => Some(format!("{error:#} in {}", ours.escape_ascii())),
         };
         let Some(difference) = difference else {
@@ -253,6 +317,7 @@ impl Bench {
             theirs: Some(theirs),
             ours: decoded.as_ref().ok(),
             misspelled: &self.misspelled,
+            agent: who == "agent",
         };
         match differences::allowed(&case) {
             Some(name) => *self.report.allowed.entry(name).or_default() += 1,
@@ -290,14 +355,11 @@ fn external_names(cluster: &Cluster) -> BTreeSet<Labels> {
 
 /// What shows that a reply is not the upstream resolver's.
 fn not_from_upstream(query: &[u8], theirs: &Decoded) -> Option<String> {
-    // What hickory-proto does not read is refused upstream, and CoreDNS has its
-    // own way of passing that on.
-    let message = Message::from_vec(query).ok()?;
     if theirs.flags & RA == 0 || theirs.flags & AA != 0 {
         return Some(format!("flags are {:#06x}", theirs.flags));
     }
-    let question = message.queries.first()?;
-    let (rcode, records) = upstream::lookup(question.name(), question.query_type());
+    let (name, qtype) = upstream::question(query)?;
+    let (rcode, records) = upstream::lookup(&name, qtype);
     if u16::from(rcode) == theirs.rcode() && records.len() == theirs.sections[0].len() {
         return None;
     }

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use super::message::Labels;
 
 /// TTL of every answer in seconds, which no answer of the cluster has.
 pub const TTL: u32 = 77;
@@ -47,29 +49,36 @@ pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
     (ResponseCode::NoError, records)
 }
 
+/// What a query asks for, whatever else there is in it.
+pub fn question(query: &[u8]) -> Option<(Name, RecordType)> {
+    let name = Labels::from_wire(query.get(12..)?)?;
+    let end = 12 + name.wire_len();
+    let qtype = u16::from_be_bytes(*query.get(end..)?.first_chunk()?);
+    let name = Name::from_labels(name.0.iter().map(Vec::as_slice)).ok()?;
+    Some((name, RecordType::from(qtype)))
+}
+
 /// The reply to a query.
 fn reply(query: &[u8]) -> Option<Vec<u8>> {
-    let query = Message::from_vec(query).ok()?;
-    let question = query.queries.first()?;
-    let (rcode, answers) = lookup(question.name(), question.query_type());
-    let mut reply = Message::response(query.metadata.id, OpCode::Query);
+    let (name, qtype) = question(query)?;
+    let (rcode, answers) = lookup(&name, qtype);
+    let mut reply = Message::response(0, OpCode::Query);
     reply.metadata.response_code = rcode;
-    reply.metadata.recursion_desired = query.metadata.recursion_desired;
     reply.metadata.recursion_available = true;
     if answers.is_empty() {
         let zone = Name::from_ascii("example.com.").ok()?;
         let soa = SOA::new(zone.clone(), zone.clone(), 1, 2, 3, 4, 5);
         reply.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
     }
-    reply.add_query(question.clone());
+    let class = query.get(12 + Labels::from_wire(query.get(12..)?)?.wire_len() + 2..)?;
+    let class = u16::from_be_bytes(*class.first_chunk()?);
+    let mut asked = Query::query(name, qtype);
+    asked.set_query_class(DNSClass::from(class));
+    reply.add_query(asked);
     reply.add_answers(answers);
-    reply.to_vec().ok()
-}
-
-/// The reply to what hickory-proto does not read, so that nobody waits.
-fn not_implemented(query: &[u8]) -> Option<Vec<u8>> {
-    let [a, b, flags, ..] = *query.first_chunk::<12>()?;
-    Some(vec![a, b, flags | 0x80, 0x84, 0, 0, 0, 0, 0, 0, 0, 0])
+    let mut bytes = reply.to_vec().ok()?;
+    bytes.get_mut(..2)?.copy_from_slice(query.get(..2)?);
+    Some(bytes)
 }
 
 /// Serves on an address until the process ends.
@@ -79,7 +88,7 @@ pub fn serve(address: SocketAddr) -> io::Result<()> {
         let mut buffer = vec![0; 4096];
         while let Ok((len, client)) = socket.recv_from(&mut buffer) {
             let query = buffer.get(..len).unwrap_or_default();
-            if let Some(reply) = reply(query).or_else(|| not_implemented(query)) {
+            if let Some(reply) = reply(query) {
                 // A client that has gone asks again or not at all.
                 let _sent = socket.send_to(&reply, client);
             }
