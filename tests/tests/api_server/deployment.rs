@@ -92,7 +92,7 @@ fn the_roles_grant_reading_of_what_is_watched_and_nothing_else() {
     assert_eq!(granted("components/pods-verified"), rights(&[("", "pods")]));
 }
 
-/// The DaemonSet's pod.
+/// The pod of the `DaemonSet`.
 fn pod() -> Value {
     let manifests = manifests(&folder("base"));
     let agent = manifests
@@ -112,10 +112,10 @@ fn the_agent_answers_in_the_kernel_with_the_capabilities_of_its_container() {
             .await;
         let security = &pod()["containers"][0]["securityContext"]["capabilities"];
         assert_eq!(security["drop"], json!(["ALL"]));
-        let mut capabilities = "-all".to_owned();
-        for name in security["add"].as_array().unwrap() {
-            capabilities += &format!(",+{}", name.as_str().unwrap().to_lowercase());
-        }
+        let added = security["add"].as_array().unwrap().iter();
+        let added = added.map(|name| name.as_str().unwrap().to_lowercase());
+        let capabilities: Vec<_> = added.map(|name| format!("+{name}")).collect();
+        let capabilities = format!("-all,{}", capabilities.join(","));
         // As the container runtime starts it.
         let launcher = [
             "setpriv",
