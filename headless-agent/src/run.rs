@@ -8,8 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use aya::Ebpf;
-use aya_log::EbpfLogger;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use headless_ebpf::abi::{Config, PodsMode};
@@ -35,7 +33,7 @@ use crate::records::Index;
 use crate::xdp::attach::{Attacher, Interfaces};
 use crate::xdp::links::Selection;
 use crate::xdp::load::{self, KernelLog};
-use crate::xdp::{discover, probe};
+use crate::xdp::{Ebpf, EbpfLogger, discover, probe};
 
 /// Name of the XDP program in the object.
 const XDP_PROGRAM: &str = "headless_xdp";

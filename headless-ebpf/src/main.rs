@@ -27,6 +27,7 @@ mod program {
 
     /// Answers DNS queries of the pod behind this interface.
     #[xdp]
+    #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_xdp(ctx: XdpContext) -> u32 {
         let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, scratch);
         if let Some(counter) = verdict.counter(Path::Xdp) {

@@ -19,6 +19,7 @@ mod program {
 
     /// Sends DNS queries back.
     #[xdp]
+    #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn reflect(ctx: XdpContext) -> u32 {
         let data = ctx.data();
         if data + HEADERS_LEN > ctx.data_end() {

@@ -3,6 +3,7 @@
 //! missing elsewhere.
 
 mod apt;
+mod bench;
 mod cache;
 mod ci;
 mod demo;
@@ -41,6 +42,9 @@ enum Task {
     Lab(lab::LabArgs),
     /// Show the agent at work: pods, lookups, a change, latency.
     Demo(demo::DemoArgs),
+    /// Measure the agent beside what it replaces.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::Ci(options) => ci::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(bench) => bench::run(&bench).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -4,6 +4,10 @@
 //! kernel, [`discover`] follows the node's interfaces, [`links`] tells pods'
 //! from others, and [`attach`] puts the program on them.
 
+// The wiring holds these without naming where they come from.
+pub use aya::Ebpf;
+pub use aya_log::EbpfLogger;
+
 pub mod attach;
 pub mod discover;
 pub mod links;

@@ -146,7 +146,7 @@ impl ChunkKey {
         }
     }
 
-    /// The key as one word, as [`AddressChunk::seal_of`] takes it in.
+    /// The key as one word, as the seal of an [`AddressChunk`] takes it in.
     #[inline(always)]
     pub const fn word(self) -> u64 {
         self.set as u64 | (self.family as u64) << 32 | (self.index as u64) << 48

@@ -151,7 +151,7 @@ impl Lookup for Maps {
 
     #[inline(always)]
     fn chunk(&self, key: ChunkKey, addresses: &mut AddressBytes) -> Option<u64> {
-        let words: *const u64 = ADDRESSES.get_ptr(&key)?.cast();
+        let words: *const u64 = ADDRESSES.get_ptr(key)?.cast();
         for i in 0..CHUNK_BYTES / 8 {
             // SAFETY: as in `read`.
             addresses.put_u64(i * 8, unsafe { words.add(i).read_volatile() });

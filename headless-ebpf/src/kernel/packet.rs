@@ -115,7 +115,10 @@ impl Packet for XdpPacket<'_> {
     /// it grows: before, which costs less, else behind, else at both ends.
     #[inline(always)]
     fn resize(&mut self, len: usize) -> bool {
-        let delta = len as i32 - self.len() as i32;
+        let (Ok(wanted), Ok(has)) = (i32::try_from(len), i32::try_from(self.len())) else {
+            return false;
+        };
+        let delta = wanted - has;
         if self.grow_before(delta) || self.grow_behind(delta) {
             return true;
         }

@@ -2,10 +2,6 @@
 
 use super::message::{Decoded, Line};
 
-/// How far the number of records of different lengths that fit may lie apart:
-/// it depends on which of them come first.
-const UNEVEN_MAX: usize = 8;
-
 /// What differs between CoreDNS's reply and ours; `None` where nothing does.
 /// Records are compared as multisets, since their order is random on both
 /// sides. `full` gives CoreDNS's whole reply where only a part of it fits.
@@ -85,7 +81,9 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     if theirs_count == ours_count {
         return None;
     }
-    // Records of one length fit in the same number, whichever they are.
+    // Records of one length fit in the same number, whichever they are. Of
+    // others it depends on which come first; then each part must be as long as
+    // it can be.
     let mut lengths: Vec<_> = full
         .sections
         .iter()
@@ -94,7 +92,11 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
         .collect();
     lengths.sort_unstable();
     lengths.dedup();
-    if lengths.len() > 1 && ours_count > 0 && theirs_count.abs_diff(ours_count) <= UNEVEN_MAX {
+    // As text a record is longer than as bytes.
+    let longest = lengths.iter().map(|(owner, rest)| owner + rest).max();
+    let limit = theirs.opt.as_ref().map_or(0, |opt| opt.size).max(512);
+    let is_long = |part: &Decoded| part.len + longest.unwrap_or(0) > usize::from(limit);
+    if lengths.len() > 1 && is_long(theirs) && is_long(ours) {
         return None;
     }
     Some(format!(

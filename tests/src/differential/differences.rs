@@ -21,6 +21,8 @@ pub struct Case<'a> {
     /// Reverse names, in lower case, of addresses that some object spells
     /// otherwise than RFC 5952 has it.
     pub misspelled: &'a BTreeSet<Labels>,
+    /// Reverse names of addresses in slices that do not say whose they are.
+    pub nameless: &'a BTreeSet<Labels>,
     /// Whether ours is the agent's, which keeps its own clock.
     pub agent: bool,
 }
@@ -41,7 +43,7 @@ const RECEIVED_MAX: usize = 512;
 const SERIAL: usize = 5;
 
 /// All of them.
-const ALLOWED: [Difference; 4] = [
+const ALLOWED: [Difference; 5] = [
     Difference {
         name: "long-query",
         is: |case| case.query.len() > RECEIVED_MAX,
@@ -57,7 +59,11 @@ const ALLOWED: [Difference; 4] = [
     },
     Difference {
         name: "address-spelling",
-        is: is_misspelled,
+        is: |case| is_below(case, case.misspelled),
+    },
+    Difference {
+        name: "nameless-slice",
+        is: |case| case.theirs.is_none() && is_below(case, case.nameless),
     },
     Difference {
         name: "serial",
@@ -65,15 +71,10 @@ const ALLOWED: [Difference; 4] = [
     },
 ];
 
-/// Whether the name, or an end of it, is the reverse name of such an address.
-fn is_misspelled(case: &Case<'_>) -> bool {
-    let question = case
-        .theirs
-        .and_then(|theirs| Labels::from_wire(&theirs.question));
-    let Some(Labels(labels)) = question.map(|name| name.folded()) else {
-        return false;
-    };
-    (0..labels.len()).any(|at| case.misspelled.contains(&Labels(labels[at..].to_vec())))
+/// Whether the name that is asked for, or an end of it, is one of these.
+fn is_below(case: &Case<'_>, names: &BTreeSet<Labels>) -> bool {
+    let question = case.query.get(12..).and_then(Labels::from_wire);
+    question.is_some_and(|name| name.ends_in(names))
 }
 
 /// The reply with the SOA's serial and what depends on its length left out.

@@ -1,5 +1,7 @@
 //! Queries as bytes, and replies as what they say.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
@@ -72,6 +74,13 @@ impl Labels {
     pub fn show(&self) -> String {
         let labels = self.0.iter().map(|label| label.escape_ascii().to_string());
         labels.collect::<Vec<_>>().join(".") + "."
+    }
+
+    /// Whether the name, or an end of it, is one of these, which are in lower
+    /// case.
+    pub fn ends_in(&self, names: &BTreeSet<Self>) -> bool {
+        let Self(labels) = self.folded();
+        (0..labels.len()).any(|at| names.contains(&Self(labels[at..].to_vec())))
     }
 
     /// Whether the name is this zone's, in any case.
@@ -165,7 +174,11 @@ impl Query {
         } = self;
         let opt = opt.as_ref().map_or_else(String::new, |opt| {
             let Opt { size, ttl, options } = opt;
-            format!(" opt {size} {ttl:#x} {}", options.escape_ascii())
+            let start = options.get(..16).unwrap_or(options).escape_ascii();
+            format!(
+                " opt {size} {ttl:#x} {} option bytes {start}",
+                options.len()
+            )
         });
         format!(
             "{} type {qtype} class {qclass} flags {flags:#06x}{opt}",

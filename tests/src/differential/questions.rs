@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use headless_agent::watch::convert::SERVICE_NAME_LABEL;
 
-pub use self::names::misspelled;
 use self::names::{beside_namespace, beside_service, dashed, fixed, port_names, reverse};
+pub use self::names::{misspelled, nameless};
 use super::cluster::Cluster;
 use super::message::{Labels, Opt, Query, RD, TC};
 use super::upstream;
@@ -44,7 +44,7 @@ const TYPES: [(u16, u32); 24] = [
 ];
 
 /// EDNS options: code and value.
-const OPTIONS: [(u16, &[u8]); 8] = [
+const OPTIONS: [(u16, &[u8]); 9] = [
     (10, b"\x01\x02\x03\x04\x05\x06\x07\x08"),
     (3, b""),
     (12, b"\0\0\0\0\0\0\0\0"),
@@ -53,6 +53,8 @@ const OPTIONS: [(u16, &[u8]); 8] = [
     (11, b""),
     (15, b"\0\x01text"),
     (65_001, b"local"),
+    // With which a query is longer than 512 bytes.
+    (12, &[0; 480]),
 ];
 
 /// Makes questions.

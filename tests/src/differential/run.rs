@@ -71,6 +71,8 @@ struct Bench {
     agent: Option<Agent>,
     /// See [`Case::misspelled`].
     misspelled: BTreeSet<Labels>,
+    /// See [`Case::nameless`].
+    nameless: BTreeSet<Labels>,
     report: Report,
 }
 
@@ -123,6 +125,7 @@ impl Bench {
             cluster,
             ours,
             misspelled: BTreeSet::new(),
+            nameless: BTreeSet::new(),
             report: Report::default(),
         };
         let serial = bench.settled(&names)?;
@@ -179,6 +182,7 @@ impl Bench {
         let mut questions = Questions::new(seed, zone, &self.cluster);
         let queries = questions.queries(self.plan.questions);
         self.misspelled = questions::misspelled(&self.cluster);
+        self.nameless = questions::nameless(&self.cluster);
         let external = external_names(&self.cluster);
         for query in &queries {
             let form = if self.is_plain(query, &external) {
@@ -233,6 +237,12 @@ impl Bench {
             }
             return Ok(());
         }
+        let name = query.get(12..).and_then(Labels::from_wire);
+        // Here CoreDNS may have nothing to say, which need not be awaited long.
+        if name.is_some_and(|name| name.ends_in(&self.nameless)) && self.coredns.ignores(query)? {
+            self.differ("userspace", query, shown, None, None, "CoreDNS is silent");
+            return Ok(());
+        }
         let bytes = self.coredns.ask(query)?;
         let theirs = Decoded::new(&bytes).with_context(|| bytes.escape_ascii().to_string())?;
         *self.report.rcodes.entry(theirs.rcode()).or_default() += 1;
@@ -259,8 +269,8 @@ impl Bench {
                 // What is left of a mangled query CoreDNS may fail to pass on.
                 let whole = form != Form::Mangled;
                 if let Some(difference) = not_from_upstream(query, &theirs).filter(|_| whole) {
-                    self.report
-                        .differ(format!("{shown}: for upstream, but CoreDNS's {difference}"));
+                    let difference = format!("for upstream, but CoreDNS's {difference}");
+                    self.differ("userspace", query, shown, Some(&theirs), None, &difference);
                 }
             }
         }
@@ -312,11 +322,32 @@ impl Bench {
         let Some(difference) = difference else {
             return;
         };
+        self.differ(
+            who,
+            query,
+            shown,
+            Some(theirs),
+            decoded.as_ref().ok(),
+            &difference,
+        );
+    }
+
+    /// Takes note of a difference, unless it is allowed.
+    fn differ(
+        &mut self,
+        who: &str,
+        query: &[u8],
+        shown: &str,
+        theirs: Option<&Decoded>,
+        ours: Option<&Decoded>,
+        difference: &str,
+    ) {
         let case = Case {
             query,
-            theirs: Some(theirs),
-            ours: decoded.as_ref().ok(),
+            theirs,
+            ours,
             misspelled: &self.misspelled,
+            nameless: &self.nameless,
             agent: who == "agent",
         };
         match differences::allowed(&case) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use headless_agent::watch::convert::SERVICE_NAME_LABEL;
 use headless_agent::watch::objects::dashed_address;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::differential::cluster::Cluster;
 use crate::differential::message::Labels;
@@ -43,13 +45,30 @@ pub(super) fn reverse(address: IpAddr) -> Labels {
 /// Reverse names of addresses that some object spells otherwise than RFC 5952
 /// has it.
 pub fn misspelled(cluster: &Cluster) -> BTreeSet<Labels> {
-    let endpoints = cluster
-        .slices()
-        .flat_map(|slice| slice.endpoints.iter().flatten());
+    reverse_names(cluster.slices(), |text, address| {
+        text != address.to_string()
+    })
+}
+
+/// Reverse names of addresses in slices that do not say whose they are.
+pub fn nameless(cluster: &Cluster) -> BTreeSet<Labels> {
+    let nobodys = |slice: &&EndpointSlice| {
+        let labels = slice.metadata.labels.as_ref();
+        labels.is_none_or(|labels| !labels.contains_key(SERVICE_NAME_LABEL))
+    };
+    reverse_names(cluster.slices().filter(nobodys), |_, _| true)
+}
+
+/// Reverse names of the addresses that are chosen by text and value.
+fn reverse_names<'a>(
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    chosen: impl Fn(&str, IpAddr) -> bool,
+) -> BTreeSet<Labels> {
+    let endpoints = slices.flat_map(|slice| slice.endpoints.iter().flatten());
     let addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);
     let parsed = addresses.filter_map(|text| Some((text, text.parse::<IpAddr>().ok()?)));
     parsed
-        .filter(|(text, address)| **text != address.to_string())
+        .filter(|(text, address)| chosen(text, *address))
         .map(|(_, address)| reverse(address))
         .collect()
 }

@@ -1,0 +1,266 @@
+//! A large cluster, with objects as its control plane writes them.
+
+use std::net::Ipv4Addr;
+
+use headless_tests::frame::{Query, qtype};
+use serde_json::{Value, json};
+
+use crate::api::{ApiServer, Labels, Object, Resource};
+
+/// Endpoints of the largest Service.
+pub(crate) const LARGE: usize = 5_000;
+
+/// Most endpoints of a slice (`--max-endpoints-per-slice` of the controller
+/// manager).
+const SLICE_MAX: usize = 100;
+
+/// Namespaces over which the Services are spread.
+const NAMESPACES: usize = 100;
+
+/// How many endpoints Services have in relation to each other: most few, one in
+/// ten more than a slice holds.
+const WEIGHTS: [usize; 10] = [1, 1, 2, 3, 3, 3, 5, 7, 12, 113];
+
+/// The DNS Service's cluster IP, which the pods ask.
+const CLUSTER_DNS: Ipv4Addr = headless_tests::frame::SERVER;
+
+/// One endpoint.
+#[derive(Debug)]
+struct Endpoint {
+    address: Ipv4Addr,
+    ready: bool,
+}
+
+/// A headless Service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    namespace: String,
+    name: String,
+    /// Whether it is a `StatefulSet`'s, whose pods have hostnames.
+    stateful: bool,
+    endpoints: Vec<Endpoint>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// The first is the one with [`LARGE`] endpoints.
+    pub(crate) services: Vec<Service>,
+}
+
+impl Cluster {
+    /// As many Services with, in all, as many endpoints.
+    pub(crate) fn new(services: usize, endpoints: usize) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            services > NAMESPACES && endpoints >= LARGE + services,
+            "more than {NAMESPACES} Services, and {LARGE} endpoints more than these, are needed"
+        );
+        let mut addresses = u32::from(Ipv4Addr::new(10, 128, 0, 1))..;
+        let rest = services - 1;
+        let spare = endpoints - LARGE - rest;
+        let weights: usize = (0..rest).map(weight).sum();
+        let mut given = 0;
+        let mut passed = 0;
+        let services = (0..services).map(|number| {
+            let len = if number == 0 {
+                LARGE
+            } else {
+                // Cumulative, so that roundings cancel out.
+                passed += weight(number - 1);
+                let until = spare * passed / weights;
+                let len = 1 + until - given;
+                given = until;
+                len
+            };
+            let endpoints = addresses.by_ref().take(len);
+            Service::new(number, endpoints.map(Ipv4Addr::from).collect())
+        });
+        Ok(Self {
+            services: services.collect(),
+        })
+    }
+
+    /// Endpoints of all Services.
+    pub(crate) fn endpoints(&self) -> usize {
+        let services = self.services.iter();
+        services.map(|service| service.endpoints.len()).sum()
+    }
+
+    /// Writes every object to the API server.
+    pub(crate) fn create(&self, api: &ApiServer) {
+        let namespaces = (0..NAMESPACES).map(namespace);
+        for name in namespaces.chain(["kube-system".to_owned()]) {
+            let labels = Labels::from([("kubernetes.io/metadata.name".into(), name.clone())]);
+            let rest =
+                json!({"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+            api.put(Object::new(Resource::Namespaces, "", &name, labels, rest));
+        }
+        api.put(dns_service());
+        api.put(dns_slice());
+        for service in &self.services {
+            api.put(service.object());
+            for number in 0..service.slices() {
+                api.put(service.slice(number));
+            }
+        }
+    }
+}
+
+fn weight(number: usize) -> usize {
+    WEIGHTS[number % WEIGHTS.len()]
+}
+
+fn namespace(number: usize) -> String {
+    format!("team-{number:02}")
+}
+
+impl Service {
+    fn new(number: usize, addresses: Vec<Ipv4Addr>) -> Self {
+        let name = match number % 5 {
+            0 => format!("recommendation-engine-shard-{number:05}-headless"),
+            1 | 2 => format!("orders-db-{number:05}"),
+            _ => format!("cache-{number:05}-headless"),
+        };
+        let endpoints = addresses.into_iter();
+        Self {
+            namespace: namespace(number % NAMESPACES),
+            name,
+            stateful: number % 3 == 1,
+            endpoints: endpoints
+                .map(|address| Endpoint {
+                    address,
+                    ready: true,
+                })
+                .collect(),
+        }
+    }
+
+    /// How many endpoints it has.
+    pub(crate) fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    fn slices(&self) -> usize {
+        self.len().div_ceil(SLICE_MAX)
+    }
+
+    fn hostname(&self, endpoint: usize) -> Option<String> {
+        self.stateful.then(|| format!("{}-{endpoint}", self.name))
+    }
+
+    /// The question for an endpoint's name.
+    pub(crate) fn question(&self, endpoint: usize) -> Query {
+        let host = self.hostname(endpoint);
+        let dashed = || {
+            self.endpoints[endpoint]
+                .address
+                .to_string()
+                .replace('.', "-")
+        };
+        let host = host.unwrap_or_else(dashed);
+        let Self {
+            namespace, name, ..
+        } = self;
+        let name = format!("{host}.{name}.{namespace}.svc.cluster.local");
+        Query::new(&name, qtype::A)
+    }
+
+    /// Makes a ready endpoint unready or the other way round. Whether it is
+    /// ready now, and the slice as it now is.
+    pub(crate) fn toggle(&mut self, endpoint: usize) -> (bool, Object) {
+        let toggled = &mut self.endpoints[endpoint];
+        toggled.ready = !toggled.ready;
+        (toggled.ready, self.slice(endpoint / SLICE_MAX))
+    }
+
+    fn object(&self) -> Object {
+        let labels = Labels::from([("app".into(), self.name.clone())]);
+        let rest = json!({
+            "spec": {
+                "clusterIP": "None", "clusterIPs": ["None"],
+                "internalTrafficPolicy": "Cluster",
+                "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}],
+                "selector": {"app": self.name},
+                "sessionAffinity": "None", "type": "ClusterIP",
+            },
+            "status": {"loadBalancer": {}},
+        });
+        Object::new(
+            Resource::Services,
+            &self.namespace,
+            &self.name,
+            labels,
+            rest,
+        )
+    }
+
+    fn slice(&self, number: usize) -> Object {
+        let Self {
+            namespace, name, ..
+        } = self;
+        let first = number * SLICE_MAX;
+        let endpoints = self.endpoints.iter().enumerate().skip(first);
+        let endpoints = endpoints.take(SLICE_MAX).map(|(at, endpoint)| {
+            let Endpoint { address, ready } = endpoint;
+            let mut json = json!({
+                "addresses": [address],
+                "conditions": {"ready": ready, "serving": ready, "terminating": false},
+                "nodeName": format!("node-{:04}", at % 997),
+                "targetRef": {
+                    "kind": "Pod", "namespace": namespace, "name": format!("{name}-{at}"),
+                    "uid": format!("7c9e6679-7425-40de-944b-{:012x}", address.to_bits()),
+                },
+                "zone": "zone-a",
+            });
+            if let Some(hostname) = self.hostname(at) {
+                json["hostname"] = hostname.into();
+            }
+            json
+        });
+        let endpoints: Vec<Value> = endpoints.collect();
+        let labels = slice_labels(name, true);
+        let rest = json!({
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        });
+        let slice = format!("{name}-{number:05x}");
+        Object::new(Resource::EndpointSlices, namespace, &slice, labels, rest)
+    }
+}
+
+fn slice_labels(service: &str, headless: bool) -> Labels {
+    let managed_by = "endpointslice-controller.k8s.io".to_owned();
+    let mut labels = Labels::from([
+        ("app".into(), service.to_owned()),
+        ("endpointslice.kubernetes.io/managed-by".into(), managed_by),
+        ("kubernetes.io/service-name".into(), service.to_owned()),
+    ]);
+    if headless {
+        labels.insert("service.kubernetes.io/headless".into(), String::new());
+    }
+    labels
+}
+
+fn dns_service() -> Object {
+    let labels = Labels::from([("k8s-app".into(), "kube-dns".into())]);
+    let rest = json!({"spec": {
+        "clusterIP": CLUSTER_DNS, "clusterIPs": [CLUSTER_DNS], "type": "ClusterIP",
+        "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        "ports": [{"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53}],
+        "selector": {"k8s-app": "kube-dns"},
+    }});
+    Object::new(Resource::Services, "kube-system", "kube-dns", labels, rest)
+}
+
+fn dns_slice() -> Object {
+    let labels = slice_labels("kube-dns", false);
+    let rest = json!({
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.0.2"], "conditions": {"ready": true}}],
+        "ports": [{"name": "dns", "port": 53, "protocol": "UDP"}],
+    });
+    let resource = Resource::EndpointSlices;
+    Object::new(resource, "kube-system", "kube-dns-00000", labels, rest)
+}

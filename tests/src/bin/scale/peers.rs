@@ -1,0 +1,234 @@
+//! Each peer: started, measured, asked while the cluster changes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::api::ApiServer;
+use crate::changes::Latency;
+use crate::cluster::Cluster;
+use crate::histogram::{Bounds, Histogram};
+use crate::process::{Memory, Process};
+use crate::{Changes, Site};
+
+/// How long a peer is left alone before its memory is read: allocators give
+/// back what loading needed only after a while.
+const SETTLING: Duration = Duration::from_secs(15);
+
+/// Changes of the largest Service.
+const LARGE_CHANGES: usize = 200;
+
+/// Where the agent's admin endpoint is.
+const ADMIN: u16 = 9153;
+
+/// The agent's histogram.
+const PROGRAMMING: &str = "headless_dns_programming_duration_seconds";
+
+/// What is measured of both.
+#[derive(Debug, Serialize)]
+pub(crate) struct Common {
+    /// From the start until it says that it is ready, in seconds.
+    pub(crate) sync: f64,
+    /// Processor time for that, in seconds.
+    pub(crate) sync_cpu: f64,
+    /// When it is ready.
+    pub(crate) memory_ready: Memory,
+    /// After [`SETTLING`].
+    pub(crate) memory_settled: Memory,
+    /// After all changes and [`SETTLING`].
+    pub(crate) memory_changed: Memory,
+    /// From a write to the API to the answer, at a steady rate.
+    pub(crate) steady: Latency,
+    /// Changes of a second that were made so.
+    pub(crate) steady_rate: f64,
+    /// Processor time of such a change in seconds.
+    pub(crate) steady_cpu: f64,
+    /// Changes written at once.
+    pub(crate) burst_changes: usize,
+    /// Until all of them were answered, in seconds.
+    pub(crate) burst: f64,
+    /// As `steady`, in the largest Service.
+    pub(crate) large: Latency,
+    /// Processor time of such a change in seconds.
+    pub(crate) large_cpu: f64,
+}
+
+/// What is measured of the agent alone.
+#[derive(Debug, Serialize)]
+pub(crate) struct Agent {
+    #[serde(flatten)]
+    pub(crate) common: Common,
+    /// Entries and estimated bytes of the maps, by name.
+    pub(crate) maps: BTreeMap<String, (u64, u64)>,
+    /// What the kernel says of their memory in bytes, in all.
+    pub(crate) maps_charged: u64,
+    /// The agent's own measure of a batch, from its arrival to its last write.
+    pub(crate) programming_steady: Bounds,
+    pub(crate) programming_burst: Bounds,
+    pub(crate) programming_large: Bounds,
+    /// Answers that the program gave to all these questions, and the agent.
+    pub(crate) answers: Value,
+}
+
+impl Agent {
+    /// The agent's own estimate of the maps' memory.
+    pub(crate) fn maps_estimated(&self) -> u64 {
+        self.maps.values().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// What is measured of CoreDNS alone.
+#[derive(Debug, Serialize)]
+pub(crate) struct CoreDns {
+    #[serde(flatten)]
+    pub(crate) common: Common,
+    /// Live and dead objects of its heap after all changes, in bytes.
+    pub(crate) heap: f64,
+}
+
+/// A look at a peer between the phases.
+type Look<'a> = dyn Fn(&Process<'_>) -> anyhow::Result<Option<Histogram>> + 'a;
+
+/// All phases; what `look` sees before, between and after the three kinds of
+/// change is returned, too.
+fn phases(
+    site: &Site,
+    process: &mut Process<'_>,
+    ready: (u16, &str),
+    (cluster, api, changes): (&mut Cluster, &ApiServer, usize),
+    look: &Look<'_>,
+) -> anyhow::Result<(Common, Vec<Option<Histogram>>)> {
+    let pod = site.node.pod("pod0", 10);
+    let sync = process.ready(ready.0, ready.1)?.as_secs_f64();
+    let sync_cpu = process.cpu()?;
+    let memory_ready = process.memory()?;
+    std::thread::sleep(SETTLING);
+    let memory_settled = process.memory()?;
+    let mut looks = vec![look(process)?];
+
+    let burst_changes = changes.min(cluster.services.len() - 1);
+    let mut work = Changes {
+        cluster,
+        api,
+        client: pod.client(),
+    };
+    let before = process.cpu()?;
+    let (steady, steady_rate) = work.steady(changes)?;
+    let steady_cpu = (process.cpu()? - before) / changes as f64;
+    looks.push(look(process)?);
+    let burst = work.burst(burst_changes)?.as_secs_f64();
+    looks.push(look(process)?);
+    let before = process.cpu()?;
+    let large = work.large(LARGE_CHANGES)?;
+    let large_cpu = (process.cpu()? - before) / LARGE_CHANGES as f64;
+    looks.push(look(process)?);
+    std::thread::sleep(SETTLING);
+    let common = Common {
+        sync,
+        sync_cpu,
+        memory_ready,
+        memory_settled,
+        memory_changed: process.memory()?,
+        steady,
+        steady_rate,
+        steady_cpu,
+        burst_changes,
+        burst,
+        large,
+        large_cpu,
+    };
+    Ok((common, looks))
+}
+
+/// The agent, its programs on the pod's interface.
+pub(crate) fn agent(
+    site: &mut Site,
+    cluster: &mut Cluster,
+    api: &ApiServer,
+    changes: usize,
+) -> anyhow::Result<Agent> {
+    let url = format!("http://{}", site.api);
+    let mut process = Process::start(&site.node, "HEADLESS_AGENT", |command, _| {
+        command.args(["run", "--source", "kubernetes", "--api-server", &url]);
+        command.args(["--listen", "169.254.20.10"]);
+        command.args(["--admin", &format!("127.0.0.1:{ADMIN}")]);
+        Ok(())
+    })?;
+    // What it lets pass must not be refused, or a question would fail.
+    let _cluster_dns = site.node.cluster_dns();
+    let look = |process: &Process<'_>| {
+        let (_, page) = process.get(ADMIN, "/metrics")?;
+        Histogram::parse(&page, PROGRAMMING).map(Some)
+    };
+    let work = (cluster, api, changes);
+    let (common, looks) = phases(site, &mut process, (ADMIN, "/readyz"), work, &look)?;
+    let looks: Vec<Histogram> = looks.into_iter().flatten().collect();
+    let [before, steady, burst, large] = looks.try_into().ok().context("a look is missing")?;
+    let status = process.json(ADMIN, "/status.json")?;
+    let problems = status["problems"].as_array().map_or(0, Vec::len);
+    anyhow::ensure!(
+        problems == 0,
+        "the agent has problems: {}",
+        status["problems"]
+    );
+    let maps = status["maps"]
+        .as_object()
+        .context("no maps in the status")?;
+    let maps = maps.iter().map(|(name, map)| {
+        let number = |key: &str| map[key].as_u64().with_context(|| format!("no {key}"));
+        anyhow::Ok((name.clone(), (number("entries")?, number("bytes")?)))
+    });
+    Ok(Agent {
+        maps: maps.collect::<anyhow::Result<_>>()?,
+        maps_charged: process.maps()?.values().sum(),
+        programming_steady: steady.since(&before),
+        programming_burst: burst.since(&steady),
+        programming_large: large.since(&burst),
+        answers: status["answers"].clone(),
+        common,
+    })
+}
+
+/// CoreDNS with kubeadm's Corefile (`manifests.go`), without what has nothing to
+/// do with the cluster's names, and without `cache`, which would keep changes
+/// from being seen.
+pub(crate) fn coredns(
+    site: &mut Site,
+    cluster: &mut Cluster,
+    api: &ApiServer,
+    changes: usize,
+) -> anyhow::Result<CoreDns> {
+    let url = format!("http://{}", site.api);
+    let corefile = format!(
+        ".:53 {{
+            errors
+            ready
+            kubernetes cluster.local in-addr.arpa ip6.arpa {{
+                endpoint {url}
+                pods insecure
+                fallthrough in-addr.arpa ip6.arpa
+                ttl 30
+            }}
+            prometheus :{ADMIN}
+            loadbalance
+        }}\n"
+    );
+    let mut process = Process::start(&site.node, "HEADLESS_COREDNS", |command, folder| {
+        let file = folder.path().join("Corefile");
+        fs::write(&file, corefile)?;
+        command.arg("-conf").arg(&file);
+        Ok(())
+    })?;
+    let look = |_: &Process<'_>| Ok(None);
+    let work = (cluster, api, changes);
+    let (common, _) = phases(site, &mut process, (8181, "/ready"), work, &look)?;
+    let (_, page) = process.get(ADMIN, "/metrics")?;
+    let name = "go_memstats_heap_alloc_bytes ";
+    let heap = page.lines().find_map(|line| line.strip_prefix(name));
+    let heap = heap.context("CoreDNS does not tell its heap")?.parse()?;
+    Ok(CoreDns { common, heap })
+}

@@ -1,0 +1,163 @@
+//! The two peers as processes, and what the kernel says of a process.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use headless_tests::node::Node;
+use serde::Serialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest wait for a peer to have read the cluster.
+const READY_MAX: Duration = Duration::from_mins(5);
+
+/// Ticks of a second in `/proc/PID/stat` (`USER_HZ`).
+const TICKS: f64 = 100.0;
+
+/// A peer on a node, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process<'a> {
+    node: &'a Node,
+    child: Child,
+    started: Instant,
+    folder: TempDir,
+}
+
+impl Drop for Process<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+/// Memory of a process in bytes (`proc_pid_status(5)`).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Memory {
+    /// `VmRSS`.
+    pub(crate) rss: u64,
+    /// `RssAnon`: without the program's own pages.
+    pub(crate) anonymous: u64,
+    /// `VmHWM`.
+    pub(crate) peak: u64,
+}
+
+impl<'a> Process<'a> {
+    /// Starts the program named by an environment variable with what `prepare`
+    /// adds to its command, which may put files into the folder.
+    pub(crate) fn start(
+        node: &'a Node,
+        variable: &str,
+        prepare: impl FnOnce(&mut Command, &TempDir) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let program = std::env::var_os(variable)
+            .with_context(|| format!("{variable} is not set: use `cargo xtask bench scale`"))?;
+        let folder = TempDir::new()?;
+        let mut command = node.command(&program);
+        prepare(&mut command, &folder)?;
+        let log = File::create(folder.path().join("log"))?;
+        let child = command
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn();
+        let child = child.with_context(|| format!("cannot run {}", program.display()))?;
+        Ok(Self {
+            node,
+            child,
+            started: Instant::now(),
+            folder,
+        })
+    }
+
+    /// Waits until a page says 200; returns the time since the start.
+    pub(crate) fn ready(&mut self, port: u16, path: &str) -> anyhow::Result<Duration> {
+        loop {
+            let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            if let Some(status) = self.child.try_wait()? {
+                bail!("ended: {status}\n{}", log());
+            }
+            if let Ok((200, _)) = self.get(port, path) {
+                return Ok(self.started.elapsed());
+            }
+            if self.started.elapsed() > READY_MAX {
+                bail!("not ready in time\n{}", log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Status and body of a page on the node's loopback.
+    pub(crate) fn get(&self, port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+        let answer = self.node.run(|| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            // Version 1.0: no chunks.
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok((status.context("no status")?, body.to_owned()))
+    }
+
+    /// A page in JSON.
+    pub(crate) fn json(&self, port: u16, path: &str) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.get(port, path)?.1)?)
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.id())
+    }
+
+    /// Its memory now.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let status = fs::read_to_string(self.proc("status"))?;
+        let field = |name| {
+            let value = field(&status, name);
+            value.map(|kilobytes| kilobytes * 1024)
+        };
+        Ok(Memory {
+            rss: field("VmRSS:")?,
+            anonymous: field("RssAnon:")?,
+            peak: field("VmHWM:")?,
+        })
+    }
+
+    /// Processor time so far, in seconds.
+    pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(self.proc("stat"))?;
+        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let mut ticks = || -> anyhow::Result<f64> { Ok(fields.next().context("cut")?.parse()?) };
+        Ok((ticks()? + ticks()?) / TICKS)
+    }
+
+    /// What the kernel charges for the BPF maps that it holds, in bytes, by the
+    /// map's id (`memlock` of a map's fdinfo, `bpf_map_memory_usage`).
+    pub(crate) fn maps(&self) -> anyhow::Result<BTreeMap<u64, u64>> {
+        let mut maps = BTreeMap::new();
+        for entry in fs::read_dir(self.proc("fdinfo"))? {
+            let info = fs::read_to_string(entry?.path()).unwrap_or_default();
+            if let (Ok(id), Ok(bytes)) = (field(&info, "map_id:"), field(&info, "memlock:")) {
+                maps.insert(id, bytes);
+            }
+        }
+        Ok(maps)
+    }
+}
+
+/// The first number on the line that starts with `name`.
+fn field(text: &str, name: &str) -> anyhow::Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {name}"))?.parse()?)
+}
