@@ -290,29 +290,42 @@ fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Type OPT (RFC 6891, section 6.1.1).
+const OPT: u16 = 41;
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Where the records behind the question have their types, and where each ends;
+/// as far as they can be told apart.
+fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    let count = |i: usize| word(bytes, 4 + 2 * i).unwrap_or(0);
+    let mut at = Some(12);
+    for _ in 0..count(0) {
+        at = at.and_then(|at| skip_name(bytes, at)).map(|end| end + 4);
+    }
+    let total: u32 = (1..4).map(|i| u32::from(count(i))).sum();
+    (0..total).map_while(move |_| {
+        let fixed = skip_name(bytes, at?)?;
+        let end = fixed + 10 + usize::from(word(bytes, fixed + 8)?);
+        at = Some(end);
+        Some((fixed, end))
+    })
+}
+
+/// Whether a query brings a record along that is no OPT.
+pub fn has_other_record(query: &[u8]) -> bool {
+    records(query).any(|(fixed, _)| word(query, fixed).is_some_and(|kind| kind != OPT))
+}
+
 /// The OPT record as it stands.
 fn opt(bytes: &[u8]) -> Option<Opt> {
-    let word = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-    let counts: Vec<u16> = (0..4).map_while(|i| word(4 + 2 * i)).collect();
-    let [questions, records @ ..] = counts.as_slice() else {
-        return None;
-    };
-    let mut at = 12;
-    for _ in 0..*questions {
-        at = skip_name(bytes, at)? + 4;
-    }
-    let records: u32 = records.iter().copied().map(u32::from).sum();
-    for _ in 0..records {
-        let fixed = skip_name(bytes, at)?;
-        let end = fixed + 10 + usize::from(word(fixed + 8)?);
-        if word(fixed)? == 41 {
-            return Some(Opt {
-                size: word(fixed + 2)?,
-                ttl: u32::from(word(fixed + 4)?) << 16 | u32::from(word(fixed + 6)?),
-                options: bytes.get(fixed + 10..end)?.to_vec(),
-            });
-        }
-        at = end;
-    }
-    None
+    let (fixed, end) = records(bytes).find(|(fixed, _)| word(bytes, *fixed) == Some(OPT))?;
+    let word = |at| word(bytes, at);
+    Some(Opt {
+        size: word(fixed + 2)?,
+        ttl: u32::from(word(fixed + 4)?) << 16 | u32::from(word(fixed + 6)?),
+        options: bytes.get(fixed + 10..end)?.to_vec(),
+    })
 }
