@@ -141,13 +141,26 @@ fn all_processes() -> impl Iterator<Item = PathBuf> {
 
 /// Asserts that neither a process nor a mount of this machine holds one of the
 /// namespaces, and that the lab's mounts were its own.
+///
+/// A process that ends gives up its memory, and with it the mark by which
+/// [`Lab::assert_gone`] knows it, before it gives up its namespaces (`do_exit`).
 fn assert_unused(namespaces: &BTreeSet<PathBuf>) {
-    let held: Vec<_> = all_processes()
-        .filter(|process| {
-            fs::read_link(process.join("ns/net")).is_ok_and(|held| namespaces.contains(&held))
-        })
-        .collect();
-    assert!(held.is_empty(), "{held:?} are still in {namespaces:?}");
+    let holders = || -> Vec<_> {
+        all_processes()
+            .filter(|process| {
+                fs::read_link(process.join("ns/net")).is_ok_and(|held| namespaces.contains(&held))
+            })
+            .collect()
+    };
+    let deadline = Instant::now() + DEADLINE;
+    while !holders().is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "{:?} are still in {namespaces:?}",
+            holders()
+        );
+        sleep(Duration::from_millis(5));
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     for mount in mounts.lines() {
         assert!(!mount.contains("/target/lab "), "{mount}");
