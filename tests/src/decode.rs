@@ -6,19 +6,22 @@ use std::net::IpAddr;
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::{RData, Record};
 
-use crate::frame::{self, HEADERS_LEN};
+use crate::frame::{self, HEADERS_LEN, HEADERS_LEN_V6};
 
 /// Checks everything about a reply that does not depend on what is asked, and
 /// decodes it.
 pub fn reply(query: &[u8], reply: &[u8]) -> Message {
     let (q, r) = (query, reply);
-    assert!(r.len() >= HEADERS_LEN + 12, "a reply of {} bytes", r.len());
     assert_eq!(
         (&r[0..6], &r[6..12]),
         (&q[6..12], &q[0..6]),
         "MAC addresses"
     );
     assert_eq!(&r[12..14], &q[12..14], "Ethernet type");
+    if r[12..14] == [0x86, 0xdd] {
+        return reply_v6(q, r);
+    }
+    assert!(r.len() >= HEADERS_LEN + 12, "a reply of {} bytes", r.len());
     assert_eq!(r[14], 0x45, "IPv4 header without options");
     let word = |at: usize| usize::from(u16::from_be_bytes([r[at], r[at + 1]]));
     assert_eq!(word(16), r.len() - 14, "IPv4 total length");
@@ -34,6 +37,33 @@ pub fn reply(query: &[u8], reply: &[u8]) -> Message {
     assert_eq!(word(38), r.len() - 34, "UDP length");
     assert_eq!(word(40), 0, "no UDP checksum");
     message(&q[HEADERS_LEN..], &r[HEADERS_LEN..])
+}
+
+fn reply_v6(q: &[u8], r: &[u8]) -> Message {
+    assert!(
+        r.len() >= HEADERS_LEN_V6 + 12,
+        "a reply of {} bytes",
+        r.len()
+    );
+    let word = |at: usize| usize::from(u16::from_be_bytes([r[at], r[at + 1]]));
+    assert_eq!(r[14] >> 4, 6, "version");
+    assert_eq!(word(18), r.len() - 54, "payload length");
+    assert_eq!(r[20], 17, "UDP");
+    assert!(r[21] >= 1, "hops left");
+    assert_eq!(
+        (&r[22..38], &r[38..54]),
+        (&q[38..54], &q[22..38]),
+        "addresses"
+    );
+    assert_eq!((&r[54..56], &r[56..58]), (&q[56..58], &q[54..56]), "ports");
+    assert_eq!(word(58), r.len() - 54, "UDP length");
+    assert_ne!(word(60), 0, "a UDP checksum, which IPv6 demands");
+    // RFC 8200, section 8.1: addresses, length, next header, then UDP itself.
+    let mut covered = r[22..54].to_vec();
+    covered.extend([0, 0, r[58], r[59], 0, 0, 0, 17]);
+    covered.extend(&r[54..]);
+    assert_eq!(frame::checksum(&covered), 0, "UDP checksum");
+    message(&q[HEADERS_LEN_V6..], &r[HEADERS_LEN_V6..])
 }
 
 /// As [`reply`], for bare messages.

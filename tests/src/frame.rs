@@ -1,6 +1,6 @@
 //! Query frames, field by field: whatever is not set says the truth.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The address that the frames ask.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -8,8 +8,17 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The address that asks.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 10);
 
+/// The address that frames of IPv6 ask.
+pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xa);
+
+/// The address that asks in them.
+pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0xa);
+
 /// Bytes before the DNS message.
 pub const HEADERS_LEN: usize = 42;
+
+/// Bytes before the DNS message over IPv6.
+pub const HEADERS_LEN_V6: usize = 62;
 
 /// Question types (IANA "DNS Resource Record TYPEs").
 pub mod qtype {
@@ -145,6 +154,11 @@ impl Query {
     pub fn frame(&self) -> Vec<u8> {
         Envelope::default().wrap(&self.message())
     }
+
+    /// The same over IPv6.
+    pub fn frame_v6(&self) -> Vec<u8> {
+        EnvelopeV6::default().wrap(&self.message())
+    }
 }
 
 /// Ethernet, IPv4 and UDP around a message.
@@ -196,14 +210,7 @@ impl Envelope {
             let bytes = u16::try_from(bytes).expect("a packet of at most 65535 bytes");
             bytes.wrapping_add_signed(error).to_be_bytes()
         };
-        let mut udp = Vec::new();
-        udp.extend(40_000_u16.to_be_bytes());
-        udp.extend(self.port.to_be_bytes());
-        udp.extend(len(8 + message.len(), self.udp_len_error));
-        // As a device leaves it to be completed: never right, never looked at.
-        udp.extend([0xbe, 0xef]);
-        udp.extend(message);
-
+        let udp = udp(message, self.port, self.udp_len_error);
         let header_len = 20 + self.ip_options.len();
         let words = u8::try_from(header_len / 4).expect("an IPv4 header");
         let mut ip = vec![0x40 | words, 0];
@@ -224,6 +231,77 @@ impl Envelope {
         frame.extend(std::iter::repeat_n(0xaa, self.padding));
         frame
     }
+}
+
+/// Ethernet, IPv6 and UDP around a message.
+#[derive(Clone, Debug)]
+pub struct EnvelopeV6 {
+    /// Version, traffic class and flow label.
+    pub version: u32,
+    /// Number of the header behind the fixed one.
+    pub next_header: u8,
+    /// Extension headers, before UDP.
+    pub extensions: Vec<u8>,
+    /// The address that is asked.
+    pub server: Ipv6Addr,
+    /// The port that is asked.
+    pub port: u16,
+    /// What is added to the payload length.
+    pub payload_len_error: i16,
+    /// What is added to the UDP length.
+    pub udp_len_error: i16,
+    /// Bytes behind the packet.
+    pub padding: usize,
+}
+
+impl Default for EnvelopeV6 {
+    fn default() -> Self {
+        Self {
+            version: 0x6002_1234,
+            next_header: 17,
+            extensions: Vec::new(),
+            server: SERVER_V6,
+            port: 53,
+            payload_len_error: 0,
+            udp_len_error: 0,
+            padding: 0,
+        }
+    }
+}
+
+impl EnvelopeV6 {
+    /// The frame around the message.
+    pub fn wrap(&self, message: &[u8]) -> Vec<u8> {
+        let udp = udp(message, self.port, self.udp_len_error);
+        let payload_len = (self.extensions.len() + udp.len()) as u16;
+        let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x86, 0xdd];
+        frame.extend(self.version.to_be_bytes());
+        frame.extend(
+            payload_len
+                .wrapping_add_signed(self.payload_len_error)
+                .to_be_bytes(),
+        );
+        frame.extend([self.next_header, 64]);
+        frame.extend(CLIENT_V6.octets());
+        frame.extend(self.server.octets());
+        frame.extend(&self.extensions);
+        frame.extend(udp);
+        frame.extend(std::iter::repeat_n(0xaa, self.padding));
+        frame
+    }
+}
+
+/// A datagram from port 40000. Its checksum is as a device gets it that is to
+/// complete it: never right, never looked at.
+fn udp(message: &[u8], port: u16, len_error: i16) -> Vec<u8> {
+    let len = u16::try_from(8 + message.len()).expect("a packet of at most 65535 bytes");
+    let mut udp = Vec::new();
+    udp.extend(40_000_u16.to_be_bytes());
+    udp.extend(port.to_be_bytes());
+    udp.extend(len.wrapping_add_signed(len_error).to_be_bytes());
+    udp.extend([0xbe, 0xef]);
+    udp.extend(message);
+    udp
 }
 
 /// The internet checksum (RFC 1071) of a header, whose own field is zero or is

@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
+use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::NameFlags;
 use headless_ebpf::respond::Verdict;
 
-use crate::frame::SERVER;
+use crate::frame::{SERVER, SERVER_V6};
 use crate::host::Host;
 use crate::{decode, maps};
 
@@ -44,6 +45,7 @@ pub fn filled() -> MemorySink {
     let mut sink = maps::memory(maps::config("cluster.local", 30), maps::state(), SERVER);
     let names = names();
     maps::install(&mut sink, names.iter().map(|(name, data)| (name, data)));
+    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
     sink
 }
 

@@ -50,7 +50,7 @@ pub struct Case {
     pub ttl: u32,
     /// The address that is served.
     #[serde(default = "server")]
-    pub server: Ipv4Addr,
+    pub server: IpAddr,
     /// What is out of order.
     #[serde(default)]
     pub broken: Broken,
@@ -86,8 +86,8 @@ const fn ttl() -> u32 {
     30
 }
 
-const fn server() -> Ipv4Addr {
-    frame::SERVER
+const fn server() -> IpAddr {
+    IpAddr::V4(frame::SERVER)
 }
 
 /// Whether the files are to be written.

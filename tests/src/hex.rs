@@ -1,12 +1,13 @@
 //! Bytes in text: pairs of hexadecimal digits, `#` begins a comment.
 
 use std::fmt::Write as _;
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 
-use crate::frame::HEADERS_LEN;
+use crate::frame::{HEADERS_LEN, HEADERS_LEN_V6};
 
 /// Bytes on a line.
 const LINE: usize = 16;
@@ -41,34 +42,47 @@ pub fn annotate(frame: &[u8]) -> String {
         }
     };
     part(0..14, "Ethernet");
-    if let Some(ip) = frame.get(14..34) {
+    let is_ipv6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
+    let headers_len = if is_ipv6 { HEADERS_LEN_V6 } else { HEADERS_LEN };
+    let udp_at = headers_len - 8;
+    if let Some(ip) = frame.get(14..udp_at).filter(|_| is_ipv6) {
+        let [source, destination] = [8, 24].map(|at| {
+            let octets: [u8; 16] = ip[at..at + 16].try_into().unwrap();
+            Ipv6Addr::from(octets)
+        });
+        let len = u16::from_be_bytes([ip[4], ip[5]]);
+        part(
+            14..udp_at,
+            &format!("IPv6: {source} to {destination}, {len} bytes of payload"),
+        );
+    } else if let Some(ip) = frame.get(14..udp_at) {
         let [source, destination] = [12, 16].map(|at| {
             let octets: Vec<String> = ip[at..at + 4].iter().map(u8::to_string).collect();
             octets.join(".")
         });
         let len = u16::from_be_bytes([ip[2], ip[3]]);
         part(
-            14..34,
+            14..udp_at,
             &format!("IPv4: {source} to {destination}, {len} bytes"),
         );
     }
-    if let Some(udp) = frame.get(34..HEADERS_LEN) {
+    if let Some(udp) = frame.get(udp_at..headers_len) {
         let [source, destination, len] =
             [0, 2, 4].map(|at| u16::from_be_bytes([udp[at], udp[at + 1]]));
         let comment = format!("UDP: {source} to {destination}, {len} bytes");
-        part(34..HEADERS_LEN, &comment);
-        let end = (34 + usize::from(len)).clamp(HEADERS_LEN, frame.len());
-        let message = &frame[HEADERS_LEN..end];
+        part(udp_at..headers_len, &comment);
+        let end = (udp_at + usize::from(len)).clamp(headers_len, frame.len());
+        let message = &frame[headers_len..end];
         for (range, comment) in message_parts(message) {
-            part(range.start + HEADERS_LEN..range.end + HEADERS_LEN, &comment);
+            part(range.start + headers_len..range.end + headers_len, &comment);
         }
         part(end..frame.len(), "behind the packet");
     }
-    let whole = [14, 34, HEADERS_LEN]
+    let whole = [14, udp_at, headers_len]
         .into_iter()
         .rfind(|end| *end <= frame.len())
         .unwrap_or_default();
-    if frame.len() < HEADERS_LEN {
+    if frame.len() < headers_len {
         part(whole..frame.len(), "the rest");
     }
     text
@@ -185,8 +199,12 @@ mod tests {
         assert!(text.contains("OPT: version 0, 1232 bytes"), "{text}");
         let trailing = [&frame[..], &[1, 2, 3]].concat();
         assert_eq!(parse(&annotate(&trailing)).unwrap(), trailing);
-        for len in 0..frame.len() {
-            assert_eq!(parse(&annotate(&frame[..len])).unwrap(), frame[..len]);
+        let ipv6 = Query::new("web.default.svc.cluster.local", qtype::A).frame_v6();
+        assert!(annotate(&ipv6).contains("question: web.default"));
+        for frame in [frame, ipv6] {
+            for len in 0..frame.len() {
+                assert_eq!(parse(&annotate(&frame[..len])).unwrap(), frame[..len]);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Names as the programs find them, in memory and in the kernel alike.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::{MapName, RecordSink, encode};
@@ -28,7 +28,7 @@ pub fn state() -> State {
 }
 
 /// Maps in memory with nothing but a configuration and a served address.
-pub fn memory(config: Config, state: State, server: Ipv4Addr) -> MemorySink {
+pub fn memory(config: Config, state: State, server: impl Into<IpAddr>) -> MemorySink {
     let mut sink = MemorySink {
         config: Some(config),
         state,
@@ -39,8 +39,8 @@ pub fn memory(config: Config, state: State, server: Ipv4Addr) -> MemorySink {
 }
 
 /// A served address as the map's key.
-pub fn address(server: Ipv4Addr) -> ServerAddress {
-    ServerAddress::from(std::net::IpAddr::V4(server))
+pub fn address(server: impl Into<IpAddr>) -> ServerAddress {
+    ServerAddress::from(server.into())
 }
 
 /// Writes names to empty maps.

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -19,11 +19,14 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::decode;
-use crate::frame::{Query, SERVER};
+use crate::frame::{CLIENT_V6, Query, SERVER, SERVER_V6};
 use crate::network::{Netns, connect_pod, set_up_node, xdp_program_id};
 
 /// The longest wait for something that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The node's address towards a pod.
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1);
 
 /// How long a client waits for a reply before it asks again.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -88,10 +91,31 @@ impl Node {
         assert!(output.status.success(), "ip {arguments}: {output:?}");
     }
 
+    /// Gives a pod and the node addresses of IPv6: [`CLIENT_V6`] behind its
+    /// interface, [`SERVER_V6`] to the node.
+    pub fn add_ipv6(&self, pod: &Pod) {
+        self.ip(&format!("-6 addr add {SERVER_V6}/128 dev lo nodad"));
+        let gateway = format!("-6 addr add {GATEWAY_V6}/64 dev {} nodad", pod.host_end);
+        self.ip(&gateway);
+        for arguments in [
+            format!("-6 addr add {CLIENT_V6}/64 dev eth0 nodad"),
+            format!("-6 route add default via {GATEWAY_V6}"),
+        ] {
+            let arguments: Vec<_> = arguments.split(' ').collect();
+            let output = pod.run("ip", &arguments);
+            assert!(output.status.success(), "ip {arguments:?}: {output:?}");
+        }
+    }
+
     /// What answers where headless does not: a socket at the address of the
     /// cluster's DNS, which gets the queries that are passed.
     pub fn cluster_dns(&self) -> ClusterDns {
-        let socket = self.netns.run(|| Ok(UdpSocket::bind((SERVER, 53))?));
+        self.cluster_dns_at(SERVER.into())
+    }
+
+    /// The same at another address of the node.
+    pub fn cluster_dns_at(&self, address: IpAddr) -> ClusterDns {
+        let socket = self.netns.run(|| Ok(UdpSocket::bind((address, 53))?));
         let socket = socket.unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         ClusterDns(socket)
@@ -190,9 +214,18 @@ impl Pod {
 
     /// A socket of the pod that has asked nothing yet.
     pub fn client(&self) -> Client {
+        self.client_of(SERVER.into())
+    }
+
+    /// The same for another name server.
+    pub fn client_of(&self, server: IpAddr) -> Client {
+        let any: IpAddr = match server {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
         let socket = self.netns.run(|| {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            socket.connect((SERVER, 53))?;
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect((server, 53))?;
             socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
             Ok(socket)
         });

@@ -10,7 +10,7 @@ use headless_agent::maps::memory::MemorySink;
 use headless_ebpf::abi::{NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Image, Packet};
-use headless_tests::frame::{CLIENT, Envelope, HEADERS_LEN, Query, SERVER, qtype};
+use headless_tests::frame::{CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype};
 use headless_tests::fuzzed::{filled, names};
 use headless_tests::host::Host;
 use headless_tests::{decode, maps};
@@ -107,7 +107,9 @@ proptest! {
 
     #[test]
     fn random_messages(message in prop::collection::vec(any::<u8>(), 0..540), random: u32) {
-        check(&filled(), &Envelope::default().wrap(&message), random);
+        let maps = filled();
+        check(&maps, &Envelope::default().wrap(&message), random);
+        check(&maps, &EnvelopeV6::default().wrap(&message), random);
     }
 
     /// Header and zone are right, all else is not.
@@ -127,9 +129,10 @@ proptest! {
         query in query(),
         bytes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         bits in prop::collection::vec((any::<Index>(), 0..8u8), 0..3),
+        is_ipv6: bool,
         random: u32,
     ) {
-        let mut frame = query.frame();
+        let mut frame = if is_ipv6 { query.frame_v6() } else { query.frame() };
         for (at, byte) in bytes {
             *at.get_mut(&mut frame) = byte;
         }
@@ -222,15 +225,15 @@ impl Packet for Unwritable<'_> {
         self.0.prefix()
     }
 
-    fn load(&self, image: &mut Image, len: usize) -> bool {
-        self.0.load(image, len)
+    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
+        self.0.load::<AT>(image, len)
     }
 
     fn resize(&mut self, len: usize) -> bool {
         self.0.resize(len)
     }
 
-    fn store(&mut self, _image: &Image, _len: usize) -> bool {
+    fn store<const AT: usize>(&mut self, _image: &Image, _len: usize) -> bool {
         false
     }
 }

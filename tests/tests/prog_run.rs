@@ -8,6 +8,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headless_agent::maps::memory::MemorySink;
@@ -16,7 +17,7 @@ use headless_agent::maps::{RecordSink as _, WriteCounts};
 use headless_ebpf::abi::{Outcome, Path};
 use headless_ebpf::respond::Verdict;
 use headless_tests::cluster::{Cluster, cluster, query};
-use headless_tests::frame::SERVER;
+use headless_tests::frame::{SERVER, SERVER_V6};
 use headless_tests::golden;
 use headless_tests::host::Host;
 use headless_tests::kernel::{Action, FRAME_MAX, FRAME_MIN, Kernel};
@@ -114,7 +115,8 @@ fn shared() -> std::sync::MutexGuard<'static, Option<Kernel>> {
 /// The same cluster in both, by the same writes.
 fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let config = maps::config(cluster.zone, 30);
-    let sink = maps::memory(config, maps::state(), SERVER);
+    let mut sink = maps::memory(config, maps::state(), SERVER);
+    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
     let mut writer = Writer::new(sink, maps::SEED, Arc::<WriteCounts>::default());
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
@@ -124,7 +126,9 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let sink = writer.sink();
     kernel.maps.put_config(&config).unwrap();
     kernel.maps.put_state(sink.state).unwrap();
-    kernel.maps.put_server(maps::address(SERVER), 0).unwrap();
+    for server in [IpAddr::V4(SERVER), IpAddr::V6(SERVER_V6)] {
+        kernel.maps.put_server(maps::address(server), 0).unwrap();
+    }
     for (name, record) in &sink.names {
         kernel.maps.put_name(name, *record).unwrap();
     }
@@ -139,8 +143,13 @@ fn frames() -> impl Strategy<Value = (Cluster, Vec<Vec<u8>>)> {
     cluster().prop_flat_map(|cluster| {
         let damage = vec((any::<Index>(), any::<u8>()), 0..3);
         let damage = prop_oneof![3 => Just(Vec::new()), 1 => damage];
-        let frame = (query(&cluster), damage, 0..80usize).prop_map(|(query, damage, padding)| {
-            let mut frame = query.frame();
+        let frame = (query(&cluster), any::<bool>(), damage, 0..80usize);
+        let frame = frame.prop_map(|(query, is_ipv6, damage, padding)| {
+            let mut frame = if is_ipv6 {
+                query.frame_v6()
+            } else {
+                query.frame()
+            };
             for (at, byte) in damage {
                 *at.get_mut(&mut frame) = byte;
             }

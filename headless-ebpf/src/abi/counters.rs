@@ -126,7 +126,8 @@ pass_reasons! {
     NotDns = 0, "not_dns";
     /// The agent's deadline has passed, or it has not written one yet.
     AgentStale = 1, "agent_stale";
-    /// An IPv4 header with options or a fragment, or an unsupported IP header.
+    /// A fragment, IPv4 options or a wrong checksum of them, IPv6 extension headers,
+    /// or a version that the Ethernet type contradicts.
     IpHeader = 2, "ip_header";
     /// Lengths of IP, UDP and frame contradict each other.
     Length = 3, "length";

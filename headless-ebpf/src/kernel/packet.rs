@@ -82,7 +82,7 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn load(&self, image: &mut Image, len: usize) -> bool {
+    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
         let (data, data_end) = self.bounds();
         // Whole strides from the front, then the last bytes once more: no loop
         // over single bytes, whatever the length.
@@ -95,7 +95,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             }
             // SAFETY: the packet has these bytes, as just compared.
-            image.put_u128(i * STRIDE, unsafe {
+            image.put_u128(AT + i * STRIDE, unsafe {
                 (from as *const u128).read_unaligned()
             });
         }
@@ -105,7 +105,7 @@ impl Packet for XdpPacket<'_> {
             return false;
         }
         // SAFETY: as above.
-        image.put_u128(last, unsafe { (from as *const u128).read_unaligned() });
+        image.put_u128(AT + last, unsafe { (from as *const u128).read_unaligned() });
         true
     }
 
@@ -135,7 +135,7 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn store(&mut self, image: &Image, len: usize) -> bool {
+    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
         let (data, data_end) = self.bounds();
         for i in 0..STRIDES_MAX {
             if (i + 1) * STRIDE > len {
@@ -146,7 +146,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             }
             // SAFETY: the packet has these bytes, as just compared.
-            unsafe { (to as *mut u128).write_unaligned(image.u128_at(i * STRIDE)) };
+            unsafe { (to as *mut u128).write_unaligned(image.u128_at(AT + i * STRIDE)) };
         }
         let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
         let to = data + last;
@@ -154,7 +154,7 @@ impl Packet for XdpPacket<'_> {
             return false;
         }
         // SAFETY: as above.
-        unsafe { (to as *mut u128).write_unaligned(image.u128_at(last)) };
+        unsafe { (to as *mut u128).write_unaligned(image.u128_at(AT + last)) };
         true
     }
 }

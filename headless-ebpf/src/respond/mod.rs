@@ -15,7 +15,10 @@ use self::{addresses::Rrset, find::Found, reply::Body};
 use crate::{
     abi::{AnswerKind, Counter, Family, NameFlags, NameRecord, Outcome, PassReason, Path, State},
     lookup::Lookup,
-    wire::{AddressBytes, Headers, Image, KeyBytes, Packet, Question, qtype},
+    wire::{
+        AddressBytes, Headers, IPV4_AT, IPV6_AT, Image, IpVersion, KeyBytes, MESSAGE, Packet,
+        Question, ip_version, ipv4_checksum_holds, qtype, reply_ipv4, reply_ipv6,
+    },
 };
 
 /// Working memory of one packet. Too large for a BPF stack (512 bytes), so the
@@ -27,6 +30,8 @@ pub struct Scratch {
     pub image: Image,
     /// See [`Slot`].
     slot: Slot,
+    /// The frame's IP version.
+    version: Slot,
     /// The question, once it is parsed.
     pub question: Question,
     /// The key that is looked up.
@@ -104,10 +109,7 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     lookup: &L,
     scratch: impl FnOnce() -> Option<&'a mut Scratch>,
 ) -> Verdict {
-    let Some(head) = packet.prefix() else {
-        return Verdict::Pass(PassReason::NotDns);
-    };
-    let headers = match Headers::parse(head, packet.len()) {
+    let headers = match parse(packet) {
         Ok(headers) => headers,
         Err(reason) => return Verdict::Pass(reason),
     };
@@ -120,35 +122,65 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     if lookup.now_ns() >= state.deadline_ns {
         return Verdict::Pass(PassReason::AgentStale);
     }
-    if !packet.load(&mut scratch.image, headers.end) {
+    let Headers {
+        version, frame_len, ..
+    } = headers;
+    let loaded = match version {
+        IpVersion::V4 => packet.load::<IPV4_AT>(&mut scratch.image, frame_len),
+        IpVersion::V6 => packet.load::<IPV6_AT>(&mut scratch.image, frame_len),
+    };
+    if !loaded {
         return Verdict::Pass(PassReason::Length);
     }
-    if !Headers::checksum_holds(&scratch.image) {
+    if version == IpVersion::V4 && !ipv4_checksum_holds(&scratch.image) {
         return Verdict::Pass(PassReason::IpHeader);
     }
-    let end = scratch.slot.forget(headers.end);
-    let reply = answer(
-        scratch,
-        Headers::MESSAGE,
-        end,
-        P::MESSAGE_MAX,
-        state,
-        lookup,
-    );
-    let reply = match reply {
+    let message_len = frame_len - version.headers_len();
+    let end = scratch.slot.forget(MESSAGE + message_len);
+    // The two ways meet here and part again behind the answer.
+    let is_ipv6 = scratch.version.forget(version as usize) != 0;
+    let reply = match answer(scratch, MESSAGE, end, P::MESSAGE_MAX, state, lookup) {
         Ok(reply) => reply,
         Err(reason) => return Verdict::Pass(reason),
     };
-    let len = Headers::MESSAGE + reply.len;
-    Headers::reply(&mut scratch.image, reply.len);
     // Up to here only the copy has changed.
+    let message_len = scratch.slot.forget(reply.len);
+    let version = if is_ipv6 {
+        IpVersion::V6
+    } else {
+        IpVersion::V4
+    };
+    let len = version.headers_len() + message_len;
+    let image = &mut scratch.image;
+    match version {
+        IpVersion::V4 => reply_ipv4(image, message_len),
+        IpVersion::V6 => reply_ipv6(image, message_len),
+    }
     if !packet.resize(len) {
         return Verdict::Pass(PassReason::NoRoom);
     }
-    if !packet.store(&scratch.image, len) {
+    let stored = match version {
+        IpVersion::V4 => packet.store::<IPV4_AT>(image, len),
+        IpVersion::V6 => packet.store::<IPV6_AT>(image, len),
+    };
+    if !stored {
         return Verdict::Lost;
     }
     Verdict::Answer(reply.kind, reply.outcome)
+}
+
+/// The headers of a frame that may be a query to us.
+#[inline(always)]
+fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
+    let head = packet.prefix().ok_or(PassReason::NotDns)?;
+    match ip_version(head) {
+        Some(IpVersion::V4) => Headers::parse_ipv4(head, packet.len()),
+        Some(IpVersion::V6) => {
+            let head = packet.prefix().ok_or(PassReason::NotDns)?;
+            Headers::parse_ipv6(head, packet.len())
+        }
+        None => Err(PassReason::NotDns),
+    }
 }
 
 /// Answers the DNS query that stands between `start` and `end` of the image, in
@@ -170,6 +202,7 @@ pub fn answer<L: Lookup>(
         key,
         rrset,
         addresses,
+        ..
     } = scratch;
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);

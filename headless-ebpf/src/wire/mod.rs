@@ -8,16 +8,20 @@
 //! are for.
 #![forbid(unsafe_code)]
 
+mod checksum;
 mod dns;
+mod headers;
 mod image;
-mod ipv4;
 mod packet;
 mod question;
 
 pub use self::{
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
+    headers::{
+        Headers, IPV4_AT, IPV4_HEADERS_LEN, IPV6_AT, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
+        ip_version, ipv4_checksum_holds, reply_ipv4, reply_ipv6,
+    },
     image::{AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes},
-    ipv4::{Headers, IPV4_HEADERS_LEN},
     packet::{FramePacket, Packet},
     question::{Labels, NAME_LEN_MAX, Question, fold},
 };
@@ -37,4 +41,4 @@ pub const MESSAGE_MAX: usize = 512;
 /// Most bytes of a frame that the engine reads or writes.
 pub const FRAME_MAX: usize = 576;
 
-const _: () = assert!(IPV4_HEADERS_LEN + MESSAGE_MAX <= FRAME_MAX && FRAME_MAX <= IMAGE_CAPACITY);
+const _: () = assert!(IPV6_HEADERS_LEN + MESSAGE_MAX <= FRAME_MAX && FRAME_MAX <= IMAGE_CAPACITY);

@@ -20,10 +20,11 @@ pub trait Packet {
     /// The first `N` bytes, `None` where the frame is shorter.
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]>;
 
-    /// Copies the first `len` bytes into `image`. `len` is between 16 and
-    /// [`super::FRAME_MAX`]; `false` where the frame is shorter than `len`.
+    /// Copies the first `len` bytes into `image`, from its offset `AT` on. `len` is
+    /// between 16 and [`super::FRAME_MAX`]; `false` where the frame is shorter than
+    /// `len`.
     #[must_use]
-    fn load(&self, image: &mut Image, len: usize) -> bool;
+    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool;
 
     /// Makes the frame `len` bytes long. On success its content is anything and
     /// [`Self::store`] must follow; on failure (`false`) it is as it was.
@@ -31,9 +32,9 @@ pub trait Packet {
     fn resize(&mut self, len: usize) -> bool;
 
     /// Replaces the frame, which [`Self::resize`] has given `len` bytes, by the
-    /// first `len` bytes of `image`. `false` is a bug: the frame is lost.
+    /// `len` bytes from `AT` on of `image`. `false` is a bug: the frame is lost.
     #[must_use]
-    fn store(&mut self, image: &Image, len: usize) -> bool;
+    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool;
 }
 
 /// A frame in memory: the packet of host tests, fuzzers and replays.
@@ -68,9 +69,11 @@ impl Packet for FramePacket<'_> {
         self.frame().first_chunk()
     }
 
-    fn load(&self, image: &mut Image, len: usize) -> bool {
-        let (Some(from), Some(to)) = (self.frame().get(..len), image.as_mut_slice().get_mut(..len))
-        else {
+    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
+        let (Some(from), Some(to)) = (
+            self.frame().get(..len),
+            image.as_mut_slice().get_mut(AT..AT + len),
+        ) else {
             return false;
         };
         to.copy_from_slice(from);
@@ -85,9 +88,11 @@ impl Packet for FramePacket<'_> {
         true
     }
 
-    fn store(&mut self, image: &Image, len: usize) -> bool {
-        let (Some(to), Some(from)) = (self.buffer.get_mut(..len), image.as_slice().get(..len))
-        else {
+    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
+        let (Some(to), Some(from)) = (
+            self.buffer.get_mut(..len),
+            image.as_slice().get(AT..AT + len),
+        ) else {
             return false;
         };
         to.copy_from_slice(from);

@@ -1,0 +1,249 @@
+//! Ethernet, IP and UDP: from bytes to offsets, and back into a reply.
+
+use super::{DNS_HEADER_LEN, FRAME_MAX, Image, checksum};
+use crate::abi::{PassReason, ServerAddress};
+
+/// Bytes before the DNS message over IPv4: Ethernet (14), IPv4 without options
+/// (20, RFC 791, section 3.1) and UDP (8, RFC 768).
+pub const IPV4_HEADERS_LEN: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
+
+/// The same over IPv6 (40, RFC 8200, section 3).
+pub const IPV6_HEADERS_LEN: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
+
+const ETHERNET_LEN: usize = 14;
+const IPV4_LEN: usize = 20;
+const IPV6_LEN: usize = 40;
+const UDP_LEN: usize = 8;
+
+const PROTOCOL_UDP: u8 = 17;
+const DNS_PORT: [u8; 2] = 53_u16.to_be_bytes();
+const ETHERTYPE_IPV4: [u8; 2] = 0x0800_u16.to_be_bytes();
+const ETHERTYPE_IPV6: [u8; 2] = 0x86dd_u16.to_be_bytes();
+/// Version 4, five words of header.
+const VERSION_IHL: u8 = 0x45;
+/// More-fragments and the fragment offset; the don't-fragment bit may be set.
+const FRAGMENT: u16 = 0x3fff;
+/// Hop limit, or time to live, of replies.
+const HOPS: u8 = 64;
+
+/// The IP version of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Where things are in a frame that may be a query to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Which headers it has.
+    pub version: IpVersion,
+    /// The address that was asked.
+    pub server: ServerAddress,
+    /// Bytes from the Ethernet header to the end of the UDP payload, that is
+    /// without the frame's padding.
+    pub frame_len: usize,
+}
+
+/// Offset of the DNS message in an image, whichever headers the frame has: it is
+/// loaded so that the message, which is most of the work, has a constant place.
+pub const MESSAGE: usize = IPV6_HEADERS_LEN;
+
+impl IpVersion {
+    /// Bytes before the DNS message.
+    #[inline(always)]
+    pub const fn headers_len(self) -> usize {
+        match self {
+            Self::V4 => IPV4_HEADERS_LEN,
+            Self::V6 => IPV6_HEADERS_LEN,
+        }
+    }
+}
+
+/// What the Ethernet header says is inside.
+#[inline(always)]
+pub fn ip_version(head: &[u8; IPV4_HEADERS_LEN]) -> Option<IpVersion> {
+    match [head[12], head[13]] {
+        ETHERTYPE_IPV4 => Some(IpVersion::V4),
+        ETHERTYPE_IPV6 => Some(IpVersion::V6),
+        _ => None,
+    }
+}
+
+impl Headers {
+    /// Reads the headers of an IPv4 frame of `frame_len` bytes which begins with
+    /// `head`.
+    ///
+    /// The first comparisons let all other traffic go; nothing is read twice and
+    /// nothing beyond the 42 bytes.
+    #[inline(always)]
+    pub fn parse_ipv4(head: &[u8; IPV4_HEADERS_LEN], frame_len: usize) -> Result<Self, PassReason> {
+        if head[23] != PROTOCOL_UDP {
+            return Err(PassReason::NotDns);
+        }
+        let fragment = u16::from_be_bytes([head[20], head[21]]) & FRAGMENT;
+        if head[14] != VERSION_IHL || fragment != 0 {
+            return Err(PassReason::IpHeader);
+        }
+        if [head[36], head[37]] != DNS_PORT {
+            return Err(PassReason::NotDns);
+        }
+        let ip_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
+        let udp_len = usize::from(u16::from_be_bytes([head[38], head[39]]));
+        if ip_len != IPV4_LEN + udp_len {
+            return Err(PassReason::Length);
+        }
+        let destination = u32::from_ne_bytes([head[30], head[31], head[32], head[33]]);
+        Self {
+            version: IpVersion::V4,
+            server: ServerAddress::from_ipv4_word(destination),
+            frame_len: ETHERNET_LEN + ip_len,
+        }
+        .check(udp_len, frame_len)
+    }
+
+    /// The same for an IPv6 frame. Extension headers are not followed.
+    #[inline(always)]
+    pub fn parse_ipv6(head: &[u8; IPV6_HEADERS_LEN], frame_len: usize) -> Result<Self, PassReason> {
+        if head[20] != PROTOCOL_UDP {
+            return Err(if is_extension_header(head[20]) {
+                PassReason::IpHeader
+            } else {
+                PassReason::NotDns
+            });
+        }
+        if [head[56], head[57]] != DNS_PORT {
+            return Err(PassReason::NotDns);
+        }
+        if head[14] >> 4 != 6 {
+            return Err(PassReason::IpHeader);
+        }
+        let payload_len = usize::from(u16::from_be_bytes([head[18], head[19]]));
+        let udp_len = usize::from(u16::from_be_bytes([head[58], head[59]]));
+        if payload_len != udp_len {
+            return Err(PassReason::Length);
+        }
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        Self {
+            version: IpVersion::V6,
+            server: ServerAddress([word(38), word(42), word(46), word(50)]),
+            frame_len: ETHERNET_LEN + IPV6_LEN + payload_len,
+        }
+        .check(udp_len, frame_len)
+    }
+
+    #[inline(always)]
+    fn check(self, udp_len: usize, frame_len: usize) -> Result<Self, PassReason> {
+        if udp_len < UDP_LEN + DNS_HEADER_LEN || self.frame_len > frame_len {
+            Err(PassReason::Length)
+        } else if self.frame_len > FRAME_MAX {
+            Err(PassReason::TooLong)
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+/// Whether the next header is hop-by-hop options, routing, fragment or
+/// destination options (RFC 8200, section 4).
+#[inline(always)]
+const fn is_extension_header(next: u8) -> bool {
+    const EXTENSIONS: u64 = 1 | 1 << 43 | 1 << 44 | 1 << 60;
+    next < 64 && EXTENSIONS >> next & 1 != 0
+}
+
+/// Where an IPv4 frame starts in an image.
+pub const IPV4_AT: usize = MESSAGE - IPV4_HEADERS_LEN;
+
+/// Where an IPv6 frame starts in an image.
+pub const IPV6_AT: usize = MESSAGE - IPV6_HEADERS_LEN;
+
+/// Whether the IPv4 header in `image` carries the checksum that it should
+/// (RFC 791, section 3.1): the sum over all of it is then all ones.
+#[inline(always)]
+pub fn ipv4_checksum_holds(image: &Image) -> bool {
+    ipv4_sum(image) == 0xffff
+}
+
+/// Turns the IPv4 headers in `image` into those of a reply with a DNS message of
+/// `message_len` bytes.
+///
+/// The UDP checksum is left out (zero, RFC 768): XDP cannot tell a complete
+/// checksum from one that the sender's device was to complete. Don't fragment,
+/// and identification zero, which RFC 6864, section 4.1, allows to what is never
+/// fragmented.
+#[inline(always)]
+pub fn reply_ipv4(image: &mut Image, message_len: usize) {
+    swap_ethernet(image, IPV4_AT);
+    let ip = IPV4_AT + ETHERNET_LEN;
+    let udp_len = UDP_LEN + message_len;
+    let (source, destination) = (image.u32_at(ip + 12), image.u32_at(ip + 16));
+    image.put_be16(ip, u16::from(VERSION_IHL) << 8);
+    image.put_be16(ip + 2, (IPV4_LEN + udp_len) as u16);
+    image.put_be32(ip + 4, 0x0000_4000);
+    image.put_be32(ip + 8, u32::from_be_bytes([HOPS, PROTOCOL_UDP, 0, 0]));
+    image.put_u32(ip + 12, destination);
+    image.put_u32(ip + 16, source);
+    let checksum = !ipv4_sum(image);
+    image.put_u16(ip + 10, checksum);
+    put_udp(image, udp_len);
+}
+
+/// The same for IPv6, where UDP has its checksum always (RFC 8200, section 8.1).
+#[inline(always)]
+pub fn reply_ipv6(image: &mut Image, message_len: usize) {
+    swap_ethernet(image, IPV6_AT);
+    let ip = IPV6_AT + ETHERNET_LEN;
+    let udp_len = UDP_LEN + message_len;
+    let (source, destination) = (image.u128_at(ip + 8), image.u128_at(ip + 24));
+    image.put_be32(ip, 0x6000_0000);
+    image.put_be16(ip + 4, udp_len as u16);
+    image.put_u8(ip + 6, PROTOCOL_UDP);
+    image.put_u8(ip + 7, HOPS);
+    image.put_u128(ip + 8, destination);
+    image.put_u128(ip + 24, source);
+    put_udp(image, udp_len);
+    // Addresses and UDP as they stand, then the rest of the pseudo-header
+    // (section 8.1): length and protocol.
+    let pseudo = u64::from((udp_len as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be());
+    let sum = checksum::sum(image, ip + 8, MESSAGE + message_len) + pseudo;
+    // A sum of zero is sent as all ones: zero means that there is none.
+    let checksum = match !checksum::fold(sum) {
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    image.put_u16(MESSAGE - UDP_LEN + 6, checksum);
+}
+
+#[inline(always)]
+fn swap_ethernet(image: &mut Image, at: usize) {
+    let (destination4, destination2) = (image.u32_at(at), image.u16_at(at + 4));
+    let (source4, source2) = (image.u32_at(at + 6), image.u16_at(at + 10));
+    image.put_u32(at, source4);
+    image.put_u16(at + 4, source2);
+    image.put_u32(at + 6, destination4);
+    image.put_u16(at + 10, destination2);
+}
+
+/// Ports swapped, the length, no checksum.
+#[inline(always)]
+fn put_udp(image: &mut Image, udp_len: usize) {
+    let udp = MESSAGE - UDP_LEN;
+    let (source_port, destination_port) = (image.u16_at(udp), image.u16_at(udp + 2));
+    image.put_u16(udp, destination_port);
+    image.put_u16(udp + 2, source_port);
+    image.put_be32(udp + 4, (udp_len as u32) << 16);
+}
+
+/// The ones' complement sum over the IPv4 header.
+#[inline(always)]
+fn ipv4_sum(image: &Image) -> u16 {
+    let mut sum = 0;
+    for i in 0..IPV4_LEN / 4 {
+        sum += u64::from(image.u32_at(IPV4_AT + ETHERNET_LEN + i * 4));
+    }
+    checksum::fold(sum)
+}
