@@ -51,7 +51,15 @@ pub struct Cluster {
 impl Cluster {
     /// Names that objects of the cluster have or had, as labels before the zone.
     fn names(&self) -> Vec<Vec<String>> {
-        let mut names = vec![vec!["default".to_owned(), "svc".to_owned()]];
+        let pod = |label: &str| [label, "default", "pod"].map(str::to_owned).to_vec();
+        let mut names = vec![
+            vec!["default".to_owned(), "svc".to_owned()],
+            vec!["default".to_owned(), "pod".to_owned()],
+            pod("10-0-0-22"),
+            pod("1-2-3-256"),
+            pod("fd00--1"),
+            [vec!["x".to_owned()], pod("1-2-3-4")].concat(),
+        ];
         let mut push = |labels: &[&str]| {
             let svc = ["svc"].iter();
             names.push(labels.iter().chain(svc).map(ToString::to_string).collect());

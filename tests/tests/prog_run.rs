@@ -173,6 +173,8 @@ proptest! {
             .flat_map(|record| [record.ipv4, record.ipv6])
             .filter(|total| *total > 0)
             .map(u32::from)
+            // A pod's, which no map holds.
+            .chain([1])
             .collect();
         for frame in frames {
             let host = Host { now_ns: 1, ..Host::new(writer.sink()) };

@@ -1,14 +1,15 @@
 //! From the labels of a name to what is stored under it.
 
+use super::pod::Dashed;
 use crate::{
-    abi::{KeyClass, NameFlags, NameRecord, PassReason, Seal},
+    abi::{Config, KeyClass, NameFlags, NameRecord, PassReason, PodsMode, Seal},
     lookup::Lookup,
     wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, fold},
 };
 
 /// What a name in the zone is.
 pub(super) enum Found {
-    /// A Service or an endpoint.
+    /// A Service, an endpoint or a pod.
     Record(NameRecord),
     /// Something that exists and has no records: the zone, `svc`, `pod`, a
     /// namespace.
@@ -39,10 +40,12 @@ pub(super) fn find<L: Lookup>(
     image: &Image,
     start: usize,
     key: &mut KeyBytes,
-    seed: u64,
+    dashed: &mut Dashed,
+    config: &Config,
     question: &Question,
     lookup: &L,
 ) -> Result<Found, PassReason> {
+    let seed = config.seal_seed;
     if question.zone == 0 {
         return Ok(Found::NonTerminal);
     }
@@ -54,12 +57,13 @@ pub(super) fn find<L: Lookup>(
     }
     let labels = question.labels;
     let kind_at = labels.from_right(0);
-    match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
-        SVC => {}
-        POD | DNS => return Err(PassReason::Userspace),
+    let is_pod = match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
+        SVC => false,
+        POD => true,
+        DNS => return Err(PassReason::Userspace),
         _ if kind_at == 0 && is_dns_version(image, name) => return Err(PassReason::Userspace),
         _ => return Ok(Found::Missing),
-    }
+    };
     if kind_at == 0 {
         return Ok(Found::NonTerminal);
     }
@@ -74,24 +78,42 @@ pub(super) fn find<L: Lookup>(
         // is the fate of most names that a search list makes up.
         return Ok(Found::Missing);
     }
-    if !is_port {
-        if let Some(record) = record(image, name, 0, kind_at, key, seed, lookup)? {
-            return Ok(if record.flags.contains(NameFlags::NAMESPACE) {
-                Found::NonTerminal
-            } else {
-                Found::Record(record)
-            });
-        }
-        if !is_endpoint {
-            return Ok(Found::Missing);
-        }
+    // A pod's name is its namespace's matter, a port's its Service's.
+    let owner_at = if is_pod {
+        namespace_at
+    } else if is_port {
+        service_at
+    } else {
+        0
+    };
+    let owner = record(image, name, owner_at, kind_at, key, seed, lookup)?;
+    if is_pod {
+        return if config.pods == PodsMode::Disabled as u32 || owner.is_none() {
+            Ok(Found::Missing)
+        } else if namespace_at == 0 {
+            Ok(Found::NonTerminal)
+        } else if config.pods == PodsMode::Insecure as u32 {
+            // Labels further left say nothing.
+            let record = dashed.record(image, name + service_at)?;
+            Ok(record.map_or(Found::Missing, Found::Record))
+        } else {
+            Err(PassReason::Userspace)
+        };
     }
-    match record(image, name, service_at, kind_at, key, seed, lookup)? {
+    match owner {
         // The Service may have this port. A Service without ports, and an external
         // name, have those whose filter lets all through (`_._`).
-        Some(_) if is_port => Err(PassReason::Userspace),
+        Some(_) if is_port => return Err(PassReason::Userspace),
+        Some(record) if record.flags.contains(NameFlags::NAMESPACE) => {
+            return Ok(Found::NonTerminal);
+        }
+        Some(record) => return Ok(Found::Record(record)),
+        None if !is_endpoint => return Ok(Found::Missing),
+        None => {}
+    }
+    match record(image, name, service_at, kind_at, key, seed, lookup)? {
         // It may have this endpoint.
-        Some(service) if is_endpoint && service.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) => {
+        Some(service) if service.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) => {
             Err(PassReason::Userspace)
         }
         _ => Ok(Found::Missing),

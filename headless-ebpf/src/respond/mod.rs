@@ -7,13 +7,17 @@
 
 mod addresses;
 mod find;
+mod pod;
 mod reply;
 
 use core::hint::black_box;
 
-use self::{addresses::Rrset, find::Found, reply::Body};
+use self::{addresses::Rrset, find::Found, pod::Dashed, reply::Body};
 use crate::{
-    abi::{AnswerKind, Counter, Family, NameFlags, NameRecord, Outcome, PassReason, Path, State},
+    abi::{
+        AnswerKind, Config, Counter, Family, NameFlags, NameRecord, Outcome, PassReason, Path,
+        State,
+    },
     lookup::Lookup,
     wire::{
         AddressBytes, Headers, IPV4_AT, IPV6_AT, Image, IpVersion, KeyBytes, MESSAGE, Packet,
@@ -36,6 +40,8 @@ pub struct Scratch {
     pub question: Question,
     /// The key that is looked up.
     pub key: KeyBytes,
+    /// The address in a pod's name.
+    dashed: Dashed,
     /// The records that are written.
     rrset: Rrset,
     /// The addresses that are being written.
@@ -200,6 +206,7 @@ pub fn answer<L: Lookup>(
         slot,
         question,
         key,
+        dashed,
         rrset,
         addresses,
         ..
@@ -213,7 +220,7 @@ pub fn answer<L: Lookup>(
     let question = *black_box(question);
     let seed = config.seal_seed;
 
-    let decision = decide(image, start, key, seed, &question, lookup)?;
+    let decision = decide(image, start, key, dashed, config, &question, lookup)?;
     let mut body = Body::new(start, &question, room);
     let outcome = match decision {
         Decision::Addresses(record, family) => {
@@ -269,7 +276,8 @@ fn decide<L: Lookup>(
     image: &Image,
     start: usize,
     key: &mut KeyBytes,
-    seed: u64,
+    dashed: &mut Dashed,
+    config: &Config,
     question: &Question,
     lookup: &L,
 ) -> Result<Decision, PassReason> {
@@ -281,7 +289,7 @@ fn decide<L: Lookup>(
         qtype::SOA => return Ok(Decision::NoData),
         _ => {}
     }
-    let record = match find::find(image, start, key, seed, question, lookup)? {
+    let record = match find::find(image, start, key, dashed, config, question, lookup)? {
         Found::Missing => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
         // names for missing (`kubernetes.go`, `Services`).
