@@ -236,7 +236,7 @@ pub struct XdpArgs {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub names_short: u32,
     /// Room for names of up to 104 bytes
-    #[arg(long, env = "HEADLESS_NAMES_MEDIUM", value_name = "ENTRIES", default_value_t = 131_072,
+    #[arg(long, env = "HEADLESS_NAMES_MEDIUM", value_name = "ENTRIES", default_value_t = 262_144,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub names_medium: u32,
     /// Room for longer names

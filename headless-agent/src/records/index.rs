@@ -16,7 +16,7 @@ use hickory_proto::rr::Name;
 use slab::Slab;
 
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
-use super::service::{self, Endpoints, Naming, State};
+use super::service::{self, Naming, State};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
 
 /// What the operator chose.
@@ -319,7 +319,8 @@ impl Index {
         for (number, before) in services {
             let entry = &mut self.services[number];
             if slices.contains(&number) {
-                entry.state.endpoints = Arc::new(Endpoints::new(&entry.slices));
+                let endpoints = entry.state.endpoints.replaced(&entry.slices);
+                entry.state.endpoints = Arc::new(endpoints);
             }
             let entry = &self.services[number];
             let naming = entry.naming(self.room);
@@ -346,14 +347,14 @@ impl Index {
         let now = self.services[number].state.reverse(scope);
         let before = before.reverse(scope);
         let service = number as u32;
-        for lost in before.difference(&now) {
+        for lost in missing(&before, &now) {
             let entry = self.reverse_entry(*lost, service);
             let spread = Reverse::spread(entry.hash);
             if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
                 found.remove();
             }
         }
-        for new in now.difference(&before) {
+        for new in missing(&now, &before) {
             let entry = self.reverse_entry(*new, service);
             self.reverse
                 .insert_unique(Reverse::spread(entry.hash), entry, |entry| {
@@ -380,6 +381,15 @@ impl Index {
             namespace.services.remove(&entry.name);
         }
     }
+}
+
+/// What is in the first and not in the second of two sorted lists.
+fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
+    let mut other = other.iter().peekable();
+    from.iter().filter(move |address| {
+        while other.next_if(|at| at < address).is_some() {}
+        other.peek() != Some(address)
+    })
 }
 
 fn entry_exists(namespaces: &HashMap<Box<str>, NamespaceEntry>, name: &str) -> bool {

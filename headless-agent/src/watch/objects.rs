@@ -100,7 +100,7 @@ pub struct EndpointSlice {
 }
 
 /// One address of a ready endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The address; an IPv4 address mapped into IPv6 is kept as IPv4.
     pub address: IpAddr,

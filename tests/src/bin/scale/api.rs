@@ -14,6 +14,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -202,7 +203,12 @@ impl ApiServer {
         }
         let routes = routes.with_state(Arc::clone(self));
         listener.set_nonblocking(true)?;
+        // As Go does, which an API server is written in.
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = listener.tap_io(|stream| {
+            // An event would only be late.
+            let _set = stream.set_nodelay(true);
+        });
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::ApiServer;
 use crate::changes::Latency;
@@ -108,6 +108,7 @@ fn phases(
     let memory_ready = process.memory()?;
     std::thread::sleep(SETTLING);
     let memory_settled = process.memory()?;
+    eprintln!("ready after {sync:.2} s, {memory_settled}");
     let mut looks = vec![look(process)?];
 
     let burst_changes = changes.min(cluster.services.len() - 1);
@@ -161,6 +162,9 @@ pub(crate) fn agent(
     // What it lets pass must not be refused, or a question would fail.
     let _cluster_dns = site.node.cluster_dns();
     let look = |process: &Process<'_>| {
+        let status = process.json(ADMIN, "/status.json")?;
+        let problems = &status["problems"];
+        anyhow::ensure!(problems == &json!([]), "the agent has problems: {problems}");
         let (_, page) = process.get(ADMIN, "/metrics")?;
         Histogram::parse(&page, PROGRAMMING).map(Some)
     };

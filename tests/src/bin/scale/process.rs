@@ -1,6 +1,7 @@
 //! The two peers as processes, and what the kernel says of a process.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -45,6 +46,13 @@ pub(crate) struct Memory {
     pub(crate) anonymous: u64,
     /// `VmHWM`.
     pub(crate) peak: u64,
+}
+
+impl Display for Memory {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let [rss, anonymous] = [self.rss, self.anonymous].map(|bytes| bytes as f64 / 1e6);
+        write!(formatter, "VmRSS {rss:.1} MB, RssAnon {anonymous:.1} MB")
+    }
 }
 
 impl<'a> Process<'a> {
