@@ -10,6 +10,10 @@ use headless_agent::observe::{client, log};
 use headless_agent::run::ConfigError;
 use headless_agent::{check, run};
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

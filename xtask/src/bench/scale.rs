@@ -33,7 +33,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     apt::ensure(&["iproute2"])?;
     let coredns = peers::path(Peer::Coredns)?;
-    lab::build_agent()?;
+    // As in the image.
+    lab::build_agent_with(&["jemalloc"])?;
     let target = exec::target();
     let mut build = exec::cargo();
     build

@@ -110,6 +110,11 @@ pub(crate) fn run(arguments: &LabArgs) -> Result<ExitCode> {
 
 /// Builds the BPF objects and, with them inside, the agent.
 pub(crate) fn build_agent() -> Result<()> {
+    build_agent_with(&[])
+}
+
+/// As [`build_agent`], with these features of the agent.
+pub(crate) fn build_agent_with(features: &[&str]) -> Result<()> {
     ebpf::build()?;
     let mut command = exec::cargo();
     command
@@ -120,6 +125,7 @@ pub(crate) fn build_agent() -> Result<()> {
             "--package",
             "headless-agent",
         ])
+        .args(["--features", &features.join(",")])
         .arg("--target-dir")
         .arg(exec::target());
     exec::run(&mut command)
