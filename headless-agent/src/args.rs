@@ -232,7 +232,7 @@ pub struct XdpArgs {
     #[arg(long, env = "HEADLESS_KERNEL_LOG", value_enum, default_value_t)]
     pub kernel_log: KernelLog,
     /// Room for names of up to 40 bytes, `svc` and the zone not counted
-    #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 131_072,
+    #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 262_144,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub names_short: u32,
     /// Room for names of up to 104 bytes
