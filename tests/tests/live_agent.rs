@@ -258,7 +258,7 @@ fn what_the_kernel_passes_the_agent_answers_where_it_listens() {
         pod.offload_checksums(offload);
         let srv = Query::new(NAME, qtype::SRV).edns(1232);
         assert_eq!(pod.ask(&srv).answers.len(), 3);
-        let pods = "10-1-2-3.default.pod.cluster.local";
+        let pods = "0--ffff-a01-203.default.pod.cluster.local";
         let expected: IpAddr = "10.1.2.3".parse().unwrap();
         assert_eq!(pod.addresses(pods, qtype::A), [expected]);
     }

@@ -273,7 +273,7 @@ fn what_is_passed_arrives_as_it_was() {
         ),
         (
             "userspace",
-            Query::new("10-0-0-22.default.pod.cluster.local", qtype::A),
+            Query::new("fd00--1.default.pod.cluster.local", qtype::A),
         ),
     ];
     for offload in [true, false] {

@@ -128,7 +128,7 @@ fn what_is_not_ours_is_counted_with_its_reason() {
 #[test]
 fn what_the_engine_leaves_is_answered_by_the_rules() {
     let (responder, counts) = responder(2);
-    let name = "10-1-2-3.default.pod.cluster.local.";
+    let name = "0--ffff-a01-203.default.pod.cluster.local.";
     let reply = ask(&responder, &query(name, RecordType::A, None));
     assert_eq!(addresses(&reply), [Ipv4Addr::new(10, 1, 2, 3)]);
     let Counter(cell) = Counter::pass(Path::Xdp, PassReason::Userspace);

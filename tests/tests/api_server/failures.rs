@@ -46,8 +46,12 @@ fn a_missing_verb_is_named_and_tried_again_until_it_is_there() {
             "User \"system:serviceaccount:kube-system:headless-agent\" cannot watch resource",
         ];
         unready(&agent, &expected).await;
-        let (_, body) = agent.get("/readyz").unwrap();
-        assert!(!body.contains("services synced"), "{body}");
+        // The Services may take a moment longer than the refusal.
+        eventually(async || match agent.get("/readyz") {
+            Ok((503, body)) if !body.contains("services synced") => Ok(()),
+            other => Err(format!("{other:?}\n{}", agent.log())),
+        })
+        .await;
         let log = agent.log();
         assert!(
             log.contains("not allowed to watch endpointslices.discovery.k8s.io"),
