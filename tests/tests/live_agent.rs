@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::programs::{Xdp, XdpMode};
 use headless_tests::agent::{Agent, headless_service, manifests};
@@ -173,6 +174,36 @@ fn pods_come_and_go() {
     assert_eq!(agent.number("/answers/xdp"), 3);
     let problems = agent.problems();
     assert!(!problems.contains("veth-new"), "{problems}");
+}
+
+/// Once the answer held the list of interfaces while it waited for what changes
+/// it, and the agent stood still.
+#[test]
+fn status_is_told_while_pods_come_and_go() {
+    let node = Node::new();
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for path in ["/status.json", "/metrics", "/metrics"] {
+            let (agent, ended) = (&agent, &ended);
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    if agent.get(path).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..40 {
+            node.ip("link add veth-new type veth peer name peer");
+            node.ip("link set veth-new up");
+            node.ip("link delete veth-new");
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    let status = agent.get("/status.json").unwrap();
+    assert_eq!(status.0, 200, "{}", status.1);
 }
 
 #[test]

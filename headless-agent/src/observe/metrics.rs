@@ -274,9 +274,15 @@ impl Observed {
     }
 
     fn encode_programs(&self, page: &mut Page<'_>) -> fmt::Result {
-        let interfaces = self.interfaces.read();
+        // A guard of the interfaces must be gone before the attacher is waited for,
+        // which writes them.
+        let states: Vec<State> = {
+            let interfaces = self.interfaces.read();
+            let states = interfaces.values().map(|interface| &interface.state);
+            states.cloned().collect()
+        };
         let in_state = |matches: fn(&State) -> bool| {
-            interfaces.values().filter(|i| matches(&i.state)).count() as u64
+            states.iter().filter(|state| matches(state)).count() as u64
         };
         page.gauges(
             "interfaces",

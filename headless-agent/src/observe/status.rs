@@ -167,6 +167,9 @@ impl Observed {
             }
         }
         let synced = self.mirror.index().synced();
+        // Read on its own: a guard within the literal would live to its end, and the
+        // attacher, which `program` waits for, writes the interfaces.
+        let interfaces = self.interfaces.read().values().cloned().collect();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
             answers,
@@ -174,7 +177,7 @@ impl Observed {
             answers_by_type,
             agent_passes,
             agent_resolved: resolved,
-            interfaces: self.interfaces.read().values().cloned().collect(),
+            interfaces,
             maps: self.map_usage(),
             program: self.program()?,
             servers: self.mirror.servers(),
