@@ -243,11 +243,11 @@ pub struct XdpArgs {
     #[arg(long, env = "HEADLESS_NAMES_LONG", value_name = "ENTRIES", default_value_t = 8_192,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub names_long: u32,
-    /// Room for addresses of names with more than five, 28 IPv4 or 7 IPv6
-    /// addresses an entry
-    #[arg(long, env = "HEADLESS_ADDRESS_CHUNKS", value_name = "ENTRIES", default_value_t = 65_536,
+    /// Room for what is too much for a name's record: 28 IPv4 or 7 IPv6 addresses,
+    /// or the ports and endpoints of a small Service, an entry
+    #[arg(long, env = "HEADLESS_CHUNKS", value_name = "ENTRIES", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(1..))]
-    pub address_chunks: u32,
+    pub chunks: u32,
 }
 
 impl XdpArgs {
@@ -257,7 +257,7 @@ impl XdpArgs {
             names_short: self.names_short,
             names_medium: self.names_medium,
             names_long: self.names_long,
-            addresses: self.address_chunks,
+            chunks: self.chunks,
         }
     }
 }

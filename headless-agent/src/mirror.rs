@@ -210,7 +210,7 @@ impl<S: RecordSink> Keeper<S> {
                 }
                 _ = beats.tick() => {
                     let index = self.mirror.index.read();
-                    self.writer.retry(|name| index.name(name));
+                    self.writer.retry(|name| index.detailed(name));
                     drop(index);
                     self.beat()?;
                 }
@@ -317,7 +317,7 @@ impl<S: RecordSink> Keeper<S> {
         let index = self.mirror.index.read();
         let drift = self
             .writer
-            .reconcile(|name| index.name(name), index.names())
+            .reconcile(|name| index.detailed(name), index.names())
             .context("cannot compare the maps with the index")?;
         drop(index);
         if drift.total() > 0 {

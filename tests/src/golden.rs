@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{NameData, RelativeName};
+use headless_agent::records::{Details, NameData, RelativeName, Target, Targets};
+use headless_agent::watch::{Port, Protocol};
 use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, State};
 use headless_ebpf::respond::Verdict;
 use serde::Deserialize;
@@ -35,8 +37,11 @@ pub struct Case {
     /// `answer KIND OUTCOME` or `pass REASON`, by the labels of the counters.
     pub verdict: String,
     /// What the maps hold: by names without `svc` and the zone, a list of
-    /// addresses, ranges of them (`10.1.0.1-10.1.0.40`) and flags (`srv`,
-    /// `pass`, `namespace`, `endpoints-unknown`).
+    /// addresses, ranges of them (`10.1.0.1-10.1.0.40`), flags (`cluster-ip`,
+    /// `pass`, `namespace`, `endpoints-unknown`, `repeated`), ports
+    /// (`port:http/tcp/80`; without a number, `any`) and targets of SRV records
+    /// (`target:web-0=10.1.0.1+fd00::1`; without a label, the name itself).
+    /// Ports and targets are the endpoints', of a name with `cluster-ip` its own.
     #[serde(default)]
     pub names: BTreeMap<String, Vec<String>>,
     /// With which address of the RRset the reply begins, counted from 0.
@@ -244,32 +249,85 @@ fn data(items: &[String]) -> NameData {
         flags: NameFlags::empty(),
         ipv4: Vec::new(),
         ipv6: Vec::new(),
+        details: None,
     };
+    let (mut ports, mut targets) = (Vec::new(), Vec::new());
     for item in items {
         let flag = match item.as_str() {
-            "srv" => NameFlags::SRV,
+            "cluster-ip" => NameFlags::CLUSTER_IP,
             "pass" => NameFlags::PASS,
             "namespace" => NameFlags::NAMESPACE,
             "endpoints-unknown" => NameFlags::ENDPOINTS_UNKNOWN,
-            _ => {
-                let (first, last) = item.split_once('-').unwrap_or((item, item));
-                let address = |text: &str| {
-                    text.parse()
-                        .unwrap_or_else(|_| panic!("`{text}` is neither flag nor address"))
-                };
-                match (address(first), address(last)) {
-                    (IpAddr::V4(first), IpAddr::V4(last)) => data
-                        .ipv4
-                        .extend((first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits)),
-                    (IpAddr::V6(first), IpAddr::V6(last)) => data
-                        .ipv6
-                        .extend((first.to_bits()..=last.to_bits()).map(Ipv6Addr::from_bits)),
-                    _ => panic!("`{item}` is of two families"),
+            "repeated" => NameFlags::REPEATED,
+            item => {
+                if let Some(text) = item.strip_prefix("port:") {
+                    ports.push(port(text));
+                } else if let Some(text) = item.strip_prefix("target:") {
+                    targets.push(target(text));
+                } else {
+                    addresses(item, &mut data);
                 }
                 continue;
             }
         };
         data.flags = data.flags.with(flag);
     }
+    if !ports.is_empty() || !targets.is_empty() {
+        let found = Targets {
+            ports: ports.into(),
+            candidates: targets.iter().map(|target| target.addresses.len()).sum(),
+            targets,
+        };
+        let (own, endpoints) = if data.flags.contains(NameFlags::CLUSTER_IP) {
+            (Some(found), None)
+        } else {
+            (None, Some(found))
+        };
+        data.details = Some(Box::new(Details { own, endpoints }));
+    }
     data
+}
+
+fn parsed<T: FromStr>(text: &str) -> T {
+    text.parse()
+        .unwrap_or_else(|_| panic!("`{text}` is neither flag nor address, nor number"))
+}
+
+fn port(text: &str) -> Port {
+    let [name, protocol, number] = text.split('/').collect::<Vec<_>>()[..] else {
+        panic!("`{text}` is not `name/protocol/number`");
+    };
+    Port {
+        name: name.into(),
+        protocol: match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            other => panic!("`{other}` is no protocol"),
+        },
+        number: (number != "any").then(|| parsed(number)),
+    }
+}
+
+fn target(text: &str) -> Target {
+    let (label, addresses) = text
+        .split_once('=')
+        .unwrap_or_else(|| panic!("`{text}` is not `label=address+address`"));
+    Target {
+        label: (!label.is_empty()).then(|| label.into()),
+        addresses: addresses.split('+').map(parsed).collect(),
+    }
+}
+
+fn addresses(item: &str, data: &mut NameData) {
+    let (first, last) = item.split_once('-').unwrap_or((item, item));
+    match (parsed(first), parsed(last)) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => data
+            .ipv4
+            .extend((first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits)),
+        (IpAddr::V6(first), IpAddr::V6(last)) => data
+            .ipv6
+            .extend((first.to_bits()..=last.to_bits()).map(Ipv6Addr::from_bits)),
+        _ => panic!("`{item}` is of two families"),
+    }
 }

@@ -67,7 +67,7 @@ impl Kernel {
             names_short: 10_000,
             names_medium: 10_000,
             names_long: 10_000,
-            addresses: 10_000,
+            chunks: 10_000,
         };
         let ebpf = load::load_object(&bytes, &capacities, KernelLog::Off)
             .unwrap_or_else(|error| panic!("{error}"));

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use headless_agent::maps::encode::{Encoded, encode};
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::maps::{MapName, RecordSink, encode};
+use headless_agent::maps::{MapName, RecordSink};
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::{Config, KeyClass, PodsMode, ServerAddress, State};
 
@@ -50,13 +51,10 @@ pub fn install<'a>(
 ) {
     for (set, (name, data)) in (1..).zip(names) {
         let name = MapName::from_wire(name.as_bytes()).unwrap();
-        let set = encode::needs_set(data).then_some(set);
-        if let Some(set) = set {
-            for (key, chunk) in encode::chunks(SEED, set, data) {
-                sink.put_chunk(key, chunk).unwrap();
-            }
+        let Encoded { record, chunks } = encode(&name, SEED, data, set);
+        for (key, chunk) in chunks {
+            sink.put_chunk(key, chunk).unwrap();
         }
-        let record = encode::record(&name, SEED, data, set);
         sink.put_name(&name, record).unwrap();
     }
 }

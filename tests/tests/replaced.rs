@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use headless_agent::maps::encode::{Encoded, encode};
 use headless_agent::maps::kernel::KernelSink;
-use headless_agent::maps::{MapName, RecordSink as _, encode};
+use headless_agent::maps::{MapName, RecordSink as _};
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::{ChunkKey, NameFlags};
 use headless_tests::frame::{Query, SERVER, qtype};
@@ -39,6 +40,7 @@ fn data(name: u32, version: u32) -> NameData {
         flags: NameFlags::empty(),
         ipv4: (0..count).map(|i| address(name, version, i)).collect(),
         ipv6: Vec::new(),
+        details: None,
     }
 }
 
@@ -59,15 +61,12 @@ impl Careless {
         for chunk in self.chunks.remove(&name).unwrap_or_default() {
             self.sink.delete_chunk(chunk).unwrap();
         }
-        let set = encode::needs_set(&data).then_some(self.next_set);
-        if let Some(set) = set {
-            self.next_set += 1;
-            for (key, chunk) in encode::chunks(maps::SEED, set, &data) {
-                self.sink.put_chunk(key, chunk).unwrap();
-                self.chunks.entry(name).or_default().push(key);
-            }
+        let Encoded { record, chunks } = encode(&key, maps::SEED, &data, self.next_set);
+        self.next_set += 1;
+        for (key, chunk) in chunks {
+            self.sink.put_chunk(key, chunk).unwrap();
+            self.chunks.entry(name).or_default().push(key);
         }
-        let record = encode::record(&key, maps::SEED, &data, set);
         self.sink.put_name(&key, record).unwrap();
     }
 

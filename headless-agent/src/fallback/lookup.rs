@@ -3,20 +3,21 @@
 
 use std::cell::RefCell;
 
-use headless_ebpf::abi::{ChunkKey, Config, KeyClass, ServerAddress, State};
+use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, ServerAddress, State};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
-use crate::maps::{MapName, encode, heartbeat};
-use crate::records::{Index, NameData};
+use crate::maps::encode::{Encoded, encode};
+use crate::maps::{MapName, heartbeat};
+use crate::records::Index;
 
 /// The index as the engine wants it, for one query.
 #[derive(Debug)]
 pub struct IndexLookup<'a> {
     index: &'a Index,
     config: &'a Config,
-    /// Address sets that were handed out; their numbers count from 1.
-    sets: RefCell<Vec<NameData>>,
+    /// Sets of chunks that were handed out; their numbers count from 1.
+    sets: RefCell<Vec<Vec<(ChunkKey, Chunk)>>>,
 }
 
 impl<'a> IndexLookup<'a> {
@@ -55,25 +56,21 @@ impl Lookup for IndexLookup<'_> {
 
     fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
         let name = MapName::from_key_bytes(class, key);
+        // Without the details: SRV records the resolver gives, too.
         let data = self.index.name(&name.wire())?;
-        let seed = self.config.seal_seed;
-        let record = if encode::needs_set(&data) {
-            let mut sets = self.sets.borrow_mut();
-            let number = u32::try_from(sets.len() + 1).ok();
-            let record = encode::record(&name, seed, &data, number);
-            sets.push(data);
-            record
-        } else {
-            encode::record(&name, seed, &data, None)
-        };
+        let mut sets = self.sets.borrow_mut();
+        let number = u32::try_from(sets.len() + 1).ok()?;
+        let Encoded { record, chunks } = encode(&name, self.config.seal_seed, &data, number);
+        if !chunks.is_empty() {
+            sets.push(chunks);
+        }
         Some(bytemuck::cast(record))
     }
 
     fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
         let sets = self.sets.borrow();
-        let data = sets.get((key.set as usize).checked_sub(1)?)?;
-        let (_, chunk) = encode::chunks(self.config.seal_seed, key.set, data)
-            .find(|(found, _)| *found == key)?;
+        let chunks = sets.get((key.set as usize).checked_sub(1)?)?;
+        let (_, chunk) = chunks.iter().find(|(found, _)| *found == key)?;
         for (i, word) in chunk.words.iter().enumerate() {
             words.put_u64(i * 8, *word);
         }

@@ -1,13 +1,15 @@
 //! From a name and what is known of it to map keys and values.
 //!
 //! Pure: the same input gives the same bytes, apart from the number of the
-//! address set, which the caller hands out.
+//! set of chunks, which the caller hands out.
+
+mod details;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use headless_ebpf::abi::{
-    AddressChunk, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Family, KeyClass, NameFlags, NameKey,
-    NameRecord, SET_ADDRESSES_MAX, Seal,
+    CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkKey, ChunkKind, INLINE_BYTES, KEY_WORDS_MAX, KeyClass,
+    NameFlags, NameKey, NameRecord, SET_ADDRESSES_MAX, Seal,
 };
 use headless_ebpf::wire::KeyBytes;
 
@@ -38,15 +40,14 @@ impl MapName {
 
     /// The name under the key that the engine has built for the map of `class`.
     pub fn from_key_bytes(class: KeyClass, key: &KeyBytes) -> Self {
-        let words: [u64; headless_ebpf::abi::KEY_WORDS_MAX] =
-            std::array::from_fn(|i| key.u64_at(i * 8));
+        let words: [u64; KEY_WORDS_MAX] = std::array::from_fn(|i| key.u64_at(i * 8));
         Self::from_words(class, &words[..class.words()])
     }
 
     /// The name under a key read from the map of `class`.
     pub fn from_words(class: KeyClass, words: &[u64]) -> Self {
         let mut key = NameKey {
-            words: [0; headless_ebpf::abi::KEY_WORDS_MAX],
+            words: [0; KEY_WORDS_MAX],
         };
         key.words
             .iter_mut()
@@ -98,126 +99,111 @@ fn passes(data: &NameData) -> bool {
         || data.ipv6.len() > SET_ADDRESSES_MAX
 }
 
-/// Whether the addresses are too many for the record itself and go into
-/// chunks, for which the caller takes a fresh set number.
-pub fn needs_set(data: &NameData) -> bool {
-    !passes(data) && !NameRecord::fits_inline(data.ipv4.len(), data.ipv6.len())
+/// What is stored for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The sealed record.
+    pub record: NameRecord,
+    /// The sealed chunks that it names, under the set's number.
+    pub chunks: Vec<(ChunkKey, Chunk)>,
 }
 
-/// The sealed record of a name. `set` is the number under which [`chunks`]
-/// stores the addresses and is used only where [`needs_set`] says so; without
-/// one such a name is left to userspace.
-pub fn record(name: &MapName, seed: u64, data: &NameData, set: Option<u32>) -> NameRecord {
-    let mut record = NameRecord {
-        flags: data.flags,
-        ipv4: 0,
-        ipv6: 0,
-        ttl: 0,
-        inline: [0; headless_ebpf::abi::INLINE_BYTES],
-        seal: 0,
+/// What is stored for a name. `set` is the number under which chunks are stored,
+/// if there are any.
+pub fn encode(name: &MapName, seed: u64, data: &NameData, set: u32) -> Encoded {
+    let mut chunks = Vec::new();
+    let mut put = |kind: ChunkKind, runs: &mut dyn Iterator<Item = Vec<u8>>| {
+        for (index, bytes) in runs.enumerate() {
+            let key = ChunkKey::new(set, kind, index);
+            chunks.push((key, Chunk::new(seed, key, &bytes)));
+        }
     };
-    match (needs_set(data), set) {
-        (false, _) if passes(data) => record.flags = record.flags.with(NameFlags::PASS),
-        (false, _) => {
-            let bytes = addresses(data);
-            record
-                .inline
-                .iter_mut()
-                .zip(bytes)
-                .for_each(|(to, from)| *to = from);
-            (record.ipv4, record.ipv6) = (data.ipv4.len() as u16, data.ipv6.len() as u16);
-        }
-        (true, Some(set)) => {
+    let mut record = NameRecord::default();
+    record.flags = data.flags;
+    if passes(data) {
+        record.flags = record.flags.with(NameFlags::PASS);
+    } else {
+        (record.ipv4, record.ipv6) = (data.ipv4.len() as u16, data.ipv6.len() as u16);
+        if NameRecord::fits_inline(data.ipv4.len(), data.ipv6.len()) {
+            record.inline = inline(data);
+        } else {
             record.flags = record.flags.with(NameFlags::SET);
-            record
-                .inline
-                .iter_mut()
-                .zip(set.to_ne_bytes())
-                .for_each(|(to, from)| *to = from);
-            (record.ipv4, record.ipv6) = (data.ipv4.len() as u16, data.ipv6.len() as u16);
+            let ipv4 = data.ipv4.chunks(CHUNK_IPV4);
+            let ipv6 = data.ipv6.chunks(CHUNK_IPV6);
+            put(
+                ChunkKind::Ipv4,
+                &mut ipv4.map(|run| run.iter().flat_map(Ipv4Addr::octets).collect()),
+            );
+            put(
+                ChunkKind::Ipv6,
+                &mut ipv6.map(|run| run.iter().flat_map(Ipv6Addr::octets).collect()),
+            );
         }
-        (true, None) => record.flags = record.flags.with(NameFlags::PASS),
+        let details = data.details.as_deref();
+        for (kind, flag, targets) in [
+            (
+                ChunkKind::Own,
+                NameFlags::OWN,
+                details.and_then(|details| details.own.as_ref()),
+            ),
+            (
+                ChunkKind::Endpoints,
+                NameFlags::ENDPOINTS,
+                details.and_then(|details| details.endpoints.as_ref()),
+            ),
+        ] {
+            if let Some(runs) = targets.and_then(|targets| details::runs(&name.wire(), targets)) {
+                record.flags = record.flags.with(flag);
+                put(kind, &mut runs.into_iter());
+            }
+        }
     }
-    record.sealed(name.seal(seed))
+    if !chunks.is_empty() {
+        record = record.with_set(set);
+    }
+    Encoded {
+        record: record.sealed(name.seal(seed)),
+        chunks,
+    }
 }
 
 /// The addresses as a record holds them: IPv4, then IPv6, in network order.
-fn addresses(data: &NameData) -> impl Iterator<Item = u8> + '_ {
+fn inline(data: &NameData) -> [u8; INLINE_BYTES] {
     let ipv4 = data.ipv4.iter().flat_map(Ipv4Addr::octets);
     let ipv6 = data.ipv6.iter().flat_map(Ipv6Addr::octets);
-    ipv4.chain(ipv6)
+    let mut inline = [0; INLINE_BYTES];
+    inline
+        .iter_mut()
+        .zip(ipv4.chain(ipv6))
+        .for_each(|(to, from)| *to = from);
+    inline
 }
 
-/// The number of a set in a record that has one.
-pub fn set_of(record: &NameRecord) -> Option<u32> {
-    let bytes = record.inline.first_chunk::<4>()?;
-    record
-        .flags
-        .contains(NameFlags::SET)
-        .then(|| u32::from_ne_bytes(*bytes))
+/// The chunks that an installed record names, without the details, of which only
+/// the first ones are known: [`ChunkKind::Own`] and [`ChunkKind::Endpoints`] have
+/// as many as the header of the first says.
+pub fn address_chunks(record: &NameRecord) -> impl Iterator<Item = ChunkKey> {
+    let set = record.set();
+    let there = record.flags.contains(NameFlags::SET);
+    let ipv4 = usize::from(record.ipv4).div_ceil(CHUNK_IPV4);
+    let ipv6 = usize::from(record.ipv6).div_ceil(CHUNK_IPV6);
+    (0..ipv4)
+        .map(|index| (ChunkKind::Ipv4, index))
+        .chain((0..ipv6).map(|index| (ChunkKind::Ipv6, index)))
+        .filter(move |_| there)
+        .map(move |(kind, index)| ChunkKey::new(set, kind, index))
 }
 
-/// Which chunks a set has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Set {
-    /// Number of the set.
-    pub number: u32,
-    /// Chunks of IPv4 addresses.
-    pub ipv4: u16,
-    /// Chunks of IPv6 addresses.
-    pub ipv6: u16,
-}
-
-impl Set {
-    /// The set of this number for the addresses of `data`.
-    pub fn of(number: u32, data: &NameData) -> Self {
-        Self {
-            number,
-            ipv4: data.ipv4.len().div_ceil(CHUNK_IPV4) as u16,
-            ipv6: data.ipv6.len().div_ceil(CHUNK_IPV6) as u16,
-        }
-    }
-
-    /// Keys of all its chunks.
-    pub fn keys(self) -> impl Iterator<Item = ChunkKey> {
-        let key = move |family: Family| {
-            move |index| ChunkKey {
-                set: self.number,
-                family: family as u16,
-                index,
-            }
-        };
-        (0..self.ipv4)
-            .map(key(Family::Ipv4))
-            .chain((0..self.ipv6).map(key(Family::Ipv6)))
-    }
-}
-
-/// The sealed chunks of a set.
-pub fn chunks(
-    seed: u64,
-    set: u32,
-    data: &NameData,
-) -> impl Iterator<Item = (ChunkKey, AddressChunk)> + '_ {
-    let chunk = move |family: Family, index: usize, bytes: &[u8]| {
-        let key = ChunkKey {
-            set,
-            family: family as u16,
-            index: index as u16,
-        };
-        (key, AddressChunk::new(seed, key, bytes))
-    };
-    let ipv4 = data.ipv4.chunks(CHUNK_IPV4).enumerate();
-    let ipv6 = data.ipv6.chunks(CHUNK_IPV6).enumerate();
-    let ipv4 = ipv4.map(move |(index, run)| {
-        let bytes: Vec<u8> = run.iter().flat_map(Ipv4Addr::octets).collect();
-        chunk(Family::Ipv4, index, &bytes)
-    });
-    let ipv6 = ipv6.map(move |(index, run)| {
-        let bytes: Vec<u8> = run.iter().flat_map(Ipv6Addr::octets).collect();
-        chunk(Family::Ipv6, index, &bytes)
-    });
-    ipv4.chain(ipv6)
+/// The first chunks of the details that an installed record names.
+pub fn first_details(record: &NameRecord) -> impl Iterator<Item = ChunkKey> {
+    let record = *record;
+    [
+        (NameFlags::OWN, ChunkKind::Own),
+        (NameFlags::ENDPOINTS, ChunkKind::Endpoints),
+    ]
+    .into_iter()
+    .filter(move |(flag, _)| record.flags.contains(*flag))
+    .map(move |(_, kind)| ChunkKey::new(record.set(), kind, 0))
 }
 
 #[cfg(test)]
@@ -232,13 +218,14 @@ mod tests {
 
     fn data(ipv4: usize, ipv6: usize) -> NameData {
         NameData {
-            flags: NameFlags::SRV,
+            flags: NameFlags::CLUSTER_IP,
             ipv4: (0..ipv4 as u32)
                 .map(|i| Ipv4Addr::from(0x0a00_0000 + i))
                 .collect(),
             ipv6: (0..ipv6 as u128)
                 .map(|i| Ipv6Addr::from((0xfd << 120) + i))
                 .collect(),
+            details: None,
         }
     }
 
@@ -277,24 +264,27 @@ mod tests {
     #[test]
     fn few_addresses_are_in_the_record() {
         let name = name(&["web", "default"]);
-        let record = record(&name, SEED, &data(1, 1), None);
-        assert_eq!((record.ipv4, record.ipv6), (1, 1));
+        let Encoded { record, chunks } = encode(&name, SEED, &data(1, 1), 9);
+        assert!(chunks.is_empty());
+        assert_eq!((record.ipv4, record.ipv6, record.set()), (1, 1, 0));
         assert_eq!(record.inline[..4], [10, 0, 0, 0]);
         assert_eq!(record.inline[4..6], [0xfd, 0]);
-        assert_eq!(record.flags, NameFlags::SRV);
+        assert_eq!(record.flags, NameFlags::CLUSTER_IP);
         assert_eq!(record.seal, record.sealed(name.seal(SEED)).seal);
-        assert!(!needs_set(&data(5, 0)) && needs_set(&data(6, 0)) && needs_set(&data(2, 1)));
+        let chunks = |ipv4, ipv6| encode(&name, SEED, &data(ipv4, ipv6), 9).chunks.len();
+        assert_eq!([chunks(5, 0), chunks(6, 0), chunks(2, 1)], [0, 1, 2]);
     }
 
     #[test]
     fn many_addresses_are_in_chunks() {
         let data = data(CHUNK_IPV4 + 1, 2 * CHUNK_IPV6 + 1);
-        let record = record(&name(&["web", "default"]), SEED, &data, Some(77));
-        assert_eq!(set_of(&record), Some(77));
+        let set = 0x00ab_cdef;
+        let Encoded { record, chunks } = encode(&name(&["web", "default"]), SEED, &data, set);
+        assert_eq!(record.set(), set);
+        assert!(record.flags.contains(NameFlags::SET));
         assert_eq!((record.ipv4, record.ipv6), (29, 15));
-        let chunks: Vec<_> = chunks(SEED, 77, &data).collect();
         let keys: Vec<_> = chunks.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, Set::of(77, &data).keys().collect::<Vec<_>>());
+        assert_eq!(keys, address_chunks(&record).collect::<Vec<_>>());
         assert_eq!(keys.len(), 2 + 3);
         let last4 = chunks[1].1.words[0].to_le_bytes();
         assert_eq!(last4, [10, 0, 0, 28, 0, 0, 0, 0], "the rest is zero");
@@ -303,15 +293,15 @@ mod tests {
     #[test]
     fn what_userspace_answers_has_no_addresses() {
         let name = name(&["web", "default"]);
-        let too_many = record(&name, SEED, &data(SET_ADDRESSES_MAX + 1, 0), Some(1));
-        let without_set = record(&name, SEED, &data(6, 0), None);
         let marked = NameData {
             flags: NameFlags::PASS,
             ..data(1, 0)
         };
-        for record in [too_many, without_set, record(&name, SEED, &marked, None)] {
+        for data in [data(SET_ADDRESSES_MAX + 1, 0), marked] {
+            let Encoded { record, chunks } = encode(&name, SEED, &data, 1);
             assert!(record.flags.contains(NameFlags::PASS));
-            assert_eq!((record.ipv4, record.ipv6, set_of(&record)), (0, 0, None));
+            assert_eq!((record.ipv4, record.ipv6, record.set()), (0, 0, 0));
+            assert!(chunks.is_empty());
         }
     }
 

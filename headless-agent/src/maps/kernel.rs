@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    AddressChunk, COUNTERS, ChunkKey, Config, KEY_WORDS_MAX, KeyClass, NameRecord, SERVER_PROBES,
+    COUNTERS, Chunk, ChunkKey, Config, KEY_WORDS_MAX, KeyClass, NameRecord, SERVER_PROBES,
     SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
 };
 
@@ -19,7 +19,7 @@ const MEDIUM: usize = KeyClass::Medium.words();
 
 /// A record and a chunk as the words that aya copies.
 type RecordWords = [u64; NameRecord::WORDS];
-type ChunkWords = [u64; size_of::<AddressChunk>() / 8];
+type ChunkWords = [u64; size_of::<Chunk>() / 8];
 type ConfigWords = [u64; size_of::<Config>() / 8];
 type SlotWords = [u32; size_of::<ServerSlot>() / 4];
 type StateWords = [u64; size_of::<State>() / 8];
@@ -33,7 +33,7 @@ pub struct KernelSink {
     short: HashMap<MapData, [u64; SHORT], RecordWords>,
     medium: HashMap<MapData, [u64; MEDIUM], RecordWords>,
     long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
-    addresses: HashMap<MapData, u64, ChunkWords>,
+    chunks: HashMap<MapData, u64, ChunkWords>,
     servers: Array<MapData, SlotWords>,
     config: Array<MapData, ConfigWords>,
     state: Array<MapData, StateWords>,
@@ -53,7 +53,7 @@ impl KernelSink {
             short: open(ebpf, map::NAMES_SHORT, Map::HashMap)?,
             medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
-            addresses: open(ebpf, map::ADDRESSES, Map::HashMap)?,
+            chunks: open(ebpf, map::CHUNKS, Map::HashMap)?,
             servers: open(ebpf, map::SERVERS, Map::Array)?,
             config: open(ebpf, map::CONFIG, Map::Array)?,
             state: open(ebpf, map::STATE, Map::Array)?,
@@ -247,27 +247,27 @@ impl RecordSink for KernelSink {
         }
     }
 
-    fn put_chunk(&mut self, key: ChunkKey, chunk: AddressChunk) -> Result<bool, SinkError> {
+    fn put_chunk(&mut self, key: ChunkKey, chunk: Chunk) -> Result<bool, SinkError> {
         let (key, chunk): (u64, ChunkWords) = (bytemuck::cast(key), bytemuck::cast(chunk));
-        put(MapKind::Addresses, &mut self.addresses, &key, chunk)
+        put(MapKind::Chunks, &mut self.chunks, &key, chunk)
     }
 
     fn delete_chunk(&mut self, key: ChunkKey) -> Result<bool, SinkError> {
         let key: u64 = bytemuck::cast(key);
-        delete(MapKind::Addresses, &mut self.addresses, &key)
+        delete(MapKind::Chunks, &mut self.chunks, &key)
     }
 
-    fn chunk(&self, key: ChunkKey) -> Result<Option<AddressChunk>, SinkError> {
+    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError> {
         let key: u64 = bytemuck::cast(key);
-        Ok(get(MapKind::Addresses, &self.addresses, &key)?.map(bytemuck::cast))
+        Ok(get(MapKind::Chunks, &self.chunks, &key)?.map(bytemuck::cast))
     }
 
     fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
-        self.addresses
+        self.chunks
             .keys()
             .map(|key| key.map(bytemuck::cast))
             .collect::<Result<_, _>>()
-            .map_err(|error| failed(map::ADDRESSES, "read", error))
+            .map_err(|error| failed(map::CHUNKS, "read", error))
     }
 
     fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {

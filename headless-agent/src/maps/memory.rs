@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use headless_ebpf::abi::{
-    AddressChunk, ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State,
-};
+use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
@@ -15,8 +13,8 @@ use super::{MapKind, MapName, RecordSink, SinkError, heartbeat};
 pub struct MemorySink {
     /// Content of the three name maps.
     pub names: HashMap<MapName, NameRecord>,
-    /// Content of the map of address chunks.
-    pub chunks: HashMap<ChunkKey, AddressChunk>,
+    /// Content of the map of chunks.
+    pub chunks: HashMap<ChunkKey, Chunk>,
     /// Content of the map of served addresses.
     pub servers: HashMap<ServerAddress, u32>,
     /// The operator's choices.
@@ -66,9 +64,9 @@ impl RecordSink for MemorySink {
         Ok(())
     }
 
-    fn put_chunk(&mut self, key: ChunkKey, chunk: AddressChunk) -> Result<bool, SinkError> {
+    fn put_chunk(&mut self, key: ChunkKey, chunk: Chunk) -> Result<bool, SinkError> {
         if !self.chunks.contains_key(&key) {
-            self.room(MapKind::Addresses, self.chunks.len())?;
+            self.room(MapKind::Chunks, self.chunks.len())?;
         }
         Ok(self.chunks.insert(key, chunk).is_none())
     }
@@ -77,7 +75,7 @@ impl RecordSink for MemorySink {
         Ok(self.chunks.remove(&key).is_some())
     }
 
-    fn chunk(&self, key: ChunkKey) -> Result<Option<AddressChunk>, SinkError> {
+    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError> {
         Ok(self.chunks.get(&key).copied())
     }
 

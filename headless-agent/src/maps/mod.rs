@@ -19,8 +19,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{
-    AddressChunk, ChunkKey, KeyClass, NameRecord, SERVER_SLOTS, ServerAddress, ServerSlot, State,
-    map,
+    Chunk, ChunkKey, KeyClass, NameRecord, SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
 };
 
 pub use self::encode::MapName;
@@ -34,8 +33,8 @@ pub enum MapKind {
     NamesMedium = 1,
     /// Names of up to 248 bytes.
     NamesLong = 2,
-    /// Address chunks.
-    Addresses = 3,
+    /// Chunks.
+    Chunks = 3,
     /// Served addresses.
     Servers = 4,
 }
@@ -46,7 +45,7 @@ impl MapKind {
         Self::NamesShort,
         Self::NamesMedium,
         Self::NamesLong,
-        Self::Addresses,
+        Self::Chunks,
         Self::Servers,
     ];
 
@@ -65,7 +64,7 @@ impl MapKind {
             Self::NamesShort => map::NAMES_SHORT,
             Self::NamesMedium => map::NAMES_MEDIUM,
             Self::NamesLong => map::NAMES_LONG,
-            Self::Addresses => map::ADDRESSES,
+            Self::Chunks => map::CHUNKS,
             Self::Servers => map::SERVERS,
         }
     }
@@ -76,7 +75,7 @@ impl MapKind {
             Self::NamesShort => "names_short",
             Self::NamesMedium => "names_medium",
             Self::NamesLong => "names_long",
-            Self::Addresses => "addresses",
+            Self::Chunks => "chunks",
             Self::Servers => "servers",
         }
     }
@@ -87,7 +86,7 @@ impl MapKind {
     fn element_bytes(self) -> u64 {
         match self {
             Self::NamesShort => 128,
-            Self::NamesMedium | Self::Addresses => 192,
+            Self::NamesMedium | Self::Chunks => 192,
             Self::NamesLong => 512,
             // An array: all of it is there from the start.
             Self::Servers => 0,
@@ -140,12 +139,12 @@ pub trait RecordSink {
         class: KeyClass,
         visit: &mut dyn FnMut(MapName, NameRecord),
     ) -> Result<(), SinkError>;
-    /// Stores a chunk of addresses.
-    fn put_chunk(&mut self, key: ChunkKey, chunk: AddressChunk) -> Result<bool, SinkError>;
+    /// Stores a chunk.
+    fn put_chunk(&mut self, key: ChunkKey, chunk: Chunk) -> Result<bool, SinkError>;
     /// Removes a chunk.
     fn delete_chunk(&mut self, key: ChunkKey) -> Result<bool, SinkError>;
     /// A chunk.
-    fn chunk(&self, key: ChunkKey) -> Result<Option<AddressChunk>, SinkError>;
+    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError>;
     /// Keys of all chunks, in no order.
     fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError>;
     /// Stores a served address with its index.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use headless_ebpf::abi::{ChunkKey, KeyClass, NameRecord};
 
-use super::encode;
+use super::encode::{self, Encoded};
 use super::writer::Writer;
 use super::{MapKind, MapName, RecordSink, SinkError};
 use crate::records::{NameData, RelativeName};
@@ -39,25 +39,24 @@ impl<S: RecordSink> Writer<S> {
     /// Makes the maps hold exactly what `index` holds. Failed writes are
     /// remembered as always; an error means that the maps could not be read.
     ///
-    /// `lookup` gives the data of a name, `names` has all of them.
+    /// `lookup` gives the data of a name with its details, `names` has all names.
     pub fn reconcile(
         &mut self,
         lookup: impl Fn(&[u8]) -> Option<NameData>,
         names: impl Iterator<Item = (RelativeName, NameData)>,
     ) -> Result<Drift, SinkError> {
         let mut drift = Drift::default();
-        self.number_from_installed()?;
         for class in KeyClass::ALL {
             self.reconcile_class(class, &lookup, &mut drift)?;
         }
-        for (name, data) in names {
+        for (name, _) in names {
             let wire = name.as_bytes();
             if let Some(name) = MapName::from_wire(wire)
                 && self.sink.name(&name)?.is_none()
             {
                 // What could not be written is missing for a known reason.
                 drift.missing += u64::from(!self.failed.contains(wire));
-                self.install(wire, Some(&data));
+                self.install(wire, lookup(wire).as_ref());
             }
         }
         self.reconcile_chunks(&lookup, &mut drift)?;
@@ -66,16 +65,6 @@ impl<S: RecordSink> Writer<S> {
             .fetch_add(drift.total(), Ordering::Relaxed);
         self.counts.reconciles.fetch_add(1, Ordering::Relaxed);
         Ok(drift)
-    }
-
-    /// Numbers of sets that an earlier agent left are not handed out again.
-    fn number_from_installed(&mut self) -> Result<(), SinkError> {
-        if self.sets.is_empty() {
-            let highest = self.sink.chunk_keys()?.iter().map(|key| key.set).max();
-            let after = highest.unwrap_or_default().wrapping_add(1).max(1);
-            self.next_set = self.next_set.max(after);
-        }
-        Ok(())
     }
 
     fn reconcile_class(
@@ -91,7 +80,7 @@ impl<S: RecordSink> Writer<S> {
             let wire = name.wire();
             let data = lookup(&wire);
             match &data {
-                Some(data) if self.is_current(&name, &wire, data, &installed) => {}
+                Some(data) if self.encode(&name, data, &installed).record == installed => {}
                 _ => wrong.push((wire.into_boxed_slice(), data)),
             }
         })?;
@@ -106,52 +95,77 @@ impl<S: RecordSink> Writer<S> {
         Ok(())
     }
 
-    /// Whether the installed record is what would be written now, under the set
-    /// number that the name has.
-    fn is_current(
-        &self,
-        name: &MapName,
-        wire: &[u8],
-        data: &NameData,
-        installed: &NameRecord,
-    ) -> bool {
-        let set = self.sets.get(wire).map(|set| set.number);
-        *installed == encode::record(name, self.seed, data, set)
+    /// What would be written now, under the set number that the name has.
+    fn encode(&self, name: &MapName, data: &NameData, installed: &NameRecord) -> Encoded {
+        encode::encode(name, self.seed, data, installed.set())
     }
 
     /// Writes names anew whose chunks are missing or differ, and deletes chunks
-    /// that belong to no set.
+    /// that belong to no name.
     fn reconcile_chunks(
         &mut self,
         lookup: &impl Fn(&[u8]) -> Option<NameData>,
         drift: &mut Drift,
     ) -> Result<(), SinkError> {
-        let mut wrong = Vec::new();
-        for (wire, set) in &self.sets {
-            let Some(data) = lookup(wire) else { continue };
-            let mut current = true;
-            for (key, chunk) in encode::chunks(self.seed, set.number, &data) {
-                current &= self.sink.chunk(key)? == Some(chunk);
+        let mut owned = self.owned_chunks(lookup)?;
+        if !owned.wrong.is_empty() {
+            for wire in std::mem::take(&mut owned.wrong) {
+                drift.differing += 1;
+                self.install(&wire, lookup(&wire).as_ref());
             }
-            if !current {
-                wrong.push((wire.clone(), data));
-            }
+            owned = self.owned_chunks(lookup)?;
         }
-        for (wire, data) in wrong {
-            drift.differing += 1;
-            self.install(&wire, Some(&data));
-        }
-        let owned: HashSet<ChunkKey> = self.sets.values().flat_map(|set| set.keys()).collect();
+        let owned = owned.keys;
         let installed = self.sink.chunk_keys()?;
         self.counts
-            .set_entries(MapKind::Addresses, installed.len() as u64);
+            .set_entries(MapKind::Chunks, installed.len() as u64);
         for key in installed.into_iter().filter(|key| !owned.contains(key)) {
             drift.stale += 1;
             match self.sink.delete_chunk(key) {
-                Ok(existed) => self.counts.removed(MapKind::Addresses, existed),
+                Ok(existed) => self.counts.removed(MapKind::Chunks, existed),
                 Err(error) => self.counts.failure(&error),
             }
         }
         Ok(())
     }
+
+    /// The chunks that installed names name, and the names whose chunks are not
+    /// what they should be.
+    fn owned_chunks(
+        &self,
+        lookup: &impl Fn(&[u8]) -> Option<NameData>,
+    ) -> Result<Owned, SinkError> {
+        let mut owned = Owned::default();
+        let mut expected = Vec::new();
+        for class in KeyClass::ALL {
+            self.sink.for_each_name(class, &mut |name, installed| {
+                if installed.set() == 0 {
+                    return;
+                }
+                let wire = name.wire();
+                if let Some(data) = lookup(&wire) {
+                    let chunks = self.encode(&name, &data, &installed).chunks;
+                    expected.push((wire.into_boxed_slice(), chunks));
+                }
+            })?;
+            for (wire, chunks) in expected.drain(..) {
+                let mut current = true;
+                for (key, chunk) in chunks {
+                    current &= self.sink.chunk(key)? == Some(chunk);
+                    owned.keys.insert(key);
+                }
+                if !current {
+                    owned.wrong.push(wire);
+                }
+            }
+        }
+        Ok(owned)
+    }
+}
+
+/// See [`Writer::owned_chunks`].
+#[derive(Debug, Default)]
+struct Owned {
+    keys: HashSet<ChunkKey>,
+    wrong: Vec<Box<[u8]>>,
 }

@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headless_ebpf::abi::{NameFlags, ServerAddress, State};
+use headless_ebpf::abi::{
+    ChunkKey, DetailsHeader, NameFlags, SET_NUMBER_MAX, ServerAddress, State,
+};
 
 use super::encode;
 use super::heartbeat::{Beat, monotonic_ns};
@@ -16,7 +18,7 @@ use super::memory::MemorySink;
 use super::reconcile::Drift;
 use super::writer::Writer;
 use super::{MapKind, MapName, RecordSink, WriteCounts};
-use crate::records::{NameChange, NameData, RelativeName};
+use crate::records::{Details, NameChange, NameData, RelativeName, Target, Targets};
 
 const SEED: u64 = 0x5eed;
 
@@ -31,6 +33,7 @@ fn data(addresses: u32) -> NameData {
             .map(|i| Ipv4Addr::from(0x0a00_0000 + i))
             .collect(),
         ipv6: Vec::new(),
+        details: None,
     }
 }
 
@@ -59,14 +62,11 @@ fn read(sink: &MemorySink, text: &str) -> Option<Vec<Ipv4Addr>> {
     let key = MapName::from_wire(name(text).as_bytes()).unwrap();
     let record = sink.names.get(&key)?;
     assert_eq!(record.seal, record.sealed(key.seal(SEED)).seal, "sealed");
-    let bytes: Vec<u8> = match encode::set_of(record) {
-        None => record.inline.to_vec(),
-        Some(set) => {
-            let mut keys: Vec<_> = sink.chunks.keys().filter(|key| key.set == set).collect();
-            keys.sort();
-            let words = keys.iter().flat_map(|key| sink.chunks[key].words);
-            words.flat_map(u64::to_le_bytes).collect()
-        }
+    let bytes: Vec<u8> = if record.flags.contains(NameFlags::SET) {
+        let words = encode::address_chunks(record).flat_map(|key| sink.chunks[&key].words);
+        words.flat_map(u64::to_le_bytes).collect()
+    } else {
+        record.inline.to_vec()
     };
     let addresses = bytes.as_chunks::<4>().0.iter().copied().map(Ipv4Addr::from);
     Some(addresses.take(record.ipv4.into()).collect())
@@ -84,12 +84,12 @@ fn what_is_applied_is_read() {
         assert_eq!(read(writer.sink(), text).unwrap(), data(addresses).ipv4);
     }
     assert_eq!(writer.counts.entries(MapKind::NamesShort), 3);
-    assert_eq!(writer.counts.entries(MapKind::Addresses), 2);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 2);
     writer.apply(&[change("many.default", None)]);
     assert_eq!(read(writer.sink(), "many.default"), None);
     assert!(writer.sink().chunks.is_empty(), "its chunks are gone");
     assert_eq!(writer.counts.entries(MapKind::NamesShort), 2);
-    assert_eq!(writer.counts.entries(MapKind::Addresses), 0);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 0);
 }
 
 #[test]
@@ -116,13 +116,21 @@ fn a_set_gets_a_new_number_with_every_change() {
 fn numbers_in_use_are_skipped_when_they_start_over() {
     let mut writer = writer();
     writer.apply(&[change("web.default", Some(data(10)))]);
-    let used = writer.sets.values().next().unwrap().number;
-    writer.next_set = u32::MAX;
+    let used = sets(&writer)[0];
+    writer.next_set = SET_NUMBER_MAX;
     writer.apply(&[change("a.default", Some(data(10)))]);
     writer.apply(&[change("b.default", Some(data(10)))]);
-    let mut numbers: Vec<u32> = writer.sets.values().map(|set| set.number).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, [used, used + 1, u32::MAX]);
+    assert_eq!(sets(&writer), [used, used + 1, SET_NUMBER_MAX]);
+}
+
+/// The numbers of the installed sets, in order.
+fn sets(writer: &Writer<MemorySink>) -> Vec<u32> {
+    let chunks = writer.sink().chunks.keys();
+    chunks
+        .map(|key| key.set)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 /// Refuses a write whose order would let a reader see a half state.
@@ -132,12 +140,16 @@ impl Ordered {
     /// Whether every record's chunks are all there.
     fn check(&self) {
         for record in self.0.names.values() {
-            let Some(set) = encode::set_of(record) else {
-                continue;
-            };
-            let chunks = self.0.chunks.keys().filter(|key| key.set == set).count();
-            let needed = usize::from(record.ipv4).div_ceil(headless_ebpf::abi::CHUNK_IPV4);
-            assert_eq!(chunks, needed, "chunks of set {set}");
+            for key in encode::address_chunks(record) {
+                assert!(self.0.chunks.contains_key(&key), "{key:?}");
+            }
+            for first in encode::first_details(record) {
+                let header = self.0.chunks[&first].words[0];
+                for index in 0..DetailsHeader::from_word(header).chunks {
+                    let key = ChunkKey { index, ..first };
+                    assert!(self.0.chunks.contains_key(&key), "{key:?}");
+                }
+            }
         }
     }
 }
@@ -156,7 +168,7 @@ impl RecordSink for Ordered {
     checked! {
         put_name(name: &MapName, record: headless_ebpf::abi::NameRecord) -> bool;
         delete_name(name: &MapName) -> bool;
-        put_chunk(key: headless_ebpf::abi::ChunkKey, chunk: headless_ebpf::abi::AddressChunk) -> bool;
+        put_chunk(key: headless_ebpf::abi::ChunkKey, chunk: headless_ebpf::abi::Chunk) -> bool;
         delete_chunk(key: headless_ebpf::abi::ChunkKey) -> bool;
         put_server(address: ServerAddress, index: u32) -> bool;
         delete_server(address: ServerAddress) -> bool;
@@ -181,7 +193,7 @@ impl RecordSink for Ordered {
     fn chunk(
         &self,
         key: headless_ebpf::abi::ChunkKey,
-    ) -> Result<Option<headless_ebpf::abi::AddressChunk>, super::SinkError> {
+    ) -> Result<Option<headless_ebpf::abi::Chunk>, super::SinkError> {
         self.0.chunk(key)
     }
 
@@ -202,7 +214,7 @@ fn no_write_leaves_a_record_without_its_chunks() {
         Arc::<WriteCounts>::default(),
     );
     for addresses in [40, 90, 2, 30, 0] {
-        writer.apply(&[change("web.default", Some(data(addresses)))]);
+        writer.apply(&[change("web.default", Some(detailed(addresses)))]);
         assert_eq!(
             read(&writer.sink().0, "web.default").unwrap().len(),
             addresses as usize
@@ -256,12 +268,54 @@ fn a_full_map_withdraws_negative_answers_until_there_is_room() {
     assert_eq!(writer.sink().state.flags, State::COMPLETE);
 }
 
+/// A Service of so many named endpoints.
+fn detailed(endpoints: u32) -> NameData {
+    let target = |i: u32| Target {
+        label: Some(format!("web-{i}").into()),
+        addresses: vec![Ipv4Addr::from(0x0a00_0000 + i).into()],
+    };
+    let targets = Targets {
+        ports: Box::default(),
+        targets: (0..endpoints).map(target).collect(),
+        candidates: endpoints as usize,
+    };
+    NameData {
+        details: Some(Box::new(Details {
+            own: None,
+            endpoints: Some(targets),
+        })),
+        ..data(endpoints)
+    }
+}
+
+#[test]
+fn details_come_and_go_with_their_name() {
+    let mut writer = writer();
+    let chunks = |writer: &Writer<MemorySink>| writer.sink().chunks.len();
+    writer.apply(&[change("web.default", Some(detailed(3)))]);
+    assert_eq!(chunks(&writer), 1);
+    writer.apply(&[change("web.default", Some(detailed(40)))]);
+    // 40 addresses, then 20 bytes before the first target and some 12 each.
+    assert_eq!(chunks(&writer), 2 + 5);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 7);
+    let names = HashMap::from([(name("web.default"), detailed(40))]);
+    assert_eq!(reconcile(&mut writer, &names), Drift::default());
+
+    let last = *writer.sink().chunks.keys().max().unwrap();
+    writer.sink.chunks.remove(&last).unwrap();
+    let drift = reconcile(&mut writer, &names);
+    assert_eq!((drift.missing, drift.differing), (0, 1));
+    assert_eq!(chunks(&writer), 7);
+    writer.apply(&[change("web.default", None)]);
+    assert_eq!(chunks(&writer), 0);
+}
+
 #[test]
 fn a_failed_change_leaves_nothing_outdated() {
     let mut writer = writer();
     writer.apply(&[change("web.default", Some(data(2)))]);
     beat(&mut writer);
-    writer.sink.capacity = HashMap::from([(MapKind::Addresses, 1)]);
+    writer.sink.capacity = HashMap::from([(MapKind::Chunks, 1)]);
     writer.apply(&[change("web.default", Some(data(100)))]);
     assert_eq!(
         read(writer.sink(), "web.default"),
@@ -270,7 +324,7 @@ fn a_failed_change_leaves_nothing_outdated() {
     );
     assert!(writer.sink().chunks.is_empty(), "nor half a set");
     assert_eq!(writer.sink().state.flags, 0);
-    assert_eq!(writer.counts.entries(MapKind::Addresses), 0);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 0);
     assert_eq!(writer.counts.entries(MapKind::NamesShort), 0);
     writer.apply(&[change("web.default", Some(data(20)))]);
     assert_eq!(read(writer.sink(), "web.default").unwrap().len(), 20);
@@ -336,12 +390,9 @@ fn a_full_pass_makes_the_maps_the_index() {
     names.remove(&name("gone.default"));
     names.insert(name("few.default"), data(4));
     names.insert(name("new.default"), data(7));
-    let many = writer.sets[name("many.default").as_bytes()];
-    writer
-        .sink
-        .chunks
-        .remove(&many.keys().next().unwrap())
-        .unwrap();
+    let many = MapName::from_wire(name("many.default").as_bytes()).unwrap();
+    let first = encode::address_chunks(&writer.sink.names[&many]).next();
+    writer.sink.chunks.remove(&first.unwrap()).unwrap();
     let expected = Drift {
         missing: 1,
         differing: 2,
@@ -354,7 +405,7 @@ fn a_full_pass_makes_the_maps_the_index() {
     assert_eq!(read(writer.sink(), "gone.default"), None);
     assert_eq!(writer.counts.drift.load(Ordering::Relaxed), 4);
     assert_eq!(writer.counts.entries(MapKind::NamesShort), 3);
-    assert_eq!(writer.counts.entries(MapKind::Addresses), 3);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 3);
     assert_eq!(reconcile(&mut writer, &names), Drift::default());
 }
 
@@ -380,8 +431,11 @@ fn what_another_agent_left_is_taken_over_or_goes() {
     assert_eq!(read(writer.sink(), "stale.default"), None);
     let sets: Vec<u32> = writer.sink().chunks.keys().map(|key| key.set).collect();
     assert!(
-        sets.iter().all(|set| !old_sets.contains(set)),
-        "{sets:?} {old_sets:?}"
+        sets.iter().all(|set| old_sets.contains(set)),
+        "kept as it is: {sets:?} {old_sets:?}"
     );
     assert_eq!(reconcile(&mut writer, &names), Drift::default());
+    writer.apply(&[change("new.default", Some(data(50)))]);
+    assert_eq!(self::sets(&writer).len(), 2, "under a number of its own");
+    assert_eq!(read(writer.sink(), "set.default").unwrap(), data(50).ipv4);
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headless_ebpf::abi::{ServerAddress, State};
+use headless_ebpf::abi::{
+    ChunkKey, ChunkKind, DetailsHeader, NameRecord, SET_NUMBER_MAX, ServerAddress, State,
+};
 use tracing::{error, warn};
 
-use super::encode::{self, Set};
+use super::encode::{self, Encoded};
 use super::{MapKind, MapName, RecordSink, SinkError, WriteCounts};
 use crate::records::name::Labels;
 use crate::records::{NameChange, NameData};
@@ -15,15 +17,12 @@ use crate::records::{NameChange, NameData};
 /// Most names that one call of [`Writer::retry`] tries.
 const RETRY_NAMES_MAX: usize = 256;
 
-/// Writes names to a sink and remembers what it cannot see there: the set that
-/// a name has now, and the names whose write failed.
+/// Writes names to a sink and remembers what it cannot see there: the names whose
+/// write failed.
 #[derive(Debug)]
 pub struct Writer<S> {
     pub(super) sink: S,
     pub(super) seed: u64,
-    /// Sets by the wire form of the name that owns them. Only names with more
-    /// addresses than a record holds have one.
-    pub(super) sets: HashMap<Box<[u8]>, Set>,
     pub(super) next_set: u32,
     pub(super) failed: BTreeSet<Box<[u8]>>,
     state: State,
@@ -36,7 +35,6 @@ impl<S: RecordSink> Writer<S> {
         Self {
             sink,
             seed,
-            sets: HashMap::new(),
             next_set: 1,
             failed: BTreeSet::new(),
             state: State::default(),
@@ -83,8 +81,8 @@ impl<S: RecordSink> Writer<S> {
             return true;
         };
         let result = match data {
-            Some(data) => self.put(&name, wire, data),
-            None => self.delete(&name, wire),
+            Some(data) => self.put(&name, data),
+            None => self.delete(&name),
         };
         match result {
             Ok(()) => {
@@ -98,60 +96,76 @@ impl<S: RecordSink> Writer<S> {
     }
 
     /// The new set's chunks, the record that names it, then the old chunks go.
-    fn put(&mut self, name: &MapName, wire: &[u8], data: &NameData) -> Result<(), SinkError> {
-        let new = encode::needs_set(data).then(|| Set::of(self.fresh_set(), data));
-        if let Some(set) = new
-            && let Err(error) = self.put_chunks(set, data)
-        {
-            self.delete_chunks(set);
-            return Err(error);
+    fn put(&mut self, name: &MapName, data: &NameData) -> Result<(), SinkError> {
+        let old = self.sink.name(name)?;
+        let mut encoded = encode::encode(name, self.seed, data, self.next_set);
+        if !encoded.chunks.is_empty() {
+            let set = self.fresh_set()?;
+            if set != self.next_set {
+                encoded = encode::encode(name, self.seed, data, set);
+            }
+            self.next_set = following(set);
         }
-        let record = encode::record(name, self.seed, data, new.map(|set| set.number));
+        let Encoded { record, chunks } = encoded;
+        let mut written = Vec::with_capacity(chunks.len());
+        for (key, chunk) in chunks {
+            match self.sink.put_chunk(key, chunk) {
+                Ok(added) => self.counts.added(MapKind::Chunks, added),
+                Err(error) => {
+                    self.delete_chunks(written);
+                    return Err(error);
+                }
+            }
+            written.push(key);
+        }
         match self.sink.put_name(name, record) {
             Ok(added) => self.counts.added(MapKind::of_class(name.class()), added),
             Err(error) => {
-                if let Some(set) = new {
-                    self.delete_chunks(set);
-                }
+                self.delete_chunks(written);
                 return Err(error);
             }
         }
-        let old = match new {
-            Some(set) => self.sets.insert(wire.into(), set),
-            None => self.sets.remove(wire),
-        };
-        if let Some(set) = old {
-            self.delete_chunks(set);
-        }
-        Ok(())
-    }
-
-    fn put_chunks(&mut self, set: Set, data: &NameData) -> Result<(), SinkError> {
-        for (key, chunk) in encode::chunks(self.seed, set.number, data) {
-            let added = self.sink.put_chunk(key, chunk)?;
-            self.counts.added(MapKind::Addresses, added);
+        if let Some(old) = old {
+            self.delete_set(&old);
         }
         Ok(())
     }
 
     /// Chunks that no record names are garbage, not wrong answers: what cannot
     /// be deleted now is found by the next full pass.
-    fn delete_chunks(&mut self, set: Set) {
-        for key in set.keys() {
+    fn delete_chunks(&mut self, keys: impl IntoIterator<Item = ChunkKey>) {
+        for key in keys {
             match self.sink.delete_chunk(key) {
-                Ok(existed) => self.counts.removed(MapKind::Addresses, existed),
+                Ok(existed) => self.counts.removed(MapKind::Chunks, existed),
                 Err(error) => self.counts.failure(&error),
             }
         }
     }
 
-    fn delete(&mut self, name: &MapName, wire: &[u8]) -> Result<(), SinkError> {
+    /// Deletes what a record that is no longer installed has named.
+    fn delete_set(&mut self, record: &NameRecord) {
+        self.delete_chunks(encode::address_chunks(record));
+        for first in encode::first_details(record) {
+            let header = match self.sink.chunk(first) {
+                Ok(Some(chunk)) => DetailsHeader::from_word(chunk.words[0]),
+                Ok(None) => continue,
+                Err(error) => {
+                    self.counts.failure(&error);
+                    continue;
+                }
+            };
+            let rest = (0..header.chunks).map(|index| ChunkKey { index, ..first });
+            self.delete_chunks(rest);
+        }
+    }
+
+    fn delete(&mut self, name: &MapName) -> Result<(), SinkError> {
+        let old = self.sink.name(name)?;
         let existed = self.sink.delete_name(name)?;
         self.counts
             .removed(MapKind::of_class(name.class()), existed);
-        let old = self.sets.remove(wire);
-        if let Some(set) = old {
-            self.delete_chunks(set);
+        if let Some(old) = old {
+            self.delete_set(&old);
         }
         Ok(())
     }
@@ -181,21 +195,25 @@ impl<S: RecordSink> Writer<S> {
                 return;
             }
         }
-        match self.delete(name, wire) {
+        match self.delete(name) {
             Ok(()) => {}
             Err(error) => self.counts.failure(&error),
         }
     }
 
-    /// A set number that no installed name has. Numbers start over after 2^32
-    /// sets, when no program can still be reading the first ones.
-    fn fresh_set(&mut self) -> u32 {
+    /// A number under which nothing is stored. Numbers start over after 2^24 sets,
+    /// when no program can still be reading the first ones.
+    fn fresh_set(&self) -> Result<u32, SinkError> {
+        let mut number = self.next_set;
         loop {
-            let number = self.next_set;
-            self.next_set = number.wrapping_add(1).max(1);
-            if self.sets.values().all(|set| set.number != number) {
-                return number;
+            let mut used = false;
+            for kind in ChunkKind::ALL {
+                used |= self.sink.chunk(ChunkKey::new(number, kind, 0))?.is_some();
             }
+            if !used {
+                return Ok(number);
+            }
+            number = following(number);
         }
     }
 
@@ -235,6 +253,11 @@ impl<S: RecordSink> Writer<S> {
         counts.serial.store(state.serial.into(), Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// The number after this one.
+pub(super) const fn following(set: u32) -> u32 {
+    if set >= SET_NUMBER_MAX { 1 } else { set + 1 }
 }
 
 /// A relative name in presentation form, for messages.

@@ -104,11 +104,11 @@ fn keeper(mirror: &Arc<Mirror>) -> (Keeper<MemorySink>, watch::Receiver<bool>) {
 fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
     let name = MapName::from_wire(wire).unwrap();
     let record = keeper.writer.sink().names.get(&name);
-    let data = keeper.mirror.index().name(wire);
+    let data = keeper.mirror.index().detailed(wire);
     match (record, data) {
         (Some(record), Some(data)) => {
-            let set = encode::set_of(record);
-            let expected = encode::record(&name, keeper.mirror.config().seal_seed, &data, set);
+            let seed = keeper.mirror.config().seal_seed;
+            let expected = encode::encode(&name, seed, &data, record.set()).record;
             assert_eq!(*record, expected, "as the index has it");
             true
         }

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
-use headless_ebpf::abi::{
-    CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Config, Family, KeyClass, NameFlags, NameRecord,
-};
+use headless_ebpf::abi::{ChunkKey, ChunkKind, Config, KeyClass, NameFlags, NameRecord};
 use serde::{Deserialize, Serialize};
 
 use super::Observed;
+use crate::maps::encode::{self, Encoded};
 use crate::maps::writer::show;
-use crate::maps::{MapKind, MapName, RecordSink as _, encode};
+use crate::maps::{MapKind, MapName, RecordSink as _};
 use crate::records::NameData;
 
 /// A name.
@@ -32,7 +31,7 @@ pub struct Name {
 /// What is known of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
-    /// `pass`, `srv`, `endpoints_unknown`, `namespace`.
+    /// `pass`, `cluster_ip`, `endpoints_unknown`, `namespace`.
     pub flags: Vec<String>,
     /// IPv4 addresses, in ascending order.
     pub ipv4: Vec<Ipv4Addr>,
@@ -49,7 +48,7 @@ impl Data {
         ipv6.sort_unstable();
         let labels = [
             (NameFlags::PASS, "pass"),
-            (NameFlags::SRV, "srv"),
+            (NameFlags::CLUSTER_IP, "cluster_ip"),
             (NameFlags::ENDPOINTS_UNKNOWN, "endpoints_unknown"),
             (NameFlags::NAMESPACE, "namespace"),
         ];
@@ -126,14 +125,18 @@ impl Observed {
             .map(|record| self.read(&name, &record))
             .transpose()?;
         let seed = self.mirror.config().seal_seed;
-        let current = match (&data, &installed) {
+        let current = match (self.mirror.index().detailed(wire), &installed) {
             (Some(data), Some(record)) => {
-                let expected = encode::record(&name, seed, data, encode::set_of(record));
-                let addresses = kernel.as_ref().map(|kernel| (&kernel.ipv4, &kernel.ipv6));
-                let index = Data::of_index(data);
-                expected == *record
-                    && (record.flags.contains(NameFlags::PASS)
-                        || addresses == Some((&index.ipv4, &index.ipv6)))
+                let Encoded {
+                    record: expected,
+                    chunks,
+                } = encode::encode(&name, seed, &data, record.set());
+                let mut current = expected == *record;
+                for (key, chunk) in chunks {
+                    let found = self.maps.chunk(key).context("cannot read a chunk")?;
+                    current &= found == Some(chunk);
+                }
+                current
             }
             _ => false,
         };
@@ -153,30 +156,20 @@ impl Observed {
         if record.seal != record.sealed(name.seal(seed)).seal {
             damage = Some("the seal is broken".into());
         }
-        if let Some(set) = encode::set_of(record) {
-            for (family, chunks, bytes) in [
-                (
-                    Family::Ipv4,
-                    usize::from(record.ipv4).div_ceil(CHUNK_IPV4),
-                    &mut bytes4,
-                ),
-                (
-                    Family::Ipv6,
-                    usize::from(record.ipv6).div_ceil(CHUNK_IPV6),
-                    &mut bytes6,
-                ),
-            ] {
-                for index in 0..chunks {
-                    let key = ChunkKey {
-                        set,
-                        family: family as u16,
-                        index: index as u16,
-                    };
-                    match self.maps.chunk(key).context("cannot read addresses")? {
-                        Some(chunk) => {
-                            bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
-                        }
-                        None => damage = Some(format!("chunk {index} of set {set} is missing")),
+        if record.flags.contains(NameFlags::SET) {
+            for key in encode::address_chunks(record) {
+                let bytes = if key.kind == ChunkKind::Ipv4 as u16 {
+                    &mut bytes4
+                } else {
+                    &mut bytes6
+                };
+                match self.maps.chunk(key).context("cannot read addresses")? {
+                    Some(chunk) => {
+                        bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
+                    }
+                    None => {
+                        let ChunkKey { set, index, .. } = key;
+                        damage = Some(format!("chunk {index} of set {set} is missing"));
                     }
                 }
             }

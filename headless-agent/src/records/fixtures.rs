@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 
 use hickory_proto::rr::Name;
 
-use super::{Index, NameChange, Settings};
+use super::{Index, NameChange, Settings, Targets};
 use crate::watch::{
     Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Port, Protocol,
     Service, ServiceKind,
@@ -113,7 +113,8 @@ pub(super) fn delete(kind: Kind, path: &str) -> Event {
     })
 }
 
-/// Changes as text: `+name flags addresses` or `-name`.
+/// Changes as text: `+name flags addresses own:PORTSxTARGETS
+/// endpoints:PORTSxTARGETS` or `-name`.
 pub(super) fn shown(changes: &[NameChange]) -> Vec<String> {
     changes
         .iter()
@@ -123,9 +124,29 @@ pub(super) fn shown(changes: &[NameChange]) -> Vec<String> {
                 let ipv4 = data.ipv4.iter().map(ToString::to_string);
                 let ipv6 = data.ipv6.iter().map(ToString::to_string);
                 let head = [format!("+{name} {}", data.flags.0)];
-                let parts: Vec<_> = head.into_iter().chain(ipv4).chain(ipv6).collect();
+                let details = data.details.as_deref();
+                let own = details.and_then(|details| details.own.as_ref());
+                let endpoints = details.and_then(|details| details.endpoints.as_ref());
+                let details = [("own", own), ("endpoints", endpoints)]
+                    .into_iter()
+                    .filter_map(|(what, targets)| Some(format!("{what}:{}", summary(targets?))));
+                let parts: Vec<_> = head
+                    .into_iter()
+                    .chain(ipv4)
+                    .chain(ipv6)
+                    .chain(details)
+                    .collect();
                 parts.join(" ")
             }
         })
         .collect()
+}
+
+/// The ports' numbers and how many targets they have.
+fn summary(details: &Targets) -> String {
+    let numbers = details.ports.iter().map(|port| port.number);
+    let numbers: Vec<_> = numbers
+        .map(|number| number.map_or_else(|| "any".into(), |number| number.to_string()))
+        .collect();
+    format!("{}x{}", numbers.join(","), details.targets.len())
 }

@@ -16,7 +16,7 @@ use hickory_proto::rr::Name;
 use slab::Slab;
 
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
-use super::service::{self, Naming, State};
+use super::service::{self, Details, Naming, State};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
 
 /// What the operator chose.
@@ -65,12 +65,16 @@ pub enum EndpointScope {
 /// What a name holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameData {
-    /// What is known beyond the addresses; never [`NameFlags::SET`].
+    /// What is known beyond the addresses; never what says where chunks are.
     pub flags: NameFlags,
     /// Its A records, sorted, each once.
     pub ipv4: Vec<Ipv4Addr>,
     /// Its AAAA records, sorted, each once.
     pub ipv6: Vec<Ipv6Addr>,
+    /// Of a Service: where its SRV records lead. Given where records are written
+    /// ahead ([`NameChange`], [`Index::detailed`]), and not where the addresses
+    /// alone are asked for.
+    pub details: Option<Box<Details>>,
 }
 
 /// A name that now holds something else.
@@ -403,5 +407,6 @@ const fn namespace_data() -> NameData {
         flags: NameFlags::NAMESPACE,
         ipv4: Vec::new(),
         ipv6: Vec::new(),
+        details: None,
     }
 }

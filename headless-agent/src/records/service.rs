@@ -1,6 +1,7 @@
 //! One Service with the endpoints of its slices: which names it gives rise to.
 
 mod endpoints;
+mod targets;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use headless_ebpf::abi::NameFlags;
 
 pub(super) use self::endpoints::{Endpoints, endpoint_label};
-use self::endpoints::{Group, families, numbered, srv_flag};
+use self::endpoints::{Group, families};
+pub use self::targets::{Details, Target, Targets};
 use super::index::{EndpointScope, NameChange, NameData};
 use super::name::RelativeName;
 use crate::watch::{Service, ServiceKind};
@@ -39,21 +41,21 @@ impl State {
         exists.then_some(service)
     }
 
-    /// What the Service's own name holds, if it exists.
+    /// What the Service's own name holds, if it exists, without the details.
     pub(super) fn own(&self, scope: EndpointScope) -> Option<NameData> {
         let service = self.served()?;
         Some(match &service.kind {
             ServiceKind::ClusterIp(addresses) => {
                 let (ipv4, ipv6) = families(addresses.iter().copied());
-                let srv = srv_flag(numbered(&service.ports) && !addresses.is_empty());
                 let below = match scope {
                     EndpointScope::Headless => NameFlags::ENDPOINTS_UNKNOWN,
                     EndpointScope::All => NameFlags::empty(),
                 };
                 NameData {
-                    flags: srv.with(below),
+                    flags: NameFlags::CLUSTER_IP.with(below),
                     ipv4,
                     ipv6,
+                    details: None,
                 }
             }
             ServiceKind::Headless => self.endpoints.data(),
@@ -61,8 +63,38 @@ impl State {
                 flags: NameFlags::PASS,
                 ipv4: Vec::new(),
                 ipv6: Vec::new(),
+                details: None,
             },
         })
+    }
+
+    /// The same with the details.
+    pub(super) fn detailed(&self, scope: EndpointScope) -> Option<NameData> {
+        let mut data = self.own(scope)?;
+        let own = match &self.served()?.kind {
+            ServiceKind::ClusterIp(addresses) => {
+                Some(Targets::own(&self.served()?.ports, addresses))
+            }
+            _ => None,
+        };
+        let endpoints = self.named_endpoints(scope).and_then(Targets::of);
+        if own.is_some() || endpoints.is_some() {
+            data.details = Some(Box::new(Details { own, endpoints }));
+        }
+        Some(data)
+    }
+
+    /// Whether the details may differ from those of `other`, where the rest is
+    /// the same.
+    fn details_may_differ(&self, other: &Self, scope: EndpointScope) -> bool {
+        let ports = |state: &Self| match &state.served()?.kind {
+            ServiceKind::ClusterIp(_) => Some(state.served()?.ports.clone()),
+            _ => None,
+        };
+        match (self.named_endpoints(scope), other.named_endpoints(scope)) {
+            (Some(own), Some(other)) if !own.same(other) => true,
+            _ => ports(self) != ports(other),
+        }
     }
 
     /// The endpoints, where they have names of their own.
@@ -178,8 +210,12 @@ pub(super) fn changes(
             list.push(NameChange { name, data });
         }
     };
-    if own_before != own_now {
-        put(naming.own(), own_now);
+    // Details are worth comparing only where something that they are made of has
+    // changed.
+    if own_before != own_now
+        || (old.details_may_differ(new, scope) && old.detailed(scope) != new.detailed(scope))
+    {
+        put(naming.own(), new.detailed(scope));
     }
     match (old.named_endpoints(scope), new.named_endpoints(scope)) {
         (Some(old), Some(new)) => {

@@ -43,8 +43,8 @@ pub struct Capacities {
     pub names_medium: u32,
     /// Names of up to 248 bytes.
     pub names_long: u32,
-    /// Address chunks.
-    pub addresses: u32,
+    /// Chunks.
+    pub chunks: u32,
 }
 
 impl Capacities {
@@ -54,7 +54,7 @@ impl Capacities {
             MapKind::NamesShort => self.names_short,
             MapKind::NamesMedium => self.names_medium,
             MapKind::NamesLong => self.names_long,
-            MapKind::Addresses => self.addresses,
+            MapKind::Chunks => self.chunks,
             MapKind::Servers => headless_ebpf::abi::SERVERS_MAX,
         }
     }
@@ -205,7 +205,7 @@ mod tests {
         names_short: 1,
         names_medium: 1,
         names_long: 1,
-        addresses: 1,
+        chunks: 1,
     };
 
     #[test]

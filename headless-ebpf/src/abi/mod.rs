@@ -5,6 +5,7 @@
 
 mod config;
 mod counters;
+mod details;
 mod key;
 mod record;
 mod seal;
@@ -12,10 +13,14 @@ mod seal;
 pub use self::{
     config::{Config, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State},
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
+    details::{
+        DETAILS_HEADER_LEN, DetailsHeader, PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP,
+        PORT_UDP, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_HEADER_LEN,
+    },
     key::{KEY_WORDS_MAX, KeyClass, NameKey},
     record::{
-        AddressChunk, CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Family, INLINE_BYTES,
-        NameFlags, NameRecord, SET_ADDRESSES_MAX,
+        CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkKey, ChunkKind, Family, INLINE_BYTES,
+        NameFlags, NameRecord, SET_ADDRESSES_MAX, SET_NUMBER_MAX,
     },
     seal::Seal,
 };
@@ -23,7 +28,7 @@ pub use self::{
 /// Version of every layout in this module. It is part of the pin path and of
 /// the object (symbol `ABI`), and is raised with every change of layout or
 /// meaning.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {
@@ -41,8 +46,8 @@ pub mod map {
     pub const NAMES_MEDIUM: &str = "NAMES_MEDIUM";
     /// `HASH` of 248-byte keys to [`super::NameRecord`].
     pub const NAMES_LONG: &str = "NAMES_LONG";
-    /// `HASH` of [`super::ChunkKey`] to [`super::AddressChunk`].
-    pub const ADDRESSES: &str = "ADDRESSES";
+    /// `HASH` of [`super::ChunkKey`] to [`super::Chunk`].
+    pub const CHUNKS: &str = "CHUNKS";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// `PERCPU_ARRAY[1]`: working memory of one packet.

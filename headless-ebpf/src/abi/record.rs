@@ -1,4 +1,4 @@
-//! What is stored under a name, and the addresses that are too many for it.
+//! What is stored under a name, and what is too much for it.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -7,7 +7,7 @@ use super::Seal;
 /// Bytes of addresses that a [`NameRecord`] holds itself.
 pub const INLINE_BYTES: usize = 20;
 
-/// Bytes of addresses in an [`AddressChunk`].
+/// Bytes of a [`Chunk`].
 pub const CHUNK_BYTES: usize = 112;
 
 /// IPv4 addresses in a chunk: as many A records as fit a reply of 512 bytes.
@@ -22,23 +22,30 @@ pub const CHUNK_IPV6: usize = CHUNK_BYTES / 16;
 pub const SET_ADDRESSES_MAX: usize = u16::MAX as usize;
 
 /// What is known of a name. A set of bits; what is not set is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct NameFlags(pub u16);
+pub struct NameFlags(pub u8);
 
 impl NameFlags {
     /// The name exists, and userspace must answer every question about it
     /// (ExternalName, too many addresses).
     pub const PASS: Self = Self(1);
-    /// The name has SRV records, which are answered in userspace.
-    pub const SRV: Self = Self(1 << 1);
+    /// A Service with addresses of its own: its SRV records lead to itself.
+    pub const CLUSTER_IP: Self = Self(1 << 1);
     /// A Service whose endpoint names are not in the maps, so that a missing
     /// name below it proves nothing.
     pub const ENDPOINTS_UNKNOWN: Self = Self(1 << 2);
-    /// The addresses are in [`AddressChunk`]s, not in the record.
+    /// The addresses are in [`Chunk`]s, not in the record.
     pub const SET: Self = Self(1 << 3);
     /// The name is a namespace, hence an empty non-terminal.
     pub const NAMESPACE: Self = Self(1 << 4);
+    /// There are chunks of kind [`ChunkKind::Own`].
+    pub const OWN: Self = Self(1 << 5);
+    /// There are chunks of kind [`ChunkKind::Endpoints`].
+    pub const ENDPOINTS: Self = Self(1 << 6);
+    /// An endpoint that is in more than one slice, or several times in one: the
+    /// weight of its SRV records is not what its addresses say.
+    pub const REPEATED: Self = Self(1 << 7);
 
     /// No bit set.
     pub const fn empty() -> Self {
@@ -60,19 +67,21 @@ impl NameFlags {
 
 /// The value of the name maps: everything that decides an answer for a name
 /// with few addresses, in four words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NameRecord {
     /// What is known of the name.
     pub flags: NameFlags,
+    /// Bits 16 to 23 of [`Self::set`].
+    set_high: u8,
     /// Number of IPv4 addresses, hence of A records.
     pub ipv4: u16,
     /// Number of IPv6 addresses, hence of AAAA records.
     pub ipv6: u16,
-    /// TTL of the name's records in seconds; 0 means [`super::Config::ttl`].
-    pub ttl: u16,
-    /// The IPv4 addresses, then the IPv6 addresses, in network byte order. With
-    /// [`NameFlags::SET`] the first four bytes are the set's number instead.
+    /// Bits 0 to 15 of [`Self::set`].
+    set_low: u16,
+    /// The IPv4 addresses, then the IPv6 addresses, in network byte order; zero
+    /// with [`NameFlags::SET`].
     pub inline: [u8; INLINE_BYTES],
     /// Proof of belonging, see [`Seal`].
     pub seal: u32,
@@ -80,7 +89,24 @@ pub struct NameRecord {
 
 const _: () = assert!(size_of::<NameRecord>() == 32);
 
+/// Highest number of a set of chunks.
+pub const SET_NUMBER_MAX: u32 = (1 << 24) - 1;
+
 impl NameRecord {
+    /// Number of the set that holds the name's chunks, where it has any.
+    #[inline(always)]
+    pub const fn set(&self) -> u32 {
+        (self.set_high as u32) << 16 | self.set_low as u32
+    }
+
+    /// The record with this number of a set, of at most [`SET_NUMBER_MAX`].
+    #[must_use]
+    pub const fn with_set(mut self, number: u32) -> Self {
+        self.set_high = (number >> 16) as u8;
+        self.set_low = number as u16;
+        self
+    }
+
     /// Words of a record.
     pub const WORDS: usize = 4;
 
@@ -109,7 +135,7 @@ impl NameRecord {
     }
 }
 
-/// Address family of a chunk.
+/// Address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
 pub enum Family {
@@ -119,16 +145,46 @@ pub enum Family {
     Ipv6 = 1,
 }
 
-/// Key of the map of address chunks.
+/// What a chunk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum ChunkKind {
+    /// IPv4 addresses.
+    Ipv4 = Family::Ipv4 as u16,
+    /// IPv6 addresses.
+    Ipv6 = Family::Ipv6 as u16,
+    /// [`super::DetailsHeader`] and what follows it: a Service's own ports, with
+    /// itself as the target.
+    Own = 2,
+    /// The same for its endpoints: the ports are those of the slices.
+    Endpoints = 3,
+}
+
+impl ChunkKind {
+    /// All of them, in order of their number.
+    pub const ALL: [Self; 4] = [Self::Ipv4, Self::Ipv6, Self::Own, Self::Endpoints];
+}
+
+impl From<Family> for ChunkKind {
+    #[inline(always)]
+    fn from(family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self::Ipv4,
+            Family::Ipv6 => Self::Ipv6,
+        }
+    }
+}
+
+/// Key of the map of chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct ChunkKey {
-    /// Number of the set. Never reused while the maps live: a changed set gets
-    /// a new number, so that an answer never mixes two versions.
+    /// Number of the set. A changed set gets a new number, and none is used again
+    /// before all 2^24 were, so that an answer never mixes two versions.
     pub set: u32,
-    /// [`Family`] as a number.
-    pub family: u16,
-    /// Which chunk of the set: addresses from `index * CHUNK_IPV4` (or
+    /// [`ChunkKind`] as a number.
+    pub kind: u16,
+    /// Which chunk of its kind: addresses from `index * CHUNK_IPV4` (or
     /// `CHUNK_IPV6`) on.
     pub index: u16,
 }
@@ -138,41 +194,41 @@ const _: () = assert!(size_of::<ChunkKey>() == 8);
 impl ChunkKey {
     /// The key of the chunk of this number.
     #[inline(always)]
-    pub const fn new(set: u32, family: Family, index: usize) -> Self {
+    pub const fn new(set: u32, kind: ChunkKind, index: usize) -> Self {
         Self {
             set,
-            family: family as u16,
+            kind: kind as u16,
             index: index as u16,
         }
     }
 
-    /// The key as one word, as the seal of an [`AddressChunk`] takes it in.
+    /// The key as one word, as the seal of a [`Chunk`] takes it in.
     #[inline(always)]
     pub const fn word(self) -> u64 {
-        self.set as u64 | (self.family as u64) << 32 | (self.index as u64) << 48
+        self.set as u64 | (self.kind as u64) << 32 | (self.index as u64) << 48
     }
 }
 
-/// A run of addresses of one set and family.
+/// A run of bytes of one set and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct AddressChunk {
-    /// The addresses in network byte order; what the set does not fill is zero.
+pub struct Chunk {
+    /// The bytes as little-endian words; what the set does not fill is zero.
     pub words: [u64; CHUNK_BYTES / 8],
     /// Proof of belonging: the seal in the lower half, the upper half zero.
     pub seal: u64,
 }
 
-const _: () = assert!(size_of::<AddressChunk>() == 120);
+const _: () = assert!(size_of::<Chunk>() == 120);
 
-impl AddressChunk {
-    /// The chunk of these addresses, sealed. `addresses` has at most
-    /// [`CHUNK_BYTES`] bytes; more are cut off.
-    pub fn new(seed: u64, key: ChunkKey, addresses: &[u8]) -> Self {
+impl Chunk {
+    /// The chunk of these bytes, sealed. There are at most
+    /// [`CHUNK_BYTES`]; more are cut off.
+    pub fn new(seed: u64, key: ChunkKey, content: &[u8]) -> Self {
         let mut bytes = [0u8; CHUNK_BYTES];
         bytes
             .iter_mut()
-            .zip(addresses)
+            .zip(content)
             .for_each(|(to, from)| *to = *from);
         let mut chunk = Self::zeroed();
         let mut seal = Seal::new(seed).word(key.word());

@@ -63,7 +63,6 @@ impl Rrset {
         ttl: u32,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let words: [u64; NameRecord::WORDS] = bytemuck::cast(*record);
         let (total, base) = match family {
             Family::Ipv4 => (record.ipv4, 0),
             Family::Ipv6 => (record.ipv6, u32::from(record.ipv4) * 4),
@@ -75,12 +74,8 @@ impl Rrset {
         } else {
             0
         };
-        self.ttl = if record.ttl == 0 {
-            ttl
-        } else {
-            u32::from(record.ttl)
-        };
-        self.set = words[1] as u32;
+        self.ttl = ttl;
+        self.set = record.set();
         self.base = base;
         Ok(())
     }
@@ -151,7 +146,7 @@ impl Rrset {
             let chunk = position_now / per_chunk;
             if loaded != Some(chunk) {
                 load(
-                    ChunkKey::new(self.set, family, chunk as usize),
+                    ChunkKey::new(self.set, family.into(), chunk as usize),
                     seed,
                     addresses,
                     lookup,
@@ -210,7 +205,7 @@ fn put_ipv6(image: &mut Image, at: usize, head: Head, addresses: &AddressBytes, 
 
 /// Copies a chunk and proves that it is the one asked for, whole.
 #[inline(always)]
-fn load<L: Lookup>(
+pub(super) fn load<L: Lookup>(
     key: ChunkKey,
     seed: u64,
     addresses: &mut AddressBytes,

@@ -1,19 +1,27 @@
 //! From the labels of a name to what is stored under it.
 
-use super::pod::Dashed;
+use bytemuck::Zeroable as _;
+
+use super::{
+    Scratch,
+    servers::{DetailsAt, Place},
+};
 use crate::{
     abi::{Config, KeyClass, NameFlags, NameRecord, PassReason, PodsMode, Seal},
     lookup::Lookup,
-    wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, fold},
+    wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, WINDOW, fold, qtype},
 };
 
 /// What a name in the zone is.
 pub(super) enum Found {
-    /// A Service, an endpoint or a pod.
-    Record(NameRecord),
+    /// A Service, one of its ports, an endpoint or a pod, whose record is
+    /// [`Scratch::record`], and where the details of its SRV records are.
+    Record(Place, DetailsAt),
     /// Something that exists and has no records: the zone, `svc`, `pod`, a
     /// namespace.
     NonTerminal,
+    /// The name that has the version of the specification.
+    Version,
     /// Nothing.
     Missing,
 }
@@ -22,8 +30,6 @@ pub(super) enum Found {
 const SVC: u32 = u32::from_le_bytes(*b"\x03svc");
 /// `\3pod`.
 const POD: u32 = u32::from_le_bytes(*b"\x03pod");
-/// `\3dns`: above it stands `ns.dns.<zone>`, the SOA's server.
-const DNS: u32 = u32::from_le_bytes(*b"\x03dns");
 /// `\2ns\3dns`, with which the name server's own name begins; the last byte does
 /// not count.
 const NAME_SERVER: u64 = u64::from_le_bytes(*b"\x02ns\x03dns\0");
@@ -37,14 +43,19 @@ const DNS_VERSION: (u64, u32) = (
 /// looks up what the shape leaves open.
 #[inline(always)]
 pub(super) fn find<L: Lookup>(
-    image: &Image,
+    scratch: &mut Scratch,
     start: usize,
-    key: &mut KeyBytes,
-    dashed: &mut Dashed,
     config: &Config,
     question: &Question,
     lookup: &L,
 ) -> Result<Found, PassReason> {
+    let Scratch {
+        image,
+        key,
+        dashed,
+        record: found,
+        ..
+    } = scratch;
     let seed = config.seal_seed;
     if question.zone == 0 {
         return Ok(Found::NonTerminal);
@@ -60,8 +71,7 @@ pub(super) fn find<L: Lookup>(
     let is_pod = match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
         SVC => false,
         POD => true,
-        DNS => return Err(PassReason::Userspace),
-        _ if kind_at == 0 && is_dns_version(image, name) => return Err(PassReason::Userspace),
+        _ if kind_at == 0 && is_dns_version(image, name) => return Ok(Found::Version),
         _ => return Ok(Found::Missing),
     };
     if kind_at == 0 {
@@ -88,35 +98,54 @@ pub(super) fn find<L: Lookup>(
     };
     let owner = record(image, name, owner_at, kind_at, key, seed, lookup)?;
     if is_pod {
-        return if config.pods == PodsMode::Disabled as u32 || owner.is_none() {
+        return if config.pods == PodsMode::Disabled as u32 || !owner.exists {
             Ok(Found::Missing)
         } else if namespace_at == 0 {
             Ok(Found::NonTerminal)
         } else if config.pods == PodsMode::Insecure as u32 {
             // Labels further left say nothing.
-            let record = dashed.record(image, name + service_at)?;
-            Ok(record.map_or(Found::Missing, Found::Record))
+            Ok(if dashed.read(image, name + service_at, found)? {
+                Found::Record(Place::Pod, DetailsAt::NONE)
+            } else {
+                Found::Missing
+            })
         } else {
             Err(PassReason::Userspace)
         };
     }
-    match owner {
-        // The Service may have this port. A Service without ports, and an external
-        // name, have those whose filter lets all through (`_._`).
-        Some(_) if is_port => return Err(PassReason::Userspace),
-        Some(record) if record.flags.contains(NameFlags::NAMESPACE) => {
-            return Ok(Found::NonTerminal);
-        }
-        Some(record) => return Ok(Found::Record(record)),
-        None if !is_endpoint => return Ok(Found::Missing),
-        None => {}
+    if owner.exists && owner.record.flags.contains(NameFlags::NAMESPACE) {
+        return Ok(Found::NonTerminal);
     }
-    match record(image, name, service_at, kind_at, key, seed, lookup)? {
+    // The details of an endpoint are its Service's.
+    let is_endpoint_srv = is_endpoint && question.qtype == qtype::SRV;
+    if owner.exists && !is_endpoint_srv {
+        let place = if is_port {
+            Place::Port
+        } else if is_endpoint {
+            Place::Endpoint
+        } else {
+            Place::Service
+        };
+        let details = DetailsAt::own(&owner.record);
+        *found = owner.record;
+        return Ok(Found::Record(place, details));
+    }
+    if !is_endpoint {
+        return Ok(Found::Missing);
+    }
+    let service = record(image, name, service_at, kind_at, key, seed, lookup)?;
+    if owner.exists {
+        // None where the Service is gone by now.
+        let details = DetailsAt::endpoints(&service.record);
+        *found = owner.record;
+        return Ok(Found::Record(Place::Endpoint, details));
+    }
+    let unknown = service.record.flags.contains(NameFlags::ENDPOINTS_UNKNOWN);
+    if service.exists && unknown {
         // It may have this endpoint.
-        Some(service) if service.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) => {
-            Err(PassReason::Userspace)
-        }
-        _ => Ok(Found::Missing),
+        Err(PassReason::Userspace)
+    } else {
+        Ok(Found::Missing)
     }
 }
 
@@ -127,8 +156,16 @@ fn is_dns_version(image: &Image, name: usize) -> bool {
         && fold(u64::from(image.u32_at(name + 8))) as u32 == DNS_VERSION.1
 }
 
+/// What was looked up: zeroes where there is nothing. No `Option`, whose value
+/// the compiler may look at before it knows that there is one: such a register
+/// was never written, and the verifier refuses the program.
+#[derive(Clone, Copy)]
+struct Looked {
+    exists: bool,
+    record: NameRecord,
+}
+
 /// Looks up the labels between `from` and `to` of the name at `name`.
-/// `Ok(None)` where there are none such.
 #[inline(always)]
 fn record<L: Lookup>(
     image: &Image,
@@ -138,7 +175,7 @@ fn record<L: Lookup>(
     key: &mut KeyBytes,
     seed: u64,
     lookup: &L,
-) -> Result<Option<NameRecord>, PassReason> {
+) -> Result<Looked, PassReason> {
     let len = to.wrapping_sub(from) & 0xff;
     let name = name + from;
     let (seal, words) = match KeyClass::of_len(len) {
@@ -156,11 +193,17 @@ fn record<L: Lookup>(
         }
     };
     let Some(words) = words else {
-        return Ok(None);
+        return Ok(Looked {
+            exists: false,
+            record: NameRecord::zeroed(),
+        });
     };
     let record: NameRecord = bytemuck::cast(words);
     if record.seal == NameRecord::seal_of(seal, words) {
-        Ok(Some(record))
+        Ok(Looked {
+            exists: true,
+            record,
+        })
     } else {
         Err(PassReason::Changed)
     }
@@ -209,65 +252,11 @@ fn long_sum<const WORDS: usize>(
     build::<WORDS>(image, name, len, key, seed).sum()
 }
 
-/// As many zeroes as a name has bytes, then ones: a window into it masks a word
-/// of the name without a branch. Branches on the length would be as many ways
-/// through the program as there are words.
-struct Window([u8; 2 * NAME_BYTES + 8]);
-
-const NAME_BYTES: usize = 256;
-
-static WINDOW: Window = Window::new();
-
-impl Window {
-    const fn new() -> Self {
-        let mut bytes = [0xff; 2 * NAME_BYTES + 8];
-        let mut i = 0;
-        while i < NAME_BYTES {
-            bytes[i] = 0;
-            i += 1;
-        }
-        Self(bytes)
-    }
-
-    /// A mask for the eight bytes at `offset`, of which those before `len` are
-    /// to stay.
-    ///
-    /// The window moves right as the length grows, and is read back to front:
-    /// the verifier takes offsets that grow, but none that shrink.
-    #[inline(always)]
-    fn first(&self, len: usize, offset: usize) -> u64 {
-        let from = (NAME_BYTES - 8 - offset + (len & 0xff)) & (2 * NAME_BYTES - 1);
-        match self.0.get(from..).and_then(<[u8]>::first_chunk) {
-            Some(bytes) => u64::from_be_bytes(*bytes),
-            None => 0,
-        }
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::abi::NameKey;
-
-    #[test]
-    fn the_window_masks_what_is_past_the_name() {
-        for len in 0..NAME_BYTES {
-            for word in 0..31 {
-                let kept = len.saturating_sub(word * 8).min(8);
-                let mask = if kept == 8 {
-                    u64::MAX
-                } else {
-                    (1 << (8 * kept)) - 1
-                };
-                assert_eq!(
-                    WINDOW.first(len, word * 8),
-                    mask,
-                    "{len} bytes, word {word}"
-                );
-            }
-        }
-    }
 
     /// Agent and programs make a key by code of their own: the same key.
     #[test]

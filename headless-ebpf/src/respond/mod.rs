@@ -9,10 +9,19 @@ mod addresses;
 mod find;
 mod pod;
 mod reply;
+mod servers;
 
 use core::hint::black_box;
 
-use self::{addresses::Rrset, find::Found, pod::Dashed, reply::Body};
+use bytemuck::Zeroable as _;
+
+use self::{
+    addresses::Rrset,
+    find::Found,
+    pod::Dashed,
+    reply::Body,
+    servers::{Place, Ports, Servers},
+};
 use crate::{
     abi::{
         AnswerKind, Config, Counter, Family, NameFlags, NameRecord, Outcome, PassReason, Path,
@@ -27,7 +36,7 @@ use crate::{
 
 /// Working memory of one packet. Too large for a BPF stack (512 bytes), so the
 /// programs keep one for each CPU, and nothing in it outlives a packet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Scratch {
     /// The frame or message.
@@ -42,10 +51,32 @@ pub struct Scratch {
     pub key: KeyBytes,
     /// The address in a pod's name.
     dashed: Dashed,
+    /// What is known of the name. In memory, since on the stack the compiler
+    /// would look at it by unaligned parts, which the verifier refuses.
+    record: NameRecord,
     /// The records that are written.
     rrset: Rrset,
-    /// The addresses that are being written.
+    /// The same for SRV records.
+    servers: Servers,
+    /// The chunk that is being written from.
     pub addresses: AddressBytes,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            image: Image::default(),
+            slot: Slot::default(),
+            version: Slot::default(),
+            question: Question::default(),
+            key: KeyBytes::default(),
+            dashed: Dashed::default(),
+            record: NameRecord::zeroed(),
+            rrset: Rrset::default(),
+            servers: Servers::default(),
+            addresses: AddressBytes::default(),
+        }
+    }
 }
 
 /// Where a number is put down to be forgotten and read again.
@@ -201,29 +232,29 @@ pub fn answer<L: Lookup>(
     state: State,
     lookup: &L,
 ) -> Result<Reply, PassReason> {
-    let Scratch {
-        image,
-        slot,
-        question,
-        key,
-        dashed,
-        rrset,
-        addresses,
-        ..
-    } = scratch;
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    question.parse(image, start, end, config)?;
+    scratch.question.parse(&scratch.image, start, end, config)?;
     // From here on the question is what stands in memory, see `Question`: the
     // compiler may not carry the values over in registers.
-    let question = *black_box(question);
+    let question = *black_box(&mut scratch.question);
     let seed = config.seal_seed;
 
-    let decision = decide(image, start, key, dashed, config, &question, lookup)?;
+    let decision = decide(scratch, start, room, config, &question, lookup)?;
+    let Scratch {
+        image,
+        slot,
+        record,
+        rrset,
+        servers,
+        addresses,
+        ..
+    } = scratch;
     let mut body = Body::new(start, &question, room);
     let outcome = match decision {
-        Decision::Addresses(record, family) => {
+        Decision::Addresses(family) => {
+            let record = *record;
             rrset.choose(&record, family, &body, config.ttl, lookup)?;
             let chosen = *black_box(&mut *rrset);
             if record.flags.contains(NameFlags::SET) {
@@ -238,6 +269,23 @@ pub fn answer<L: Lookup>(
             } else {
                 Outcome::Data
             }
+        }
+        Decision::Servers => {
+            let written = servers.written();
+            body.servers(written);
+            if written.truncated != 0 {
+                Outcome::Truncated
+            } else {
+                Outcome::Data
+            }
+        }
+        Decision::Version => {
+            body.version(image)?;
+            Outcome::Data
+        }
+        Decision::Authority => {
+            body.authority(image, config, state.serial)?;
+            Outcome::Data
         }
         // What is not in incomplete maps may exist all the same.
         Decision::NoData | Decision::NxDomain if state.flags & State::COMPLETE == 0 => {
@@ -260,10 +308,23 @@ pub fn answer<L: Lookup>(
     })
 }
 
+/// The part of the engine that [`Lookup::apart`] is about: ports and SRV records,
+/// from what stands in `scratch`. What it returns is the engine's alone.
+#[inline(always)]
+pub fn apart<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
+    servers::answer(scratch, lookup).map_or_else(Ports::pass_code, Ports::code)
+}
+
 /// What the answer to a question is.
 enum Decision {
-    /// The addresses of this record.
-    Addresses(NameRecord, Family),
+    /// The addresses of this family in [`Scratch::record`].
+    Addresses(Family),
+    /// The SRV records that are written already.
+    Servers,
+    /// The version of the specification.
+    Version,
+    /// The zone's SOA.
+    Authority,
     /// The name exists, the type does not.
     NoData,
     /// The name does not exist.
@@ -273,37 +334,48 @@ enum Decision {
 /// CoreDNS's matrix of names and types.
 #[inline(always)]
 fn decide<L: Lookup>(
-    image: &Image,
+    scratch: &mut Scratch,
     start: usize,
-    key: &mut KeyBytes,
-    dashed: &mut Dashed,
+    room: usize,
     config: &Config,
     question: &Question,
     lookup: &L,
 ) -> Result<Decision, PassReason> {
     match question.qtype {
         0 | qtype::OPT | qtype::TKEY..=qtype::MAILA => return Err(PassReason::Qtype),
-        qtype::SOA | qtype::NS if question.zone == 0 => return Err(PassReason::Qtype),
+        qtype::NS if question.zone == 0 => return Err(PassReason::Qtype),
+        qtype::SOA if question.zone == 0 => return Ok(Decision::Authority),
         // CoreDNS looks nothing up for an SOA below the apex and says that there
         // is none, for names that do not exist as well (`handler.go`).
         qtype::SOA => return Ok(Decision::NoData),
         _ => {}
     }
-    let record = match find::find(image, start, key, dashed, config, question, lookup)? {
+    let (place, details) = match find::find(scratch, start, config, question, lookup)? {
         Found::Missing => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
         // names for missing (`kubernetes.go`, `Services`).
         Found::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
         Found::NonTerminal => return Ok(Decision::NoData),
-        Found::Record(record) => record,
+        Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
+        Found::Version => return Ok(Decision::NxDomain),
+        Found::Record(place, details) => (place, details),
     };
+    let record = scratch.record;
     if record.flags.contains(NameFlags::PASS) {
         return Err(PassReason::Userspace);
     }
+    if place == Place::Port || question.qtype == qtype::SRV {
+        scratch.servers.ask(place, details, start, room);
+        match Ports::from_code(lookup.apart(scratch))? {
+            Ports::None => return Ok(Decision::NxDomain),
+            Ports::Unnumbered if question.qtype == qtype::SRV => return Ok(Decision::NoData),
+            Ports::Written => return Ok(Decision::Servers),
+            Ports::Numbered | Ports::Unnumbered => {}
+        }
+    }
     Ok(match question.qtype {
-        qtype::A if record.ipv4 != 0 => Decision::Addresses(record, Family::Ipv4),
-        qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(record, Family::Ipv6),
-        qtype::SRV if record.flags.contains(NameFlags::SRV) => return Err(PassReason::Qtype),
+        qtype::A if record.ipv4 != 0 => Decision::Addresses(Family::Ipv4),
+        qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(Family::Ipv6),
         _ => Decision::NoData,
     })
 }

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    abi::{NameFlags, NameRecord, PassReason},
+    abi::{NameRecord, PassReason},
     wire::{Image, fold},
 };
 
@@ -35,19 +35,20 @@ pub(super) struct Dashed {
 }
 
 impl Dashed {
-    /// The record of the pod whose label, length byte first, is at `label`:
-    /// `Ok(None)` where it is no address, an error where it may be one of IPv6,
+    /// Makes the record of the pod whose label, length byte first, is at `label`.
+    /// `false` where it is no address, an error where it may be one of IPv6,
     /// which is read in userspace.
     ///
     /// As CoreDNS reads it (`findPods`): three dashes, no two of them
     /// neighbours, stand for the dots of an IPv4 address as Go's `netip` takes it,
     /// that is without leading zeroes; else all of them stand for colons.
     #[inline(always)]
-    pub(super) fn record(
+    pub(super) fn read(
         &mut self,
         image: &Image,
         label: usize,
-    ) -> Result<Option<NameRecord>, PassReason> {
+        record: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
         let len = usize::from(image.u8_at(label));
         *self = Self::zeroed();
         for i in 0..=IPV4_LABEL_MAX {
@@ -59,30 +60,26 @@ impl Dashed {
         }
         let read = *black_box(&mut *self);
         if read.alien != 0 {
-            return Ok(None);
+            return Ok(false);
         }
         let end = read.ended();
         if len > IPV4_LABEL_MAX || end.dashes != 3 || end.gap != 0 {
             // Fewer than two colons make no IPv6 address.
             return if len <= IPV4_LABEL_MAX && end.dashes < 2 {
-                Ok(None)
+                Ok(false)
             } else {
                 Err(PassReason::Userspace)
             };
         }
         if end.wrong != 0 {
-            return Ok(None);
+            return Ok(false);
         }
-        // The flag: userspace has the SRV records of pods.
-        let mut record = NameRecord {
-            flags: NameFlags::SRV,
-            ipv4: 1,
-            ..NameRecord::zeroed()
-        };
+        *record = NameRecord::zeroed();
+        record.ipv4 = 1;
         let [a, b, c, d] = end.address.to_be_bytes();
         (record.inline[0], record.inline[1]) = (a, b);
         (record.inline[2], record.inline[3]) = (c, d);
-        Ok(Some(record))
+        Ok(true)
     }
 
     /// Takes in the next byte, folded.

@@ -12,6 +12,12 @@ pub type Image = Bytes<{ IMAGE_CAPACITY + SLACK }>;
 /// The copy of the addresses that an answer is made of.
 pub type AddressBytes = Bytes<{ 128 + SLACK }>;
 
+/// The end that the targets of SRV records have in common.
+pub type SuffixBytes = Bytes<{ 256 + SLACK }>;
+
+/// Numbers of ports.
+pub type PortBytes = Bytes<{ 64 + SLACK }>;
+
 /// A key that is being built.
 pub type KeyBytes = Bytes<{ 256 + SLACK }>;
 

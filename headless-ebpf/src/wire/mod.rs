@@ -14,6 +14,7 @@ mod headers;
 mod image;
 mod packet;
 mod question;
+mod window;
 
 pub use self::{
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
@@ -21,9 +22,10 @@ pub use self::{
         Headers, IPV4_AT, IPV4_HEADERS_LEN, IPV6_AT, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
         ip_version, ipv4_checksum_holds, reply_ipv4, reply_ipv6,
     },
-    image::{AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes},
+    image::{AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, PortBytes, SuffixBytes},
     packet::{FramePacket, Packet},
     question::{Labels, NAME_LEN_MAX, Question, fold},
+    window::WINDOW,
 };
 
 /// Bytes of the DNS header (RFC 1035, section 4.1.1).

@@ -59,6 +59,18 @@ impl Labels {
 }
 
 impl Question {
+    /// The name from `offset` on, in a message that starts at `start` of an
+    /// image: where it stands, how many bytes come before the zone, and how many
+    /// there are, root included.
+    #[inline(always)]
+    pub const fn name_from(&self, start: usize, offset: usize) -> (usize, usize, usize) {
+        (
+            start + DNS_HEADER_LEN + offset,
+            (self.zone as usize).wrapping_sub(offset),
+            (self.name_len as usize).wrapping_sub(offset) & 0xff,
+        )
+    }
+
     /// Reads the message between `start` and `end` of `image` as a query for a
     /// name in the zone of `config`.
     ///

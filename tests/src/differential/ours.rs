@@ -96,7 +96,7 @@ impl Ours {
             names_short: 100_000,
             names_medium: 100_000,
             names_long: 10_000,
-            addresses: 10_000,
+            chunks: 10_000,
         };
         let ebpf = load::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;

@@ -3,13 +3,29 @@
 use std::net::IpAddr;
 
 use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
-use super::{Index, NameData, Reverse, ServiceEntry, ServiceView, entry_exists, namespace_data};
+use super::{
+    EndpointScope, Index, NameData, Reverse, ServiceEntry, ServiceView, State, entry_exists,
+    namespace_data,
+};
 use crate::watch::{Problem, Reason, ServiceKind};
 
 impl Index {
-    /// What the name holds, if it exists; the name as in
+    /// What the name holds, if it exists, without the details; the name as in
     /// [`RelativeName::as_bytes`].
     pub fn name(&self, name: &[u8]) -> Option<NameData> {
+        self.find(name, State::own)
+    }
+
+    /// The same with the details.
+    pub fn detailed(&self, name: &[u8]) -> Option<NameData> {
+        self.find(name, State::detailed)
+    }
+
+    fn find(
+        &self,
+        name: &[u8],
+        own: impl Fn(&State, EndpointScope) -> Option<NameData>,
+    ) -> Option<NameData> {
         if name.len() > self.room {
             return None;
         }
@@ -19,7 +35,7 @@ impl Index {
         match (next()?, next()?, next()?, next()?) {
             (Some(namespace), None, ..) => self.namespace_exists(namespace).then(namespace_data),
             (Some(service), Some(namespace), None, _) => {
-                self.service(namespace, service)?.state.own(scope)
+                own(self.service(namespace, service)?.state, scope)
             }
             (Some(endpoint), Some(service), Some(namespace), None) => {
                 let state = self.service(namespace, service)?.state;
@@ -29,7 +45,7 @@ impl Index {
         }
     }
 
-    /// Every name that exists with what it holds, in no order.
+    /// Every name that exists with what it holds, without the details, in no order.
     pub fn names(&self) -> impl Iterator<Item = (RelativeName, NameData)> {
         let namespaces = self
             .namespaces

@@ -12,10 +12,11 @@ const WEB: &[&str] = &["web/tcp/80"];
 
 /// The flags by the numbers that [`shown`] prints.
 const NONE: u16 = 0;
-const PASS: u16 = NameFlags::PASS.0;
-const SRV: u16 = NameFlags::SRV.0;
-const UNKNOWN: u16 = NameFlags::ENDPOINTS_UNKNOWN.0;
-const NAMESPACE: u16 = NameFlags::NAMESPACE.0;
+const PASS: u8 = NameFlags::PASS.0;
+const CLUSTER_IP: u8 = NameFlags::CLUSTER_IP.0;
+const UNKNOWN: u8 = NameFlags::ENDPOINTS_UNKNOWN.0;
+const REPEATED: u8 = NameFlags::REPEATED.0;
+const NAMESPACE: u8 = NameFlags::NAMESPACE.0;
 
 fn empty() -> Index {
     Index::new(settings())
@@ -41,9 +42,16 @@ fn check(index: &Index, installed: &mut BTreeMap<RelativeName, NameData>, change
         }
     }
     let names: BTreeMap<_, _> = index.names().collect();
-    assert_eq!(&names, installed);
-    for (name, data) in &names {
-        assert_eq!(index.name(name.as_bytes()).as_ref(), Some(data), "{name}");
+    assert!(names.keys().eq(installed.keys()));
+    for (name, data) in installed {
+        let wire = name.as_bytes();
+        assert_eq!(index.detailed(wire).as_ref(), Some(&*data), "{name}");
+        let plain = NameData {
+            details: None,
+            ..data.clone()
+        };
+        assert_eq!(index.name(wire).as_ref(), Some(&plain), "{name}");
+        assert_eq!(names[name], plain, "{name}");
     }
 }
 
@@ -120,9 +128,9 @@ fn changes_say_what_names_hold() {
     assert_eq!(
         shown(&index.apply(endpoints.clone())),
         [
-            format!("+nginx.default {SRV} 10.0.0.22 10.0.0.23"),
-            format!("+web-0.nginx.default {SRV} 10.0.0.22"),
-            format!("+web-1.nginx.default {SRV} 10.0.0.23"),
+            format!("+nginx.default {NONE} 10.0.0.22 10.0.0.23 endpoints:80x2"),
+            format!("+web-0.nginx.default {NONE} 10.0.0.22"),
+            format!("+web-1.nginx.default {NONE} 10.0.0.23"),
         ]
     );
     assert!(index.apply(endpoints).is_empty(), "nothing changed");
@@ -136,7 +144,7 @@ fn one_endpoint_of_many_costs_two_names() {
     assert_eq!(
         shown(&index.apply(fewer)),
         [
-            format!("+nginx.default {SRV} 10.0.0.22"),
+            format!("+nginx.default {NONE} 10.0.0.22 endpoints:80x1"),
             "-web-1.nginx.default".to_owned(),
         ]
     );
@@ -149,8 +157,8 @@ fn one_endpoint_of_many_costs_two_names() {
     assert_eq!(
         shown(&index.apply(moved)),
         [
-            format!("+nginx.default {SRV} 10.0.0.22 10.0.0.39"),
-            format!("+web-2.nginx.default {SRV} 10.0.0.39"),
+            format!("+nginx.default {NONE} 10.0.0.22 10.0.0.39 endpoints:80x2"),
+            format!("+web-2.nginx.default {NONE} 10.0.0.39"),
         ]
     );
 }
@@ -168,9 +176,9 @@ fn additions_come_before_removals() {
     assert_eq!(
         shown(&index.apply(replaced)),
         [
-            format!("+nginx.default {SRV} 10.0.0.30 10.0.0.31"),
-            format!("+a-0.nginx.default {SRV} 10.0.0.30"),
-            format!("+z-9.nginx.default {SRV} 10.0.0.31"),
+            format!("+nginx.default {NONE} 10.0.0.30 10.0.0.31 endpoints:80x2"),
+            format!("+a-0.nginx.default {NONE} 10.0.0.30"),
+            format!("+z-9.nginx.default {NONE} 10.0.0.31"),
             "-web-0.nginx.default".to_owned(),
             "-web-1.nginx.default".to_owned(),
         ]
@@ -182,12 +190,18 @@ fn an_endpoint_that_moves_between_slices_never_goes() {
     let mut index = empty();
     index.apply_all(nginx());
     let second = slice("default/nginx-2", "nginx", WEB, &["10.0.0.23=web-1"]);
-    assert!(
-        index.apply(second.clone()).is_empty(),
-        "it is in both for a while"
+    let both = shown(&index.apply(second.clone()));
+    assert_eq!(
+        both,
+        [
+            format!("+nginx.default {NONE} 10.0.0.22 10.0.0.23 endpoints:80x2"),
+            format!("+web-1.nginx.default {REPEATED} 10.0.0.23"),
+        ],
+        "it counts twice for a while"
     );
     let first = slice("default/nginx-1", "nginx", WEB, &["10.0.0.22=web-0"]);
-    assert!(index.apply(first.clone()).is_empty());
+    let changes = index.apply(first.clone());
+    assert!(changes.iter().all(|change| change.data.is_some()));
     // Taken away first, but in one batch with its return.
     let mut index = empty();
     index.apply_all(nginx());
@@ -211,8 +225,8 @@ fn slices_that_change_their_service_move() {
             "-nginx.default".to_owned(),
             "-web-0.nginx.default".to_owned(),
             "-web-1.nginx.default".to_owned(),
-            format!("+other.default {SRV} 10.0.0.22"),
-            format!("+web-0.other.default {SRV} 10.0.0.22"),
+            format!("+other.default {NONE} 10.0.0.22 endpoints:80x1"),
+            format!("+web-0.other.default {NONE} 10.0.0.22"),
         ]
     );
     check(&index, &mut installed, &changes);
@@ -229,12 +243,18 @@ fn cluster_ip_services_always_exist() {
     index.apply(namespace("default"));
     assert_eq!(
         shown(&index.apply(service(WEB))),
-        [format!("+api.default {} 10.96.0.7 fd00::7", SRV | UNKNOWN)]
+        [format!(
+            "+api.default {} 10.96.0.7 fd00::7 own:80x1",
+            CLUSTER_IP | UNKNOWN
+        )]
     );
     assert_eq!(
         shown(&index.apply(service(&[]))),
-        [format!("+api.default {UNKNOWN} 10.96.0.7 fd00::7")],
-        "no port, no SRV"
+        [format!(
+            "+api.default {} 10.96.0.7 fd00::7 own:x1",
+            CLUSTER_IP | UNKNOWN
+        )],
+        "no port"
     );
     let endpoints = slice("default/api-1", "api", WEB, &["10.0.0.9"]);
     assert!(index.apply(endpoints.clone()).is_empty());
@@ -245,8 +265,8 @@ fn cluster_ip_services_always_exist() {
         shown(&changes),
         [
             format!("+default {NAMESPACE}"),
-            format!("+api.default {SRV} 10.96.0.7 fd00::7"),
-            format!("+10-0-0-9.api.default {SRV} 10.0.0.9"),
+            format!("+api.default {CLUSTER_IP} 10.96.0.7 fd00::7 own:80x1 endpoints:80x1"),
+            format!("+10-0-0-9.api.default {NONE} 10.0.0.9"),
         ]
     );
 }
@@ -309,9 +329,9 @@ fn endpoint_names_are_shared_merged_and_made_of_addresses() {
         shown(&changes),
         [
             format!("+default {NAMESPACE}"),
-            format!("+db.default {SRV} 10.0.0.1 10.0.0.2 10.0.0.3 fd00:: fd00::1"),
-            format!("+10-0-0-3.db.default {SRV} 10.0.0.3"),
-            format!("+a.db.default {SRV} 10.0.0.1 10.0.0.2 fd00::1"),
+            format!("+db.default {NONE} 10.0.0.1 10.0.0.2 10.0.0.3 fd00:: fd00::1"),
+            format!("+10-0-0-3.db.default {NONE} 10.0.0.3"),
+            format!("+a.db.default {REPEATED} 10.0.0.1 10.0.0.2 fd00::1"),
             format!("+fd00--0.db.default {NONE} fd00::"),
         ]
     );
@@ -394,7 +414,7 @@ fn a_relist_is_a_difference() {
     assert_eq!(
         shown,
         [
-            format!("+new.default {} 10.96.0.2", SRV | UNKNOWN),
+            format!("+new.default {} 10.96.0.2 own:80x1", CLUSTER_IP | UNKNOWN),
             "-old.default".to_owned()
         ]
     );
@@ -500,13 +520,18 @@ fn the_revision_follows_objects_not_lists() {
         service("default", "nginx", "None", WEB),
     ]);
     assert_eq!(index.revision(), revision);
-    // A port's number changes no name, yet the SRV record.
+    // A port's number changes the SRV record alone.
     let changes = index.apply(slice(
         "default/nginx-1",
         "nginx",
         &["web/tcp/81"],
         &["10.0.0.22=web-0", "10.0.0.23=web-1"],
     ));
-    assert!(changes.is_empty());
+    assert_eq!(
+        shown(&changes),
+        [format!(
+            "+nginx.default {NONE} 10.0.0.22 10.0.0.23 endpoints:81x2"
+        )]
+    );
     assert!(index.revision() > revision);
 }

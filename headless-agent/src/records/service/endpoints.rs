@@ -71,11 +71,6 @@ pub(super) fn families(
     (ipv4, ipv6)
 }
 
-/// Whether one of the ports has a number, hence an SRV record.
-pub(super) fn numbered(ports: &[Port]) -> bool {
-    ports.iter().any(|port| port.number.is_some())
-}
-
 impl Endpoints {
     /// The endpoints of these slices, given in the order of their names. Slices
     /// that are here already cost little more than a copy.
@@ -152,8 +147,11 @@ impl Endpoints {
             if version.is_some_and(|version| Arc::ptr_eq(version, slice)) {
                 continue;
             }
-            let version = version.filter(|of| numbered(&of.ports) == numbered(&slice.ports));
-            let same = version.map(|version| version.endpoints.iter().collect::<HashSet<_>>());
+            // One that is there twice counts twice: then all of them may differ.
+            let same = version.and_then(|version| {
+                let same = version.endpoints.iter().collect::<HashSet<_>>();
+                (same.len() == version.endpoints.len()).then_some(same)
+            });
             let same = same.unwrap_or_default();
             let differing = slice.endpoints.iter().filter(|at| !same.contains(at));
             labels.extend(differing.map(folded_label));
@@ -172,13 +170,20 @@ impl Endpoints {
 
     /// What the name of a headless Service holds.
     pub(super) fn data(&self) -> NameData {
-        let mut slices = self.slices.iter();
-        let srv = slices.any(|slice| !slice.endpoints.is_empty() && numbered(&slice.ports));
         NameData {
-            flags: srv_flag(srv),
+            flags: NameFlags::empty(),
             ipv4: self.ipv4.to_vec(),
             ipv6: self.ipv6.to_vec(),
+            details: None,
         }
+    }
+
+    /// Whether both have the same endpoints in the same order with the same ports.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<EndpointSlice>, &Arc<EndpointSlice>)| {
+            Arc::ptr_eq(a, b) || (a.endpoints == b.endpoints && a.ports == b.ports)
+        };
+        self.slices.len() == other.slices.len() && self.slices.iter().zip(&other.slices).all(same)
     }
 
     /// Whether none is ready.
@@ -280,10 +285,16 @@ impl Group<'_> {
     pub(super) fn data(&self) -> NameData {
         let members = || self.positions.iter().map(|at| self.endpoints.get(*at));
         let (ipv4, ipv6) = families(members().map(|(_, endpoint)| endpoint.address));
+        let flags = if ipv4.len() + ipv6.len() == self.positions.len() {
+            NameFlags::empty()
+        } else {
+            NameFlags::REPEATED
+        };
         NameData {
-            flags: srv_flag(members().any(|(slice, _)| numbered(&slice.ports))),
+            flags,
             ipv4,
             ipv6,
+            details: None,
         }
     }
 
@@ -292,16 +303,8 @@ impl Group<'_> {
         let (&[a], &[b]) = (self.positions, other.positions) else {
             return self.data() == other.data();
         };
-        let ((slice_a, a), (slice_b, b)) = (self.endpoints.get(a), other.endpoints.get(b));
-        a.address == b.address && numbered(&slice_a.ports) == numbered(&slice_b.ports)
-    }
-}
-
-pub(super) fn srv_flag(srv: bool) -> NameFlags {
-    if srv {
-        NameFlags::SRV
-    } else {
-        NameFlags::empty()
+        let ((_, a), (_, b)) = (self.endpoints.get(a), other.endpoints.get(b));
+        a.address == b.address
     }
 }
 

@@ -1,0 +1,108 @@
+//! What a Service's SRV records and reverse names are made of, beyond its
+//! addresses.
+//!
+//! A Service has up to two of these, as chunks of kind
+//! [`super::ChunkKind::Own`] and [`super::ChunkKind::Endpoints`]. The first
+//! chunk begins with [`DetailsHeader`], then come
+//!
+//! 1. the ports, in the order of their numbers: one byte length of the name,
+//!    one byte [`PORT_TCP`] and the like, two bytes number in network byte order
+//!    (0 where there is none), the name;
+//! 2. the Service's relative name in wire form, `\5nginx\7default`;
+//! 3. targets, in the first chunk and all others: one byte with the number of
+//!    IPv4 addresses in the lower and of IPv6 addresses in the upper half, one
+//!    byte length of the label, the label, the addresses in network byte order.
+//!    Without a label the target is the Service itself. A target has at least one
+//!    address, so that a zero byte, or the chunk's end, is the end.
+//!
+//! A target is never in two chunks.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::CHUNK_BYTES;
+
+/// How the first chunk begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DetailsHeader {
+    /// Endpoints, or addresses, as CoreDNS counts them for the weight of SRV
+    /// records: one in two slices counts twice. At most 65,535.
+    pub candidates: u16,
+    /// How many targets there are.
+    pub targets: u16,
+    /// How many chunks there are.
+    pub chunks: u16,
+    /// Bytes of the ports.
+    pub ports_len: u8,
+    /// Bytes of the Service's name.
+    pub name_len: u8,
+}
+
+/// Bytes of the header.
+pub const DETAILS_HEADER_LEN: usize = size_of::<DetailsHeader>();
+
+const _: () = assert!(DETAILS_HEADER_LEN == 8);
+
+/// Bytes of a port before its name.
+pub const PORT_HEADER_LEN: usize = 4;
+
+/// Longest name of a port (IANA service names, RFC 6335, section 5.1). One of an
+/// EndpointSlice may be longer, and is left to userspace.
+pub const PORT_NAME_MAX: usize = 15;
+
+/// Most ports that fit.
+pub const PORTS_MAX: usize = (CHUNK_BYTES - DETAILS_HEADER_LEN) / PORT_HEADER_LEN;
+
+/// Protocol of a port.
+pub const PORT_TCP: u8 = 1;
+/// Protocol of a port.
+pub const PORT_UDP: u8 = 2;
+/// Protocol of a port.
+pub const PORT_SCTP: u8 = 3;
+
+/// Bytes of a target before its label.
+pub const TARGET_HEADER_LEN: usize = 2;
+
+/// Most addresses of a family that a target has.
+pub const TARGET_ADDRESSES_MAX: usize = 15;
+
+impl DetailsHeader {
+    /// The header in the first word of a chunk.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            candidates: word as u16,
+            targets: (word >> 16) as u16,
+            chunks: (word >> 32) as u16,
+            ports_len: (word >> 48) as u8,
+            name_len: (word >> 56) as u8,
+        }
+    }
+
+    /// The first word of a chunk.
+    pub const fn word(self) -> u64 {
+        self.candidates as u64
+            | (self.targets as u64) << 16
+            | (self.chunks as u64) << 32
+            | (self.ports_len as u64) << 48
+            | (self.name_len as u64) << 56
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_the_first_word() {
+        let header = DetailsHeader {
+            candidates: 0x0102,
+            targets: 0x0304,
+            chunks: 0x0506,
+            ports_len: 7,
+            name_len: 8,
+        };
+        assert_eq!(DetailsHeader::from_word(header.word()), header);
+        assert_eq!(bytemuck::cast::<_, u64>(header), header.word().to_le());
+    }
+}
