@@ -21,7 +21,7 @@ use crate::{
     lookup::Lookup,
     wire::{
         AddressBytes, Headers, IPV4_AT, IPV6_AT, Image, IpVersion, KeyBytes, MESSAGE, Packet,
-        Question, ip_version, ipv4_checksum_holds, qtype, reply_ipv4, reply_ipv6,
+        Question, Room, ip_version, ipv4_checksum_holds, qtype, reply_ipv4, reply_ipv6,
     },
 };
 
@@ -145,7 +145,12 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     let end = scratch.slot.forget(MESSAGE + message_len);
     // The two ways meet here and part again behind the answer.
     let is_ipv6 = scratch.version.forget(version as usize) != 0;
-    let reply = match answer(scratch, MESSAGE, end, P::MESSAGE_MAX, state, lookup) {
+    let reply_max = match packet.reply_max() {
+        Ok(reply_max) => reply_max,
+        Err(reason) => return Verdict::Pass(reason),
+    };
+    let room = reply_max.saturating_sub(version.headers_len());
+    let reply = match answer::<P::Room, L>(scratch, MESSAGE, end, room, state, lookup) {
         Ok(reply) => reply,
         Err(reason) => return Verdict::Pass(reason),
     };
@@ -160,7 +165,7 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     let image = &mut scratch.image;
     match version {
         IpVersion::V4 => reply_ipv4(image, message_len),
-        IpVersion::V6 => reply_ipv6(image, message_len),
+        IpVersion::V6 => reply_ipv6::<P::Room>(image, message_len),
     }
     if !packet.resize(len) {
         return Verdict::Pass(PassReason::NoRoom);
@@ -190,10 +195,11 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
 }
 
 /// Answers the DNS query that stands between `start` and `end` of the image, in
-/// place, with a message of at most `room` bytes; or says why not, and then the
+/// place, with a message of at most `room` bytes and of what `R` allows; or says
+/// why not, and then the
 /// image's content is undefined.
 #[inline(always)]
-pub fn answer<L: Lookup>(
+pub fn answer<R: Room, L: Lookup>(
     scratch: &mut Scratch,
     start: usize,
     end: usize,
@@ -221,13 +227,13 @@ pub fn answer<L: Lookup>(
     let seed = config.seal_seed;
 
     let decision = decide(image, start, key, dashed, config, &question, lookup)?;
-    let mut body = Body::new(start, &question, room);
+    let mut body = Body::new(start, &question, room.min(R::MESSAGE_MAX));
     let outcome = match decision {
         Decision::Addresses(record, family) => {
             rrset.choose(&record, family, &body, config.ttl, lookup)?;
             let chosen = *black_box(&mut *rrset);
             if record.flags.contains(NameFlags::SET) {
-                chosen.put_set(family, image, body.at(), seed, slot, addresses, lookup)?;
+                chosen.put_set::<R, L>(family, image, body.at(), seed, slot, addresses, lookup)?;
             } else {
                 chosen.put_inline(&record, family, image, body.at(), addresses);
             }
