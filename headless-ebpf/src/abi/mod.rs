@@ -10,7 +10,10 @@ mod record;
 mod seal;
 
 pub use self::{
-    config::{Config, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State},
+    config::{
+        Config, INTERFACES_MAX, Interface, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress,
+        ServerSlot, State,
+    },
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
     key::{KEY_WORDS_MAX, KeyClass, NameKey},
     record::{
@@ -23,7 +26,7 @@ pub use self::{
 /// Version of every layout in this module. It is part of the pin path and of
 /// the object (symbol `ABI`), and is raised with every change of layout or
 /// meaning.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {
@@ -43,6 +46,9 @@ pub mod map {
     pub const NAMES_LONG: &str = "NAMES_LONG";
     /// `HASH` of [`super::ChunkKey`] to [`super::AddressChunk`].
     pub const ADDRESSES: &str = "ADDRESSES";
+    /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: those with
+    /// the tc program.
+    pub const INTERFACES: &str = "INTERFACES";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// `PERCPU_ARRAY[1]`: working memory of one packet.

@@ -8,8 +8,9 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{
-        AddressChunk, CHUNK_BYTES, COUNTERS as COUNTERS_LEN, ChunkKey, Config, Counter, KeyClass,
-        NameRecord, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State,
+        AddressChunk, CHUNK_BYTES, COUNTERS as COUNTERS_LEN, ChunkKey, Config, Counter,
+        INTERFACES_MAX, Interface, KeyClass, NameRecord, SERVER_PROBES, SERVER_SLOTS,
+        ServerAddress, ServerSlot, State,
     },
     lookup::{Lookup, RecordWords},
     respond::Scratch,
@@ -39,6 +40,9 @@ static NAMES_LONG: HashMap<[u8; KeyClass::Long.bytes()], NameRecord> =
 #[map]
 static ADDRESSES: HashMap<ChunkKey, AddressChunk> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
+#[map]
+static INTERFACES: HashMap<u32, Interface> =
+    HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
 #[map]
@@ -91,6 +95,15 @@ pub(crate) fn count(counter: Counter) {
         // SAFETY: this CPU's own slot, see `scratch`.
         unsafe { *value += 1 };
     }
+}
+
+/// What the agent knows of an interface.
+#[inline(always)]
+pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
+    let interface: *const u64 = INTERFACES.get_ptr(ifindex)?.cast();
+    // SAFETY: the element is not returned to the system while this program runs. The
+    // agent may replace it: read at once, the two halves belong together.
+    Some(bytemuck::cast(unsafe { interface.read_volatile() }))
 }
 
 /// Reads an element that the agent may replace meanwhile.

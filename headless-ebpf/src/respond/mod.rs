@@ -145,11 +145,10 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     let end = scratch.slot.forget(MESSAGE + message_len);
     // The two ways meet here and part again behind the answer.
     let is_ipv6 = scratch.version.forget(version as usize) != 0;
-    let reply_max = match packet.reply_max() {
-        Ok(reply_max) => reply_max,
+    let room = match packet.room(version) {
+        Ok(room) => room,
         Err(reason) => return Verdict::Pass(reason),
     };
-    let room = reply_max.saturating_sub(version.headers_len());
     let reply = match answer::<P::Room, L>(scratch, MESSAGE, end, room, state, lookup) {
         Ok(reply) => reply,
         Err(reason) => return Verdict::Pass(reason),
@@ -195,8 +194,8 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
 }
 
 /// Answers the DNS query that stands between `start` and `end` of the image, in
-/// place, with a message of at most `room` bytes and of what `R` allows; or says
-/// why not, and then the
+/// place, with a message of at most `room` bytes, itself at most what `R` says; or
+/// says why not, and then the
 /// image's content is undefined.
 #[inline(always)]
 pub fn answer<R: Room, L: Lookup>(
@@ -227,7 +226,7 @@ pub fn answer<R: Room, L: Lookup>(
     let seed = config.seal_seed;
 
     let decision = decide(image, start, key, dashed, config, &question, lookup)?;
-    let mut body = Body::new(start, &question, room.min(R::MESSAGE_MAX));
+    let mut body = Body::new(start, &question, room);
     let outcome = match decision {
         Decision::Addresses(record, family) => {
             rrset.choose(&record, family, &body, config.ttl, lookup)?;

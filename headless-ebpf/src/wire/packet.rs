@@ -2,8 +2,8 @@
 
 use core::marker::PhantomData;
 
-use super::{Image, Large, Room, Small};
-use crate::abi::PassReason;
+use super::{Image, IpVersion, Large, Room, Small};
+use crate::abi::{Interface, PassReason};
 
 /// An Ethernet frame that can be answered in place.
 ///
@@ -13,11 +13,11 @@ pub trait Packet {
     /// The largest reply through any packet of this kind.
     type Room: Room;
 
-    /// Most bytes that a reply through this very packet can have, headers included;
-    /// or why it can have none.
+    /// Most bytes of a DNS message in a reply through this very packet, at most
+    /// [`Room::MESSAGE_MAX`]; or why there can be no reply.
     #[inline(always)]
-    fn reply_max(&self) -> Result<usize, PassReason> {
-        Ok(Self::Room::FRAME_MAX)
+    fn room(&self, _version: IpVersion) -> Result<usize, PassReason> {
+        Ok(Self::Room::MESSAGE_MAX)
     }
 
     /// Bytes from the Ethernet header to the frame's end, padding included.
@@ -56,7 +56,7 @@ pub trait Packet {
 pub struct FramePacket<'a, R = Small> {
     buffer: &'a mut [u8],
     len: usize,
-    reply_max: usize,
+    mtu: u32,
     room: PhantomData<R>,
 }
 
@@ -64,23 +64,23 @@ impl<'a> FramePacket<'a> {
     /// The first `len` bytes of `buffer` as a frame that can grow to the size of
     /// the buffer; `None` where the buffer is shorter than `len`.
     pub fn new(buffer: &'a mut [u8], len: usize) -> Option<Self> {
-        Self::of(buffer, len, Small::FRAME_MAX)
+        Self::of(buffer, len, u32::MAX)
     }
 }
 
 impl<'a> FramePacket<'a, Large> {
     /// The same with the room of the tc program on an interface of this MTU.
-    pub fn large(buffer: &'a mut [u8], len: usize, mtu: usize) -> Option<Self> {
-        Self::of(buffer, len, super::ETHERNET_LEN + mtu)
+    pub fn large(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
+        Self::of(buffer, len, mtu)
     }
 }
 
 impl<'a, R: Room> FramePacket<'a, R> {
-    fn of(buffer: &'a mut [u8], len: usize, reply_max: usize) -> Option<Self> {
+    fn of(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
         (len <= buffer.len()).then_some(Self {
             buffer,
             len,
-            reply_max,
+            mtu,
             room: PhantomData,
         })
     }
@@ -94,8 +94,9 @@ impl<'a, R: Room> FramePacket<'a, R> {
 impl<R: Room> Packet for FramePacket<'_, R> {
     type Room = R;
 
-    fn reply_max(&self) -> Result<usize, PassReason> {
-        Ok(self.reply_max)
+    fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
+        let room = Interface::new(self.mtu, false).room(version);
+        Ok(room.min(R::MESSAGE_MAX))
     }
 
     fn len(&self) -> usize {
