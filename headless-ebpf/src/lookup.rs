@@ -3,7 +3,7 @@
 use crate::{
     abi::{ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State},
     respond::{self, Scratch},
-    wire::{AddressBytes, KeyBytes},
+    wire::{AddressBytes, KeyBytes, Room},
 };
 
 /// A [`NameRecord`] as it was read, not yet proven by its seal.
@@ -42,10 +42,10 @@ pub trait Lookup {
     /// The BPF programs have it as a function that the verifier looks at once and
     /// not on every way that leads to it: of the same parts it makes half as many
     /// instructions.
-    fn apart(&self, scratch: &mut Scratch) -> u64
+    fn apart<R: Room>(&self, scratch: &mut Scratch) -> u64
     where
         Self: Sized,
     {
-        respond::apart(scratch, self)
+        respond::apart::<R, Self>(scratch, self)
     }
 }

@@ -1,4 +1,4 @@
-//! The XDP program: `respond` on the packets of one interface.
+//! The programs: `respond` on the packets of one interface, in XDP and in tc.
 //!
 //! Only glue: what is decided is decided in the library.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -12,14 +12,18 @@ mod kernel;
 
 #[cfg(target_arch = "bpf")]
 mod program {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+    use aya_ebpf::{
+        bindings::xdp_action,
+        macros::{classifier, xdp},
+        programs::{TcContext, XdpContext},
+    };
     use aya_log_ebpf::debug;
     use headless_ebpf::{
         abi::{ABI_VERSION, Path},
         respond::{Verdict, respond},
     };
 
-    use crate::kernel::{Maps, XdpPacket, count, scratch};
+    use crate::kernel::{Maps, SkbPacket, XdpPacket, count, scratch};
 
     /// The layout version of this object, checked by the loader.
     #[unsafe(no_mangle)]
@@ -48,6 +52,27 @@ mod program {
             }
             Verdict::Lost => xdp_action::XDP_ABORTED,
         }
+    }
+
+    /// The same behind it, or in its place, for what it cannot make large enough.
+    #[classifier]
+    #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
+    fn headless_tc(ctx: TcContext) -> i32 {
+        let mut packet = SkbPacket::new(&ctx);
+        let verdict = respond(&mut packet, &Maps, scratch);
+        if let Some(counter) = verdict.counter(Path::Tc) {
+            count(counter);
+        }
+        if crate::kernel::logging() {
+            match verdict {
+                Verdict::Answer(kind, outcome) => {
+                    debug!(&ctx, "answered {} {} in tc", kind.label(), outcome.label());
+                }
+                Verdict::Pass(reason) => debug!(&ctx, "passed in tc: {}", reason.label()),
+                Verdict::Lost => {}
+            }
+        }
+        packet.action(verdict)
     }
 
     /// The licence that the kernel asks for: GPL-only helpers are called.

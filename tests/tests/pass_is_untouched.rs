@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use headless_agent::maps::memory::MemorySink;
 use headless_ebpf::abi::{AnswerKind, NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{FramePacket, Image, Packet};
+use headless_ebpf::wire::{FramePacket, Image, Packet, Small};
 use headless_tests::frame::{CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype};
 use headless_tests::fuzzed::{filled, names};
 use headless_tests::host::Host;
@@ -228,7 +228,7 @@ fn most_valid_queries_are_answered() {
 struct Unwritable<'a>(FramePacket<'a>);
 
 impl Packet for Unwritable<'_> {
-    const MESSAGE_MAX: usize = 512;
+    type Room = Small;
 
     fn len(&self) -> usize {
         self.0.len()

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use fastrand::Rng;
 use headless_ebpf::respond::{self, Scratch};
-use headless_ebpf::wire::{IMAGE_CAPACITY, MESSAGE_MAX};
+use headless_ebpf::wire::{FRAME_MAX, Room as _, Small};
 use headless_ebpf::{abi::PassReason, lookup::Lookup as _};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
@@ -74,13 +74,20 @@ impl Responder {
         let image = scratch.image.as_mut_slice();
         let room = image.get_mut(..query.len());
         match room {
-            Some(room) if query.len() <= IMAGE_CAPACITY / 2 => room.copy_from_slice(query),
+            Some(room) if query.len() <= FRAME_MAX => room.copy_from_slice(query),
             _ => return Err(PassReason::TooLong),
         }
         let index = self.mirror.index();
         let lookup = IndexLookup::new(&index, self.mirror.config());
         let state = lookup.state().ok_or(PassReason::Map)?;
-        let reply = respond::answer(scratch, 0, query.len(), MESSAGE_MAX, state, &lookup)?;
+        let reply = respond::answer::<Small, _>(
+            scratch,
+            0,
+            query.len(),
+            Small::MESSAGE_MAX,
+            state,
+            &lookup,
+        )?;
         self.counts.answered(reply.kind, reply.outcome);
         Ok(reply.len)
     }

@@ -4,6 +4,8 @@ use core::net::IpAddr;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::wire::{ETHERNET_LEN, IpVersion, Large, Room as _};
+
 /// What the operator chose. Written before the programs are attached and then
 /// left alone: a change is a new set of maps.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -123,6 +125,59 @@ impl From<IpAddr> for ServerAddress {
         Self(bytemuck::cast(bytes))
     }
 }
+
+/// What the tc program must know of an interface, as it cannot ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct Interface {
+    /// Bytes of the DNS messages that an IPv4 packet has room for, as far as we make
+    /// them.
+    ipv4: u16,
+    /// The same for IPv6.
+    ipv6: u16,
+    /// Bits: [`Self::PEER`].
+    flags: u32,
+}
+
+const _: () = assert!(size_of::<Interface>() == 8);
+
+impl Interface {
+    /// One end of a veth pair whose other end is in another network namespace.
+    const PEER: u32 = 1;
+
+    /// An interface whose packets have at most `mtu` bytes from the IP header on.
+    /// `peer`: whether it is one end of a veth pair whose other end is in another
+    /// network namespace.
+    pub fn new(mtu: u32, peer: bool) -> Self {
+        let room = |version: IpVersion| {
+            let headers = (version.headers_len() - ETHERNET_LEN) as u32;
+            mtu.saturating_sub(headers).min(Large::MESSAGE_MAX as u32) as u16
+        };
+        Self {
+            ipv4: room(IpVersion::V4),
+            ipv6: room(IpVersion::V6),
+            flags: if peer { Self::PEER } else { 0 },
+        }
+    }
+
+    /// Most bytes of a DNS message.
+    #[inline(always)]
+    pub const fn room(self, version: IpVersion) -> usize {
+        match version {
+            IpVersion::V4 => self.ipv4 as usize,
+            IpVersion::V6 => self.ipv6 as usize,
+        }
+    }
+
+    /// Whether `bpf_redirect_peer` gets packets to the other end.
+    #[inline(always)]
+    pub const fn has_peer(self) -> bool {
+        self.flags & Self::PEER != 0
+    }
+}
+
+/// Most interfaces in [`super::map::INTERFACES`].
+pub const INTERFACES_MAX: u32 = 4096;
 
 /// Slots of [`super::map::SERVERS`].
 pub const SERVER_SLOTS: usize = 512;

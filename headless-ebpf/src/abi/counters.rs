@@ -16,6 +16,7 @@ impl Path {
     pub const ALL: [Self; 2] = [Self::Xdp, Self::Tc];
 
     /// Label in metrics.
+    #[inline(always)]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
@@ -57,6 +58,7 @@ impl AnswerKind {
     }
 
     /// Label in metrics.
+    #[inline(always)]
     pub const fn label(self) -> &'static str {
         match self {
             Self::A => "A",
@@ -87,6 +89,7 @@ impl Outcome {
     pub const ALL: [Self; 4] = [Self::Data, Self::Truncated, Self::NoData, Self::NxDomain];
 
     /// Label in metrics.
+    #[inline(always)]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Data => "data",
@@ -111,6 +114,7 @@ macro_rules! pass_reasons {
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
             /// Label in metrics.
+            #[inline(always)]
             pub const fn label(self) -> &'static str {
                 match self {
                     $(Self::$name => $label,)+

@@ -11,7 +11,10 @@ mod record;
 mod seal;
 
 pub use self::{
-    config::{Config, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State},
+    config::{
+        Config, INTERFACES_MAX, Interface, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress,
+        ServerSlot, State,
+    },
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
     details::{
         DETAILS_HEADER_LEN, DetailsHeader, PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP,
@@ -48,6 +51,9 @@ pub mod map {
     pub const NAMES_LONG: &str = "NAMES_LONG";
     /// `HASH` of [`super::ChunkKey`] to [`super::Chunk`].
     pub const CHUNKS: &str = "CHUNKS";
+    /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: those with
+    /// the tc program.
+    pub const INTERFACES: &str = "INTERFACES";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// `PERCPU_ARRAY[1]`: working memory of one packet.

@@ -8,12 +8,13 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{
-        CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, KeyClass,
-        NameRecord, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State,
+        CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, INTERFACES_MAX,
+        Interface, KeyClass, NameRecord, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot,
+        State,
     },
     lookup::{Lookup, RecordWords},
     respond::{self, Scratch},
-    wire::{AddressBytes, KeyBytes},
+    wire::{AddressBytes, KeyBytes, Large, Room, Small},
 };
 
 // Capacities of the names and addresses are the smallest that make sense; the
@@ -38,6 +39,9 @@ static NAMES_LONG: HashMap<[u8; KeyClass::Long.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
 #[map]
 static CHUNKS: HashMap<ChunkKey, Chunk> = HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
+#[map]
+static INTERFACES: HashMap<u32, Interface> =
+    HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
 #[map]
@@ -92,6 +96,15 @@ pub(crate) fn count(counter: Counter) {
     }
 }
 
+/// What the agent knows of an interface.
+#[inline(always)]
+pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
+    let interface: *const u64 = INTERFACES.get_ptr(ifindex)?.cast();
+    // SAFETY: the element is not returned to the system while this program runs. The
+    // agent may replace it: read at once, the two halves belong together.
+    Some(bytemuck::cast(unsafe { interface.read_volatile() }))
+}
+
 /// Reads an element that the agent may replace meanwhile.
 #[inline(always)]
 fn read(record: *const NameRecord) -> RecordWords {
@@ -109,14 +122,26 @@ fn read(record: *const NameRecord) -> RecordWords {
     }
 }
 
-/// [`respond::apart`] as a function with global linkage, which the verifier looks
-/// at by itself (kernel commit `51c39bb1d5d1`). It can be given numbers only, so
-/// it finds its working memory itself.
+/// [`respond::apart`] as functions with global linkage, which the verifier looks
+/// at by themselves (kernel commit `51c39bb1d5d1`). They can be given numbers only,
+/// so they find their working memory themselves.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn headless_apart(_unused: u64) -> u64 {
+extern "C" fn headless_apart_small(_unused: u64) -> u64 {
+    apart::<Small>()
+}
+
+/// The same where there is more room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headless_apart_large(_unused: u64) -> u64 {
+    apart::<Large>()
+}
+
+#[inline(always)]
+fn apart<R: Room>() -> u64 {
     match scratch() {
-        Some(scratch) => respond::apart(scratch, &Maps),
+        Some(scratch) => respond::apart::<R, Maps>(scratch, &Maps),
         None => u64::MAX,
     }
 }
@@ -211,8 +236,12 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn apart(&self, _scratch: &mut Scratch) -> u64 {
+    fn apart<R: Room>(&self, _scratch: &mut Scratch) -> u64 {
         // The memory that is passed is the one that is found there.
-        headless_apart(0)
+        if R::MESSAGE_MAX == Small::MESSAGE_MAX {
+            headless_apart_small(0)
+        } else {
+            headless_apart_large(0)
+        }
     }
 }

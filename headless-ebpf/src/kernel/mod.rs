@@ -4,8 +4,10 @@
 mod maps;
 mod packet;
 mod panic;
+mod skb;
 
 pub(crate) use self::{
     maps::{Maps, count, logging, scratch},
     packet::XdpPacket,
+    skb::SkbPacket,
 };

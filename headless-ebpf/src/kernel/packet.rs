@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use headless_ebpf::wire::{FRAME_MAX, IMAGE_CAPACITY, Image, MESSAGE_MAX, Packet};
+use headless_ebpf::wire::{FRAME_MAX, IMAGE_CAPACITY, Image, Packet, Small};
 
 /// A packet as XDP sees it: linear memory between two pointers.
 pub(crate) struct XdpPacket<'a> {
@@ -62,7 +62,7 @@ const STRIDE: usize = 16;
 const STRIDES_MAX: usize = FRAME_MAX / STRIDE;
 
 impl Packet for XdpPacket<'_> {
-    const MESSAGE_MAX: usize = MESSAGE_MAX;
+    type Room = Small;
 
     #[inline(always)]
     fn len(&self) -> usize {

@@ -11,15 +11,12 @@ use crate::{
         PassReason, Seal,
     },
     lookup::Lookup,
-    wire::{AddressBytes, Image, MESSAGE_MAX, qtype},
+    wire::{AddressBytes, Image, Room, qtype},
 };
 
 /// Bytes of a record before its address: a pointer to the question's name,
 /// type, class, TTL, length (RFC 1035, section 4.1.3).
 const RECORD_HEADER_LEN: usize = 12;
-
-/// Most records in a reply; only a bound for the loop.
-const RECORDS_MAX: usize = MESSAGE_MAX / (RECORD_HEADER_LEN + 4);
 
 /// Bytes of a whole record.
 #[inline(always)]
@@ -120,7 +117,7 @@ impl Rrset {
         clippy::too_many_arguments,
         reason = "a struct of them would live on the BPF stack"
     )]
-    pub(super) fn put_set<L: Lookup>(
+    pub(super) fn put_set<R: Room, L: Lookup>(
         &self,
         family: Family,
         image: &mut Image,
@@ -137,7 +134,8 @@ impl Rrset {
         let head = Head::new(family, self.ttl);
         let mut position = self.start;
         let mut loaded = None;
-        for i in 0..RECORDS_MAX {
+        // More than fit do not come; this is a bound for the verifier.
+        for i in 0..R::MESSAGE_MAX / record_len(Family::Ipv4) {
             if i >= self.count as usize {
                 break;
             }

@@ -14,8 +14,8 @@ use crate::{
 
 /// What a name in the zone is.
 pub(super) enum Found {
-    /// A Service, one of its ports, an endpoint or a pod, whose record is
-    /// [`Scratch::record`], and where the details of its SRV records are.
+    /// A Service, one of its ports, an endpoint or what may be a pod, whose record
+    /// is [`Scratch::record`], and where the details of its SRV records are.
     Record(Place, DetailsAt),
     /// Something that exists and has no records: the zone, `svc`, `pod`, a
     /// namespace.
@@ -52,7 +52,6 @@ pub(super) fn find<L: Lookup>(
     let Scratch {
         image,
         key,
-        dashed,
         record: found,
         ..
     } = scratch;
@@ -103,12 +102,9 @@ pub(super) fn find<L: Lookup>(
         } else if namespace_at == 0 {
             Ok(Found::NonTerminal)
         } else if config.pods == PodsMode::Insecure as u32 {
-            // Labels further left say nothing.
-            Ok(if dashed.read(image, name + service_at, found)? {
-                Found::Record(Place::Pod, DetailsAt::NONE)
-            } else {
-                Found::Missing
-            })
+            // Its label is read apart. Those further left say nothing.
+            *found = NameRecord::zeroed();
+            Ok(Found::Record(Place::Pod, DetailsAt::NONE))
         } else {
             Err(PassReason::Userspace)
         };

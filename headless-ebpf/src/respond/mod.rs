@@ -30,7 +30,7 @@ use crate::{
     lookup::Lookup,
     wire::{
         AddressBytes, Headers, IPV4_AT, IPV6_AT, Image, IpVersion, KeyBytes, MESSAGE, Packet,
-        Question, ip_version, ipv4_checksum_holds, qtype, reply_ipv4, reply_ipv6,
+        Question, Room, ip_version, ipv4_checksum_holds, qtype, reply_ipv4, reply_ipv6,
     },
 };
 
@@ -176,7 +176,11 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     let end = scratch.slot.forget(MESSAGE + message_len);
     // The two ways meet here and part again behind the answer.
     let is_ipv6 = scratch.version.forget(version as usize) != 0;
-    let reply = match answer(scratch, MESSAGE, end, P::MESSAGE_MAX, state, lookup) {
+    let room = match packet.room(version) {
+        Ok(room) => room,
+        Err(reason) => return Verdict::Pass(reason),
+    };
+    let reply = match answer::<P::Room, L>(scratch, MESSAGE, end, room, state, lookup) {
         Ok(reply) => reply,
         Err(reason) => return Verdict::Pass(reason),
     };
@@ -191,7 +195,7 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     let image = &mut scratch.image;
     match version {
         IpVersion::V4 => reply_ipv4(image, message_len),
-        IpVersion::V6 => reply_ipv6(image, message_len),
+        IpVersion::V6 => reply_ipv6::<P::Room>(image, message_len),
     }
     if !packet.resize(len) {
         return Verdict::Pass(PassReason::NoRoom);
@@ -221,10 +225,11 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
 }
 
 /// Answers the DNS query that stands between `start` and `end` of the image, in
-/// place, with a message of at most `room` bytes; or says why not, and then the
+/// place, with a message of at most `room` bytes, itself at most what `R` says; or
+/// says why not, and then the
 /// image's content is undefined.
 #[inline(always)]
-pub fn answer<L: Lookup>(
+pub fn answer<R: Room, L: Lookup>(
     scratch: &mut Scratch,
     start: usize,
     end: usize,
@@ -241,7 +246,7 @@ pub fn answer<L: Lookup>(
     let question = *black_box(&mut scratch.question);
     let seed = config.seal_seed;
 
-    let decision = decide(scratch, start, room, config, &question, lookup)?;
+    let decision = decide::<R, L>(scratch, start, room, config, &question, lookup)?;
     let Scratch {
         image,
         slot,
@@ -258,7 +263,7 @@ pub fn answer<L: Lookup>(
             rrset.choose(&record, family, &body, config.ttl, lookup)?;
             let chosen = *black_box(&mut *rrset);
             if record.flags.contains(NameFlags::SET) {
-                chosen.put_set(family, image, body.at(), seed, slot, addresses, lookup)?;
+                chosen.put_set::<R, L>(family, image, body.at(), seed, slot, addresses, lookup)?;
             } else {
                 chosen.put_inline(&record, family, image, body.at(), addresses);
             }
@@ -308,11 +313,11 @@ pub fn answer<L: Lookup>(
     })
 }
 
-/// The part of the engine that [`Lookup::apart`] is about: ports and SRV records,
-/// from what stands in `scratch`. What it returns is the engine's alone.
+/// The part of the engine that [`Lookup::apart`] is about: pods, ports and SRV
+/// records, from what stands in `scratch`. What it returns is the engine's alone.
 #[inline(always)]
-pub fn apart<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
-    servers::answer(scratch, lookup).map_or_else(Ports::pass_code, Ports::code)
+pub fn apart<R: Room, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
+    servers::answer::<R, L>(scratch, lookup).map_or_else(Ports::pass_code, Ports::code)
 }
 
 /// What the answer to a question is.
@@ -333,7 +338,7 @@ enum Decision {
 
 /// CoreDNS's matrix of names and types.
 #[inline(always)]
-fn decide<L: Lookup>(
+fn decide<R: Room, L: Lookup>(
     scratch: &mut Scratch,
     start: usize,
     room: usize,
@@ -360,19 +365,19 @@ fn decide<L: Lookup>(
         Found::Version => return Ok(Decision::NxDomain),
         Found::Record(place, details) => (place, details),
     };
-    let record = scratch.record;
-    if record.flags.contains(NameFlags::PASS) {
+    if scratch.record.flags.contains(NameFlags::PASS) {
         return Err(PassReason::Userspace);
     }
-    if place == Place::Port || question.qtype == qtype::SRV {
+    if place == Place::Port || place == Place::Pod || question.qtype == qtype::SRV {
         scratch.servers.ask(place, details, start, room);
-        match Ports::from_code(lookup.apart(scratch))? {
+        match Ports::from_code(lookup.apart::<R>(scratch))? {
             Ports::None => return Ok(Decision::NxDomain),
             Ports::Unnumbered if question.qtype == qtype::SRV => return Ok(Decision::NoData),
             Ports::Written => return Ok(Decision::Servers),
             Ports::Numbered | Ports::Unnumbered => {}
         }
     }
+    let record = black_box(&mut *scratch).record;
     Ok(match question.qtype {
         qtype::A if record.ipv4 != 0 => Decision::Addresses(Family::Ipv4),
         qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(Family::Ipv6),

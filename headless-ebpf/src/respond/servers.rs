@@ -17,7 +17,7 @@ use crate::{
     },
     lookup::Lookup,
     wire::{
-        AddressBytes, DNS_HEADER_LEN, Image, MESSAGE_MAX, PortBytes, SuffixBytes, WINDOW, fold,
+        AddressBytes, DNS_HEADER_LEN, Image, PortBytes, Question, Room, SuffixBytes, WINDOW, fold,
         qtype,
     },
 };
@@ -29,9 +29,13 @@ const SRV_HEADER_LEN: usize = 18;
 /// Bytes of an address record before its address.
 const GLUE_HEADER_LEN: usize = 12;
 
-/// Steps of a walk over targets: a record or the next chunk. No more than this
-/// many fit: a target is at least `a.b.svc.z.`, and a chunk has at least one.
-const STEPS_MAX: usize = MESSAGE_MAX / 12;
+/// Most steps of a walk over targets: a record, a port that a target does not
+/// have, or the next chunk. A target is at least `a.b.svc.z.`, so that in 512 bytes
+/// there are never more; in large replies there may be, and userspace has those.
+const fn steps_max<R: Room>() -> usize {
+    let steps = R::MESSAGE_MAX / 12;
+    if steps < 128 { steps } else { 128 }
+}
 
 /// The kinds of names that SRV records, or ports, can be asked of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,12 +277,17 @@ struct Asked {
     room: u32,
 }
 
-/// Looks which ports are meant and, where SRV records are asked for, writes them.
+/// Reads a pod's address or looks which ports are meant, and where SRV records are
+/// asked for, writes them.
 #[inline(always)]
-pub(super) fn answer<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Ports, PassReason> {
+pub(super) fn answer<R: Room, L: Lookup>(
+    scratch: &mut Scratch,
+    lookup: &L,
+) -> Result<Ports, PassReason> {
     let Scratch {
         image,
         question,
+        dashed,
         record,
         servers,
         addresses,
@@ -287,16 +296,27 @@ pub(super) fn answer<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Por
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    let asked = *black_box(&mut servers.asked);
-    let question = *black_box(question);
-    let (start, seed) = (asked.start as usize, config.seal_seed);
-    let is_pod = asked.place == Place::Pod as u32;
+    // Copies would take room on the stack, which two functions share here.
+    let Asked {
+        place,
+        kind,
+        start,
+        room,
+        ..
+    } = *black_box(&mut servers.asked);
+    let question: &Question = black_box(question);
+    let (start, seed) = (start as usize, config.seal_seed);
+    let is_pod = place == Place::Pod as u32;
     let ports = if is_pod {
+        let label = start + DNS_HEADER_LEN + question.labels.from_right(2);
+        if !dashed.read(image, label, record) {
+            return Ok(Ports::None);
+        }
         servers.port_of_pods();
         Ports::Numbered
-    } else if asked.kind != 0 {
+    } else if kind != 0 {
         let at = |label| start + DNS_HEADER_LEN + question.labels.from_right(label);
-        let labels = (asked.place == Place::Port as u32).then(|| (at(4), at(3)));
+        let labels = (place == Place::Port as u32).then(|| (at(4), at(3)));
         servers.read(image, labels, seed, addresses, lookup)?
     } else {
         return Err(PassReason::Userspace);
@@ -304,7 +324,7 @@ pub(super) fn answer<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Por
     if question.qtype != qtype::SRV || ports != Ports::Numbered {
         return Ok(ports);
     }
-    let is_endpoint = asked.place == Place::Endpoint as u32;
+    let is_endpoint = place == Place::Endpoint as u32;
     if is_endpoint || is_pod {
         if record.flags.0 & (NameFlags::REPEATED.0 | NameFlags::SET.0) != 0 {
             return Err(PassReason::Userspace);
@@ -313,8 +333,8 @@ pub(super) fn answer<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Por
     }
     let label = if is_endpoint { 3 } else { 2 };
     let target = question.name_from(start, question.labels.from_right(label));
-    let limits = Body::new(start, &question, asked.room as usize).limits();
-    servers.put(image, limits, target, config.ttl, seed, addresses, lookup)?;
+    let limits = Body::new(start, question, room as usize).limits();
+    servers.put::<R, L>(image, limits, target, config.ttl, seed, addresses, lookup)?;
     Ok(Ports::Written)
 }
 
@@ -445,7 +465,7 @@ impl Servers {
         clippy::too_many_arguments,
         reason = "a struct of them would live on the BPF stack"
     )]
-    pub(super) fn put<L: Lookup>(
+    pub(super) fn put<R: Room, L: Lookup>(
         &mut self,
         image: &mut Image,
         limits: Limits,
@@ -481,7 +501,7 @@ impl Servers {
         if black_box(&mut self.walk).chunk != 0 {
             load(self.walk.key(), seed, chunk, lookup)?;
         }
-        if !self.put_servers(image, seed, chunk, lookup)? {
+        if !self.put_servers::<R, L>(image, seed, chunk, lookup)? {
             return Ok(());
         }
         let walk = black_box(&mut self.walk);
@@ -491,7 +511,7 @@ impl Servers {
         if walk.chunk != loaded {
             load(walk.key(), seed, chunk, lookup)?;
         }
-        if self.put_glue(image, seed, chunk, lookup)? {
+        if self.put_glue::<R, L>(image, seed, chunk, lookup)? {
             black_box(&mut self.walk).written.truncated = 0;
         }
         Ok(())
@@ -506,14 +526,14 @@ impl Servers {
 
     /// Whether all were written.
     #[inline(always)]
-    fn put_servers<L: Lookup>(
+    fn put_servers<R: Room, L: Lookup>(
         &mut self,
         image: &mut Image,
         seed: u64,
         chunk: &mut AddressBytes,
         lookup: &L,
     ) -> Result<bool, PassReason> {
-        for _ in 0..STEPS_MAX {
+        for _ in 0..steps_max::<R>() {
             let walk = black_box(&mut self.walk);
             if walk.left == 0 {
                 return Ok(true);
@@ -579,14 +599,14 @@ impl Servers {
 
     /// Whether all were written.
     #[inline(always)]
-    fn put_glue<L: Lookup>(
+    fn put_glue<R: Room, L: Lookup>(
         &mut self,
         image: &mut Image,
         seed: u64,
         chunk: &mut AddressBytes,
         lookup: &L,
     ) -> Result<bool, PassReason> {
-        for _ in 0..STEPS_MAX {
+        for _ in 0..steps_max::<R>() {
             let walk = black_box(&mut self.walk);
             if walk.left == 0 {
                 return Ok(true);

@@ -1,6 +1,6 @@
 //! Ethernet, IP and UDP: from bytes to offsets, and back into a reply.
 
-use super::{DNS_HEADER_LEN, FRAME_MAX, Image, checksum};
+use super::{DNS_HEADER_LEN, FRAME_MAX, Image, Room, checksum};
 use crate::abi::{PassReason, ServerAddress};
 
 /// Bytes before the DNS message over IPv4: Ethernet (14), IPv4 without options
@@ -10,7 +10,8 @@ pub const IPV4_HEADERS_LEN: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 /// The same over IPv6 (40, RFC 8200, section 3).
 pub const IPV6_HEADERS_LEN: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 
-const ETHERNET_LEN: usize = 14;
+/// Bytes of an Ethernet header.
+pub const ETHERNET_LEN: usize = 14;
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
@@ -194,7 +195,7 @@ pub fn reply_ipv4(image: &mut Image, message_len: usize) {
 
 /// The same for IPv6, where UDP has its checksum always (RFC 8200, section 8.1).
 #[inline(always)]
-pub fn reply_ipv6(image: &mut Image, message_len: usize) {
+pub fn reply_ipv6<R: Room>(image: &mut Image, message_len: usize) {
     swap_ethernet(image, IPV6_AT);
     let ip = IPV6_AT + ETHERNET_LEN;
     let udp_len = UDP_LEN + message_len;
@@ -209,13 +210,28 @@ pub fn reply_ipv6(image: &mut Image, message_len: usize) {
     // Addresses and UDP as they stand, then the rest of the pseudo-header
     // (section 8.1): length and protocol.
     let pseudo = u64::from((udp_len as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be());
-    let sum = checksum::sum(image, ip + 8, MESSAGE + message_len) + pseudo;
+    let sum = checksum::sum::<R>(image, ip + 8, MESSAGE + message_len) + pseudo;
     // A sum of zero is sent as all ones: zero means that there is none.
     let checksum = match !checksum::fold(sum) {
         0 => 0xffff,
         checksum => checksum,
     };
     image.put_u16(MESSAGE - UDP_LEN + 6, checksum);
+}
+
+/// The checksum field that the reply in `image`, a frame of `len` bytes from `AT`
+/// on, has where its checksum is left to a device: the sum of the pseudo-header
+/// (`CHECKSUM_PARTIAL` of Linux, include/linux/skbuff.h), as it stands in the
+/// packet.
+#[inline(always)]
+pub fn partial_checksum<const AT: usize>(image: &Image, len: usize) -> u16 {
+    let addresses = if AT == IPV4_AT { 8 } else { 32 };
+    let udp_len = len - (MESSAGE - UDP_LEN - AT);
+    let mut sum = u64::from((udp_len as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be());
+    for i in 0..addresses / 4 {
+        sum += u64::from(image.u32_at(MESSAGE - UDP_LEN - addresses + i * 4));
+    }
+    checksum::fold(sum)
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Working copies that are read and written by offset.
 
 /// Bytes that an [`Image`] can hold; a power of two, because offsets are masked.
-pub const IMAGE_CAPACITY: usize = 1024;
+pub const IMAGE_CAPACITY: usize = 8192;
 
 /// Accesses of up to 64 bytes at the last offset stay inside.
 const SLACK: usize = 64;

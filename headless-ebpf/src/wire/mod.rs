@@ -14,17 +14,19 @@ mod headers;
 mod image;
 mod packet;
 mod question;
+mod room;
 mod window;
 
 pub use self::{
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
     headers::{
-        Headers, IPV4_AT, IPV4_HEADERS_LEN, IPV6_AT, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
-        ip_version, ipv4_checksum_holds, reply_ipv4, reply_ipv6,
+        ETHERNET_LEN, Headers, IPV4_AT, IPV4_HEADERS_LEN, IPV6_AT, IPV6_HEADERS_LEN, IpVersion,
+        MESSAGE, ip_version, ipv4_checksum_holds, partial_checksum, reply_ipv4, reply_ipv6,
     },
     image::{AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, PortBytes, SuffixBytes},
     packet::{FramePacket, Packet},
     question::{Labels, NAME_LEN_MAX, Question, fold},
+    room::{Large, Room, Small},
     window::WINDOW,
 };
 
@@ -35,12 +37,8 @@ pub const DNS_HEADER_LEN: usize = 12;
 /// (RFC 1035, section 4.2.1).
 pub const UDP_PAYLOAD_MIN: usize = 512;
 
-/// Most bytes of a message that the engine writes: 512, for clients without
-/// EDNS. Generic XDP can grow a packet by some 200 to 350 bytes at its tail and
-/// by about 216 at its head, so more could not be promised.
-pub const MESSAGE_MAX: usize = 512;
-
-/// Most bytes of a frame that the engine reads or writes.
+/// Most bytes of a frame that the engine reads: a query without EDNS options has
+/// at most 282 bytes behind its headers.
 pub const FRAME_MAX: usize = 576;
 
-const _: () = assert!(IPV6_HEADERS_LEN + MESSAGE_MAX <= FRAME_MAX && FRAME_MAX <= IMAGE_CAPACITY);
+const _: () = assert!(Small::FRAME_MAX <= FRAME_MAX && Large::FRAME_MAX <= IMAGE_CAPACITY);

@@ -1,13 +1,24 @@
 //! Where frames come from and go to.
 
-use super::{FRAME_MAX, Image};
+use core::marker::PhantomData;
+
+use super::{Image, IpVersion, Large, Room, Small};
+use crate::abi::{Interface, PassReason};
 
 /// An Ethernet frame that can be answered in place.
 ///
-/// Implemented for `xdp_md` by the XDP program and for a plain buffer here.
+/// Implemented for `xdp_md` and `__sk_buff` by the programs and for a plain buffer
+/// here.
 pub trait Packet {
-    /// Most bytes that a DNS message can have in a reply through this packet.
-    const MESSAGE_MAX: usize;
+    /// The largest reply through any packet of this kind.
+    type Room: Room;
+
+    /// Most bytes of a DNS message in a reply through this very packet, at most
+    /// [`Room::MESSAGE_MAX`]; or why there can be no reply.
+    #[inline(always)]
+    fn room(&self, _version: IpVersion) -> Result<usize, PassReason> {
+        Ok(Self::Room::MESSAGE_MAX)
+    }
 
     /// Bytes from the Ethernet header to the frame's end, padding included.
     fn len(&self) -> usize;
@@ -38,17 +49,40 @@ pub trait Packet {
 }
 
 /// A frame in memory: the packet of host tests, fuzzers and replays.
+///
+/// With the [`Room`] of the XDP program, so that both give the same answers,
+/// unless told otherwise.
 #[derive(Debug)]
-pub struct FramePacket<'a> {
+pub struct FramePacket<'a, R = Small> {
     buffer: &'a mut [u8],
     len: usize,
+    mtu: u32,
+    room: PhantomData<R>,
 }
 
 impl<'a> FramePacket<'a> {
     /// The first `len` bytes of `buffer` as a frame that can grow to the size of
     /// the buffer; `None` where the buffer is shorter than `len`.
     pub fn new(buffer: &'a mut [u8], len: usize) -> Option<Self> {
-        (len <= buffer.len()).then_some(Self { buffer, len })
+        Self::of(buffer, len, u32::MAX)
+    }
+}
+
+impl<'a> FramePacket<'a, Large> {
+    /// The same with the room of the tc program on an interface of this MTU.
+    pub fn large(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
+        Self::of(buffer, len, mtu)
+    }
+}
+
+impl<'a, R: Room> FramePacket<'a, R> {
+    fn of(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
+        (len <= buffer.len()).then_some(Self {
+            buffer,
+            len,
+            mtu,
+            room: PhantomData,
+        })
     }
 
     /// The frame as it stands.
@@ -57,9 +91,13 @@ impl<'a> FramePacket<'a> {
     }
 }
 
-impl Packet for FramePacket<'_> {
-    /// What the XDP program promises, so that both give the same answers.
-    const MESSAGE_MAX: usize = super::MESSAGE_MAX;
+impl<R: Room> Packet for FramePacket<'_, R> {
+    type Room = R;
+
+    fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
+        let room = Interface::new(self.mtu, false).room(version);
+        Ok(room.min(R::MESSAGE_MAX))
+    }
 
     fn len(&self) -> usize {
         self.len
@@ -81,7 +119,7 @@ impl Packet for FramePacket<'_> {
     }
 
     fn resize(&mut self, len: usize) -> bool {
-        if len > self.buffer.len() || len > FRAME_MAX {
+        if len > self.buffer.len() || len > R::FRAME_MAX {
             return false;
         }
         self.len = len;

@@ -1,0 +1,210 @@
+//! [`Packet`] over `__sk_buff`.
+
+use core::{cell::UnsafeCell, hint::black_box, mem::MaybeUninit};
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_F_INVALIDATE_HASH, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::generated::{
+        bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail, bpf_skb_change_type,
+        bpf_skb_load_bytes, bpf_skb_store_bytes,
+    },
+    programs::TcContext,
+};
+use headless_ebpf::{
+    abi::{Interface, PassReason},
+    respond::Verdict,
+    wire::{
+        FRAME_MAX, IPV6_HEADERS_LEN, Image, IpVersion, Large, MESSAGE, Packet, Room as _,
+        partial_checksum,
+    },
+};
+
+use super::maps::interface;
+
+/// `PACKET_HOST` (`include/uapi/linux/if_packet.h`).
+const PACKET_HOST: u32 = 0;
+
+/// From a message back to the checksum in the UDP header before it.
+const CHECKSUM_BEFORE: usize = 2;
+
+/// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
+pub(crate) struct SkbPacket<'a> {
+    ctx: &'a TcContext,
+    /// The headers, where they are not in the linear part.
+    head: UnsafeCell<MaybeUninit<Head>>,
+}
+
+/// Room for headers on the stack, where the verifier wants words to be aligned:
+/// behind two bytes, IP addresses are.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Head {
+    before: [u8; 2],
+    bytes: [u8; IPV6_HEADERS_LEN],
+}
+
+impl<'a> SkbPacket<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a TcContext) -> Self {
+        Self {
+            ctx,
+            head: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// Whether this is several datagrams that a device is to take apart: sent with
+    /// `UDP_SEGMENT`, or joined by GRO. Their lengths are not those of their
+    /// headers, and the checksums are not made yet.
+    #[inline(always)]
+    fn is_joined(&self) -> bool {
+        // SAFETY: the context is the kernel's and lives as long as `self`.
+        unsafe { (&raw const (*self.ctx.skb.skb).gso_size).read_volatile() != 0 }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.ctx.skb.skb).ifindex).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> Option<Interface> {
+        interface(self.ifindex())
+    }
+
+    #[inline(always)]
+    fn change_tail(&mut self, len: usize) -> bool {
+        // SAFETY: the context is the kernel's; no pointer into the packet is held
+        // across the call.
+        unsafe { bpf_skb_change_tail(self.ctx.as_ptr().cast(), len as u32, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn store_bytes(&mut self, at: usize, from: *const u8, len: usize, flags: u64) -> bool {
+        // SAFETY: `from` has `len` bytes, as the verifier proves.
+        unsafe {
+            let skb = self.ctx.as_ptr().cast();
+            bpf_skb_store_bytes(skb, at as u32, from.cast(), len as u32, flags) == 0
+        }
+    }
+
+    /// What the kernel is to do with the packet.
+    ///
+    /// A reply goes to the other end of the veth. `bpf_redirect_peer` puts it there
+    /// at once, as if it had been received there; it drops what comes from a device
+    /// without a peer, and where both ends are in one namespace (`skb_do_redirect`
+    /// in net/core/filter.c), which is what [`Interface::has_peer`] is about. It leaves
+    /// the packet's type as it came, and IP drops what was for another host, as it
+    /// is where the interface is a bridge's port. `bpf_redirect` sends from this
+    /// device: the type is set anew by the other end (`____dev_forward_skb`), which
+    /// drops what exceeds its MTU, and an unfinished checksum may be finished on
+    /// the way.
+    #[inline(always)]
+    pub(crate) fn action(&self, verdict: Verdict) -> i32 {
+        match verdict {
+            Verdict::Pass(_) => TC_ACT_UNSPEC,
+            Verdict::Lost => TC_ACT_SHOT,
+            Verdict::Answer(..) => {
+                let (ifindex, interface) = (self.ifindex(), self.interface());
+                // SAFETY: the context is the kernel's.
+                unsafe {
+                    if interface.is_some_and(Interface::has_peer) {
+                        bpf_skb_change_type(self.ctx.as_ptr().cast(), PACKET_HOST);
+                        bpf_redirect_peer(ifindex, 0) as i32
+                    } else {
+                        bpf_redirect(ifindex, 0) as i32
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Packet for SkbPacket<'_> {
+    type Room = Large;
+
+    #[inline(always)]
+    fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
+        if self.is_joined() {
+            return Err(PassReason::Length);
+        }
+        match self.interface() {
+            Some(interface) => Ok(interface.room(version)),
+            None => Err(PassReason::Map),
+        }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.ctx.len() as usize
+    }
+
+    #[inline(always)]
+    fn prefix<const N: usize>(&self) -> Option<&[u8; N]> {
+        let skb = self.ctx.skb.skb;
+        // SAFETY: the context is the kernel's and lives as long as `self`. The
+        // linear part has the N bytes, as compared, and they stay where they are
+        // until `resize`, which borrows mutably.
+        unsafe {
+            let data = (&raw const (*skb).data).read_volatile() as usize;
+            let data_end = (&raw const (*skb).data_end).read_volatile() as usize;
+            if data + N <= data_end {
+                return Some(&*(data as *const [u8; N]));
+            }
+        }
+        const { assert!(N <= IPV6_HEADERS_LEN) };
+        let head: *mut Head = self.head.get().cast();
+        // SAFETY: there is room for the N bytes. They are written again only with
+        // the same bytes.
+        unsafe {
+            let head = &raw mut (*head).bytes;
+            let loaded = bpf_skb_load_bytes(skb.cast(), 0, head.cast(), N as u32);
+            (loaded == 0).then(|| &*head.cast::<[u8; N]>())
+        }
+    }
+
+    #[inline(always)]
+    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
+        // The compiler knows the bounds and would leave out what tells the verifier.
+        let len = black_box(len);
+        if len == 0 || len > FRAME_MAX {
+            return false;
+        }
+        let to = image.as_mut_slice()[AT..].as_mut_ptr();
+        // SAFETY: the image has room for the longest frame.
+        unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), len as u32) == 0 }
+    }
+
+    /// Makes the packet linear, private and of this length, or leaves it alone.
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> bool {
+        self.change_tail(len)
+    }
+
+    #[inline(always)]
+    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
+        let len = black_box(len);
+        if len == 0 || len > Large::FRAME_MAX {
+            return false;
+        }
+        // Whether the kernel takes the checksum for one that is yet to be made, which
+        // no helper tells and none ends, shows in what it lets a packet be cut to: not
+        // to less than the checksum field (`__bpf_skb_min_len`). What was cut fits in
+        // again, since the buffer stays.
+        let checksum_at = MESSAGE - AT - CHECKSUM_BEFORE;
+        let is_partial = !self.change_tail(checksum_at + 1);
+        if !is_partial && !self.change_tail(len) {
+            return false;
+        }
+        let from = image.as_slice()[AT..].as_ptr();
+        if !self.store_bytes(0, from, len, u64::from(BPF_F_INVALIDATE_HASH)) {
+            return false;
+        }
+        if !is_partial {
+            return true;
+        }
+        let sum = partial_checksum::<AT>(image, len);
+        self.store_bytes(checksum_at, (&raw const sum).cast(), size_of_val(&sum), 0)
+    }
+}
