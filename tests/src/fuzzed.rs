@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{Details, NameData, RelativeName, Target, Targets};
+use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
 use headless_agent::watch::{Port, Protocol};
 use headless_ebpf::abi::NameFlags;
 use headless_ebpf::respond::Verdict;
@@ -54,10 +54,16 @@ fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>>
     let target = |i: u32| Target {
         label: Some(format!("web-{i}").into()),
         addresses: vec![Ipv4Addr::from_bits(0x0a00_0001 + i).into()],
+        ports: [0, 1].into(),
     };
     let targets = |targets: Vec<Target>| Targets {
-        ports: [port("http", 80), port("metrics", 9090)].into(),
-        candidates: targets.len(),
+        ports: [port("http", 80), port("metrics", 9090)]
+            .map(|port| Counted {
+                port: Some(port),
+                endpoints: targets.len(),
+            })
+            .into(),
+        endpoints: targets.len(),
         targets,
     };
     let is_service = name.matches('.').count() == 1 && endpoints > 0;

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{Details, NameData, RelativeName, Target, Targets};
+use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
 use headless_agent::watch::{Port, Protocol};
 use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, State};
 use headless_ebpf::respond::Verdict;
@@ -40,7 +40,8 @@ pub struct Case {
     /// addresses, ranges of them (`10.1.0.1-10.1.0.40`), flags (`cluster-ip`,
     /// `pass`, `namespace`, `endpoints-unknown`, `repeated`), ports
     /// (`port:http/tcp/80`; without a number, `any`) and targets of SRV records
-    /// (`target:web-0=10.1.0.1+fd00::1`; without a label, the name itself).
+    /// (`target:web-0=10.1.0.1+fd00::1`, with `/0+2` where it has not all of the
+    /// ports; without a label, the name itself).
     /// Ports and targets are the endpoints', of a name with `cluster-ip` its own.
     #[serde(default)]
     pub names: BTreeMap<String, Vec<String>>,
@@ -273,11 +274,7 @@ fn data(items: &[String]) -> NameData {
         data.flags = data.flags.with(flag);
     }
     if !ports.is_empty() || !targets.is_empty() {
-        let found = Targets {
-            ports: ports.into(),
-            candidates: targets.iter().map(|target| target.addresses.len()).sum(),
-            targets,
-        };
+        let found = counted(ports, targets);
         let (own, endpoints) = if data.flags.contains(NameFlags::CLUSTER_IP) {
             (Some(found), None)
         } else {
@@ -286,6 +283,33 @@ fn data(items: &[String]) -> NameData {
         data.details = Some(Box::new(Details { own, endpoints }));
     }
     data
+}
+
+/// Without ports there is the one that is not declared; a target that does not say
+/// which it has has all.
+fn counted(ports: Vec<Port>, mut targets: Vec<Target>) -> Targets {
+    let mut ports: Vec<_> = ports.into_iter().map(Some).collect();
+    if ports.is_empty() {
+        ports.push(None);
+    }
+    for target in &mut targets {
+        if target.ports.is_empty() {
+            target.ports = (0..ports.len()).collect();
+        }
+    }
+    let endpoints = |has: &dyn Fn(&Target) -> bool| {
+        let having = targets.iter().filter(|target| has(target));
+        having.map(|target| target.addresses.len()).sum()
+    };
+    let count = |(place, port)| Counted {
+        port,
+        endpoints: endpoints(&|target| target.ports.contains(&place)),
+    };
+    Targets {
+        ports: ports.into_iter().enumerate().map(count).collect(),
+        endpoints: endpoints(&|_| true),
+        targets,
+    }
 }
 
 fn parsed<T: FromStr>(text: &str) -> T {
@@ -310,12 +334,15 @@ fn port(text: &str) -> Port {
 }
 
 fn target(text: &str) -> Target {
-    let (label, addresses) = text
+    let (label, rest) = text
         .split_once('=')
-        .unwrap_or_else(|| panic!("`{text}` is not `label=address+address`"));
+        .unwrap_or_else(|| panic!("`{text}` is not `label=address+address/port+port`"));
+    let (addresses, ports) = rest.split_once('/').unwrap_or((rest, ""));
+    let ports = ports.split('+').filter(|port| !port.is_empty());
     Target {
         label: (!label.is_empty()).then(|| label.into()),
         addresses: addresses.split('+').map(parsed).collect(),
+        ports: ports.map(parsed).collect(),
     }
 }
 

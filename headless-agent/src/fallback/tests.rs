@@ -128,9 +128,9 @@ fn what_is_not_ours_is_counted_with_its_reason() {
 #[test]
 fn what_the_engine_leaves_is_answered_by_the_rules() {
     let (responder, counts) = responder(2);
-    let name = "0--ffff-a01-203.default.pod.cluster.local.";
+    let name = "_._.web.default.svc.cluster.local.";
     let reply = ask(&responder, &query(name, RecordType::A, None));
-    assert_eq!(addresses(&reply), [Ipv4Addr::new(10, 1, 2, 3)]);
+    assert_eq!(addresses(&reply).len(), 2);
     let Counter(cell) = Counter::pass(Path::Xdp, PassReason::Userspace);
     assert_eq!(counts.read()[cell as usize], 1);
     assert_eq!(counts.resolved.load(Ordering::Relaxed), 1);

@@ -273,11 +273,12 @@ fn detailed(endpoints: u32) -> NameData {
     let target = |i: u32| Target {
         label: Some(format!("web-{i}").into()),
         addresses: vec![Ipv4Addr::from(0x0a00_0000 + i).into()],
+        ports: Box::default(),
     };
     let targets = Targets {
-        ports: Box::default(),
+        ports: Vec::new(),
         targets: (0..endpoints).map(target).collect(),
-        candidates: endpoints as usize,
+        endpoints: endpoints as usize,
     };
     NameData {
         details: Some(Box::new(Details {
@@ -295,9 +296,9 @@ fn details_come_and_go_with_their_name() {
     writer.apply(&[change("web.default", Some(detailed(3)))]);
     assert_eq!(chunks(&writer), 1);
     writer.apply(&[change("web.default", Some(detailed(40)))]);
-    // 40 addresses, then 20 bytes before the first target and some 12 each.
-    assert_eq!(chunks(&writer), 2 + 5);
-    assert_eq!(writer.counts.entries(MapKind::Chunks), 7);
+    // 40 addresses, then 20 bytes before the first target and some 14 each.
+    assert_eq!(chunks(&writer), 2 + 6);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 8);
     let names = HashMap::from([(name("web.default"), detailed(40))]);
     assert_eq!(reconcile(&mut writer, &names), Drift::default());
 
@@ -305,7 +306,7 @@ fn details_come_and_go_with_their_name() {
     writer.sink.chunks.remove(&last).unwrap();
     let drift = reconcile(&mut writer, &names);
     assert_eq!((drift.missing, drift.differing), (0, 1));
-    assert_eq!(chunks(&writer), 7);
+    assert_eq!(chunks(&writer), 8);
     writer.apply(&[change("web.default", None)]);
     assert_eq!(chunks(&writer), 0);
 }

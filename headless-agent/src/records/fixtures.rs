@@ -144,9 +144,15 @@ pub(super) fn shown(changes: &[NameChange]) -> Vec<String> {
 
 /// The ports' numbers and how many targets they have.
 fn summary(details: &Targets) -> String {
-    let numbers = details.ports.iter().map(|port| port.number);
-    let numbers: Vec<_> = numbers
-        .map(|number| number.map_or_else(|| "any".into(), |number| number.to_string()))
-        .collect();
+    let ports = details.ports.iter().map(|counted| counted.port.as_ref());
+    let number = |port: Option<&Port>| match port {
+        None => "-".into(),
+        Some(Port { number: None, .. }) => "any".into(),
+        Some(Port {
+            number: Some(number),
+            ..
+        }) => number.to_string(),
+    };
+    let numbers: Vec<String> = ports.map(number).collect();
     format!("{}x{}", numbers.join(","), details.targets.len())
 }

@@ -25,4 +25,4 @@ pub use self::index::{EndpointScope, Index, NameChange, NameData, Settings};
 pub use self::name::RelativeName;
 pub use self::reply::{Reply, Transport, reply};
 pub use self::resolve::{Answer, Chase, Forward, Question, Resolution, resolve};
-pub use self::service::{Details, Target, Targets};
+pub use self::service::{Counted, Details, Target, Targets};

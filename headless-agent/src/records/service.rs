@@ -10,7 +10,7 @@ use headless_ebpf::abi::NameFlags;
 
 pub(super) use self::endpoints::{Endpoints, endpoint_label};
 use self::endpoints::{Group, families};
-pub use self::targets::{Details, Target, Targets};
+pub use self::targets::{Counted, Details, Target, Targets};
 use super::index::{EndpointScope, NameChange, NameData};
 use super::name::RelativeName;
 use crate::watch::{Service, ServiceKind};

@@ -7,15 +7,20 @@
 //!
 //! 1. the ports, in the order of their numbers: one byte length of the name,
 //!    one byte [`PORT_TCP`] and the like, two bytes number in network byte order
-//!    (0 where there is none), the name;
-//! 2. the Service's relative name in wire form, `\5nginx\7default`;
-//! 3. targets, in the first chunk and all others: one byte with the number of
-//!    IPv4 addresses in the lower and of IPv6 addresses in the upper half, one
-//!    byte length of the label, the label, the addresses in network byte order.
+//!    (0 where there is none), two bytes for how many endpoints have it, the name.
+//!    Endpoints for which no port is declared have one without a name, of
+//!    [`PORT_UNDECLARED`], as CoreDNS has it;
+//! 2. the Service's relative name in wire form, `\5nginx\7default`, unless it is
+//!    too long;
+//! 3. targets, in the first chunk and all others: two bytes with a bit for each
+//!    port that it has, the first one's lowest; one byte with the number of IPv4
+//!    addresses in the lower and of IPv6 addresses in the upper half; one byte
+//!    length of the label, with [`TARGET_CONTINUES`] where it is the label before
+//!    once more, with other ports; the label; the addresses in network byte order.
 //!    Without a label the target is the Service itself. A target has at least one
-//!    address, so that a zero byte, or the chunk's end, is the end.
+//!    address, so that a number of zero, or the chunk's end, is the end.
 //!
-//! A target is never in two chunks.
+//! A target is never in two chunks, nor are those of one label.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -25,9 +30,9 @@ use super::CHUNK_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct DetailsHeader {
-    /// Endpoints, or addresses, as CoreDNS counts them for the weight of SRV
-    /// records: one in two slices counts twice. At most 65,535.
-    pub candidates: u16,
+    /// How many endpoints, or addresses, there are as CoreDNS counts them for the
+    /// weight of SRV records: one in two slices counts twice. At most 65,535.
+    pub endpoints: u16,
     /// How many targets there are.
     pub targets: u16,
     /// How many chunks there are.
@@ -44,14 +49,19 @@ pub const DETAILS_HEADER_LEN: usize = size_of::<DetailsHeader>();
 const _: () = assert!(DETAILS_HEADER_LEN == 8);
 
 /// Bytes of a port before its name.
-pub const PORT_HEADER_LEN: usize = 4;
+pub const PORT_HEADER_LEN: usize = 6;
 
 /// Longest name of a port (IANA service names, RFC 6335, section 5.1). One of an
 /// EndpointSlice may be longer, and is left to userspace.
 pub const PORT_NAME_MAX: usize = 15;
 
-/// Most ports that fit.
-pub const PORTS_MAX: usize = (CHUNK_BYTES - DETAILS_HEADER_LEN) / PORT_HEADER_LEN;
+/// Most ports: as many as a target has bits for. More are left to userspace.
+pub const PORTS_MAX: usize = 16;
+
+const _: () = assert!(PORTS_MAX * PORT_HEADER_LEN <= CHUNK_BYTES - DETAILS_HEADER_LEN);
+
+/// Protocol of a port that is not declared.
+pub const PORT_UNDECLARED: u8 = 0;
 
 /// Protocol of a port.
 pub const PORT_TCP: u8 = 1;
@@ -61,7 +71,10 @@ pub const PORT_UDP: u8 = 2;
 pub const PORT_SCTP: u8 = 3;
 
 /// Bytes of a target before its label.
-pub const TARGET_HEADER_LEN: usize = 2;
+pub const TARGET_HEADER_LEN: usize = 4;
+
+/// See the module's description.
+pub const TARGET_CONTINUES: u8 = 1 << 7;
 
 /// Most addresses of a family that a target has.
 pub const TARGET_ADDRESSES_MAX: usize = 15;
@@ -71,7 +84,7 @@ impl DetailsHeader {
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self {
-            candidates: word as u16,
+            endpoints: word as u16,
             targets: (word >> 16) as u16,
             chunks: (word >> 32) as u16,
             ports_len: (word >> 48) as u8,
@@ -81,7 +94,7 @@ impl DetailsHeader {
 
     /// The first word of a chunk.
     pub const fn word(self) -> u64 {
-        self.candidates as u64
+        self.endpoints as u64
             | (self.targets as u64) << 16
             | (self.chunks as u64) << 32
             | (self.ports_len as u64) << 48
@@ -96,7 +109,7 @@ mod tests {
     #[test]
     fn a_header_is_the_first_word() {
         let header = DetailsHeader {
-            candidates: 0x0102,
+            endpoints: 0x0102,
             targets: 0x0304,
             chunks: 0x0506,
             ports_len: 7,

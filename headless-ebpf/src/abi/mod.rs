@@ -18,7 +18,8 @@ pub use self::{
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
     details::{
         DETAILS_HEADER_LEN, DetailsHeader, PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP,
-        PORT_UDP, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_HEADER_LEN,
+        PORT_UDP, PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES,
+        TARGET_HEADER_LEN,
     },
     key::{KEY_WORDS_MAX, KeyClass, NameKey},
     record::{

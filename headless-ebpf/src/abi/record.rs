@@ -43,8 +43,8 @@ impl NameFlags {
     pub const OWN: Self = Self(1 << 5);
     /// There are chunks of kind [`ChunkKind::Endpoints`].
     pub const ENDPOINTS: Self = Self(1 << 6);
-    /// An endpoint that is in more than one slice, or several times in one: the
-    /// weight of its SRV records is not what its addresses say.
+    /// An endpoint that is in more than one slice, or several times in one, or whose
+    /// label has capitals: its SRV records are not what name and addresses say.
     pub const REPEATED: Self = Self(1 << 7);
 
     /// No bit set.

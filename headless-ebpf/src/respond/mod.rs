@@ -373,6 +373,7 @@ fn decide<R: Room, L: Lookup>(
         match Ports::from_code(lookup.apart::<R>(scratch))? {
             Ports::None => return Ok(Decision::NxDomain),
             Ports::Unnumbered if question.qtype == qtype::SRV => return Ok(Decision::NoData),
+            Ports::Differing => return Err(PassReason::Userspace),
             Ports::Written => return Ok(Decision::Servers),
             Ports::Numbered | Ports::Unnumbered => {}
         }

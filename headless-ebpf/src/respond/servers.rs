@@ -13,12 +13,12 @@ use crate::{
     abi::{
         CHUNK_BYTES, ChunkKey, ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, NameFlags, NameRecord,
         PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP, PORT_UDP, PORTS_MAX, PassReason,
-        TARGET_HEADER_LEN,
+        TARGET_CONTINUES, TARGET_HEADER_LEN,
     },
     lookup::Lookup,
     wire::{
-        AddressBytes, DNS_HEADER_LEN, Image, PortBytes, Question, Room, SuffixBytes, WINDOW, fold,
-        qtype,
+        AddressBytes, DNS_HEADER_LEN, Image, NameBytes, PortBytes, Question, Room, SuffixBytes,
+        WINDOW, fold, qtype,
     },
 };
 
@@ -103,12 +103,20 @@ struct Walk {
     /// Where the first target is in the first chunk.
     first: u32,
     targets: u32,
-    /// Endpoints as they count for the weight.
+    /// Endpoints as they count for the weight, and their ports likewise, as far as
+    /// these are meant.
+    endpoints: u32,
     candidates: u32,
-    /// Ports that are meant.
+    /// How many ports are meant.
     matched: u32,
-    /// Those of them that have numbers, each number once.
+    /// How many of them have numbers.
     numbered: u32,
+    /// Which they are: a bit for each.
+    bits: u32,
+    /// Whether all endpoints have one of them: 1 or 0.
+    everywhere: u32,
+    /// Whether there is a port that some endpoints have and others not: 1 or 0.
+    differing: u32,
     /// Bytes of the ports in the first chunk.
     ports_len: u32,
     suffix_len: u32,
@@ -118,10 +126,13 @@ struct Walk {
     at: u32,
     /// Which of the target's records is next.
     record: u32,
+    /// The number of the target's last SRV record, in the upper half 1 if there is
+    /// one.
+    last: u32,
+    /// Ports of which the target's label has had its record.
+    seen: u32,
     /// Targets that are left.
     left: u32,
-    /// Offset of the first SRV record of the target in the image.
-    server: u32,
     /// Which chunk came first.
     start: u32,
     /// TTL in seconds.
@@ -179,7 +190,7 @@ impl Wanted {
         (self.len ^ len) | (self.low ^ low) | (self.high ^ high) == 0
     }
 
-    /// The protocol of this name; 0 where there is none such.
+    /// The protocol of this name; [`NO_PROTOCOL`] where there is none such.
     #[inline(always)]
     const fn protocol(self) -> u8 {
         const TCP: u64 = u64::from_le_bytes(*b"tcp\0\0\0\0\0");
@@ -192,10 +203,13 @@ impl Wanted {
         } else if self.is(4, SCTP, 0) {
             PORT_SCTP
         } else {
-            0
+            NO_PROTOCOL
         }
     }
 }
+
+/// What no port speaks.
+const NO_PROTOCOL: u8 = 0xff;
 
 /// Working memory for SRV records.
 #[derive(Clone, Debug, Default)]
@@ -205,8 +219,10 @@ pub(super) struct Servers {
     walk: Walk,
     name: Wanted,
     protocol: Wanted,
-    /// Which of the ports are meant.
-    numbers: PortBytes,
+    /// Which of the ports are meant: two bytes number, two bytes for which it is.
+    ports: PortBytes,
+    /// Where the name of each target is in the message: 0 where it has no record.
+    names: NameBytes,
     suffix: SuffixBytes,
 }
 
@@ -219,6 +235,8 @@ pub(super) enum Ports {
     Numbered,
     /// Some, to which no SRV record leads.
     Unnumbered,
+    /// Some, which not all endpoints have.
+    Differing,
     /// The SRV records are written, see [`Servers::written`].
     Written,
 }
@@ -246,6 +264,7 @@ impl Ports {
         const NONE: u64 = Ports::None.code();
         const NUMBERED: u64 = Ports::Numbered.code();
         const UNNUMBERED: u64 = Ports::Unnumbered.code();
+        const DIFFERING: u64 = Ports::Differing.code();
         const WRITTEN: u64 = Ports::Written.code();
         const CHANGED: u64 = Ports::pass_code(PassReason::Changed);
         const TOO_LARGE: u64 = Ports::pass_code(PassReason::TooLarge);
@@ -254,6 +273,7 @@ impl Ports {
             NONE => Self::None,
             NUMBERED => Self::Numbered,
             UNNUMBERED => Self::Unnumbered,
+            DIFFERING => Self::Differing,
             WRITTEN => Self::Written,
             CHANGED => return Err(PassReason::Changed),
             TOO_LARGE => return Err(PassReason::TooLarge),
@@ -321,12 +341,17 @@ pub(super) fn answer<R: Room, L: Lookup>(
     } else {
         return Err(PassReason::Userspace);
     };
-    if question.qtype != qtype::SRV || ports != Ports::Numbered {
+    if question.qtype != qtype::SRV {
+        let differ = ports != Ports::None && black_box(&mut servers.walk).everywhere == 0;
+        return Ok(if differ { Ports::Differing } else { ports });
+    }
+    if ports != Ports::Numbered {
         return Ok(ports);
     }
     let is_endpoint = place == Place::Endpoint as u32;
     if is_endpoint || is_pod {
-        if record.flags.0 & (NameFlags::REPEATED.0 | NameFlags::SET.0) != 0 {
+        let differ = black_box(&mut servers.walk).differing != 0;
+        if differ || record.flags.0 & (NameFlags::REPEATED.0 | NameFlags::SET.0) != 0 {
             return Err(PassReason::Userspace);
         }
         servers.only(record, addresses);
@@ -377,7 +402,7 @@ impl Servers {
         walk.chunks = header.chunks.into();
         walk.first = DETAILS_HEADER_LEN as u32 + ports_len + name_len;
         walk.targets = header.targets.into();
-        walk.candidates = header.candidates.into();
+        walk.endpoints = header.endpoints.into();
         walk.ports_len = ports_len;
         self.match_ports(chunk);
         let walk = black_box(&mut self.walk);
@@ -393,14 +418,12 @@ impl Servers {
     /// Goes through the ports in the first chunk.
     #[inline(always)]
     fn match_ports(&mut self, chunk: &AddressBytes) {
-        let any = self.name.is_any() && self.protocol.is_any();
-        // A Service without ports has one without name, protocol and number
-        // (CoreDNS, `service.go`): so its addresses are found under `_._`.
-        self.walk.matched = u32::from(any && self.walk.ports_len == 0);
-        self.walk.numbered = 0;
+        let walk = black_box(&mut self.walk);
+        (walk.matched, walk.numbered, walk.candidates) = (0, 0, 0);
+        walk.bits = 0;
+        (walk.everywhere, walk.differing, walk.at) = (0, 0, 0);
         let protocol = self.protocol.protocol();
-        self.walk.at = 0;
-        for _ in 0..PORTS_MAX {
+        for port in 0..PORTS_MAX {
             let walk = black_box(&mut self.walk);
             if walk.at >= walk.ports_len {
                 break;
@@ -408,6 +431,9 @@ impl Servers {
             let at = DETAILS_HEADER_LEN + walk.at as usize;
             let len = usize::from(chunk.u8_at(at)) & PORT_NAME_MAX;
             walk.at += (PORT_HEADER_LEN + len) as u32;
+            let count = u32::from(chunk.u16_at(at + 4));
+            let everywhere = u32::from(count >= walk.endpoints);
+            walk.differing |= everywhere ^ 1;
             let name = at + PORT_HEADER_LEN;
             let (low, high) = (
                 chunk.u64_at(name) & WINDOW.first(len, 0),
@@ -419,37 +445,41 @@ impl Servers {
                 continue;
             }
             walk.matched += 1;
+            walk.candidates += count;
+            walk.everywhere |= everywhere;
             let number = chunk.u16_at(at + 2);
-            let numbered = walk.numbered as usize;
-            // They are in order, so the same number is the last one.
-            let last = self.numbers.u16_at((numbered * 2).wrapping_sub(2));
-            if number != 0 && (numbered == 0 || last != number) {
-                self.numbers.put_u16(numbered * 2, number);
+            if number != 0 {
+                let of = u32::from(number) | (port as u32) << 16;
+                self.ports.put_u32(walk.numbered as usize * 4, of);
                 walk.numbered += 1;
+                walk.bits |= 1 << port;
             }
         }
     }
 
     /// One target instead of the details': the asked name itself, with the
-    /// addresses in its record.
+    /// addresses in its record and all ports.
     #[inline(always)]
-    pub(super) fn only(&mut self, record: &NameRecord, chunk: &mut AddressBytes) {
+    fn only(&mut self, record: &NameRecord, chunk: &mut AddressBytes) {
         let words: [u64; NameRecord::WORDS] = bytemuck::cast(*record);
         let counts = (record.ipv4 & 0xf) | (record.ipv6 & 0xf) << 4;
-        chunk.put_u16(0, counts);
+        chunk.put_u16(0, u16::MAX);
+        chunk.put_u16(2, counts);
         chunk.put_u64(TARGET_HEADER_LEN, words[1]);
         chunk.put_u64(TARGET_HEADER_LEN + 8, words[2]);
         chunk.put_u32(TARGET_HEADER_LEN + 16, words[3] as u32);
         let walk = black_box(&mut self.walk);
-        walk.candidates = u32::from(record.ipv4) + u32::from(record.ipv6);
+        walk.candidates = (u32::from(record.ipv4) + u32::from(record.ipv6)) * walk.matched;
         (walk.targets, walk.chunks, walk.first) = (1, 1, 0);
     }
 
     /// Port 0, as pods have it to CoreDNS (`findPods`).
     #[inline(always)]
-    pub(super) fn port_of_pods(&mut self) {
-        self.numbers.put_u16(0, 0);
-        (self.walk.matched, self.walk.numbered) = (1, 1);
+    fn port_of_pods(&mut self) {
+        self.ports.put_u32(0, 0);
+        let walk = &mut self.walk;
+        (walk.matched, walk.numbered, walk.bits) = (1, 1, 1);
+        (walk.everywhere, walk.differing) = (1, 0);
     }
 
     /// Writes the records from `out` of the image on: the targets end in the
@@ -490,10 +520,9 @@ impl Servers {
             additionals: 0,
             truncated: 1,
         };
-        walk.server = limits.at;
         walk.limits = limits;
         walk.ttl = ttl;
-        let share = walk.candidates * walk.matched;
+        let share = walk.candidates;
         walk.weight = if share > 100 { 1 } else { 100 / share.max(1) };
         // Numbers that are known on one way and not on another would part the
         // ways for good: all are in memory now.
@@ -543,12 +572,36 @@ impl Servers {
                 load(walk.key(), seed, chunk, lookup)?;
                 continue;
             };
+            let index = walk.index();
+            if walk.record == 0 {
+                let before = self.names.u16_at((index * 2).wrapping_sub(2));
+                let name = if target.continues { before } else { 0 };
+                self.names.put_u16(index * 2, name);
+                walk.seen = if target.continues { walk.seen } else { 0 };
+            }
+            if walk.record >= walk.numbered {
+                walk.skip(target);
+                continue;
+            }
+            let port = self.ports.u32_at(walk.record as usize * 4);
+            walk.record += 1;
+            let number = port & 0xffff | 1 << 16;
+            let bit = 1 << (port >> 16 & 0xf);
+            if target.ports & !walk.seen & bit == 0 || number == walk.last {
+                continue;
+            }
             let rdata_len = SRV_HEADER_LEN - GLUE_HEADER_LEN + target.name_len(walk.suffix_len);
             let out = walk.written.end as usize;
             let end = out + GLUE_HEADER_LEN + rdata_len;
             if !walk.limits.allow(end)? {
                 return Ok(false);
             }
+            walk.seen |= bit;
+            if walk.last == 0 {
+                let name = (out + SRV_HEADER_LEN).wrapping_sub(walk.limits.start as usize);
+                self.names.put_u16(index * 2, name as u16);
+            }
+            walk.last = number;
             let [t0, t1, t2, t3] = walk.ttl.to_be_bytes();
             let [l0, l1] = (rdata_len as u16).to_be_bytes();
             let [w0, w1] = (walk.weight as u16).to_be_bytes();
@@ -571,14 +624,14 @@ impl Servers {
                 w1,
             ];
             image.put_u128(out, u128::from_le_bytes(head));
-            let number = self.numbers.u16_at(walk.record as usize * 2);
-            image.put_u16(out + 16, number);
+            image.put_u16(out + 16, port as u16);
             let name = out + SRV_HEADER_LEN;
             // The label's length and up to 63 bytes of it.
             for i in 0..4 {
-                let from = target.at + 1 + i * 16;
+                let from = target.at + TARGET_HEADER_LEN - 1 + i * 16;
                 image.put_u128(name + i * 16, chunk.u128_at(from));
             }
+            image.put_u8(name, target.label_len as u8);
             let rest = name + target.label_room();
             for i in 0..NAME_WORDS / 2 {
                 if i * 16 >= walk.suffix_len as usize {
@@ -589,10 +642,6 @@ impl Servers {
             let walk = black_box(&mut self.walk);
             walk.written.end = end as u32;
             walk.written.answers += 1;
-            walk.record += 1;
-            if walk.record >= walk.numbered {
-                walk.skip(target);
-            }
         }
         Err(PassReason::TooLarge)
     }
@@ -616,7 +665,13 @@ impl Servers {
                 load(walk.key(), seed, chunk, lookup)?;
                 continue;
             };
+            let name = self.names.u16_at(walk.index() * 2);
             let record = walk.record as usize;
+            let meant = target.ports & walk.bits != 0 && name != 0;
+            if !meant || record >= target.ipv4 + target.ipv6 {
+                walk.skip(target);
+                continue;
+            }
             let from = target.at + TARGET_HEADER_LEN + target.label_len;
             let out = walk.written.end as usize;
             let is_ipv4 = record < target.ipv4;
@@ -625,9 +680,7 @@ impl Servers {
             if !walk.limits.allow(end)? {
                 return Ok(false);
             }
-            let name =
-                (walk.server as usize + SRV_HEADER_LEN).wrapping_sub(walk.limits.start as usize);
-            let [p0, p1] = (0xc000 | name as u16 & 0x3fff).to_be_bytes();
+            let [p0, p1] = (0xc000 | name & 0x3fff).to_be_bytes();
             let [t0, t1, t2, t3] = walk.ttl.to_be_bytes();
             let rtype = if is_ipv4 { qtype::A } else { qtype::AAAA } as u8;
             let head = [
@@ -645,11 +698,6 @@ impl Servers {
             walk.written.end = end as u32;
             walk.written.additionals += 1;
             walk.record += 1;
-            if walk.record as usize >= target.ipv4 + target.ipv6 {
-                let server_len = SRV_HEADER_LEN + target.name_len(walk.suffix_len);
-                walk.server += walk.numbered * server_len as u32;
-                walk.skip(target);
-            }
         }
         Err(PassReason::TooLarge)
     }
@@ -662,6 +710,10 @@ const NAME_WORDS: usize = 32;
 #[derive(Clone, Copy, Debug)]
 struct Target {
     at: usize,
+    /// A bit for each of its ports.
+    ports: u32,
+    /// Whether it is the label before once more.
+    continues: bool,
     label_len: usize,
     ipv4: usize,
     ipv6: usize,
@@ -700,8 +752,14 @@ impl Walk {
     fn rewind(&mut self) {
         self.chunk = self.start;
         self.at = if self.start == 0 { self.first } else { 0 };
-        self.record = 0;
+        (self.record, self.last) = (0, 0);
         self.left = self.targets;
+    }
+
+    /// Which target is next, counted from the first.
+    #[inline(always)]
+    fn index(&self) -> usize {
+        self.targets.wrapping_sub(self.left) as usize
     }
 
     #[inline(always)]
@@ -717,13 +775,15 @@ impl Walk {
     #[inline(always)]
     fn target(&self, chunk: &AddressBytes) -> Option<Target> {
         let at = self.at as usize;
-        let counts = usize::from(chunk.u8_at(at));
+        let counts = usize::from(chunk.u8_at(at + 2));
         if at >= CHUNK_BYTES || counts == 0 {
             return None;
         }
         Some(Target {
             at,
-            label_len: usize::from(chunk.u8_at(at + 1)) & 0x3f,
+            ports: chunk.u16_at(at).into(),
+            continues: chunk.u8_at(at + 3) & TARGET_CONTINUES != 0,
+            label_len: usize::from(chunk.u8_at(at + 3)) & 0x3f,
             ipv4: counts & 0xf,
             ipv6: counts >> 4,
         })
@@ -734,7 +794,7 @@ impl Walk {
     fn skip(&mut self, target: Target) {
         let len = TARGET_HEADER_LEN + target.label_len + target.ipv4 * 4 + target.ipv6 * 16;
         self.at += len as u32;
-        self.record = 0;
+        (self.record, self.last) = (0, 0);
         self.left -= 1;
     }
 }

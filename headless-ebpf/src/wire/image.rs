@@ -15,8 +15,11 @@ pub type AddressBytes = Bytes<{ 128 + SLACK }>;
 /// The end that the targets of SRV records have in common.
 pub type SuffixBytes = Bytes<{ 256 + SLACK }>;
 
-/// Numbers of ports.
+/// Ports that are meant.
 pub type PortBytes = Bytes<{ 64 + SLACK }>;
+
+/// Where names of targets are.
+pub type NameBytes = Bytes<{ 256 + SLACK }>;
 
 /// A key that is being built.
 pub type KeyBytes = Bytes<{ 256 + SLACK }>;

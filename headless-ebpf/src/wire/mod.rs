@@ -23,7 +23,9 @@ pub use self::{
         ETHERNET_LEN, Headers, IPV4_AT, IPV4_HEADERS_LEN, IPV6_AT, IPV6_HEADERS_LEN, IpVersion,
         MESSAGE, ip_version, ipv4_checksum_holds, partial_checksum, reply_ipv4, reply_ipv6,
     },
-    image::{AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, PortBytes, SuffixBytes},
+    image::{
+        AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, NameBytes, PortBytes, SuffixBytes,
+    },
     packet::{FramePacket, Packet},
     question::{Labels, NAME_LEN_MAX, Question, fold},
     room::{Large, Room, Small},

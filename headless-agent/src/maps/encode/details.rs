@@ -5,28 +5,45 @@ use std::net::IpAddr;
 
 use headless_ebpf::abi::{
     CHUNK_BYTES, DETAILS_HEADER_LEN, DetailsHeader, PORT_NAME_MAX, PORT_SCTP, PORT_TCP, PORT_UDP,
-    TARGET_ADDRESSES_MAX,
+    PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES,
 };
 
-use crate::records::{Target, Targets};
+use crate::records::{Counted, Target, Targets};
 use crate::watch::{Port, Protocol};
 
 /// The content of the chunks, for the Service whose relative name is `name`.
 /// `None` where it does not fit, and is left to userspace.
 pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
+    if details.ports.len() > PORTS_MAX {
+        return None;
+    }
     let mut ports = Vec::new();
     for port in &details.ports {
         ports.extend(self::port(port)?);
     }
     let mut run = vec![0; DETAILS_HEADER_LEN];
     run.extend(&ports);
-    run.extend(name);
     if run.len() > CHUNK_BYTES {
         return None;
     }
+    let name = if run.len() + name.len() <= CHUNK_BYTES {
+        name
+    } else {
+        &[]
+    };
+    run.extend(name);
     let mut runs = Vec::new();
-    for target in &details.targets {
-        let bytes = self::target(target)?;
+    for group in details.targets.chunk_by(|a, b| a.label == b.label) {
+        if group.len() > 1 && !numbers_once(&details.ports) {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for (place, target) in group.iter().enumerate() {
+            bytes.extend(self::target(target, place > 0)?);
+        }
+        if bytes.len() > CHUNK_BYTES {
+            return None;
+        }
         if run.len() + bytes.len() > CHUNK_BYTES {
             runs.push(std::mem::take(&mut run));
         }
@@ -34,8 +51,7 @@ pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
     }
     runs.push(run);
     let header = DetailsHeader {
-        // More than a hundred all have the least weight.
-        candidates: u16::try_from(details.candidates).unwrap_or(u16::MAX),
+        endpoints: count(details.endpoints),
         targets: u16::try_from(details.targets.len()).ok()?,
         chunks: u16::try_from(runs.len()).ok()?,
         ports_len: u8::try_from(ports.len()).ok()?,
@@ -45,36 +61,67 @@ pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
     Some(runs)
 }
 
-fn port(port: &Port) -> Option<Vec<u8>> {
-    let Port {
-        name,
-        number,
-        protocol,
-    } = port;
-    let protocol = match protocol {
-        Protocol::Tcp => PORT_TCP,
-        Protocol::Udp => PORT_UDP,
-        Protocol::Sctp => PORT_SCTP,
+/// Whether each port has another number: then a label's records are told apart by
+/// their ports.
+fn numbers_once(ports: &[Counted]) -> bool {
+    let numbers = ports
+        .iter()
+        .filter_map(|counted| counted.port.as_ref()?.number);
+    let mut numbers: Vec<u16> = numbers.collect();
+    let len = numbers.len();
+    numbers.dedup();
+    numbers.len() == len
+}
+
+/// More than a hundred all have the least weight, so that the last value stands for
+/// all above it.
+fn count(endpoints: usize) -> u16 {
+    u16::try_from(endpoints).unwrap_or(u16::MAX)
+}
+
+fn port(counted: &Counted) -> Option<Vec<u8>> {
+    let (name, protocol, number) = match &counted.port {
+        None => ("", PORT_UNDECLARED, None),
+        Some(Port {
+            name,
+            number,
+            protocol,
+        }) => {
+            let protocol = match protocol {
+                Protocol::Tcp => PORT_TCP,
+                Protocol::Udp => PORT_UDP,
+                Protocol::Sctp => PORT_SCTP,
+            };
+            (&**name, protocol, *number)
+        }
     };
     // Zero stands for none.
-    if name.len() > PORT_NAME_MAX || *number == Some(0) {
+    if name.len() > PORT_NAME_MAX || number == Some(0) {
         return None;
     }
     let mut bytes = vec![name.len() as u8, protocol];
     bytes.extend(number.unwrap_or(0).to_be_bytes());
+    bytes.extend(count(counted.endpoints).to_le_bytes());
     bytes.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
     Some(bytes)
 }
 
-fn target(target: &Target) -> Option<Vec<u8>> {
-    let Target { label, addresses } = target;
+fn target(target: &Target, continues: bool) -> Option<Vec<u8>> {
+    let Target {
+        label,
+        addresses,
+        ports,
+    } = target;
     let label = label.as_deref().unwrap_or_default();
     let ipv4 = addresses.iter().filter(|address| address.is_ipv4()).count();
     let ipv6 = addresses.len() - ipv4;
     if ipv4 > TARGET_ADDRESSES_MAX || ipv6 > TARGET_ADDRESSES_MAX || label.len() > 63 {
         return None;
     }
-    let mut bytes = vec![(ipv4 | ipv6 << 4) as u8, label.len() as u8];
+    let bits = ports.iter().fold(0_u16, |bits, port| bits | 1 << port);
+    let mut bytes = bits.to_le_bytes().to_vec();
+    let flag = if continues { TARGET_CONTINUES } else { 0 };
+    bytes.extend([(ipv4 | ipv6 << 4) as u8, label.len() as u8 | flag]);
     bytes.extend(label.as_bytes());
     for address in addresses {
         if let IpAddr::V4(address) = address {
@@ -86,7 +133,7 @@ fn target(target: &Target) -> Option<Vec<u8>> {
             bytes.extend(address.octets());
         }
     }
-    (bytes.len() <= CHUNK_BYTES).then_some(bytes)
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -107,42 +154,55 @@ mod tests {
         Target {
             label: (!label.is_empty()).then(|| label.into()),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            ports: [0, 1].into(),
         }
     }
 
     fn details(ports: &[Port], targets: &[Target]) -> Targets {
+        let counted = |port: &Port| Counted {
+            port: Some(port.clone()),
+            endpoints: targets.len(),
+        };
         Targets {
-            ports: ports.into(),
+            ports: ports.iter().map(counted).collect(),
             targets: targets.to_vec(),
-            candidates: targets.len(),
+            endpoints: targets.len(),
         }
     }
 
     #[test]
     fn a_small_service_is_one_chunk() {
-        let of = details(
-            &[port("http", Some(80)), port("any", None)],
+        let mut of = details(
+            &[port("any", None), port("http", Some(80))],
             &[target("web-0", &["10.0.0.1", "fd00::1"])],
         );
+        of.ports.insert(
+            0,
+            Counted {
+                port: None,
+                endpoints: 0,
+            },
+        );
         let runs = runs(b"\x05nginx\x07default", &of).unwrap();
-        let mut expected = vec![1, 0, 1, 0, 1, 0, 15, 14];
-        expected.extend(b"\x04\x01\0\x50http");
-        expected.extend(b"\x03\x01\0\0any");
+        let mut expected = vec![1, 0, 1, 0, 1, 0, 25, 14];
+        expected.extend(b"\0\0\0\0\0\0");
+        expected.extend(b"\x03\x01\0\0\x01\0any");
+        expected.extend(b"\x04\x01\0\x50\x01\0http");
         expected.extend(b"\x05nginx\x07default");
-        expected.extend(b"\x11\x05web-0\x0a\0\0\x01\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+        expected.extend(b"\x03\0\x11\x05web-0\x0a\0\0\x01\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
         assert_eq!(runs, [expected]);
     }
 
     #[test]
     fn no_target_is_in_two_chunks() {
-        let label = "a".repeat(40);
+        let label = |i: u8| format!("{}{i}", "a".repeat(39));
         let all: Vec<_> = (0..7)
-            .map(|i| target(&label, &[&format!("10.0.0.{i}")]))
+            .map(|i| target(&label(i), &[&format!("10.0.0.{i}")]))
             .collect();
         let runs = runs(b"\x05nginx\x07default", &details(&[], &all)).unwrap();
-        // 22 bytes before them, 46 each.
+        // 22 bytes before them, 48 each.
         let lens: Vec<_> = runs.iter().map(Vec::len).collect();
-        assert_eq!(lens, [22 + 46, 92, 92, 92]);
+        assert_eq!(lens, [22 + 48, 96, 96, 96]);
         assert_eq!(runs[0][..6], [7, 0, 7, 0, 4, 0]);
     }
 
@@ -155,6 +215,7 @@ mod tests {
         assert!(!fits(&[port(&"a".repeat(16), Some(1))], &[]));
         assert!(!fits(&[port("a", Some(0))], &[]));
         assert!(!fits(&vec![port("fifteen-bytes-p", Some(1)); 5], &[]));
+        assert!(!fits(&vec![port("", Some(1)); 17], &[]));
         let many = |count| {
             (0..count)
                 .map(|i| format!("10.0.0.{i}"))
@@ -167,6 +228,26 @@ mod tests {
         assert!(fits(&[], &[with(15)]));
         assert!(!fits(&[], &[with(16)]));
         assert!(!fits(&[], &[target(&"a".repeat(64), &["10.0.0.1"])]));
-        assert!(runs(&[b'a'; 105], &details(&[], &[])).is_none());
+        // The name is needed for reverse names alone.
+        let long = runs(&[b'a'; 105], &details(&[], &[])).unwrap();
+        assert_eq!(long, [vec![0, 0, 0, 0, 1, 0, 0, 0]]);
+    }
+
+    #[test]
+    fn a_label_with_other_ports_stays_together() {
+        let other = Target {
+            ports: [1].into(),
+            ..target("web-0", &["10.0.0.2"])
+        };
+        let two = [target("web-0", &["10.0.0.1"]), other];
+        let ports = [port("http", Some(80)), port("metrics", Some(9090))];
+        let found = runs(b"", &details(&ports, &two)).unwrap();
+        let end = found[0].len();
+        assert_eq!(
+            found[0][end - 26..],
+            *b"\x03\0\x01\x05web-0\x0a\0\0\x01\x02\0\x01\x85web-0\x0a\0\0\x02"
+        );
+        let same = [port("dns", Some(53)), port("dns-tcp", Some(53))];
+        assert!(runs(b"", &details(&same, &two)).is_none());
     }
 }

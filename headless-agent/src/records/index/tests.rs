@@ -251,7 +251,7 @@ fn cluster_ip_services_always_exist() {
     assert_eq!(
         shown(&index.apply(service(&[]))),
         [format!(
-            "+api.default {} 10.96.0.7 fd00::7 own:x1",
+            "+api.default {} 10.96.0.7 fd00::7 own:-x1",
             CLUSTER_IP | UNKNOWN
         )],
         "no port"
@@ -329,7 +329,9 @@ fn endpoint_names_are_shared_merged_and_made_of_addresses() {
         shown(&changes),
         [
             format!("+default {NAMESPACE}"),
-            format!("+db.default {NONE} 10.0.0.1 10.0.0.2 10.0.0.3 fd00:: fd00::1"),
+            format!(
+                "+db.default {NONE} 10.0.0.1 10.0.0.2 10.0.0.3 fd00:: fd00::1 endpoints:-,80x4"
+            ),
             format!("+10-0-0-3.db.default {NONE} 10.0.0.3"),
             format!("+a.db.default {REPEATED} 10.0.0.1 10.0.0.2 fd00::1"),
             format!("+fd00--0.db.default {NONE} fd00::"),

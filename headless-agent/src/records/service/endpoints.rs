@@ -285,7 +285,13 @@ impl Group<'_> {
     pub(super) fn data(&self) -> NameData {
         let members = || self.positions.iter().map(|at| self.endpoints.get(*at));
         let (ipv4, ipv6) = families(members().map(|(_, endpoint)| endpoint.address));
-        let flags = if ipv4.len() + ipv6.len() == self.positions.len() {
+        // What the SRV records of this name are cannot be told from its addresses
+        // where one counts twice, or where the target is in capitals.
+        let plain = members().all(|(_, endpoint)| {
+            let label = endpoint_label(endpoint);
+            !label.bytes().any(|byte| byte.is_ascii_uppercase())
+        });
+        let flags = if plain && ipv4.len() + ipv6.len() == self.positions.len() {
             NameFlags::empty()
         } else {
             NameFlags::REPEATED
@@ -304,7 +310,7 @@ impl Group<'_> {
             return self.data() == other.data();
         };
         let ((_, a), (_, b)) = (self.endpoints.get(a), other.endpoints.get(b));
-        a.address == b.address
+        a.address == b.address && endpoint_label(a) == endpoint_label(b)
     }
 }
 

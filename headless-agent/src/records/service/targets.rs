@@ -1,5 +1,6 @@
 //! Where SRV records lead, and what reverse names lead to.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -11,22 +12,32 @@ use crate::watch::Port;
 pub struct Details {
     /// Its own ports, which lead to itself.
     pub own: Option<Targets>,
-    /// The ports of its slices, which lead to its endpoints. Missing where slices
-    /// differ in their ports, or an endpoint's name is not one label in lower
-    /// case: this is left to userspace.
+    /// The ports of its slices, which lead to its endpoints. Missing where an
+    /// endpoint's name is not one label, and where a slice has a port twice: this is
+    /// left to userspace.
     pub endpoints: Option<Targets>,
 }
 
 /// Ports and what they lead to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
-    /// The ports, in the order of their numbers.
-    pub ports: Box<[Port]>,
-    /// The targets, each once.
+    /// The ports, in the order of their numbers. `None` is the port of endpoints
+    /// for which none is declared: it has neither name, protocol nor number.
+    pub ports: Vec<Counted>,
+    /// The targets, each once: by label, then by ports.
     pub targets: Vec<Target>,
     /// As many as CoreDNS counts for the weight of SRV records: an address in two
     /// slices is two.
-    pub candidates: usize,
+    pub endpoints: usize,
+}
+
+/// A port and how many endpoints have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// See [`Targets::ports`].
+    pub port: Option<Port>,
+    /// Counted as in [`Targets::endpoints`].
+    pub endpoints: usize,
 }
 
 /// A host with ports.
@@ -36,68 +47,181 @@ pub struct Target {
     pub label: Option<Box<str>>,
     /// Its addresses, each once: at least one.
     pub addresses: Vec<IpAddr>,
+    /// Which of the ports it has, as places in [`Targets::ports`], in order.
+    pub ports: Box<[usize]>,
 }
 
-fn sorted(ports: &[Port]) -> Box<[Port]> {
-    let mut ports: Box<[Port]> = ports.into();
-    ports.sort_by(|a, b| {
-        let key = |port: &'_ Port| (port.number, port.protocol.label());
-        key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
-    });
+/// The ports of a Service or slice, in order. Where none is declared there is one
+/// that lets the addresses be found all the same (CoreDNS, `service.go`).
+fn declared(ports: &[Port]) -> Vec<Option<Port>> {
+    if ports.is_empty() {
+        return vec![None];
+    }
+    let mut ports: Vec<_> = ports.iter().cloned().map(Some).collect();
+    ports.sort_by(order);
     ports
+}
+
+/// By number, those without first.
+fn order(a: &Option<Port>, b: &Option<Port>) -> std::cmp::Ordering {
+    let key = |port: &'_ Option<Port>| {
+        let port = port.as_ref();
+        port.map(|port| (port.number, port.protocol.label(), port.name.clone()))
+    };
+    key(a).cmp(&key(b))
 }
 
 impl Targets {
     /// Of a Service with these addresses of its own.
     pub(super) fn own(ports: &[Port], addresses: &[IpAddr]) -> Self {
+        let ports: Vec<_> = declared(ports)
+            .into_iter()
+            .map(|port| Counted {
+                port,
+                endpoints: addresses.len(),
+            })
+            .collect();
         let itself = (!addresses.is_empty()).then(|| Target {
             label: None,
             addresses: addresses.to_vec(),
+            ports: (0..ports.len()).collect(),
         });
         Self {
-            ports: sorted(ports),
+            ports,
             targets: itself.into_iter().collect(),
-            candidates: addresses.len(),
+            endpoints: addresses.len(),
         }
     }
 
-    /// Of endpoints, if all have the same ports and names that are labels in
-    /// lower case.
+    /// Of endpoints, where their names are labels and no slice has a port twice.
     pub(super) fn of(endpoints: &Endpoints) -> Option<Self> {
-        let mut ports: Option<Box<[Port]>> = None;
-        let mut found: Option<&[Port]> = None;
-        let mut targets: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
-        let mut candidates = 0;
-        for (endpoint, of_slice) in endpoints.all() {
-            // One slice's ports are one slice of memory.
-            if found.is_none_or(|found| !std::ptr::eq(found, of_slice)) {
-                let now = sorted(of_slice);
-                if ports.get_or_insert_with(|| now.clone()) != &now {
-                    return None;
+        let mut lists: Vec<&[Port]> = endpoints.all().map(|(_, ports)| ports).collect();
+        // One slice's ports are one piece of memory.
+        lists.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        let mut all: Vec<Option<Port>> = lists.iter().flat_map(|list| declared(list)).collect();
+        all.sort_by(order);
+        all.dedup();
+        let places = |list: &[Port]| -> Option<Box<[usize]>> {
+            let ports = declared(list);
+            let place = |port| all.binary_search_by(|at| order(at, port)).ok();
+            let places: Box<[usize]> = ports.iter().filter_map(place).collect();
+            // The same port twice counts twice, which no bit can say.
+            let once = places.windows(2).all(|pair| pair[0] < pair[1]);
+            (once && places.len() == ports.len()).then_some(places)
+        };
+        let mut counts = vec![0; all.len()];
+        let mut targets: BTreeMap<(Cow<'_, str>, Box<[usize]>), Vec<IpAddr>> = BTreeMap::new();
+        let mut total = 0;
+        let mut current: Option<(&[Port], Box<[usize]>)> = None;
+        for (endpoint, list) in endpoints.all() {
+            let ports = match &current {
+                Some((of, ports)) if std::ptr::eq(*of, list) => ports.clone(),
+                _ => {
+                    let ports = places(list)?;
+                    current = Some((list, ports.clone()));
+                    ports
                 }
-                found = Some(of_slice);
-            }
+            };
             let label = endpoint_label(endpoint);
-            if label
-                .bytes()
-                .any(|byte| byte == b'.' || byte.is_ascii_uppercase())
-            {
+            if label.contains('.') {
                 return None;
             }
-            candidates += 1;
-            let addresses = targets.entry(label).or_default();
+            total += 1;
+            ports.iter().for_each(|port| counts[*port] += 1);
+            let addresses = targets.entry((label, ports)).or_default();
             if !addresses.contains(&endpoint.address) {
                 addresses.push(endpoint.address);
             }
         }
-        let target = |(label, addresses): (std::borrow::Cow<'_, str>, _)| Target {
+        let target = |((label, ports), addresses): ((Cow<'_, str>, _), _)| Target {
             label: Some(label.into()),
             addresses,
+            ports,
         };
+        let counted = all.into_iter().zip(counts);
         Some(Self {
-            ports: ports?,
+            ports: counted
+                .map(|(port, endpoints)| Counted { port, endpoints })
+                .collect(),
             targets: targets.into_iter().map(target).collect(),
-            candidates,
+            endpoints: total,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::watch::{Endpoint, EndpointSlice, Protocol};
+
+    fn port(name: &str, number: u16) -> Port {
+        Port {
+            name: name.into(),
+            number: Some(number),
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    fn targets(slices: &[(&[Port], &[(&str, [u8; 4])])]) -> Option<Targets> {
+        let endpoint = |(name, address): &(&str, [u8; 4])| Endpoint {
+            address: IpAddr::from(*address),
+            name: Some((*name).into()),
+        };
+        let slice = |(number, (ports, endpoints)): (usize, &(&[Port], &[(&str, [u8; 4])]))| {
+            Arc::new(EndpointSlice {
+                namespace: "default".into(),
+                name: format!("web-{number}").into(),
+                service: "web".into(),
+                ports: (*ports).into(),
+                endpoints: endpoints.iter().map(endpoint).collect(),
+            })
+        };
+        let slices: Vec<_> = slices.iter().enumerate().map(slice).collect();
+        Targets::of(&Endpoints::default().replaced(&slices))
+    }
+
+    #[test]
+    fn slices_may_have_ports_of_their_own() {
+        let (http, metrics) = (port("http", 80), port("metrics", 9090));
+        let found = targets(&[
+            (&[metrics.clone(), http.clone()], &[("a", [10, 0, 0, 1])]),
+            (
+                &[http.clone()],
+                &[("b", [10, 0, 0, 2]), ("c", [10, 0, 0, 3])],
+            ),
+            (&[], &[("d", [10, 0, 0, 4])]),
+        ])
+        .unwrap();
+        let counted: Vec<_> = found
+            .ports
+            .iter()
+            .map(|at| (at.port.clone(), at.endpoints))
+            .collect();
+        assert_eq!(counted, [(None, 1), (Some(http), 3), (Some(metrics), 1)]);
+        let ports: Vec<_> = found.targets.iter().map(|at| &*at.ports).collect();
+        assert_eq!(ports, [&[1, 2][..], &[1], &[1], &[0]]);
+        assert_eq!(found.endpoints, 4);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_left_out() {
+        let (http, metrics) = (port("http", 80), port("metrics", 9090));
+        let of = |ports: &[Port], name| targets(&[(ports, &[(name, [10, 0, 0, 1])])]);
+        assert!(of(&[http.clone()], "a").is_some());
+        assert!(of(&[http.clone()], "a.b").is_none());
+        assert!(of(&[http.clone(), http.clone()], "a").is_none());
+        let both = [
+            (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
+            (&[metrics][..], &[("a", [10, 0, 0, 2])][..]),
+        ];
+        assert_eq!(targets(&both).unwrap().targets.len(), 2, "other ports");
+        let http = [http];
+        let once = (&http[..], &[("a", [10, 0, 0, 1])][..]);
+        let twice = targets(&[once, once]).unwrap();
+        assert_eq!((twice.endpoints, twice.targets.len()), (2, 1));
     }
 }
