@@ -1,0 +1,44 @@
+//! The verifier accepts every program, with instructions to spare.
+//!
+//! With `--nocapture`, the counts are written for `cargo xtask test --kernels`,
+//! which compares them to `kernels/budget.yaml`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+
+use headless_agent::xdp::load::{self, KernelLog};
+use headless_tests::kernel::{CAPACITIES, object};
+use headless_tests::verifier::{INSTRUCTIONS_MAX, logged, remembered};
+
+/// One test, because [`logged`] is alone in its process.
+#[test]
+fn programs_load_with_room_to_spare() {
+    let path = object("headless-xdp.o");
+    let ebpf = load::load_object(&fs::read(&path).unwrap(), &CAPACITIES, KernelLog::Off);
+    let ebpf = ebpf.unwrap_or_else(|error| panic!("{error}"));
+    let remembered = remembered(&ebpf);
+    let mut counts = logged(&path);
+
+    assert!(
+        remembered.keys().eq(counts.keys()),
+        "{remembered:?} {counts:?}"
+    );
+    for (name, count) in remembered {
+        if let Some(count) = count {
+            assert_eq!(
+                counts[&name], count,
+                "{name}: the log against the kernel's memory"
+            );
+        }
+    }
+    counts.extend(logged(&object("headless-reflect.o")));
+    for (name, count) in counts {
+        println!("verified: {name} {count}");
+        let most = INSTRUCTIONS_MAX / 10 * 9;
+        assert!(
+            count <= most,
+            "{name}: {count} instructions, more than {most}"
+        );
+    }
+}
