@@ -32,8 +32,20 @@ pub fn remembered(ebpf: &Ebpf) -> BTreeMap<String, Option<u32>> {
 /// made to fail after the verifier has had its say: where the program's
 /// descriptor should be made, the process has reached its limit of them. No
 /// other thread may open files meanwhile.
-pub fn logged(object: &Path) -> BTreeMap<String, u32> {
-    let mut ebpf = EbpfLoader::new()
+///
+/// `logs` says whether the programs are to log, too, at level debug: two
+/// globals, which the loader of the agent sets by [`KernelLog`].
+///
+/// [`KernelLog`]: headless_agent::xdp::load::KernelLog
+pub fn logged(object: &Path, logs: bool) -> BTreeMap<String, u32> {
+    let mut loader = EbpfLoader::new();
+    if logs {
+        loader
+            .override_global("LOG", &1_u8, true)
+            // `Level::Debug` of aya-log.
+            .override_global("AYA_LOG_LEVEL", &4_u8, true);
+    }
+    let mut ebpf = loader
         .verifier_log_level(VerifierLogLevel::STATS)
         .load_file(object)
         .unwrap_or_else(|error| panic!("cannot load {}: {error}", object.display()));
