@@ -22,7 +22,7 @@ use self::debian::{Kernel, SERIES};
 use self::guest::Report;
 use self::image::{Base, Programs};
 use crate::test::{CRATE, Metadata, PEERS, ROOT};
-use crate::{apt, ebpf, exec};
+use crate::{apt, cache, ebpf, exec};
 
 /// What the virtual machines and their root file systems are made with.
 const PACKAGES: [&str; 10] = [
@@ -67,6 +67,7 @@ pub(crate) fn run(named: &[Series], suites: &[String], update: bool) -> Result<(
         bail!("--kernels needs an x86_64 machine: the suites are built for the one they run on");
     }
     apt::ensure(&PACKAGES)?;
+    let lock = cache::lock(&exec::target().join("kernels"), "kernels")?;
     let series = if named.is_empty() { &SERIES } else { named };
     // What is likeliest to fail comes first: the archive may be out of reach.
     let kernels: Vec<_> = series
@@ -111,6 +112,7 @@ pub(crate) fn run(named: &[Series], suites: &[String], update: bool) -> Result<(
         );
         runs.push(run);
     }
+    drop(lock);
     println!("\n{}", table(&runs));
     if update {
         record(&mut budget, &runs)?;
