@@ -17,12 +17,12 @@ use crate::test::Tally;
 /// Runs the machines.
 const EMULATOR: &str = "qemu-system-x86_64";
 
-/// A machine that says nothing for so long has hung. A suite's longest test
-/// takes a minute where nothing else runs.
-const SILENCE_MAX: Duration = Duration::from_mins(10);
+/// A machine that says nothing for so long has hung. The longest tests take a
+/// minute or two where nothing else runs.
+const SILENCE_MAX: Duration = Duration::from_mins(20);
 
 /// The longest life of a machine.
-const LIFE_MAX: Duration = Duration::from_hours(1);
+const LIFE_MAX: Duration = Duration::from_hours(2);
 
 /// Before what the script says, as opposed to the suites: a line of its own,
 /// whatever was being written.
@@ -45,6 +45,7 @@ pub(crate) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
          $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys\n\
          $b mount -t devtmpfs devtmpfs /dev\n\
          $b --install -s /bin\n\
+         export HEADLESS_TEST_DEADLINE=300\n\
          export PATH=/usr/bin:/bin HOME=/tmp HEADLESS_BPF_DIR=/bpf HEADLESS_AGENT=/agent\n\
          say() {{ echo; echo \"{MARK}$*\"; }}\n\
          say release $(uname -r)\n\
