@@ -16,6 +16,14 @@ pub const FRAME_MIN: usize = 14;
 /// More bytes do not fit the page of a test run.
 pub const FRAME_MAX: usize = 3000;
 
+/// Room for what a test puts into the maps.
+pub const CAPACITIES: Capacities = Capacities {
+    names_short: 10_000,
+    names_medium: 10_000,
+    names_long: 10_000,
+    chunks: 10_000,
+};
+
 /// Names of the maps and the loaded program.
 pub struct Kernel {
     ebpf: Ebpf,
@@ -63,13 +71,7 @@ impl Kernel {
         let path = object("headless-xdp.o");
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-        let capacities = Capacities {
-            names_short: 10_000,
-            names_medium: 10_000,
-            names_long: 10_000,
-            chunks: 10_000,
-        };
-        let ebpf = load::load_object(&bytes, &capacities, KernelLog::Off)
+        let ebpf = load::load_object(&bytes, &CAPACITIES, KernelLog::Off)
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
             maps: KernelSink::open(&ebpf).unwrap(),

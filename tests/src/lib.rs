@@ -3,6 +3,7 @@
 //! 1. [`frame`]: query frames, with every deviation that a packet can have.
 //! 2. [`maps`]: names as the programs find them, in memory and in the kernel.
 //! 3. [`host`] and [`kernel`]: the two homes of the engine that are compared.
+//!    [`verifier`]: what the kernel says of the programs.
 //! 4. [`decode`]: replies as hickory-proto reads them.
 //! 5. [`golden`] and [`hex`]: frames kept in files.
 //!    [`fuzzed`]: what holds for every frame.
@@ -26,6 +27,8 @@ pub mod maps;
 pub mod host;
 
 pub mod kernel;
+
+pub mod verifier;
 
 pub mod decode;
 

@@ -100,7 +100,7 @@ fn shared() -> Option<PathBuf> {
 }
 
 /// Held until dropped.
-fn lock(local: &Path, name: &str) -> Result<File> {
+pub(crate) fn lock(local: &Path, name: &str) -> Result<File> {
     fs::create_dir_all(local).with_context(|| format!("cannot create {}", local.display()))?;
     let path = local.join(format!(".{name}.lock"));
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;

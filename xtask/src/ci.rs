@@ -1,8 +1,10 @@
 //! `cargo xtask ci`: every gate a change has to pass, in order, each with its
 //! name and the time it took. A failed gate does not stop the later ones.
 
+use crate::kernels::{self, Series};
 use crate::{ebpf, exec, test, tidy};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use std::env;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     test: test::Options,
 }
+
+/// Asks for one gate more, the suites on other kernels, which take some minutes
+/// each: `5.10`, `5.10,7.x` or `all`.
+const KERNELS: &str = "HEADLESS_CI_KERNELS";
 
 /// How a gate ended, short of failing.
 enum Outcome {
@@ -25,7 +31,12 @@ type Gate<'a> = (&'static str, &'a dyn Fn() -> Result<Outcome>);
 /// Runs all gates and prints a table.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tests = || test::run(&options.test).map(|()| Outcome::Passed);
-    let gates: [Gate<'_>; 7] = [
+    let kernels = kernels()?;
+    let old_kernels = || {
+        let series = kernels.as_deref().unwrap_or_default();
+        kernels::run(series, &[], false).map(|()| Outcome::Passed)
+    };
+    let mut gates: Vec<Gate<'_>> = vec![
         ("fmt", &fmt),
         ("tidy", &|| tidy::run().map(|()| Outcome::Passed)),
         ("clippy", &clippy),
@@ -34,6 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("doc", &doc),
         ("test", &tests),
     ];
+    if kernels.is_some() {
+        gates.push(("kernels", &old_kernels));
+    }
     let mut results = Vec::new();
     for (name, gate) in gates {
         eprintln!("\n== {name}");
@@ -54,6 +68,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("failed gates: {}", failed.join("; "));
     }
     Ok(())
+}
+
+/// Kernels that [`KERNELS`] asks for; empty for all of them.
+fn kernels() -> Result<Option<Vec<Series>>> {
+    let named = env::var(KERNELS).unwrap_or_default();
+    named_kernels(&named).map_err(|error| anyhow!("{KERNELS}={named}: {error}"))
+}
+
+fn named_kernels(named: &str) -> Result<Option<Vec<Series>>, String> {
+    match named {
+        "" => Ok(None),
+        "all" => Ok(Some(Vec::new())),
+        named => {
+            let series = named.split([',', ' ']).filter(|name| !name.is_empty());
+            series
+                .map(Series::parse)
+                .collect::<Result<_, _>>()
+                .map(Some)
+        }
+    }
 }
 
 fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
@@ -118,8 +152,19 @@ fn doc() -> Result<Outcome> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
-    use anyhow::anyhow;
+
+    #[test]
+    fn kernels_are_tested_only_if_asked_for() {
+        assert_eq!(named_kernels("").unwrap(), None);
+        assert_eq!(named_kernels("all").unwrap(), Some(Vec::new()));
+        let two = named_kernels("5.10,7.x").unwrap().unwrap();
+        let expected = ["5.10", "7.x"].map(|name| Series::parse(name).unwrap());
+        assert_eq!(two, expected);
+        assert!(named_kernels("4.19").is_err());
+    }
 
     #[test]
     fn table_tells_failed_from_skipped() {

@@ -9,6 +9,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod exec;
+mod kernels;
 mod lab;
 mod latency;
 mod peers;

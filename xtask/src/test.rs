@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, with the BPF objects, the peers and the
 //! privileges that some of them need.
 
+use crate::kernels::{self, Series};
 use crate::peers::{self, Peer};
 use crate::{apt, ebpf, exec};
 use anyhow::{Context as _, Result, bail};
@@ -11,13 +12,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The crate whose suites may need more than `cargo test` gives.
-const CRATE: &str = "headless-tests";
+pub(crate) const CRATE: &str = "headless-tests";
 
 /// Its feature for suites that make namespaces and load BPF programs.
-const ROOT: &str = "root-tests";
+pub(crate) const ROOT: &str = "root-tests";
 
 /// Its feature for suites that run [`peers`] beside headless.
-const PEERS: &str = "peers";
+pub(crate) const PEERS: &str = "peers";
 
 /// What suites with [`ROOT`] run: two C libraries' resolvers, and programs
 /// that set up and look at links.
@@ -41,6 +42,20 @@ pub(crate) struct Options {
     /// Leave out the suites that need root.
     #[arg(long)]
     pub(crate) no_root: bool,
+    /// Run the suites that load programs on Debian's kernels instead, in
+    /// virtual machines: 5.10, 6.1, 6.12, 7.x, or those that are named.
+    #[arg(
+        long, num_args = 0.., value_name = "VERSION", value_parser = Series::parse,
+        conflicts_with_all = ["fast", "no_root", "arguments"],
+    )]
+    kernels: Option<Vec<Series>>,
+    /// With --kernels, run this suite only; may be repeated.
+    #[arg(long = "suite", value_name = "NAME", requires = "kernels")]
+    suites: Vec<String>,
+    /// With --kernels, take what the verifiers count for the budget, and write
+    /// tests/kernels/budget.yaml and docs/kernels.md.
+    #[arg(long, requires = "kernels", conflicts_with = "suites")]
+    update: bool,
     /// Passed to the test programs: a filter, `--nocapture`, ...
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
@@ -48,6 +63,9 @@ pub(crate) struct Options {
 
 /// Runs the tests; fails when one fails or when suites had to be left out.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(series) = &options.kernels {
+        return kernels::run(series, &options.suites, options.update);
+    }
     let metadata = Metadata::read()?;
     let mut features = Vec::new();
     let mut left_out = Vec::new();
@@ -129,7 +147,7 @@ fn note(metadata: &Metadata, feature: &str, option: &str) {
 }
 
 /// What cargo says of the workspace.
-struct Metadata {
+pub(crate) struct Metadata {
     /// Where cargo builds.
     target: PathBuf,
     /// The test programs of [`CRATE`] with the features each requires.
@@ -137,7 +155,7 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let arguments = ["metadata", "--no-deps", "--format-version", "1"];
         let text = exec::output(exec::cargo().args(arguments))?;
         let json = serde_json::from_str(&text).context("cannot read cargo metadata")?;
@@ -167,7 +185,7 @@ impl Metadata {
     }
 
     /// The suites that require the feature.
-    fn suites(&self, feature: &str) -> Vec<&str> {
+    pub(crate) fn suites(&self, feature: &str) -> Vec<&str> {
         self.suites
             .iter()
             .filter(|(_, required)| required.iter().any(|name| name == feature))
@@ -188,8 +206,8 @@ impl Metadata {
 
 /// Tests counted from the result lines of the test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
     failed: u64,
     ignored: u64,
     programs: u64,
@@ -219,7 +237,7 @@ impl Tally {
     }
 
     /// Adds `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
-    fn count(&mut self, line: &str) {
+    pub(crate) fn count(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };

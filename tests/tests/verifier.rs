@@ -1,0 +1,50 @@
+//! The verifier accepts every program, with instructions to spare.
+//!
+//! With `--nocapture`, the counts are written for `cargo xtask test --kernels`,
+//! which compares them to `kernels/budget.yaml`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use headless_agent::xdp::load::{self, KernelLog};
+use headless_tests::kernel::{CAPACITIES, object};
+use headless_tests::verifier::{INSTRUCTIONS_MAX, logged, remembered};
+
+/// The counts of the agent's object, loaded as the agent does.
+fn counts(log: KernelLog) -> BTreeMap<String, u32> {
+    let path = object("headless-xdp.o");
+    let ebpf = load::load_object(&fs::read(&path).unwrap(), &CAPACITIES, log);
+    let ebpf = ebpf.unwrap_or_else(|error| panic!("{error}"));
+    let counts = logged(&path, log != KernelLog::Off);
+    let remembered = remembered(&ebpf);
+    assert!(
+        remembered.keys().eq(counts.keys()),
+        "{remembered:?} {counts:?}"
+    );
+    for (name, count) in remembered {
+        if let Some(count) = count {
+            assert_eq!(counts[&name], count, "{name}: by the log and by its info");
+        }
+    }
+    counts
+}
+
+/// One test, because [`logged`] is alone in its process.
+#[test]
+fn programs_load_with_room_to_spare() {
+    let mut all = counts(KernelLog::Off);
+    for (name, count) in counts(KernelLog::Debug) {
+        all.insert(name + "/kernel-log", count);
+    }
+    all.extend(logged(&object("headless-reflect.o"), false));
+    for (name, count) in all {
+        println!("verified: {name} {count}");
+        let most = INSTRUCTIONS_MAX / 10 * 9;
+        assert!(
+            count <= most,
+            "{name}: {count} instructions, more than {most}"
+        );
+    }
+}

@@ -1,0 +1,354 @@
+//! A virtual machine without a disk: what it runs, and what it said.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::exec;
+use crate::test::Tally;
+
+/// Runs the machines.
+const EMULATOR: &str = "qemu-system-x86_64";
+
+/// A machine that says nothing for so long has hung. The longest tests take a
+/// minute or two where nothing else runs.
+const SILENCE_MAX: Duration = Duration::from_mins(20);
+
+/// The longest life of a machine.
+const LIFE_MAX: Duration = Duration::from_hours(2);
+
+/// Before what the script says, as opposed to the suites: a line of its own,
+/// whatever was being written.
+const MARK: &str = "xtask: ";
+
+/// Before what the suite `verifier` says of a program: its name and the
+/// instructions that the verifier looked at.
+const VERIFIED: &str = "verified: ";
+
+/// Lines of the kernel's log that a sound kernel does not write.
+const SPLATS: &str = "] (WARNING|BUG|KASAN|UBSAN|Oops|general protection)[: ]";
+
+/// The guest's /init. Nothing is mounted on /tmp: the checkout, whose path the
+/// suites know, may be below it. It runs the suites one after the other, then says which
+/// complaints the kernel has logged.
+pub(crate) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
+    let mut script = format!(
+        "#!/bin/sh\n\
+         b=/bin/busybox\n\
+         $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys\n\
+         $b mount -t devtmpfs devtmpfs /dev\n\
+         $b --install -s /bin\n\
+         export HEADLESS_TEST_DEADLINE=300\n\
+         export PATH=/usr/bin:/bin HOME=/tmp HEADLESS_BPF_DIR=/bpf HEADLESS_AGENT=/agent\n\
+         say() {{ echo; echo \"{MARK}$*\"; }}\n\
+         say release $(uname -r)\n\
+         for module in /modules/*; do insmod $module || say no module $module; done\n\
+         /usr/bin/ip link set lo up\n"
+    );
+    for suite in suites {
+        // In the order of names, one after the other: the guest has one CPU.
+        // The counts of `verifier` are not shown without --nocapture.
+        let show = if suite == "verifier" {
+            " --nocapture"
+        } else {
+            ""
+        };
+        let _infallible = writeln!(
+            script,
+            "say suite {suite}; /suites/{suite} --test-threads 1{show} 2>&1; say end $?"
+        );
+    }
+    let _infallible = writeln!(
+        script,
+        "dmesg | grep -E '{SPLATS}' | while read -r line; do say splat \"$line\"; done\n\
+         say done\npoweroff -f"
+    );
+    script
+}
+
+/// How a suite went.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Suite {
+    /// Its tests.
+    pub(crate) tally: Tally,
+    /// Its exit status; `None` where it did not end.
+    pub(crate) status: Option<i32>,
+}
+
+/// What a machine said of itself, line by line.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// As the running kernel says.
+    pub(crate) release: Option<String>,
+    /// Instructions that the verifier looked at, by program.
+    pub(crate) verified: BTreeMap<String, u32>,
+    /// By name, in the order in which they ran.
+    pub(crate) suites: Vec<(String, Suite)>,
+    /// What went wrong besides.
+    pub(crate) problems: Vec<String>,
+    /// Whether the script came to its end.
+    pub(crate) is_done: bool,
+}
+
+impl Report {
+    fn line(&mut self, line: &str) {
+        if let Some(said) = line.strip_prefix(MARK) {
+            let (what, of) = said.split_once(' ').unwrap_or((said, ""));
+            match (what, self.suites.last_mut()) {
+                ("release", _) => self.release = Some(of.to_owned()),
+                ("suite", _) => self.suites.push((of.to_owned(), Suite::default())),
+                ("end", Some((_, suite))) => suite.status = of.parse().ok(),
+                ("splat", _) => self.problems.push(format!("the kernel logged: {of}")),
+                ("done", _) => self.is_done = true,
+                _ => self.problems.push(said.to_owned()),
+            }
+            return;
+        }
+        if line.contains("Kernel panic - not syncing") {
+            self.problems.push(line.to_owned());
+        }
+        // libtest writes the test's name before, without a new line.
+        if let Some((_, verified)) = line.split_once(VERIFIED)
+            && let Some((program, count)) = verified.split_once(' ')
+            && let Ok(count) = count.parse()
+        {
+            self.verified.insert(program.to_owned(), count);
+        }
+        if let Some((_, suite)) = self.suites.last_mut() {
+            suite.tally.count(line);
+        }
+    }
+
+    /// What the machine was at.
+    fn at(&self) -> String {
+        match self.suites.last() {
+            Some((name, suite)) if suite.status.is_none() => format!("in suite {name}"),
+            Some((name, _)) => format!("after suite {name}"),
+            None => "before the first suite".to_owned(),
+        }
+    }
+
+    /// All that keeps this from being a success.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut failures = self.problems.clone();
+        for (name, suite) in &self.suites {
+            match suite.status {
+                Some(0) if suite.tally.passed > 0 => {}
+                Some(0) => failures.push(format!("suite {name} ran no test")),
+                Some(status) => failures.push(format!(
+                    "suite {name} failed: exit status {status}, {}",
+                    suite.tally
+                )),
+                None => failures.push(format!("suite {name} did not end")),
+            }
+        }
+        if !self.is_done {
+            failures.push(format!("the machine ended {}", self.at()));
+        }
+        failures
+    }
+
+    /// Suites that passed.
+    pub(crate) fn passed(&self) -> usize {
+        let passed = |suite: &Suite| suite.status == Some(0) && suite.tally.passed > 0;
+        self.suites.iter().filter(|(_, it)| passed(it)).count()
+    }
+
+    /// Tests that passed.
+    pub(crate) fn tests(&self) -> u64 {
+        self.suites
+            .iter()
+            .map(|(_, suite)| suite.tally.passed)
+            .sum()
+    }
+}
+
+/// A running machine, which ends when this is dropped.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both fail only where it has ended by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Boots a kernel with a root file system, shows what it says with `name`
+/// before each line, and waits for its end.
+///
+/// # Errors
+/// Where the emulator does not start; whatever the machine does is reported.
+pub(crate) fn boot(name: &str, kernel: &Path, image: &Path) -> Result<Report> {
+    // An oops ends the machine, by way of a panic and -no-reboot. One CPU: with
+    // more, TCG's threads made one boot in 25 fail in the kernel's clocks.
+    let mut machine = Command::new(EMULATOR)
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"])
+        .args([
+            "-nodefaults",
+            "-nographic",
+            "-no-reboot",
+            "-serial",
+            "stdio",
+        ])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", "console=ttyS0 panic=-1 oops=panic quiet"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Machine)
+        .with_context(|| format!("cannot run {EMULATOR}"))?;
+    let mut serial = machine.0.stdout.take().context("no serial line")?;
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(len @ 1..) = serial.read(&mut buffer) {
+            if sender.send(buffer[..len].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut report = Report::default();
+    listen(name, &receiver, &mut report);
+    Ok(report)
+}
+
+/// Reads the serial line to its end, or until there is no hope.
+fn listen(name: &str, serial: &Receiver<Vec<u8>>, report: &mut Report) {
+    let end = Instant::now() + LIFE_MAX;
+    let mut rest = Vec::new();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match serial.recv_timeout(SILENCE_MAX.min(left)) {
+            Ok(chunk) => rest.extend(chunk),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let why = if left < SILENCE_MAX {
+                    format!("still runs after {}", exec::elapsed(LIFE_MAX))
+                } else {
+                    format!("said nothing for {}", exec::elapsed(SILENCE_MAX))
+                };
+                let last = readable(&rest);
+                report
+                    .problems
+                    .push(format!("the machine {why}, {}: {last}", report.at()));
+                return;
+            }
+        }
+        while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=at).collect();
+            let line = readable(&line);
+            if !line.is_empty() {
+                println!("{name}: {line}");
+            }
+            report.line(&line);
+        }
+    }
+}
+
+/// A line without what the firmware sends to a terminal.
+fn readable(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let mut text = String::new();
+    let mut characters = line.trim_end().chars();
+    while let Some(character) = characters.next() {
+        match character {
+            // ESC c resets, ESC [ ... LETTER is everything else.
+            '\x1b' => {
+                if characters.next() == Some('[') {
+                    characters.by_ref().find(char::is_ascii_alphabetic);
+                }
+            }
+            character if character.is_control() && character != '\t' => {}
+            character => text.push(character),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(lines: &[&str]) -> Report {
+        let mut report = Report::default();
+        for line in lines {
+            report.line(line);
+        }
+        report
+    }
+
+    const OK: &str = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured";
+
+    #[test]
+    fn a_good_run_is_a_success() {
+        let report = report(&[
+            "xtask: release 5.10.0-32-cloud-amd64",
+            "xtask: suite verifier",
+            "test programs_load ... verified: headless_xdp 110398",
+            "verified: reflect 76",
+            OK,
+            "xtask: end 0",
+            "xtask: done",
+        ]);
+        assert_eq!(report.failures(), [""; 0]);
+        assert_eq!(report.release.as_deref(), Some("5.10.0-32-cloud-amd64"));
+        assert_eq!(report.verified["headless_xdp"], 110_398);
+        assert_eq!(report.verified["reflect"], 76);
+        assert_eq!((report.passed(), report.tests()), (1, 2));
+    }
+
+    #[test]
+    fn what_goes_wrong_is_named() {
+        let failures = |lines: &[&str]| report(lines).failures().join("\n");
+        let failed = failures(&[
+            "xtask: suite golden",
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored",
+            "xtask: end 101",
+            "xtask: done",
+        ]);
+        assert!(failed.contains("suite golden failed"), "{failed}");
+        let empty = failures(&["xtask: suite a", "xtask: end 0", "xtask: done"]);
+        assert!(empty.contains("suite a ran no test"), "{empty}");
+        let panic = failures(&[
+            "xtask: suite golden",
+            OK,
+            "xtask: end 0",
+            "xtask: suite prog_run",
+            "[    9.1] Kernel panic - not syncing: Fatal exception in interrupt",
+        ]);
+        assert!(panic.contains("Fatal exception"), "{panic}");
+        assert!(panic.contains("suite prog_run did not end"), "{panic}");
+        let silent = failures(&[]);
+        assert!(silent.contains("before the first suite"), "{silent}");
+        let splat = failures(&["xtask: splat [ 1.0] WARNING: CPU: 0", "xtask: done"]);
+        assert!(splat.contains("the kernel logged"), "{splat}");
+        let module = failures(&["xtask: no module /modules/veth.ko", "xtask: done"]);
+        assert!(module.contains("no module"), "{module}");
+    }
+
+    #[test]
+    fn the_script_runs_every_suite() {
+        let script = script(["golden", "verifier"].into_iter());
+        assert!(script.starts_with("#!/bin/sh\n"));
+        assert!(script.contains("/suites/golden --test-threads 1 2>&1"));
+        assert!(script.contains("/suites/verifier --test-threads 1 --nocapture 2>&1"));
+        assert!(script.ends_with("poweroff -f\n"));
+    }
+
+    #[test]
+    fn the_firmwares_terminal_codes_are_left_out() {
+        let line = b"\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16)\r\n";
+        assert_eq!(readable(line), "SeaBIOS (version 1.16)");
+    }
+}

@@ -1,0 +1,300 @@
+//! `cargo xtask test --kernels`: the suites that load programs, on Debian's
+//! kernels in virtual machines, and what the programs cost their verifiers.
+
+mod budget;
+mod debian;
+mod guest;
+mod image;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde_json::Value;
+
+use self::budget::{Budget, Entry};
+pub(crate) use self::debian::Series;
+use self::debian::{Kernel, SERIES};
+use self::guest::Report;
+use self::image::{Base, Programs};
+use crate::test::{CRATE, Metadata, PEERS, ROOT};
+use crate::{apt, cache, ebpf, exec};
+
+/// What the virtual machines and their root file systems are made with.
+const PACKAGES: [&str; 10] = [
+    "binutils",
+    "busybox-static",
+    "cpio",
+    "debian-archive-keyring",
+    "ethtool",
+    "iproute2",
+    "libc-bin",
+    "qemu-system-x86",
+    "util-linux",
+    "xz-utils",
+];
+
+/// Suites that need root and yet are of no use there: the first compiles
+/// programs for two C libraries, the second has readers and writers that one
+/// CPU never runs at the same time.
+const LEFT_OUT: [&str; 2] = ["live_resolvers", "replaced"];
+
+/// Needs no root, but says what the suites on the kernel compare with.
+const BESIDES: &str = "golden";
+
+/// A kernel that ran.
+struct Run {
+    series: Series,
+    /// As the package says, until the kernel has.
+    release: String,
+    report: Report,
+    failures: Vec<String>,
+    duration: Duration,
+}
+
+/// Runs the suites on each kernel, on all of them where none is named; with
+/// `update`, what they count becomes the budget.
+///
+/// # Errors
+/// Where something is missing, and where anything went wrong in a guest: the
+/// message names all of it.
+pub(crate) fn run(named: &[Series], suites: &[String], update: bool) -> Result<()> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("--kernels needs an x86_64 machine: the suites are built for the one they run on");
+    }
+    apt::ensure(&PACKAGES)?;
+    let lock = cache::lock(&exec::target().join("kernels"), "kernels")?;
+    let series = if named.is_empty() { &SERIES } else { named };
+    // What is likeliest to fail comes first: the archive may be out of reach.
+    let kernels: Vec<_> = series
+        .iter()
+        .map(|series| {
+            let kernel = Kernel::get(*series)
+                .with_context(|| format!("cannot get a kernel {}", series.name))?;
+            Ok((*series, kernel))
+        })
+        .collect::<Result<_>>()?;
+    let base = Base::new(&build(suites)?)?;
+
+    let mut budget = Budget::read()?;
+    let mut runs = Vec::new();
+    for (series, kernel) in kernels {
+        exec::progress("kernels", &format!("booting {}", kernel.release));
+        let start = Instant::now();
+        let report = guest::boot(series.name, &kernel.image, &base.with_modules(&kernel)?)?;
+        let mut failures = report.failures();
+        if report.suites.iter().any(|(name, _)| name == "verifier") {
+            if report.verified.is_empty() {
+                failures.push("no program was counted".to_owned());
+            } else if !update {
+                failures.extend(budget.findings(series.name, &report.verified));
+            }
+        }
+        let run = Run {
+            series,
+            release: report.release.clone().unwrap_or(kernel.release),
+            report,
+            failures,
+            duration: start.elapsed(),
+        };
+        exec::progress(
+            "kernels",
+            &format!(
+                "{}: {}, {}",
+                run.release,
+                outcome(&run),
+                exec::elapsed(run.duration)
+            ),
+        );
+        runs.push(run);
+    }
+    drop(lock);
+    println!("\n{}", table(&runs));
+    if update {
+        record(&mut budget, &runs)?;
+    }
+    let failures: Vec<_> = runs
+        .iter()
+        .flat_map(|run| {
+            let failures = run.failures.iter();
+            failures.map(|failure| format!("{}: {failure}", run.release))
+        })
+        .collect();
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n       "));
+    }
+    Ok(())
+}
+
+/// Builds what runs in the guests: all suites for them, or the named ones.
+fn build(named: &[String]) -> Result<Programs> {
+    let objects = ebpf::build()?;
+    let metadata = Metadata::read()?;
+    let peers = metadata.suites(PEERS);
+    let mut suites: Vec<_> = metadata
+        .suites(ROOT)
+        .into_iter()
+        .chain([BESIDES])
+        .filter(|name| !peers.contains(name) && !LEFT_OUT.contains(name))
+        .collect();
+    suites.sort_unstable();
+    if let Some(unknown) = named.iter().find(|name| !suites.contains(&name.as_str())) {
+        bail!(
+            "no suite {unknown} for other kernels: {}",
+            suites.join(", ")
+        );
+    }
+    if !named.is_empty() {
+        suites.retain(|suite| named.iter().any(|name| name == suite));
+    }
+    // With the features of `cargo xtask test`, so that both build the same.
+    let features = format!("{CRATE}/{ROOT},{CRATE}/{PEERS},xtask/{ROOT}");
+    let mut agent = exec::cargo();
+    agent.args(["build", "--workspace", "--features", &features]);
+    agent.args(["--bin", "headless-agent"]);
+    let agent = executables(&mut agent)?.remove("headless-agent");
+    let mut command = exec::cargo();
+    command.args(["test", "--no-run", "--workspace", "--features", &features]);
+    for suite in &suites {
+        command.args(["--test", suite]);
+    }
+    let mut executables = executables(&mut command)?;
+    let suites = suites
+        .into_iter()
+        .map(|suite| {
+            let program = executables.remove(suite);
+            let program = program.with_context(|| format!("cargo built no suite {suite}"))?;
+            Ok((suite.to_owned(), program))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Programs {
+        suites,
+        agent: agent.context("cargo built no agent")?,
+        objects: vec![objects.xdp, objects.reflect],
+    })
+}
+
+/// Runs cargo; the executables it has built or found built, by target.
+fn executables(cargo: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let output = cargo
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("what runs on the kernels does not build: {}", output.status);
+    }
+    Ok(artifacts(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The executables in cargo's messages.
+fn artifacts(messages: &str) -> BTreeMap<String, PathBuf> {
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        Some((message["target"]["name"].as_str()?.to_owned(), path.into()))
+    };
+    messages.lines().filter_map(executable).collect()
+}
+
+fn outcome(run: &Run) -> String {
+    let (passed, all) = (run.report.passed(), run.report.suites.len());
+    match run.failures.len() {
+        0 => format!("{passed} of {all} suites passed"),
+        failed => format!("{passed} of {all} suites passed, {failed} failures"),
+    }
+}
+
+fn table(runs: &[Run]) -> Table {
+    let mut table = Table::new();
+    let header = [
+        "KERNEL",
+        "PROGRAM",
+        "INSTRUCTIONS",
+        "SUITES",
+        "TESTS",
+        "SECONDS",
+    ];
+    table.load_style(NOTHING).set_header(header);
+    for number in 2..header.len() {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for run in runs {
+        let programs: Vec<_> = run.report.verified.keys().map(String::as_str).collect();
+        let counts: Vec<_> = run.report.verified.values().map(u32::to_string).collect();
+        table.add_row([
+            run.release.clone(),
+            programs.join("\n"),
+            counts.join("\n"),
+            format!("{} of {}", run.report.passed(), run.report.suites.len()),
+            run.report.tests().to_string(),
+            run.duration.as_secs().to_string(),
+        ]);
+    }
+    table
+}
+
+/// Writes what the kernels without a failure have counted.
+fn record(budget: &mut Budget, runs: &[Run]) -> Result<()> {
+    let date = exec::output(Command::new("date").args(["-u", "+%F"]))?;
+    for run in runs.iter().filter(|run| run.failures.is_empty()) {
+        let entry = Entry {
+            release: run.release.clone(),
+            date: date.trim().to_owned(),
+            suites: run.report.passed(),
+            tests: run.report.tests(),
+            programs: run.report.verified.clone(),
+        };
+        budget.set(run.series.name, entry);
+    }
+    budget.write()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_read_from_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"golden\"},\
+                        \"executable\":\"/t/golden-1\"}\n\
+                        {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"lib\"},\
+                        \"executable\":null}\n{\"reason\":\"build-finished\"}\nnot JSON\n";
+        let expected = [("golden".to_owned(), PathBuf::from("/t/golden-1"))];
+        assert_eq!(artifacts(messages), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_program() {
+        let verified = [("reflect", 76), ("headless_xdp", 110_398)];
+        let run = Run {
+            series: SERIES[0],
+            release: "5.10.0-32-cloud-amd64".into(),
+            report: Report {
+                verified: verified.map(|(name, count)| (name.into(), count)).into(),
+                ..Report::default()
+            },
+            failures: Vec::new(),
+            duration: Duration::from_secs(61),
+        };
+        let table = table(&[run]).to_string();
+        let words: Vec<Vec<_>> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(words[0][..2], ["KERNEL", "PROGRAM"]);
+        assert_eq!(
+            words[1][..3],
+            ["5.10.0-32-cloud-amd64", "headless_xdp", "110398"]
+        );
+        assert_eq!(words[2], ["reflect", "76"]);
+        assert_eq!(words[1].last(), Some(&"61"));
+    }
+}
