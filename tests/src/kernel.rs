@@ -2,13 +2,20 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use aya::programs::{Program, Xdp};
+use aya::programs::Program;
 use aya::{Ebpf, TestRun as _, TestRunOptions};
-use headless_agent::maps::kernel::{KernelCounters, KernelSink};
+use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
 use headless_agent::xdp::load::{self, Capacities, KernelLog};
-use headless_ebpf::abi::Counter;
+use headless_ebpf::abi::{Counter, Interface};
 use headless_ebpf::respond::Verdict;
+
+use crate::host::Home;
+
+/// The interface on which a test run's packet comes: the loopback, in every
+/// namespace (`bpf_prog_test_run_skb`).
+const LOOPBACK: u32 = 1;
 
 /// Fewer bytes are no Ethernet frame to the kernel (`bpf_test_init`).
 pub const FRAME_MIN: usize = 14;
@@ -22,6 +29,7 @@ pub struct Kernel {
     /// The maps.
     pub maps: KernelSink,
     counters: KernelCounters,
+    interfaces: Mutex<KernelInterfaces>,
 }
 
 impl fmt::Debug for Kernel {
@@ -30,12 +38,12 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// What XDP programs return (include/uapi/linux/bpf.h).
+/// What the programs return (include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `XDP_PASS`.
+    /// `XDP_PASS`, or `TC_ACT_UNSPEC`: what comes next sees it.
     Pass,
-    /// `XDP_TX`.
+    /// `XDP_TX`, or `TC_ACT_REDIRECT`.
     Tx,
 }
 
@@ -46,6 +54,16 @@ impl Action {
             Verdict::Answer(..) => Self::Tx,
             Verdict::Pass(_) => Self::Pass,
             Verdict::Lost => panic!("a packet was lost"),
+        }
+    }
+}
+
+impl Home {
+    /// Name of the program in the object.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Xdp => "headless_xdp",
+            Self::Tc(_) => "headless_tc",
         }
     }
 }
@@ -74,6 +92,7 @@ impl Kernel {
         Self {
             maps: KernelSink::open(&ebpf).unwrap(),
             counters: KernelCounters::open(&ebpf).unwrap(),
+            interfaces: Mutex::new(KernelInterfaces::open(&ebpf).unwrap()),
             ebpf,
         }
     }
@@ -83,37 +102,43 @@ impl Kernel {
         KernelSink::open(&self.ebpf).unwrap()
     }
 
-    fn program(&self) -> &Xdp {
-        match self.ebpf.program("headless_xdp") {
-            Some(Program::Xdp(xdp)) => xdp,
-            other => panic!("no XDP program: {other:?}"),
-        }
+    /// What becomes of a frame in XDP, and the frame afterwards.
+    pub fn run(&self, frame: &[u8]) -> (Action, Vec<u8>) {
+        self.run_in(Home::Xdp, frame)
     }
 
-    /// What becomes of a frame, and the frame afterwards.
-    pub fn run(&self, frame: &[u8]) -> (Action, Vec<u8>) {
-        let mut out = vec![0; 4096];
-        let result = self
-            .program()
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ..TestRunOptions::default()
-            })
-            .unwrap_or_else(|error| panic!("a frame of {} bytes: {error}", frame.len()));
+    /// The same in any program.
+    pub fn run_in(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>) {
+        let mut out = vec![0; 8192];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let result = match (home, self.ebpf.program(home.program())) {
+            (Home::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
+            (Home::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
+                let interfaces = self.interfaces.lock();
+                let mut interfaces = interfaces.unwrap_or_else(PoisonError::into_inner);
+                interfaces.put(LOOPBACK, Interface::new(mtu, true)).unwrap();
+                tc.test_run(options)
+            }
+            (_, other) => panic!("no program for {home:?}: {other:?}"),
+        };
+        let result = result.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
         out.truncate(result.data_size_out as usize);
-        let action = match result.return_value {
-            2 => Action::Pass,
-            3 => Action::Tx,
-            other => panic!("XDP action {other}"),
+        let action = match (home, result.return_value.cast_signed()) {
+            (Home::Xdp, 2) | (Home::Tc(_), -1) => Action::Pass,
+            (Home::Xdp, 3) | (Home::Tc(_), 7) => Action::Tx,
+            (_, other) => panic!("action {other} of {home:?}"),
         };
         (action, out)
     }
 
     /// Runs a frame; besides, which counters it moved.
-    pub fn counted(&self, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
+    pub fn counted(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
         let before = self.counters.read().unwrap();
-        let (action, out) = self.run(frame);
+        let (action, out) = self.run_in(home, frame);
         let after = self.counters.read().unwrap();
         let moved = (0..)
             .zip(before.iter().zip(after))
