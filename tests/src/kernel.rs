@@ -4,14 +4,19 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use aya::programs::Program;
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun as _, TestRunOptions};
 use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
 use headless_agent::xdp::load::{self, Capacities, KernelLog};
-use headless_ebpf::abi::{Counter, Interface};
+use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
 
 use crate::host::Home;
+use crate::node::Node;
+
+/// Name of a tc program that is not ours, as long as ours.
+const FOREIGN_TC: &str = "somebody_tc";
 
 /// The interface on which a test run's packet comes: the loopback, in every
 /// namespace (`bpf_prog_test_run_skb`).
@@ -81,13 +86,33 @@ impl Kernel {
         let path = object("headless-xdp.o");
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+        Self::load_object(&bytes)
+    }
+
+    /// Loads it with the tc program under the name [`FOREIGN_TC`], as somebody
+    /// else's: without names it passes whatever it sees.
+    pub fn foreign() -> Self {
+        const OWN: &[u8] = b"headless_tc";
+        let mut bytes = std::fs::read(object("headless-xdp.o")).unwrap();
+        let places: Vec<usize> = bytes
+            .windows(OWN.len())
+            .enumerate()
+            .filter_map(|(at, window)| (window == OWN).then_some(at))
+            .collect();
+        for at in places {
+            bytes[at..][..OWN.len()].copy_from_slice(FOREIGN_TC.as_bytes());
+        }
+        Self::load_object(&bytes)
+    }
+
+    fn load_object(bytes: &[u8]) -> Self {
         let capacities = Capacities {
             names_short: 10_000,
             names_medium: 10_000,
             names_long: 10_000,
             addresses: 10_000,
         };
-        let ebpf = load::load_object(&bytes, &capacities, KernelLog::Off)
+        let ebpf = load::load_object(bytes, &capacities, KernelLog::Off)
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
             maps: KernelSink::open(&ebpf).unwrap(),
@@ -100,6 +125,34 @@ impl Kernel {
     /// The maps under another handle.
     pub fn another_sink(&self) -> KernelSink {
         KernelSink::open(&self.ebpf).unwrap()
+    }
+
+    /// Puts the tc program of [`Self::foreign`] on an interface of a node.
+    pub fn attach_tc(&mut self, node: &Node, interface: &str, options: TcAttachOptions) {
+        let program = self.ebpf.program_mut(FOREIGN_TC).unwrap();
+        let program: &mut SchedClassifier = program.try_into().unwrap();
+        node.run(|| {
+            program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// The same with the XDP program.
+    pub fn attach_xdp(&mut self, node: &Node, interface: &str) {
+        let program = self.ebpf.program_mut("headless_xdp").unwrap();
+        let program: &mut Xdp = program.try_into().unwrap();
+        node.run(|| {
+            program.attach(interface, XdpMode::Skb)?;
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// How many DNS queries a program without names has seen.
+    pub fn seen(&self, path: Path) -> u64 {
+        let Counter(index) = Counter::pass(path, PassReason::NotServed);
+        self.counters.read().unwrap()[index as usize]
     }
 
     /// What becomes of a frame in XDP, and the frame afterwards.

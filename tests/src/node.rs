@@ -229,6 +229,26 @@ impl Pod {
         assert!(output.status.success(), "ethtool: {output:?}");
     }
 
+    /// Makes it a router with a pod of its own behind the interface `host_end`, as
+    /// containers within a container are.
+    #[must_use]
+    pub fn nested(&self, host_end: &str, number: u8) -> Self {
+        let forward = || Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?);
+        self.netns.run(forward).unwrap();
+        let netns = Netns::new().unwrap();
+        let address = Ipv4Addr::new(10, 244, 0, number);
+        connect_pod(&self.netns, host_end, &netns, address).unwrap();
+        Self::new(netns, host_end)
+    }
+
+    /// Runs `work` in its network namespace.
+    pub fn within<T: Send>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        self.netns.run(work)
+    }
+
     /// Sets the MTU of both ends of its veth.
     pub fn set_mtu(&self, node: &Node, mtu: u32) {
         let mtu = mtu.to_string();
@@ -278,6 +298,14 @@ impl Pod {
 pub struct Client(UdpSocket);
 
 impl Client {
+    /// Whether nothing is there to be read.
+    pub fn is_silent(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let silent = self.0.recv(&mut [0; 16]).is_err();
+        self.0.set_nonblocking(false).unwrap();
+        silent
+    }
+
     /// Sends a query without waiting for anything.
     pub fn send(&self, query: &Query) {
         self.0.send(&query.message()).unwrap();

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 
 use headless_ebpf::abi::{AnswerKind, Outcome, PassReason};
 use headless_ebpf::respond::Verdict;
+use headless_ebpf::wire::{IPV6_AT, Image, partial_checksum};
+use headless_tests::frame::{self, HEADERS_LEN_V6};
 use headless_tests::golden::{self, Case};
 use headless_tests::host::{Home, Host};
 use headless_tests::{decode, hex};
@@ -103,6 +105,30 @@ fn nothing_that_can_be_told_apart_is_left_out() {
             "{kind:?} {outcome:?}"
         );
     }
+}
+
+/// Where a checksum is left to a device, it completes to the one of the reply.
+#[test]
+fn a_partial_checksum_completes_to_the_whole() {
+    let mut seen = 0;
+    for case in golden::cases() {
+        let home = Home::Tc(case.mtu);
+        if case.is_pass(home) || !case.server.is_ipv6() {
+            continue;
+        }
+        let mut frame = case.output(home);
+        let mut image = Image::default();
+        image.as_mut_slice()[IPV6_AT..][..frame.len()].copy_from_slice(&frame);
+        let partial = partial_checksum::<IPV6_AT>(&image, frame.len());
+        let field = HEADERS_LEN_V6 - 2;
+        let whole = [frame[field], frame[field + 1]];
+        frame[field..][..2].copy_from_slice(&partial.to_le_bytes());
+        // As `skb_checksum_help` of Linux does.
+        let completed = frame::checksum(&frame[HEADERS_LEN_V6 - 8..]).to_be_bytes();
+        assert_eq!(completed, whole, "{}", case.name());
+        seen += 1;
+    }
+    assert!(seen > 5);
 }
 
 #[test]

@@ -166,6 +166,10 @@ fn a_foreign_program_is_left_alone() {
     let sentence = "interface veth-other carries another XDP program";
     assert!(problems.contains(sentence), "{problems}");
     assert_eq!(node.xdp_program(&other.host_end), Some(id));
+    for (program, state) in [("xdp", "foreign"), ("tc", "attached")] {
+        let found = agent.interface_state(&other.host_end, program);
+        assert_eq!(found.as_deref(), Some(state));
+    }
     agent.signal(Signal::SIGTERM);
     assert!(agent.wait().success());
     assert_eq!(node.xdp_program(&other.host_end), Some(id), "nor detached");

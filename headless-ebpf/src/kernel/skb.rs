@@ -95,8 +95,8 @@ impl<'a> SkbPacket<'a> {
     /// at once, as if it had been received there; it drops what comes from a device
     /// without a peer, and where both ends are in one namespace (`skb_do_redirect`
     /// in net/core/filter.c), which is what [`Interface::has_peer`] is about. It leaves
-    /// the packet's type as it came, and IP drops what was for another host, as it
-    /// is where the interface is a bridge's port. `bpf_redirect` sends from this
+    /// the packet's type as it came (until kernel commit `c43272299488`), and IP drops
+    /// what was for another host, as it is where the interface is a bridge's port. `bpf_redirect` sends from this
     /// device: the type is set anew by the other end (`____dev_forward_skb`), which
     /// drops what exceeds its MTU, and an unfinished checksum may be finished on
     /// the way.
