@@ -12,7 +12,7 @@ use headless_ebpf::abi::PodsMode;
 pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
 use crate::observe::log::Format;
 use crate::records::EndpointScope;
-use crate::xdp::attach::Mode;
+use crate::xdp::attach::{Hook, Mode, TcMode};
 use crate::xdp::load::{Capacities, KernelLog};
 
 /// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
@@ -76,7 +76,7 @@ pub struct RunArgs {
     /// What is answered.
     #[command(flatten)]
     pub records: RecordArgs,
-    /// The program.
+    /// The programs.
     #[command(flatten)]
     pub xdp: XdpArgs,
     /// The responder.
@@ -192,7 +192,7 @@ fn service(text: &str) -> Result<ServiceRef, String> {
     }
 }
 
-/// The program and its maps.
+/// The programs and their maps.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 pub struct XdpArgs {
@@ -202,6 +202,14 @@ pub struct XdpArgs {
     /// How XDP sits on an interface
     #[arg(long, env = "HEADLESS_XDP_MODE", value_enum, default_value_t)]
     pub xdp_mode: Mode,
+    /// How tc sits on an interface
+    #[arg(long, env = "HEADLESS_TC_MODE", value_enum, default_value_t)]
+    pub tc_mode: TcMode,
+    /// What a pod may send before `--hook auto` takes XDP off its interface, which
+    /// tc then answers; XDP is back after ten seconds below half of it
+    #[arg(long, env = "HEADLESS_EGRESS_LIMIT", value_name = "MBIT/S", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub egress_limit: u32,
     /// Only interfaces of such a name (`cali*`), whatever their kind; without,
     /// the veths whose other end is in another network namespace
     #[arg(
@@ -228,7 +236,7 @@ pub struct XdpArgs {
         value_parser = lease
     )]
     pub lease: Duration,
-    /// What the program logs
+    /// What the programs log
     #[arg(long, env = "HEADLESS_KERNEL_LOG", value_enum, default_value_t)]
     pub kernel_log: KernelLog,
     /// Room for names of up to 40 bytes, `svc` and the zone not counted
@@ -260,14 +268,6 @@ impl XdpArgs {
             chunks: self.chunks,
         }
     }
-}
-
-/// Where the kernel answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Hook {
-    /// XDP on every pod's interface
-    #[default]
-    Xdp,
 }
 
 /// A lease shorter than two heartbeats would end between them.

@@ -21,7 +21,7 @@ use tracing::info;
 
 use self::source::Source;
 use self::stages::Stages;
-use crate::args::{DNS_PORT, Hook, ListenArgs, RecordArgs, RunArgs, XdpArgs};
+use crate::args::{DNS_PORT, ListenArgs, RecordArgs, RunArgs, XdpArgs};
 use crate::fallback;
 use crate::fallback::server::{Responder, Server};
 use crate::maps::WriteCounts;
@@ -30,13 +30,13 @@ use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
 use crate::observe::{Observed, admin};
 use crate::records::Index;
-use crate::xdp::attach::{Attacher, Interfaces};
+use crate::xdp::attach::{Attacher, Interfaces, Plan};
 use crate::xdp::links::Selection;
 use crate::xdp::load::{self, KernelLog};
 use crate::xdp::{Ebpf, EbpfLogger, discover, probe};
 
-/// Name of the XDP program in the object.
-const XDP_PROGRAM: &str = "headless_xdp";
+/// A million bits.
+const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
 
 /// Batches of changes, or link events, that may wait.
 const CHANNEL_LEN: usize = 64;
@@ -69,10 +69,16 @@ impl RecordArgs {
 }
 
 impl XdpArgs {
-    fn selection(&self) -> Result<Selection, ConfigError> {
-        Selection::new(&self.interface, &self.exclude_interface)
-            .context("--interface or --exclude-interface")
-            .map_err(ConfigError::from)
+    fn plan(&self) -> Result<Plan, ConfigError> {
+        let selection = Selection::new(&self.interface, &self.exclude_interface)
+            .context("--interface or --exclude-interface")?;
+        Ok(Plan {
+            hook: self.hook,
+            xdp: self.xdp_mode,
+            tc: self.tc_mode,
+            selection,
+            egress_limit: u64::from(self.egress_limit) * BYTES_PER_MBIT,
+        })
     }
 }
 
@@ -161,8 +167,8 @@ impl Prepared {
         let source = source.open(records).await?;
         let config = records.config()?;
         let settings = records.settings(listen.served())?;
-        let selection = xdp.selection()?;
-        let (Hook::Xdp, capacities) = (xdp.hook, xdp.capacities());
+        let plan = xdp.plan()?;
+        let capacities = xdp.capacities();
 
         probe::probe()?;
         let admin = admin::bind(admin.admin).await?;
@@ -197,13 +203,7 @@ impl Prepared {
             maps: KernelSink::open(&ebpf)?,
             capacities,
             interfaces: Arc::clone(&interfaces),
-            attacher: Arc::new(Mutex::new(Attacher::new(
-                ebpf,
-                XDP_PROGRAM,
-                xdp.xdp_mode,
-                selection,
-                interfaces,
-            )?)),
+            attacher: Arc::new(Mutex::new(Attacher::new(ebpf, plan, interfaces)?)),
             attaching: attached,
             lease: xdp.lease,
         };
@@ -253,7 +253,7 @@ impl Prepared {
     }
 }
 
-/// Waits until the maps hold the cluster, then has the program on every pod's
+/// Waits until the maps hold the cluster, then has the programs on every pod's
 /// interface.
 async fn attach(
     attacher: Arc<Mutex<Attacher>>,
@@ -265,7 +265,8 @@ async fn attach(
         .await
         .context("the mirror ended before it was filled")?;
     let (sender, mut events) = mpsc::channel(CHANNEL_LEN);
-    let follow = discover::follow(sender);
+    let interval = attacher.lock().relist_interval();
+    let follow = discover::follow(sender, interval);
     let handle = async {
         while let Some(event) = events.recv().await {
             let attacher = Arc::clone(&attacher);

@@ -54,6 +54,20 @@ pub fn headless_service(name: &str, addresses: &[String]) -> String {
     )
 }
 
+/// Makes tests of functions that take a hook (`--hook`): each runs once for every
+/// program that can be in front.
+#[macro_export]
+macro_rules! for_each_hook {
+    ($($test:ident)+) => {
+        mod xdp {
+            $(#[test] fn $test() { super::$test("xdp"); })+
+        }
+        mod tc {
+            $(#[test] fn $test() { super::$test("tc"); })+
+        }
+    };
+}
+
 /// A running agent, which is killed when it is dropped.
 #[derive(Debug)]
 pub struct Agent<'a> {
@@ -163,6 +177,32 @@ impl<'a> Agent<'a> {
     pub fn problems(&self) -> String {
         let status = self.status();
         format!("{}\n{}", status["problems"], status["reported"])
+    }
+
+    /// What became of a program (`xdp`, `tc`) on an interface; `None` where the agent
+    /// has nothing to do with it.
+    pub fn interface_state(&self, interface: &str, program: &str) -> Option<String> {
+        let status = self.status();
+        let interfaces = status["interfaces"].as_array().unwrap();
+        let found = interfaces.iter().find(|it| it["name"] == interface)?;
+        Some(found[program]["state"].as_str().unwrap().to_owned())
+    }
+
+    /// Whether the agent knows of this MTU of an interface.
+    pub fn has_mtu(&self, interface: &str, mtu: u32) -> Result<(), String> {
+        let status = self.status();
+        let interfaces = status["interfaces"].as_array().unwrap();
+        let found = interfaces.iter().find(|it| it["name"] == interface);
+        if found.is_some_and(|it| it["mtu"] == mtu) {
+            Ok(())
+        } else {
+            Err(format!("MTU {mtu}: {interfaces:?}"))
+        }
+    }
+
+    /// Answers of both programs.
+    pub fn kernel_answers(&self) -> u64 {
+        self.number("/answers/xdp") + self.number("/answers/tc")
     }
 
     /// Sends a signal.

@@ -3,11 +3,12 @@
 //! - `in.hex`: the frame that comes, as [`crate::hex`] reads it,
 //! - `case.yaml`: what the maps hold and what becomes of the frame ([`Case`]),
 //! - `out.hex`: the frame that leaves, where it is answered. One that is passed
-//!   is the frame that came.
+//!   is the frame that came,
+//! - `out-tc.hex`: the same of the tc program, where its verdict is another.
 //!
 //! With `HEADLESS_GOLDEN=write` in the environment, `cargo test -p
-//! headless-tests --test golden` writes `out.hex` from what the engine does now
-//! and the comments of both files: look at the difference before it is kept.
+//! headless-tests --test golden` writes `out.hex` and `out-tc.hex` from what the
+//! engine does now and the comments of all files: look at the difference before it is kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,7 @@ use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, Sta
 use headless_ebpf::respond::Verdict;
 use serde::Deserialize;
 
+use crate::host::Home;
 use crate::{frame, hex, maps};
 
 /// Asks for the files to be written.
@@ -36,6 +38,11 @@ pub struct Case {
     pub about: String,
     /// `answer KIND OUTCOME` or `pass REASON`, by the labels of the counters.
     pub verdict: String,
+    /// The verdict of the tc program, where it is another.
+    pub tc: Option<String>,
+    /// MTU of the interface in bytes, which only matters to the tc program.
+    #[serde(default = "mtu")]
+    pub mtu: u32,
     /// What the maps hold: by names without `svc` and the zone, a list of
     /// addresses, ranges of them (`10.1.0.1-10.1.0.40`), flags (`cluster-ip`,
     /// `pass`, `namespace`, `endpoints-unknown`, `repeated`), ports
@@ -86,6 +93,10 @@ pub enum Broken {
 
 fn zone() -> String {
     "cluster.local".into()
+}
+
+const fn mtu() -> u32 {
+    1500
 }
 
 const fn ttl() -> u32 {
@@ -140,36 +151,51 @@ impl Case {
         self.hex("in.hex")
     }
 
+    /// The programs in which it is to be tried.
+    pub fn homes(&self) -> [Home; 2] {
+        [Home::Xdp, Home::Tc(self.mtu)]
+    }
+
+    /// The verdict of a program, and the file with the frame that leaves it.
+    fn verdict(&self, home: Home) -> (&str, &'static str) {
+        match (&self.tc, home) {
+            (Some(verdict), Home::Tc(_)) => (verdict, "out-tc.hex"),
+            _ => (&self.verdict, "out.hex"),
+        }
+    }
+
     /// The frame that leaves.
-    pub fn output(&self) -> Vec<u8> {
-        if self.is_pass() {
-            let out = self.folder.join("out.hex");
+    pub fn output(&self, home: Home) -> Vec<u8> {
+        let (_, file) = self.verdict(home);
+        if self.is_pass(home) {
+            let out = self.folder.join(file);
             assert!(!out.exists(), "{} of a passed frame", out.display());
             self.input()
         } else {
-            self.hex("out.hex")
+            self.hex(file)
         }
     }
 
     /// Writes the files.
-    pub fn write(&self, output: &[u8]) {
+    pub fn write(&self, home: Home, output: &[u8]) {
         let write = |file: &str, frame: &[u8]| {
             fs::write(self.folder.join(file), hex::annotate(frame)).unwrap();
         };
         write("in.hex", &self.input());
-        if !self.is_pass() {
-            write("out.hex", output);
+        if !self.is_pass(home) {
+            write(self.verdict(home).1, output);
         }
     }
 
     /// Whether the frame is passed.
-    pub fn is_pass(&self) -> bool {
-        self.verdict.starts_with("pass ")
+    pub fn is_pass(&self, home: Home) -> bool {
+        self.verdict(home).0.starts_with("pass ")
     }
 
     /// The verdict that is expected.
-    pub fn expected(&self) -> Verdict {
-        let found = match self.verdict.split(' ').collect::<Vec<_>>()[..] {
+    pub fn expected(&self, home: Home) -> Verdict {
+        let (verdict, _) = self.verdict(home);
+        let found = match verdict.split(' ').collect::<Vec<_>>()[..] {
             ["answer", kind, outcome] => {
                 let kind = AnswerKind::ALL.into_iter().find(|it| it.label() == kind);
                 let outcome = Outcome::ALL.into_iter().find(|it| it.label() == outcome);
@@ -182,7 +208,7 @@ impl Case {
             }
             _ => None,
         };
-        found.unwrap_or_else(|| panic!("{}: verdict `{}`", self.name(), self.verdict))
+        found.unwrap_or_else(|| panic!("{}: verdict `{verdict}`", self.name()))
     }
 
     /// The configuration that the maps have.

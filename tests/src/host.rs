@@ -2,13 +2,32 @@
 //! the test decides.
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{ChunkKey, Config, KeyClass, ServerAddress, State};
+use headless_ebpf::abi::{ChunkKey, Config, KeyClass, Path, ServerAddress, State};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{AddressBytes, FramePacket, KeyBytes};
+use headless_ebpf::wire::{AddressBytes, FramePacket, KeyBytes, Packet};
 
 /// Room for a frame to grow in.
-const BUFFER: usize = 4096;
+const BUFFER: usize = 8192;
+
+/// A program in which the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// The XDP program.
+    Xdp,
+    /// The tc program, on an interface of this MTU.
+    Tc(u32),
+}
+
+impl Home {
+    /// Whose counters move.
+    pub const fn path(self) -> Path {
+        match self {
+            Self::Xdp => Path::Xdp,
+            Self::Tc(_) => Path::Tc,
+        }
+    }
+}
 
 /// What the engine looks things up in.
 #[derive(Clone, Copy, Debug)]
@@ -44,18 +63,34 @@ impl<'a> Host<'a> {
 
     /// What becomes of a frame, and the frame afterwards.
     pub fn respond(&self, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        self.respond_within(frame, BUFFER)
+        self.respond_in(Home::Xdp, frame)
+    }
+
+    /// The same as this program would have it.
+    pub fn respond_in(&self, home: Home, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        self.respond_within(home, frame, BUFFER)
     }
 
     /// The same where the frame can only grow to `room` bytes.
-    pub fn respond_within(&self, frame: &[u8], room: usize) -> (Verdict, Vec<u8>) {
+    pub fn respond_within(&self, home: Home, frame: &[u8], room: usize) -> (Verdict, Vec<u8>) {
         let mut buffer = frame.to_vec();
         // What is in memory behind a frame is nobody's business.
         buffer.resize(room.max(frame.len()), 0x5a);
-        let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
+        match home {
+            Home::Xdp => {
+                let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
+                (self.decide(&mut packet), packet.frame().to_vec())
+            }
+            Home::Tc(mtu) => {
+                let mut packet = FramePacket::large(&mut buffer, frame.len(), mtu).unwrap();
+                (self.decide(&mut packet), packet.frame().to_vec())
+            }
+        }
+    }
+
+    fn decide(&self, packet: &mut impl Packet) -> Verdict {
         let mut scratch = dirty();
-        let verdict = respond(&mut packet, self, || Some(&mut scratch));
-        (verdict, packet.frame().to_vec())
+        respond(packet, self, || Some(&mut scratch))
     }
 }
 

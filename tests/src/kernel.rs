@@ -2,13 +2,25 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use aya::programs::{Program, Xdp};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun as _, TestRunOptions};
-use headless_agent::maps::kernel::{KernelCounters, KernelSink};
+use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
 use headless_agent::xdp::load::{self, Capacities, KernelLog};
-use headless_ebpf::abi::Counter;
+use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
+
+use crate::host::Home;
+use crate::node::Node;
+
+/// Name of a tc program that is not ours, as long as ours.
+const FOREIGN_TC: &str = "somebody_tc";
+
+/// The interface on which a test run's packet comes: the loopback, in every
+/// namespace (`bpf_prog_test_run_skb`).
+const LOOPBACK: u32 = 1;
 
 /// Fewer bytes are no Ethernet frame to the kernel (`bpf_test_init`).
 pub const FRAME_MIN: usize = 14;
@@ -30,6 +42,7 @@ pub struct Kernel {
     /// The maps.
     pub maps: KernelSink,
     counters: KernelCounters,
+    interfaces: Mutex<KernelInterfaces>,
 }
 
 impl fmt::Debug for Kernel {
@@ -38,12 +51,12 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// What XDP programs return (include/uapi/linux/bpf.h).
+/// What the programs return (include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `XDP_PASS`.
+    /// `XDP_PASS`, or `TC_ACT_UNSPEC`: what comes next sees it.
     Pass,
-    /// `XDP_TX`.
+    /// `XDP_TX`, or `TC_ACT_REDIRECT`.
     Tx,
 }
 
@@ -54,6 +67,16 @@ impl Action {
             Verdict::Answer(..) => Self::Tx,
             Verdict::Pass(_) => Self::Pass,
             Verdict::Lost => panic!("a packet was lost"),
+        }
+    }
+}
+
+impl Home {
+    /// Name of the program in the object.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Xdp => "headless_xdp",
+            Self::Tc(_) => "headless_tc",
         }
     }
 }
@@ -71,11 +94,32 @@ impl Kernel {
         let path = object("headless-xdp.o");
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-        let ebpf = load::load_object(&bytes, &CAPACITIES, KernelLog::Off)
+        Self::load_object(&bytes)
+    }
+
+    /// Loads it with the tc program under the name [`FOREIGN_TC`], as somebody
+    /// else's: without names it passes whatever it sees.
+    pub fn foreign() -> Self {
+        const OWN: &[u8] = b"headless_tc";
+        let mut bytes = std::fs::read(object("headless-xdp.o")).unwrap();
+        let places: Vec<usize> = bytes
+            .windows(OWN.len())
+            .enumerate()
+            .filter_map(|(at, window)| (window == OWN).then_some(at))
+            .collect();
+        for at in places {
+            bytes[at..][..OWN.len()].copy_from_slice(FOREIGN_TC.as_bytes());
+        }
+        Self::load_object(&bytes)
+    }
+
+    fn load_object(bytes: &[u8]) -> Self {
+        let ebpf = load::load_object(bytes, &CAPACITIES, KernelLog::Off)
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
             maps: KernelSink::open(&ebpf).unwrap(),
             counters: KernelCounters::open(&ebpf).unwrap(),
+            interfaces: Mutex::new(KernelInterfaces::open(&ebpf).unwrap()),
             ebpf,
         }
     }
@@ -85,37 +129,71 @@ impl Kernel {
         KernelSink::open(&self.ebpf).unwrap()
     }
 
-    fn program(&self) -> &Xdp {
-        match self.ebpf.program("headless_xdp") {
-            Some(Program::Xdp(xdp)) => xdp,
-            other => panic!("no XDP program: {other:?}"),
-        }
+    /// Puts the tc program of [`Self::foreign`] on an interface of a node.
+    pub fn attach_tc(&mut self, node: &Node, interface: &str, options: TcAttachOptions) {
+        let program = self.ebpf.program_mut(FOREIGN_TC).unwrap();
+        let program: &mut SchedClassifier = program.try_into().unwrap();
+        node.run(|| {
+            program.attach_with_options(interface, TcAttachType::Ingress, options)?;
+            Ok(())
+        })
+        .unwrap();
     }
 
-    /// What becomes of a frame, and the frame afterwards.
+    /// The same with the XDP program.
+    pub fn attach_xdp(&mut self, node: &Node, interface: &str) {
+        let program = self.ebpf.program_mut("headless_xdp").unwrap();
+        let program: &mut Xdp = program.try_into().unwrap();
+        node.run(|| {
+            program.attach(interface, XdpMode::Skb)?;
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// How many DNS queries a program without names has seen.
+    pub fn seen(&self, path: Path) -> u64 {
+        let Counter(index) = Counter::pass(path, PassReason::NotServed);
+        self.counters.read().unwrap()[index as usize]
+    }
+
+    /// What becomes of a frame in XDP, and the frame afterwards.
     pub fn run(&self, frame: &[u8]) -> (Action, Vec<u8>) {
-        let mut out = vec![0; 4096];
-        let result = self
-            .program()
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ..TestRunOptions::default()
-            })
-            .unwrap_or_else(|error| panic!("a frame of {} bytes: {error}", frame.len()));
+        self.run_in(Home::Xdp, frame)
+    }
+
+    /// The same in any program.
+    pub fn run_in(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>) {
+        let mut out = vec![0; 8192];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let result = match (home, self.ebpf.program(home.program())) {
+            (Home::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
+            (Home::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
+                let interfaces = self.interfaces.lock();
+                let mut interfaces = interfaces.unwrap_or_else(PoisonError::into_inner);
+                interfaces.put(LOOPBACK, Interface::new(mtu, true)).unwrap();
+                tc.test_run(options)
+            }
+            (_, other) => panic!("no program for {home:?}: {other:?}"),
+        };
+        let result = result.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
         out.truncate(result.data_size_out as usize);
-        let action = match result.return_value {
-            2 => Action::Pass,
-            3 => Action::Tx,
-            other => panic!("XDP action {other}"),
+        let action = match (home, result.return_value.cast_signed()) {
+            (Home::Xdp, 2) | (Home::Tc(_), -1) => Action::Pass,
+            (Home::Xdp, 3) | (Home::Tc(_), 7) => Action::Tx,
+            (_, other) => panic!("action {other} of {home:?}"),
         };
         (action, out)
     }
 
     /// Runs a frame; besides, which counters it moved.
-    pub fn counted(&self, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
+    pub fn counted(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
         let before = self.counters.read().unwrap();
-        let (action, out) = self.run(frame);
+        let (action, out) = self.run_in(home, frame);
         let after = self.counters.read().unwrap();
         let moved = (0..)
             .zip(before.iter().zip(after))

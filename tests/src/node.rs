@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use hickory_proto::op::Message;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -133,6 +134,22 @@ impl Node {
         ClusterDns(socket)
     }
 
+    /// Names of the programs that tcx runs on what comes in by an interface, in their
+    /// order.
+    pub fn tc_programs(&self, interface: &str) -> Vec<String> {
+        let query = || {
+            Ok(SchedClassifier::query_tcx(
+                interface,
+                TcAttachType::Ingress,
+            )?)
+        };
+        let (_, programs) = self.run(query).unwrap();
+        let names = programs
+            .iter()
+            .map(|it| it.name_as_str().unwrap().to_owned());
+        names.collect()
+    }
+
     /// The kernel's id of the XDP program on an interface.
     pub fn xdp_program(&self, interface: &str) -> Option<u32> {
         xdp_program_id(&self.netns, interface).unwrap()
@@ -224,6 +241,34 @@ impl Pod {
         assert!(output.status.success(), "ethtool: {output:?}");
     }
 
+    /// Makes it a router with a pod of its own behind the interface `host_end`, as
+    /// containers within a container are.
+    #[must_use]
+    pub fn nested(&self, host_end: &str, number: u8) -> Self {
+        let forward = || Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?);
+        self.netns.run(forward).unwrap();
+        let netns = Netns::new().unwrap();
+        let address = Ipv4Addr::new(10, 244, 0, number);
+        connect_pod(&self.netns, host_end, &netns, address).unwrap();
+        Self::new(netns, host_end)
+    }
+
+    /// Runs `work` in its network namespace.
+    pub fn within<T: Send>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        self.netns.run(work)
+    }
+
+    /// Sets the MTU of both ends of its veth.
+    pub fn set_mtu(&self, node: &Node, mtu: u32) {
+        let mtu = mtu.to_string();
+        let output = self.run("ip", &["link", "set", "eth0", "mtu", &mtu]);
+        assert!(output.status.success(), "ip: {output:?}");
+        node.ip(&format!("link set {} mtu {mtu}", self.host_end));
+    }
+
     /// A socket of the pod that has asked nothing yet.
     pub fn client(&self) -> Client {
         self.client_of(SERVER.into())
@@ -265,6 +310,14 @@ impl Pod {
 pub struct Client(UdpSocket);
 
 impl Client {
+    /// Whether nothing is there to be read.
+    pub fn is_silent(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let silent = self.0.recv(&mut [0; 16]).is_err();
+        self.0.set_nonblocking(false).unwrap();
+        silent
+    }
+
     /// Sends a query without waiting for anything.
     pub fn send(&self, query: &Query) {
         self.0.send(&query.message()).unwrap();
@@ -274,7 +327,7 @@ impl Client {
     pub fn ask(&self, query: &Query) -> Option<Message> {
         let message = query.message();
         self.0.send(&message).unwrap();
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 9000];
         let len = self.0.recv(&mut buffer).ok()?;
         Some(decode::message(&message, &buffer[..len]))
     }

@@ -6,42 +6,40 @@ use std::collections::BTreeSet;
 
 use headless_ebpf::abi::{AnswerKind, Outcome, PassReason};
 use headless_ebpf::respond::Verdict;
+use headless_ebpf::wire::{IPV6_AT, Image, partial_checksum};
+use headless_tests::frame::{self, HEADERS_LEN_V6};
 use headless_tests::golden::{self, Case};
-use headless_tests::host::Host;
+use headless_tests::host::{Home, Host};
 use headless_tests::{decode, hex};
 
 /// Runs a case with a dice that falls as it says.
-fn run(case: &Case) -> (Verdict, Vec<u8>) {
+fn run(case: &Case, home: Home) -> (Verdict, Vec<u8>) {
     let maps = case.memory();
     let host = Host {
         now_ns: 1,
         ..Host::new(&maps).starting(case.start, case.addresses_max())
     };
-    host.respond(&case.input())
+    host.respond_in(home, &case.input())
 }
 
 #[test]
 fn frames_leave_as_they_should() {
     let mut wrong = Vec::new();
     for case in golden::cases() {
-        let (verdict, output) = run(&case);
-        if verdict != case.expected() {
-            wrong.push(format!(
-                "{}: {verdict:?}, not {}",
-                case.name(),
-                case.verdict
-            ));
-            continue;
-        }
-        if golden::writing() {
-            case.write(&output);
-        }
-        if output != case.output() {
-            wrong.push(format!(
-                "{}: other bytes:\n{}",
-                case.name(),
-                hex::annotate(&output)
-            ));
+        for home in case.homes() {
+            let (name, (verdict, output)) = (case.name(), run(&case, home));
+            let expected = case.expected(home);
+            if verdict != expected {
+                wrong.push(format!("{name} in {home:?}: {verdict:?}, not {expected:?}"));
+                continue;
+            }
+            if golden::writing() {
+                case.write(home, &output);
+            }
+            if output != case.output(home) {
+                let output = hex::annotate(&output);
+                wrong.push(format!("{name} in {home:?}: other bytes:\n{output}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -49,10 +47,14 @@ fn frames_leave_as_they_should() {
 
 #[test]
 fn answers_are_what_another_implementation_reads() {
-    for case in golden::cases().iter().filter(|case| !case.is_pass()) {
-        let (_, output) = run(case);
+    let cases = golden::cases();
+    let runs = cases
+        .iter()
+        .flat_map(|case| case.homes().map(|home| (case, home)));
+    for (case, home) in runs.filter(|(case, home)| !case.is_pass(*home)) {
+        let (_, output) = run(case, home);
         let message = decode::reply(&case.input(), &output);
-        let Verdict::Answer(kind, outcome) = case.expected() else {
+        let Verdict::Answer(kind, outcome) = case.expected(home) else {
             unreachable!("filtered");
         };
         let sections = (message.answers.len(), message.authorities.len());
@@ -70,7 +72,8 @@ fn answers_are_what_another_implementation_reads() {
 
 #[test]
 fn nothing_that_can_be_told_apart_is_left_out() {
-    let verdicts: Vec<_> = golden::cases().iter().map(Case::expected).collect();
+    let cases = golden::cases();
+    let verdicts: Vec<_> = cases.iter().map(|case| case.expected(Home::Xdp)).collect();
     let reasons: BTreeSet<_> = verdicts
         .iter()
         .filter_map(|verdict| match verdict {
@@ -109,11 +112,35 @@ fn nothing_that_can_be_told_apart_is_left_out() {
     }
 }
 
+/// Where a checksum is left to a device, it completes to the one of the reply.
+#[test]
+fn a_partial_checksum_completes_to_the_whole() {
+    let mut seen = 0;
+    for case in golden::cases() {
+        let home = Home::Tc(case.mtu);
+        if case.is_pass(home) || !case.server.is_ipv6() {
+            continue;
+        }
+        let mut frame = case.output(home);
+        let mut image = Image::default();
+        image.as_mut_slice()[IPV6_AT..][..frame.len()].copy_from_slice(&frame);
+        let partial = partial_checksum::<IPV6_AT>(&image, frame.len());
+        let field = HEADERS_LEN_V6 - 2;
+        let whole = [frame[field], frame[field + 1]];
+        frame[field..][..2].copy_from_slice(&partial.to_le_bytes());
+        // As `skb_checksum_help` of Linux does.
+        let completed = frame::checksum(&frame[HEADERS_LEN_V6 - 8..]).to_be_bytes();
+        assert_eq!(completed, whole, "{}", case.name());
+        seen += 1;
+    }
+    assert!(seen > 5);
+}
+
 #[test]
 fn every_start_of_an_rrset_comes_up() {
     for case in golden::cases() {
         if !matches!(
-            case.expected(),
+            case.expected(Home::Xdp),
             Verdict::Answer(
                 AnswerKind::A | AnswerKind::Aaaa,
                 Outcome::Data | Outcome::Truncated

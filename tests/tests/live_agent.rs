@@ -14,6 +14,17 @@ use headless_tests::kernel;
 use headless_tests::node::{Node, Pod, wait_for};
 use nix::sys::signal::Signal;
 
+headless_tests::for_each_hook! {
+    a_killed_agent_leaves_its_links_to_nobody
+    a_stopped_agent_answers_until_the_lease_ends
+    sigterm_detaches
+    pods_come_and_go
+    status_is_told_while_pods_come_and_go
+    changes_of_manifests_are_seen_by_pods
+    a_broken_document_is_reported_and_the_rest_served
+    what_the_kernel_passes_the_agent_answers_where_it_listens
+}
+
 const NAME: &str = "nginx-headless.default.svc.cluster.local";
 
 fn query() -> Query {
@@ -28,14 +39,22 @@ fn web() -> Vec<IpAddr> {
 }
 
 /// Whether the program is on the interface.
-fn attached(agent: &Agent<'_>, interface: &str) -> Result<(), String> {
-    let status = agent.status();
-    let interfaces = status["interfaces"].as_array().unwrap();
-    let state = interfaces.iter().find(|it| it["name"] == interface);
-    match state {
-        Some(state) if state["state"] == "attached" => Ok(()),
-        _ => Err(format!("{interface} attached: {interfaces:?}")),
+fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String> {
+    match agent.interface_state(interface, hook) {
+        Some(state) if state == "attached" => Ok(()),
+        state => Err(format!("{hook} attached to {interface}: {state:?}")),
     }
+}
+
+/// Whether the programs of this hook, and no other, are on the interface.
+fn carries(node: &Node, interface: &str, hook: &str) -> bool {
+    let (xdp, tc) = (node.xdp_program(interface), node.tc_programs(interface));
+    tc == ["headless_tc"] && xdp.is_some() == (hook == "xdp")
+}
+
+/// Whether nothing is on the interface.
+fn is_bare(node: &Node, interface: &str) -> bool {
+    node.xdp_program(interface).is_none() && node.tc_programs(interface).is_empty()
 }
 
 /// Asks until the answer is this one.
@@ -50,16 +69,15 @@ fn wait_for_addresses(pod: &Pod, name: &str, expected: &[IpAddr]) {
     });
 }
 
-#[test]
-fn a_killed_agent_leaves_its_links_to_nobody() {
+fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let mut agent = Agent::start(&node, manifests.path(), &["--lease", "2s"]);
+    let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook, "--lease", "2s"]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(cluster_dns.is_unasked());
-    assert!(node.xdp_program(&pod.host_end).is_some());
+    assert!(carries(&node, &pod.host_end, hook));
     agent.signal(Signal::SIGKILL);
     assert!(!agent.wait().success());
     // Links that are not pinned end with the process; whatever stays on the
@@ -76,13 +94,12 @@ fn a_killed_agent_leaves_its_links_to_nobody() {
 }
 
 /// Stopped with SIGSTOP, the agent has its links and no heartbeat.
-#[test]
-fn a_stopped_agent_answers_until_the_lease_ends() {
+fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &["--lease", "2s"]);
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook, "--lease", "2s"]);
     agent.signal(Signal::SIGSTOP);
     // The last heartbeat was at most a second ago, hence one is left.
     assert_eq!(pod.addresses(NAME, qtype::A), web());
@@ -96,7 +113,7 @@ fn a_stopped_agent_answers_until_the_lease_ends() {
             Ok(())
         }
     });
-    assert!(node.xdp_program(&pod.host_end).is_some(), "still attached");
+    assert!(carries(&node, &pod.host_end, hook), "still attached");
     agent.signal(Signal::SIGCONT);
     wait_for(|| {
         let client = pod.client();
@@ -108,19 +125,18 @@ fn a_stopped_agent_answers_until_the_lease_ends() {
     assert!(agent.number("/passes/agent_stale") > 0);
 }
 
-#[test]
-fn sigterm_detaches() {
+fn sigterm_detaches(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut agent = Agent::start(&node, manifests.path(), &[]);
+        let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
         assert_eq!(pod.addresses(NAME, qtype::A), web());
-        assert!(node.xdp_program(&pod.host_end).is_some());
+        assert!(carries(&node, &pod.host_end, hook));
         agent.signal(signal);
         assert!(agent.wait().success(), "{signal}: {}", agent.log());
-        assert_eq!(node.xdp_program(&pod.host_end), None, "{signal}");
+        assert!(is_bare(&node, &pod.host_end), "{signal}");
         let client = pod.client();
         client.send(&query());
         assert_eq!(cluster_dns.receive(), query().message());
@@ -129,6 +145,7 @@ fn sigterm_detaches() {
 
 #[test]
 fn a_foreign_program_is_left_alone() {
+    let hook = "xdp";
     let node = Node::new();
     let (pod, other) = (node.pod("veth-client", 10), node.pod("veth-other", 11));
     let object = kernel::object("headless-reflect.o");
@@ -143,46 +160,48 @@ fn a_foreign_program_is_left_alone() {
     let id = node.xdp_program(&other.host_end).unwrap();
 
     let manifests = manifests();
-    let mut agent = Agent::start(&node, manifests.path(), &[]);
+    let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     let problems = agent.problems();
     let sentence = "interface veth-other carries another XDP program";
     assert!(problems.contains(sentence), "{problems}");
     assert_eq!(node.xdp_program(&other.host_end), Some(id));
+    for (program, state) in [("xdp", "foreign"), ("tc", "attached")] {
+        let found = agent.interface_state(&other.host_end, program);
+        assert_eq!(found.as_deref(), Some(state));
+    }
     agent.signal(Signal::SIGTERM);
     assert!(agent.wait().success());
     assert_eq!(node.xdp_program(&other.host_end), Some(id), "nor detached");
 }
 
-#[test]
-fn pods_come_and_go() {
+fn pods_come_and_go(hook: &str) {
     let node = Node::new();
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &[]);
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     for round in 0..3 {
         let pod = node.pod("veth-new", 20);
-        wait_for(|| attached(&agent, "veth-new"));
+        wait_for(|| attached(&agent, "veth-new", hook));
         assert_eq!(pod.addresses(NAME, qtype::A), web(), "{round}");
         node.ip("link delete veth-new");
-        wait_for(|| match attached(&agent, "veth-new") {
+        wait_for(|| match attached(&agent, "veth-new", hook) {
             Ok(()) => Err("veth-new gone".to_owned()),
             Err(_) => Ok(()),
         });
     }
     assert!(cluster_dns.is_unasked());
-    assert_eq!(agent.number("/answers/xdp"), 3);
+    assert_eq!(agent.number(&format!("/answers/{hook}")), 3);
     let problems = agent.problems();
     assert!(!problems.contains("veth-new"), "{problems}");
 }
 
 /// Once the answer held the list of interfaces while it waited for what changes
 /// it, and the agent stood still.
-#[test]
-fn status_is_told_while_pods_come_and_go() {
+fn status_is_told_while_pods_come_and_go(hook: &str) {
     let node = Node::new();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &[]);
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for path in ["/status.json", "/metrics", "/metrics"] {
@@ -206,12 +225,11 @@ fn status_is_told_while_pods_come_and_go() {
     assert_eq!(status.0, 200, "{}", status.1);
 }
 
-#[test]
-fn changes_of_manifests_are_seen_by_pods() {
+fn changes_of_manifests_are_seen_by_pods(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
-    let _agent = Agent::start(&node, manifests.path(), &[]);
+    let _agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
 
     let file = manifests.path().join("nginx-headless.yaml");
@@ -239,8 +257,7 @@ fn changes_of_manifests_are_seen_by_pods() {
     wait_for_addresses(&pod, name, &[]);
 }
 
-#[test]
-fn a_broken_document_is_reported_and_the_rest_served() {
+fn a_broken_document_is_reported_and_the_rest_served(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
@@ -249,7 +266,7 @@ fn a_broken_document_is_reported_and_the_rest_served() {
     let missing = "apiVersion: v1\nkind: Service\nmetadata: {namespace: default}\nspec: {}\n";
     let file = manifests.path().join("mixed.yaml");
     fs::write(&file, format!("{bad}---\n{missing}---\n{good}")).unwrap();
-    let agent = Agent::start(&node, manifests.path(), &[]);
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     let name = |service: &str| format!("{service}.default.svc.cluster.local");
     let address = |text: &str| -> IpAddr { text.parse().unwrap() };
@@ -279,12 +296,15 @@ fn a_broken_document_is_reported_and_the_rest_served() {
     wait_for_addresses(&pod, &name("good"), &[address("10.9.0.7")]);
 }
 
-#[test]
-fn what_the_kernel_passes_the_agent_answers_where_it_listens() {
+fn what_the_kernel_passes_the_agent_answers_where_it_listens(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &["--listen", "10.96.0.10"]);
+    let agent = Agent::start(
+        &node,
+        manifests.path(),
+        &["--hook", hook, "--listen", "10.96.0.10"],
+    );
     for offload in [true, false] {
         pod.offload_checksums(offload);
         let srv = Query::new(NAME, qtype::SRV).edns(1232);
@@ -294,7 +314,7 @@ fn what_the_kernel_passes_the_agent_answers_where_it_listens() {
         assert_eq!(pod.addresses(pods, qtype::A), [expected]);
     }
     assert_eq!(agent.number("/answers/agent"), 4);
-    assert_eq!(agent.number("/answers/xdp"), 0);
+    assert_eq!(agent.number(&format!("/answers/{hook}")), 0);
     assert_eq!(agent.number("/passes/qtype"), 2);
     assert_eq!(agent.number("/passes/userspace"), 2);
 }

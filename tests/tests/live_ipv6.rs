@@ -11,8 +11,9 @@ use headless_tests::decode;
 use headless_tests::frame::{Query, SERVER, SERVER_V6, qtype};
 use headless_tests::node::Node;
 
-#[test]
-fn a_dual_stack_pod_is_answered_over_both() {
+headless_tests::for_each_hook! { a_dual_stack_pod_is_answered_over_both }
+
+fn a_dual_stack_pod_is_answered_over_both(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     node.add_ipv6(&pod);
@@ -23,7 +24,7 @@ fn a_dual_stack_pod_is_answered_over_both() {
     let dual = format!("clusterIPs: [{SERVER}, \"{SERVER_V6}\"]");
     let text = text.replace("clusterIPs: [10.96.0.10]", &dual);
     fs::write(&file, text.replace("[IPv4]", "[IPv4, IPv6]")).unwrap();
-    let agent = Agent::start(&node, manifests.path(), &[]);
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
 
     // Names of every length have messages of even and of odd length.
     let names = (1..=63).map(|len| format!("{}.default.svc.cluster.local", "x".repeat(len)));
@@ -32,7 +33,7 @@ fn a_dual_stack_pod_is_answered_over_both() {
         let client = pod.client_of(server);
         for offload in [true, false] {
             pod.offload_checksums(offload);
-            let before = agent.number("/answers/xdp");
+            let before = agent.number(&format!("/answers/{hook}"));
             let ask = |query: Query| {
                 let reply = client.ask(&query);
                 reply.unwrap_or_else(|| panic!("no reply from {server} to {query:?}"))
@@ -49,7 +50,7 @@ fn a_dual_stack_pod_is_answered_over_both() {
             for name in names.clone() {
                 assert_eq!(ask(Query::new(&name, qtype::AAAA)).authorities.len(), 1);
             }
-            let answered = agent.number("/answers/xdp") - before;
+            let answered = agent.number(&format!("/answers/{hook}")) - before;
             assert_eq!(answered, 2 + 63, "by the kernel, {server}");
         }
     }

@@ -12,7 +12,7 @@ use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Image, Packet, Small};
 use headless_tests::frame::{CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype};
 use headless_tests::fuzzed::{filled, names};
-use headless_tests::host::Host;
+use headless_tests::host::{Home, Host};
 use headless_tests::{decode, maps};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -196,13 +196,14 @@ proptest! {
 
     /// Room for the reply is asked for before anything is written.
     #[test]
-    fn no_room(query in query(), room: Index, random: u32) {
+    fn no_room(query in query(), room: Index, random: u32, in_tc: bool) {
         let maps = filled();
         let frame = query.frame();
         let host = Host { random, ..Host::new(&maps) };
-        let (roomy, reply) = host.respond(&frame);
+        let home = if in_tc { Home::Tc(9000) } else { Home::Xdp };
+        let (roomy, reply) = host.respond_in(home, &frame);
         let room = frame.len() + room.index(600 - frame.len());
-        let (verdict, after) = host.respond_within(&frame, room);
+        let (verdict, after) = host.respond_within(home, &frame, room);
         match roomy {
             Verdict::Answer(..) if reply.len() > room => {
                 prop_assert_eq!(verdict, Verdict::Pass(PassReason::NoRoom));

@@ -1,4 +1,4 @@
-//! The program in the kernel, by `BPF_PROG_TEST_RUN`: what leaves is, byte for
+//! The programs in the kernel, by `BPF_PROG_TEST_RUN`: what leaves is, byte for
 //! byte, what the engine on the host makes, with whatever start of an RRset.
 
 #![expect(
@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{RecordSink as _, WriteCounts};
-use headless_ebpf::abi::{Outcome, Path};
+use headless_ebpf::abi::Outcome;
 use headless_ebpf::respond::Verdict;
 use headless_tests::cluster::{Cluster, cluster, query};
 use headless_tests::frame::{SERVER, SERVER_V6};
 use headless_tests::golden;
-use headless_tests::host::Host;
+use headless_tests::host::{Home, Host};
 use headless_tests::kernel::{Action, FRAME_MAX, FRAME_MIN, Kernel};
 use headless_tests::{decode, hex, maps};
 use proptest::collection::vec;
@@ -34,15 +34,21 @@ const fn is_rotated(verdict: Verdict) -> bool {
     )
 }
 
+/// Whether the kernel runs a frame at all: for tc, it looks at the IP header first
+/// (`bpf_prog_test_run_skb`).
+fn is_runnable(home: Home, frame: &[u8]) -> bool {
+    home == Home::Xdp || frame.len() >= FRAME_MIN + 40
+}
+
 /// Compares one frame; `total` is at least the size of its RRset.
-fn compare(kernel: &Kernel, maps: &MemorySink, frame: &[u8], total: u32) -> Verdict {
+fn compare(kernel: &Kernel, home: Home, maps: &MemorySink, frame: &[u8], total: u32) -> Verdict {
     let host = Host {
         now_ns: 1,
         ..Host::new(maps)
     };
-    let (verdict, expected) = host.respond(frame);
-    let (action, got, moved) = kernel.counted(frame);
-    let counter = verdict.counter(Path::Xdp).map(|counter| (counter, 1));
+    let (verdict, expected) = host.respond_in(home, frame);
+    let (action, got, moved) = kernel.counted(home, frame);
+    let counter = verdict.counter(home.path()).map(|counter| (counter, 1));
     assert_eq!(moved, Vec::from_iter(counter), "counters of {verdict:?}");
     assert_eq!(action, Action::of(verdict), "{verdict:?}");
     if !is_rotated(verdict) {
@@ -50,7 +56,10 @@ fn compare(kernel: &Kernel, maps: &MemorySink, frame: &[u8], total: u32) -> Verd
         return verdict;
     }
     let answers = decode::reply(frame, &got).answers;
-    let same = (0..total).any(|start| host.starting(start, total).respond(frame).1 == got);
+    let same = (0..total).any(|start| {
+        let host = host.starting(start, total);
+        host.respond_in(home, frame).1 == got
+    });
     assert!(same, "{answers:#?}\n{}", hex::annotate(&got));
     verdict
 }
@@ -68,10 +77,16 @@ fn golden_frames() {
         }
         eprintln!("{}", case.name());
         let memory = case.memory();
-        let verdict = compare(&kernel, &memory, &frame, case.addresses_max());
-        assert_eq!(verdict, case.expected(), "{}", case.name());
-        if !is_rotated(verdict) {
-            assert_eq!(kernel.run(&frame).1, case.output(), "{}", case.name());
+        for home in case.homes() {
+            if !is_runnable(home, &frame) {
+                continue;
+            }
+            let verdict = compare(&kernel, home, &memory, &frame, case.addresses_max());
+            assert_eq!(verdict, case.expected(home), "{}", case.name());
+            if !is_rotated(verdict) {
+                let (_, output) = kernel.run_in(home, &frame);
+                assert_eq!(output, case.output(home), "{}", case.name());
+            }
         }
     }
 }
@@ -84,6 +99,7 @@ fn every_start_comes_up() {
         "a_inline_most",
         "a_chunk_full",
         "a_two_chunks",
+        "tc_a_hundred",
     ] {
         let case = golden::cases()
             .into_iter()
@@ -97,7 +113,7 @@ fn every_start_comes_up() {
         let mut firsts = BTreeSet::new();
         // Each fails to come up with a probability below 10^-20.
         for _ in 0..total * 60 {
-            let (_, reply) = kernel.run(&frame);
+            let (_, reply) = kernel.run_in(Home::Tc(case.mtu), &frame);
             firsts.insert(decode::addresses(&decode::reply(&frame, &reply).answers)[0]);
         }
         assert_eq!(firsts.len(), total, "{}", case.name());
@@ -178,16 +194,21 @@ proptest! {
             .collect();
         for frame in frames {
             let host = Host { now_ns: 1, ..Host::new(writer.sink()) };
-            let (verdict, expected) = host.respond(&frame);
-            let (action, got) = kernel.run(&frame);
-            prop_assert_eq!(action, Action::of(verdict), "{:?}", verdict);
-            if is_rotated(verdict) {
-                let same = totals.iter().any(|&total| {
-                    (0..total).any(|start| host.starting(start, total).respond(&frame).1 == got)
-                });
-                prop_assert!(same, "{}", hex::annotate(&got));
-            } else {
-                prop_assert_eq!(got, expected);
+            for home in [Home::Xdp, Home::Tc(1500)] {
+                if !is_runnable(home, &frame) {
+                    continue;
+                }
+                let (verdict, expected) = host.respond_in(home, &frame);
+                let (action, got) = kernel.run_in(home, &frame);
+                prop_assert_eq!(action, Action::of(verdict), "{:?}", verdict);
+                if is_rotated(verdict) {
+                    let same = totals.iter().any(|&total| (0..total).any(|start| {
+                        host.starting(start, total).respond_in(home, &frame).1 == got
+                    }));
+                    prop_assert!(same, "{}", hex::annotate(&got));
+                } else {
+                    prop_assert_eq!(got, expected);
+                }
             }
         }
     }
@@ -196,8 +217,12 @@ proptest! {
     fn random_bytes(frame in vec(any::<u8>(), FRAME_MIN..FRAME_MAX)) {
         let kernel = shared();
         let kernel = kernel.as_ref().expect("loaded");
-        let (action, got) = kernel.run(&frame);
-        prop_assert_eq!(action, Action::Pass);
-        prop_assert_eq!(got, frame);
+        for home in [Home::Xdp, Home::Tc(1500)] {
+            if is_runnable(home, &frame) {
+                let (action, got) = kernel.run_in(home, &frame);
+                prop_assert_eq!(action, Action::Pass);
+                prop_assert_eq!(&got, &frame);
+            }
+        }
     }
 }

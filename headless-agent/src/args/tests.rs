@@ -39,6 +39,8 @@ fn defaults_are_kubeadms() {
     assert_eq!(run.records.ttl, 30);
     assert_eq!(run.records.pods, Pods::Insecure);
     assert_eq!(run.xdp.lease, Duration::from_secs(30));
+    assert_eq!(run.xdp.hook, Hook::Auto);
+    assert_eq!((run.xdp.tc_mode, run.xdp.egress_limit), (TcMode::Auto, 500));
     assert_eq!(run.records.cluster_dns_service.name, "kube-dns");
 }
 
@@ -74,7 +76,8 @@ fn what_cannot_work_is_refused() {
         ["--ttl", "3601"],
         ["--cluster-dns-service", "kube-dns"],
         ["--names-short", "0"],
-        ["--hook", "tc"],
+        ["--hook", "native"],
+        ["--egress-limit", "0"],
     ] {
         assert!(run(&bad).is_err(), "{bad:?}");
     }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    COUNTERS, Chunk, ChunkKey, Config, KEY_WORDS_MAX, KeyClass, NameRecord, SERVER_PROBES,
-    SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
+    COUNTERS, Chunk, ChunkKey, Config, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
+    SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
 };
 
 use super::{MapKind, MapName, RecordSink, SinkError};
@@ -315,6 +315,39 @@ impl RecordSink for KernelSink {
         self.state
             .set(0, words, BPF_ANY)
             .map_err(|error| failed(map::STATE, "write", error))
+    }
+}
+
+/// What the tc program knows of interfaces.
+pub struct KernelInterfaces(HashMap<MapData, u32, u64>);
+
+impl fmt::Debug for KernelInterfaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelInterfaces").finish_non_exhaustive()
+    }
+}
+
+impl KernelInterfaces {
+    /// Opens the map of a loaded object.
+    pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
+        open(ebpf, map::INTERFACES, Map::HashMap).map(Self)
+    }
+
+    /// Writes what is known of the interface of this index.
+    pub fn put(&mut self, ifindex: u32, interface: Interface) -> Result<(), SinkError> {
+        self.0
+            .insert(ifindex, bytemuck::cast::<_, u64>(interface), BPF_ANY)
+            .map_err(|error| failed(map::INTERFACES, "write", error))
+    }
+
+    /// Removes it.
+    pub fn delete(&mut self, ifindex: u32) -> Result<(), SinkError> {
+        match self.0.remove(&ifindex) {
+            Err(error) if errno(&error) != Some(libc::ENOENT) => {
+                Err(failed(map::INTERFACES, "delete from", error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

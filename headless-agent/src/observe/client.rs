@@ -15,7 +15,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 
 use super::dump::{Data, Name};
-use super::status::Status;
+use super::status::{Program, Status};
 use crate::args::{DumpArgs, Output, StatusArgs};
 use crate::xdp::attach::State;
 
@@ -151,21 +151,9 @@ fn status_table(status: &Status) -> Result<String, fmt::Error> {
     ] {
         writeln!(text, "\n{title}\n{}", lines(&table))?;
     }
-    let program = &status.program;
-    let instructions = program.verified_instructions;
-    let instructions = instructions.map_or_else(|| "unknown".into(), |count| count.to_string());
-    let runs = program
-        .run_time_ns
-        .checked_div(program.run_count)
-        .map_or_else(
-            || "run times not measured (kernel.bpf_stats_enabled=0)".into(),
-            |mean| format!("{} runs of {mean} ns", program.run_count),
-        );
-    writeln!(
-        text,
-        "\nProgram {}: {instructions} instructions verified, {} bytes of machine code, {runs}",
-        program.id, program.jited_bytes,
-    )?;
+    for (path, program) in &status.programs {
+        writeln!(text, "\n{}", program_line(path, program))?;
+    }
     for (title, sentences) in [
         ("Problems", &status.problems),
         ("Reported of objects", &status.reported),
@@ -175,6 +163,23 @@ fn status_table(status: &Status) -> Result<String, fmt::Error> {
         }
     }
     Ok(text)
+}
+
+fn program_line(path: &str, program: &Program) -> String {
+    let instructions = program.verified_instructions;
+    let instructions = instructions.map_or_else(|| "unknown".into(), |count| count.to_string());
+    let runs = program
+        .run_time_ns
+        .checked_div(program.run_count)
+        .map_or_else(
+            || "run times not measured (kernel.bpf_stats_enabled=0)".into(),
+            |mean| format!("{} runs of {mean} ns", program.run_count),
+        );
+    format!(
+        "Program {path}, id {}: {instructions} instructions verified, {} bytes of machine code, \
+         {runs}",
+        program.id, program.jited_bytes,
+    )
 }
 
 fn answers(status: &Status) -> Table {
@@ -200,16 +205,24 @@ fn passes(status: &Status) -> Table {
 }
 
 fn interfaces(status: &Status) -> Table {
-    let mut interfaces = table(["INTERFACE", "INDEX", "STATE"]);
+    let mut interfaces = table(["INTERFACE", "INDEX", "MTU", "XDP", "TC"]);
     for interface in &status.interfaces {
-        let state = match &interface.state {
+        let [xdp, tc] = [&interface.xdp, &interface.tc].map(|state| match state {
             State::Attached => "attached",
+            State::Lifted => "lifted while the pod sends much",
+            State::Unused => "not used",
             State::Foreign => "another program, left alone",
             State::Refused(reason) | State::Failed(reason) => reason,
-        };
-        interfaces.add_row([&interface.name, &interface.ifindex.to_string(), state]);
+        });
+        interfaces.add_row([
+            &interface.name,
+            &interface.ifindex.to_string(),
+            &interface.mtu.to_string(),
+            xdp,
+            tc,
+        ]);
     }
-    numbers(&mut interfaces, &[1]);
+    numbers(&mut interfaces, &[1, 2]);
     interfaces
 }
 

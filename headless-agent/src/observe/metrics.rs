@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headless_ebpf::abi::Outcome;
+use headless_ebpf::abi::{Outcome, Path};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeGaugeValue, EncodeLabel, EncodeMetric as _,
@@ -152,7 +152,7 @@ impl Observed {
         )?;
         page.counters(
             "dns_passes",
-            "Packets left to the next in line, bit for bit as they came, by reason",
+            "Packets left to the next in line, bit for bit as they came, by reason: what XDP leaves, tc sees",
             tallies.iter().flat_map(|(path, tally)| {
                 tally
                     .passes
@@ -276,57 +276,57 @@ impl Observed {
     fn encode_programs(&self, page: &mut Page<'_>) -> fmt::Result {
         // A guard of the interfaces must be gone before the attacher is waited for,
         // which writes them.
-        let states: Vec<State> = {
+        let states: Vec<_> = {
             let interfaces = self.interfaces.read();
-            let states = interfaces.values().map(|interface| &interface.state);
-            states.cloned().collect()
-        };
-        let in_state = |matches: fn(&State) -> bool| {
-            states.iter().filter(|state| matches(state)).count() as u64
+            let states = interfaces.values().flat_map(|interface| {
+                let xdp = (Path::Xdp, interface.xdp.label());
+                [xdp, (Path::Tc, interface.tc.label())]
+            });
+            states.collect()
         };
         page.gauges(
             "interfaces",
-            "Interfaces that were to get the program, by what became of them",
+            "Interfaces that were to get a program, by what became of them",
             None,
-            [
-                (
-                    [("state", "attached")],
-                    in_state(|state| matches!(state, State::Attached)),
-                ),
-                (
-                    [("state", "foreign")],
-                    in_state(|state| matches!(state, State::Foreign)),
-                ),
-                (
-                    [("state", "refused")],
-                    in_state(|state| matches!(state, State::Refused(_))),
-                ),
-                (
-                    [("state", "failed")],
-                    in_state(|state| matches!(state, State::Failed(_))),
-                ),
-            ],
+            Path::ALL.into_iter().flat_map(|path| {
+                let states = &states;
+                State::LABELS.into_iter().map(move |label| {
+                    let count = states.iter().filter(|it| **it == (path, label)).count();
+                    ([("program", path.label()), ("state", label)], count as u64)
+                })
+            }),
         )?;
-        let program = self.program().map_err(|_| fmt::Error)?;
-        page.gauge(
+        let programs = self.programs().map_err(|_| fmt::Error)?;
+        let label = |path: &str| [("program", path.to_owned())];
+        page.gauges(
             "program_verified_instructions",
             "Instructions that the verifier looked at; 0 where the kernel does not tell",
             None,
-            u64::from(program.verified_instructions.unwrap_or_default()),
+            programs.iter().map(|(path, program)| {
+                let count = program.verified_instructions.unwrap_or_default();
+                (label(path), u64::from(count))
+            }),
         )?;
         page.counters(
             "program_runs",
-            "Runs of the program; 0 unless kernel.bpf_stats_enabled",
-            [(NONE, program.run_count)],
+            "Runs of a program; 0 unless kernel.bpf_stats_enabled",
+            programs
+                .iter()
+                .map(|(path, program)| (label(path), program.run_count)),
         )?;
-        let seconds = Duration::from_nanos(program.run_time_ns).as_secs_f64();
-        let metric = page.0.encode_descriptor(
+        let mut metric = page.0.encode_descriptor(
             "program_run",
-            "Time spent in the program; 0 unless kernel.bpf_stats_enabled.",
+            "Time spent in a program; 0 unless kernel.bpf_stats_enabled.",
             Some(&Unit::Seconds),
             MetricType::Counter,
         )?;
-        ConstCounter::new(seconds).encode(metric)
+        for (path, program) in &programs {
+            let seconds = Duration::from_nanos(program.run_time_ns).as_secs_f64();
+            let labels = label(path);
+            let cell = metric.encode_family(&labels)?;
+            ConstCounter::new(seconds).encode(cell)?;
+        }
+        Ok(())
     }
 }
 

@@ -35,9 +35,9 @@ pub struct Observed {
     pub maps: KernelSink,
     /// Room of the maps.
     pub capacities: Capacities,
-    /// Interfaces that were to get the program.
+    /// Interfaces that were to get the programs.
     pub interfaces: Interfaces,
-    /// The program.
+    /// The programs.
     pub attacher: Arc<Mutex<Attacher>>,
     /// Whether interfaces are being attached.
     pub attaching: watch::Receiver<bool>,

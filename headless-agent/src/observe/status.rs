@@ -23,7 +23,8 @@ pub struct Status {
     pub version: String,
     /// Answers by who gave them: `xdp`, `tc`, `agent`.
     pub answers: BTreeMap<String, u64>,
-    /// Packets that the programs passed, by reason.
+    /// Packets that the programs passed, by reason: each once, by the tc program,
+    /// which is behind XDP wherever that is.
     pub passes: BTreeMap<String, u64>,
     /// Answers by who gave them, question type and outcome.
     pub answers_by_type: Vec<Answers>,
@@ -31,12 +32,12 @@ pub struct Status {
     pub agent_passes: BTreeMap<String, u64>,
     /// Messages that the agent answered by the rules outside the engine.
     pub agent_resolved: u64,
-    /// Interfaces that were to get the program.
+    /// Interfaces that were to get the programs.
     pub interfaces: Vec<Interface>,
     /// The maps.
     pub maps: BTreeMap<String, Map>,
-    /// The program.
-    pub program: Program,
+    /// The programs, by path: `xdp`, `tc`.
+    pub programs: BTreeMap<String, Program>,
     /// Addresses whose port 53 the programs answer.
     pub servers: Vec<IpAddr>,
     /// Seconds that the programs answer after the last heartbeat.
@@ -82,7 +83,7 @@ pub struct Map {
     pub bytes: u64,
 }
 
-/// The program, as the kernel sees it.
+/// A program, as the kernel sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Program {
     /// Id of the program.
@@ -149,7 +150,7 @@ impl Observed {
         let resolved = self.responder.resolved.load(Ordering::Relaxed);
         let mut answers = BTreeMap::new();
         let mut answers_by_type = Vec::new();
-        let mut passes: BTreeMap<String, u64> = BTreeMap::new();
+        let mut passes = BTreeMap::new();
         let mut agent_passes = BTreeMap::new();
         for (path, tally) in self.tallies()? {
             let own = path == AGENT;
@@ -161,14 +162,20 @@ impl Observed {
                 outcome: outcome.label().into(),
                 count: *count,
             }));
-            let by_reason = if own { &mut agent_passes } else { &mut passes };
+            let by_reason = if own {
+                &mut agent_passes
+            } else if path == Path::Tc.label() {
+                &mut passes
+            } else {
+                continue;
+            };
             for (reason, count) in tally.passes {
-                *by_reason.entry(reason.label().to_owned()).or_default() += count;
+                by_reason.insert(reason.label().to_owned(), count);
             }
         }
         let synced = self.mirror.index().synced();
         // Read on its own: a guard within the literal would live to its end, and the
-        // attacher, which `program` waits for, writes the interfaces.
+        // attacher, which `programs` waits for, writes the interfaces.
         let interfaces = self.interfaces.read().values().cloned().collect();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -179,7 +186,7 @@ impl Observed {
             agent_resolved: resolved,
             interfaces,
             maps: self.map_usage(),
-            program: self.program()?,
+            programs: self.programs()?,
             servers: self.mirror.servers(),
             lease: self.lease.as_secs_f64(),
             heartbeat_age: self.heartbeat_age().unwrap_or_default(),
@@ -216,16 +223,21 @@ impl Observed {
         (beat != 0).then(|| std::time::Duration::from_nanos(age).as_secs_f64())
     }
 
-    /// The program, as the kernel sees it.
-    pub fn program(&self) -> anyhow::Result<Program> {
-        let info = self.attacher.lock().program_info()?;
-        Ok(Program {
-            id: info.id(),
-            run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
-            run_count: info.run_count(),
-            verified_instructions: info.verified_instruction_count(),
-            jited_bytes: info.size_jitted(),
-        })
+    /// The programs, as the kernel sees them, by path.
+    pub fn programs(&self) -> anyhow::Result<BTreeMap<String, Program>> {
+        let attacher = self.attacher.lock();
+        let program = |path: Path| {
+            let info = attacher.program_info(path)?;
+            let program = Program {
+                id: info.id(),
+                run_time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+                run_count: info.run_count(),
+                verified_instructions: info.verified_instruction_count(),
+                jited_bytes: info.size_jitted(),
+            };
+            Ok((path.label().to_owned(), program))
+        };
+        Path::ALL.into_iter().map(program).collect()
     }
 
     /// What keeps the agent from being ready, with why where that is known.
@@ -246,7 +258,7 @@ impl Observed {
             })
             .collect();
         if !*self.attaching.borrow() {
-            missing.push("xdp attached".into());
+            missing.push("programs attached".into());
         }
         missing
     }
@@ -274,15 +286,21 @@ impl Observed {
                 "{pending} names could not be written: negative answers are withheld"
             ));
         }
-        problems.extend(self.interfaces.read().values().filter_map(|interface| {
+        for interface in self.interfaces.read().values() {
             let name = &interface.name;
-            match &interface.state {
-                State::Attached => None,
-                State::Foreign => Some(format!("interface {name} carries another XDP program")),
-                State::Refused(reason) => Some(format!("interface {name} refused: {reason}")),
-                State::Failed(reason) => Some(format!("interface {name} not attached: {reason}")),
+            for (program, state) in [("XDP", &interface.xdp), ("tc", &interface.tc)] {
+                problems.push(match state {
+                    State::Attached | State::Lifted | State::Unused => continue,
+                    State::Foreign => format!("interface {name} carries another {program} program"),
+                    State::Refused(reason) => {
+                        format!("interface {name}: {program} refused: {reason}")
+                    }
+                    State::Failed(reason) => {
+                        format!("interface {name}: {program} not attached: {reason}")
+                    }
+                });
             }
-        }));
+        }
         let index = self.mirror.index();
         problems.extend(index.problems().iter().map(ToString::to_string));
         problems

@@ -9,13 +9,10 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket as _, SocketAddr};
 use rtnetlink::{Handle, constants::RTMGRP_LINK, new_connection};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, warn};
 
 use super::links::Link;
-
-/// How often the interfaces are listed whatever events say: a peer that moves
-/// to another namespace does not always cause one on this end.
-const RELIST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What happens to interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +26,10 @@ pub enum LinkEvent {
 }
 
 /// Sends the interfaces of this network namespace, then every change, until the
-/// receiver is gone. Where the kernel had to drop events (`ENOBUFS`), and from
-/// time to time, the whole list is sent again.
-pub async fn follow(events: mpsc::Sender<LinkEvent>) -> anyhow::Result<()> {
+/// receiver is gone. Where the kernel had to drop events (`ENOBUFS`), and at every
+/// `interval`, the whole list is sent again: a peer that moves to another namespace
+/// does not always cause an event on this end, and counted bytes never do.
+pub async fn follow(events: mpsc::Sender<LinkEvent>, interval: Duration) -> anyhow::Result<()> {
     // Events and requests have a socket each, so that a burst of events cannot
     // take the answer of a request with it.
     let (mut connection, _unused, mut messages) =
@@ -44,7 +42,8 @@ pub async fn follow(events: mpsc::Sender<LinkEvent>) -> anyhow::Result<()> {
     let (requests, handle, _unused) = new_connection().context("cannot open a netlink socket")?;
     let (listener, requester) = (tokio::spawn(connection), tokio::spawn(requests));
     // Subscribed first, listed second: nothing falls in between.
-    let mut relist = tokio::time::interval(RELIST_INTERVAL);
+    let mut relist = tokio::time::interval(interval);
+    relist.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         let event = tokio::select! {
             _ = relist.tick() => LinkEvent::Listed(list(&handle).await?),

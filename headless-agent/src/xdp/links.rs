@@ -14,6 +14,12 @@ pub struct Link {
     pub veth: bool,
     /// Whether its other end is in another network namespace.
     pub peer_elsewhere: bool,
+    /// Index of its other end, or of what it is on; unique in the namespace of that.
+    pub peer: Option<u32>,
+    /// Largest packet in bytes, from the IP header on.
+    pub mtu: u32,
+    /// Bytes it has received: of a veth, what the pod has sent.
+    pub received: Option<u64>,
     /// Ids of the XDP programs it carries.
     pub programs: Vec<u32>,
 }
@@ -26,6 +32,9 @@ impl Link {
             name: String::new(),
             veth: false,
             peer_elsewhere: false,
+            peer: None,
+            mtu: 0,
+            received: None,
             programs: Vec::new(),
         };
         for attribute in &message.attributes {
@@ -34,6 +43,9 @@ impl Link {
                 // IFLA_LINK_NETNSID, which the kernel adds only where the peer
                 // is in another namespace (`rtnl_fill_link_netnsid`).
                 LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
+                LinkAttribute::Link(index) => link.peer = Some(*index),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Stats64(stats) => link.received = Some(stats.rx_bytes),
                 LinkAttribute::LinkInfo(infos) => {
                     link.veth = infos
                         .iter()
@@ -107,6 +119,8 @@ fn patterns(patterns: &[String]) -> Result<GlobSet, globset::Error> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use netlink_packet_route::link::Stats64;
+
     use super::*;
 
     fn link(name: &str, veth: bool, peer_elsewhere: bool) -> Link {
@@ -115,6 +129,9 @@ mod tests {
             name: name.into(),
             veth,
             peer_elsewhere,
+            peer: None,
+            mtu: 1500,
+            received: None,
             programs: Vec::new(),
         }
     }
@@ -155,19 +172,28 @@ mod tests {
     }
 
     #[test]
-    fn a_message_tells_kind_peer_and_programs() {
+    fn a_message_tells_what_the_link_is() {
+        let mut stats = Stats64::default();
+        stats.rx_bytes = 7;
         let mut message = LinkMessage::default();
         message.header.index = 12;
         message.attributes = vec![
             LinkAttribute::IfName("veth12".into()),
             LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]),
             LinkAttribute::LinkNetNsId(3),
+            LinkAttribute::Link(2),
+            LinkAttribute::Mtu(1450),
+            LinkAttribute::Stats64(stats),
             LinkAttribute::Xdp(vec![LinkXdp::ProgId(44), LinkXdp::SkbProgId(44)]),
         ];
         let link = Link::from_message(&message).unwrap();
         assert_eq!((link.index, link.name.as_str()), (12, "veth12"));
         assert!(link.veth && link.peer_elsewhere);
         assert_eq!(link.programs, [44, 44]);
+        assert_eq!(
+            (link.peer, link.mtu, link.received),
+            (Some(2), 1450, Some(7))
+        );
         assert_eq!(Link::from_message(&LinkMessage::default()), None, "no name");
     }
 

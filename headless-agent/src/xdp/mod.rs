@@ -1,8 +1,9 @@
-//! 4. XDP ANSWERS. The program, and the interfaces it is on.
+//! 4. XDP AND TC ANSWER. The programs, and the interfaces they are on.
 //!
 //! [`probe`] says what the machine lacks, [`load`] brings the object into the
 //! kernel, [`discover`] follows the node's interfaces, [`links`] tells pods'
-//! from others, and [`attach`] puts the program on them.
+//! from others, and [`attach`] puts the programs on them: XDP unless [`lift`] says
+//! that the pod sends too much for it, and tc behind it.
 
 // The wiring holds these without naming where they come from.
 pub use aya::Ebpf;
@@ -10,6 +11,9 @@ pub use aya_log::EbpfLogger;
 
 pub mod attach;
 pub mod discover;
+pub mod lift;
 pub mod links;
 pub mod load;
 pub mod probe;
+mod tc_hook;
+mod xdp_hook;

@@ -28,12 +28,17 @@ pub enum ProbeError {
     /// No version.
     #[error("cannot tell the kernel's version: {0}")]
     Version(String),
-    /// The syscall is refused or does not know XDP.
+    /// The syscall is refused or does not know such programs.
     #[error(
-        "the kernel refuses XDP programs by bpf(2) ({0}): look at seccomp, kernel lockdown and \
-         CONFIG_BPF_SYSCALL"
+        "the kernel refuses {kind} programs by bpf(2) ({reason}): look at seccomp, kernel \
+         lockdown and CONFIG_BPF_SYSCALL"
     )]
-    Syscall(String),
+    Syscall {
+        /// Of which kind.
+        kind: &'static str,
+        /// What it said.
+        reason: String,
+    },
 }
 
 /// Whether programs can be loaded and attached here.
@@ -45,13 +50,19 @@ pub fn probe() -> Result<(), ProbeError> {
     }
     let sets = capabilities(None).map_err(|errno| ProbeError::Capabilities(errno.into()))?;
     check_capabilities(sets.effective)?;
-    match is_program_supported(ProgramType::Xdp) {
-        Ok(true) => {}
-        Ok(false) => return Err(ProbeError::Syscall("not supported".into())),
-        Err(error) => return Err(ProbeError::Syscall(error.to_string())),
+    for (kind, program) in [
+        ("XDP", ProgramType::Xdp),
+        ("tc", ProgramType::SchedClassifier),
+    ] {
+        let reason = match is_program_supported(program) {
+            Ok(true) => continue,
+            Ok(false) => "not supported".into(),
+            Err(error) => error.to_string(),
+        };
+        return Err(ProbeError::Syscall { kind, reason });
     }
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        // XDP needs none of it, the kernel only names types less well.
+        // The programs need none of it, the kernel only names types less well.
         warn!("the kernel has no BTF (/sys/kernel/btf/vmlinux): loading without");
     }
     Ok(())

@@ -15,7 +15,7 @@ use headless_ebpf::{
     abi::{Interface, PassReason},
     respond::Verdict,
     wire::{
-        FRAME_MAX, IPV6_HEADERS_LEN, Image, IpVersion, Large, MESSAGE, Packet, Room as _,
+        IMAGE_CAPACITY, IPV6_HEADERS_LEN, Image, IpVersion, Large, MESSAGE, Packet,
         partial_checksum,
     },
 };
@@ -42,6 +42,14 @@ pub(crate) struct SkbPacket<'a> {
 struct Head {
     before: [u8; 2],
     bytes: [u8; IPV6_HEADERS_LEN],
+}
+
+/// A length that the compiler knows to be from 1 to [`IMAGE_CAPACITY`], so that the
+/// verifier knows it, too: one before 6.8 learns nothing from a comparison with 0,
+/// and none remembers one that was made before 1 is added.
+#[inline(always)]
+fn nonzero(len: usize) -> u32 {
+    (black_box(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
 }
 
 impl<'a> SkbPacket<'a> {
@@ -85,7 +93,7 @@ impl<'a> SkbPacket<'a> {
         // SAFETY: `from` has `len` bytes, as the verifier proves.
         unsafe {
             let skb = self.ctx.as_ptr().cast();
-            bpf_skb_store_bytes(skb, at as u32, from.cast(), len as u32, flags) == 0
+            bpf_skb_store_bytes(skb, at as u32, from.cast(), nonzero(len), flags) == 0
         }
     }
 
@@ -95,8 +103,8 @@ impl<'a> SkbPacket<'a> {
     /// at once, as if it had been received there; it drops what comes from a device
     /// without a peer, and where both ends are in one namespace (`skb_do_redirect`
     /// in net/core/filter.c), which is what [`Interface::has_peer`] is about. It leaves
-    /// the packet's type as it came, and IP drops what was for another host, as it
-    /// is where the interface is a bridge's port. `bpf_redirect` sends from this
+    /// the packet's type as it came (until kernel commit `c43272299488`), and IP drops
+    /// what was for another host, as it is where the interface is a bridge's port. `bpf_redirect` sends from this
     /// device: the type is set anew by the other end (`____dev_forward_skb`), which
     /// drops what exceeds its MTU, and an unfinished checksum may be finished on
     /// the way.
@@ -166,14 +174,9 @@ impl Packet for SkbPacket<'_> {
 
     #[inline(always)]
     fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
-        // The compiler knows the bounds and would leave out what tells the verifier.
-        let len = black_box(len);
-        if len == 0 || len > FRAME_MAX {
-            return false;
-        }
         let to = image.as_mut_slice()[AT..].as_mut_ptr();
         // SAFETY: the image has room for the longest frame.
-        unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), len as u32) == 0 }
+        unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), nonzero(len)) == 0 }
     }
 
     /// Makes the packet linear, private and of this length, or leaves it alone.
@@ -184,10 +187,6 @@ impl Packet for SkbPacket<'_> {
 
     #[inline(always)]
     fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
-        let len = black_box(len);
-        if len == 0 || len > Large::FRAME_MAX {
-            return false;
-        }
         // Whether the kernel takes the checksum for one that is yet to be made, which
         // no helper tells and none ends, shows in what it lets a packet be cut to: not
         // to less than the checksum field (`__bpf_skb_min_len`). What was cut fits in

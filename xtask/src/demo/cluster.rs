@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::screen::Screen;
 use crate::exec;
-use crate::lab::agent::{Agent, AgentOptions};
+use crate::lab::agent::{Agent, AgentOptions, Hook};
 use crate::lab::network::{self, Netns};
 use crate::lab::pod::Pod;
 use crate::lab::{CLUSTER_DNS, NODE_DNS, mounts};
@@ -56,7 +56,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts everything; returns when the agent is ready and the web servers
     /// can be reached from the client's pod.
-    pub(crate) async fn set_up(agent: &Path, verbose: bool) -> Result<Self> {
+    pub(crate) async fn set_up(agent: &Path, hook: Option<Hook>, verbose: bool) -> Result<Self> {
         network::set_up_node(&[CLUSTER_DNS, NODE_DNS, UNSERVED_DNS])?;
         let node = Netns::current()?;
         let (name, address) = CLIENT;
@@ -73,7 +73,7 @@ impl Cluster {
             binary: agent,
             manifests: &manifests,
             listen: &[CLUSTER_DNS, NODE_DNS],
-            hook: None,
+            hook,
             arguments: &["--listen-unserved".into(), UNSERVED_DNS.to_string().into()],
             verbose,
         })
@@ -111,13 +111,34 @@ impl Cluster {
         Ok(output)
     }
 
+    /// Which program is in front on the client's interface, XDP or tc, and the
+    /// kernel's id of it.
+    ///
+    /// # Errors
+    /// When the agent does not say.
+    pub(crate) async fn program(&self) -> Result<(&'static str, u32)> {
+        let interface = self.client.host_end();
+        if let Some(id) = network::xdp_program_id(&self.node, &interface)? {
+            return Ok(("XDP", id));
+        }
+        let id = self.status().await?["programs"]["tc"]["id"].as_u64();
+        Ok((
+            "tc",
+            u32::try_from(id.context("the agent has no tc program")?)?,
+        ))
+    }
+
+    async fn status(&self) -> Result<Value> {
+        serde_json::from_slice(&self.agent.status().await?)
+            .context("the agent's status is not JSON")
+    }
+
     /// The agent's counters of answers.
     ///
     /// # Errors
     /// When the agent does not give them.
     pub(crate) async fn answers(&self) -> Result<Answers> {
-        let status: Value = serde_json::from_slice(&self.agent.status().await?)
-            .context("the agent's status is not JSON")?;
+        let status = self.status().await?;
         let count = |key: &str| {
             status
                 .pointer(&format!("/answers/{key}"))

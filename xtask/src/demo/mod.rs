@@ -16,6 +16,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
+use crate::lab::agent::Hook;
 use crate::lab::sandbox::{self, Control};
 use crate::{apt, ebpf, exec, lab};
 use cluster::Cluster;
@@ -31,6 +32,10 @@ pub(crate) struct DemoArgs {
     /// Leave the pods up at the end and say how to enter them.
     #[arg(long)]
     keep: bool,
+
+    /// Which kind of program answers; the agent's default if not given.
+    #[arg(long)]
+    hook: Option<Hook>,
 
     /// Show the agent's log on standard error.
     #[arg(long)]
@@ -73,7 +78,7 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode> {
 async fn show(arguments: &DemoArgs, init_pid: u32) -> Result<Option<Kept>> {
     let screen = Screen::new();
     let agent = arguments.agent.clone().unwrap_or_else(lab::built_agent);
-    let cluster = Cluster::set_up(&agent, arguments.verbose).await?;
+    let cluster = Cluster::set_up(&agent, arguments.hook, arguments.verbose).await?;
     screen.heading("A node, four pods, the agent")?;
     for pod in cluster.pods() {
         screen.output(&format!(

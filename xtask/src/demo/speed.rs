@@ -15,7 +15,7 @@ use super::cluster::{Cluster, UNSERVED_DNS, WEB};
 use super::floor::Floor;
 use super::screen::Screen;
 use crate::lab::CLUSTER_DNS;
-use crate::lab::network::{self, Netns};
+use crate::lab::network::Netns;
 use crate::latency::{self, Client, Target};
 
 /// Each round measures every path once, so that what the machine does
@@ -32,7 +32,7 @@ const WARM_UP: u32 = 500;
 const PROGRAM_QUERIES: u32 = 50_000;
 
 /// The three ways of a query, in the order in which they are printed.
-const PATHS: [&str; 3] = ["kernel (XDP)", "agent (userspace)", "bare XDP reflection"];
+const PATHS: [&str; 3] = ["kernel", "agent (userspace)", "bare XDP reflection"];
 const KERNEL: usize = 0;
 const AGENT: usize = 1;
 const FLOOR: usize = 2;
@@ -78,6 +78,8 @@ pub(crate) async fn show(cluster: &Cluster, screen: Screen, reflect: &Path) -> R
     screen.note(&format!(
         "A of {SERVICE_NAME}, {answers} records; medians of {ROUNDS} alternating rounds of {QUERIES} queries"
     ))?;
+    let (program, _) = cluster.program().await?;
+    screen.note(&format!("the kernel answers in {program}"))?;
     let all = latency::allowed_cpus()?;
     let one = latency::first_cpu(&all)?;
     for (cpus, heading) in [
@@ -205,9 +207,7 @@ async fn program_run_time(
     target: Target,
     cpus: CpuSet,
 ) -> Result<(Duration, u64)> {
-    let interface = cluster.client.host_end();
-    let id = network::xdp_program_id(&cluster.node, &interface)?
-        .with_context(|| format!("no XDP program on {interface}"))?;
+    let (_, id) = cluster.program().await?;
     let netns = Arc::clone(cluster.client.netns());
     tokio::task::spawn_blocking(move || {
         // The kernel counts while this is open.

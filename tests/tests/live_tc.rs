@@ -1,0 +1,296 @@
+//! The tc program on live veths: beside others' programs, by both ways of
+//! attaching, in every place that an interface can have, and in the place of XDP
+//! while a pod sends much.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aya::programs::LinkOrder;
+use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact};
+use headless_ebpf::abi::Path;
+use headless_tests::agent::{Agent, manifests};
+use headless_tests::decode;
+use headless_tests::frame::{Query, SERVER, qtype};
+use headless_tests::kernel::Kernel;
+use headless_tests::node::{ClusterDns, Node, Pod, wait_for};
+use nix::sys::signal::Signal;
+
+const OURS: &str = "headless_tc";
+const OTHERS: &str = "somebody_tc";
+
+const NAME: &str = "nginx-headless.default.svc.cluster.local";
+
+fn web() -> Vec<IpAddr> {
+    ["10.0.0.22", "10.0.0.23", "10.0.0.39"]
+        .iter()
+        .map(|address| address.parse().unwrap())
+        .collect()
+}
+
+/// Asks what is passed, and sees it arrive.
+fn pass_one(pod: &Pod, cluster_dns: &ClusterDns) {
+    let foreign = Query::new("www.example.com", qtype::A);
+    pod.client().send(&foreign);
+    assert_eq!(cluster_dns.receive(), foreign.message());
+}
+
+const fn tcx(order: LinkOrder) -> TcAttachOptions {
+    TcAttachOptions::TcxOrder(order)
+}
+
+fn filter(priority: u16) -> TcAttachOptions {
+    TcAttachOptions::Netlink(NlOptions {
+        priority,
+        ..NlOptions::default()
+    })
+}
+
+/// What `tc` shows of an interface.
+fn shown(node: &Node, arguments: &str) -> String {
+    let output = node.command("tc").args(arguments.split(' ')).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "tc {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn has_clsact(node: &Node, interface: &str) -> bool {
+    shown(node, &format!("qdisc show dev {interface}")).contains("clsact")
+}
+
+fn filters(node: &Node, interface: &str, name: &str) -> usize {
+    let filters = shown(node, &format!("filter show dev {interface} ingress"));
+    filters.lines().filter(|line| line.contains(name)).count()
+}
+
+fn stop(mut agent: Agent<'_>) {
+    agent.signal(Signal::SIGTERM);
+    assert!(agent.wait().success(), "{}", agent.log());
+}
+
+#[test]
+fn programs_of_others_run_before_and_after_by_tcx() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let (mut before, mut after) = (Kernel::foreign(), Kernel::foreign());
+    after.attach_tc(&node, &pod.host_end, tcx(LinkOrder::last()));
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &["--hook", "tc"]);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    assert_eq!(after.seen(Path::Tc), 0, "answered before it");
+    pass_one(&pod, &cluster_dns);
+    assert_eq!(after.seen(Path::Tc), 1, "what is passed");
+    before.attach_tc(&node, &pod.host_end, tcx(LinkOrder::first()));
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    pass_one(&pod, &cluster_dns);
+    assert_eq!((before.seen(Path::Tc), after.seen(Path::Tc)), (2, 2));
+    assert_eq!(agent.number("/answers/tc"), 2);
+    assert_eq!(agent.number("/passes/outside_zone"), 2);
+    assert_eq!(node.tc_programs(&pod.host_end).len(), 3);
+    stop(agent);
+    assert_eq!(node.tc_programs(&pod.host_end).len(), 2, "the others stay");
+}
+
+#[test]
+fn programs_of_others_run_before_and_after_by_clsact() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let mut after = Kernel::foreign();
+    node.run(|| Ok(qdisc_add_clsact(&pod.host_end)?)).unwrap();
+    // At our preference and behind it.
+    after.attach_tc(&node, &pod.host_end, filter(1));
+    after.attach_tc(&node, &pod.host_end, filter(7));
+    let arguments = ["--hook", "tc", "--tc-mode", "clsact"];
+    let agent = Agent::start(&node, manifests.path(), &arguments);
+    assert!(node.tc_programs(&pod.host_end).is_empty(), "no tcx");
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    assert_eq!(after.seen(Path::Tc), 0, "answered before them");
+    pass_one(&pod, &cluster_dns);
+    assert_eq!(after.seen(Path::Tc), 2, "what is passed");
+    assert_eq!(agent.number("/answers/tc"), 1);
+    stop(agent);
+    assert_eq!(filters(&node, &pod.host_end, OTHERS), 2, "the others stay");
+    assert_eq!(filters(&node, &pod.host_end, OURS), 0);
+}
+
+#[test]
+fn the_qdisc_goes_with_who_made_it_unless_it_is_used() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let manifests = manifests();
+    let arguments = ["--tc-mode", "clsact", "--lease", "2s"];
+    let agent = Agent::start(&node, manifests.path(), &arguments);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    assert!(has_clsact(&node, &pod.host_end));
+    stop(agent);
+    assert!(!has_clsact(&node, &pod.host_end), "made and removed");
+
+    let agent = Agent::start(&node, manifests.path(), &arguments);
+    let mut other = Kernel::foreign();
+    other.attach_tc(&node, &pod.host_end, filter(7));
+    stop(agent);
+    assert_eq!(filters(&node, &pod.host_end, OURS), 0);
+    assert_eq!(filters(&node, &pod.host_end, OTHERS), 1, "used by others");
+    drop(other);
+
+    // A killed agent's filter is the next one's to remove.
+    let mut agent = Agent::start(&node, manifests.path(), &arguments);
+    agent.signal(Signal::SIGKILL);
+    agent.wait();
+    assert_eq!(filters(&node, &pod.host_end, OURS), 1);
+    let agent = Agent::start(&node, manifests.path(), &arguments);
+    assert_eq!(filters(&node, &pod.host_end, OURS), 1);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    stop(agent);
+    assert_eq!(filters(&node, &pod.host_end, OURS), 0);
+}
+
+#[test]
+fn behind_a_foreign_xdp_program_tc_answers() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let mut foreign = Kernel::foreign();
+    foreign.attach_xdp(&node, &pod.host_end);
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    assert_eq!(pod.addresses(NAME, qtype::A), web());
+    assert_eq!(foreign.seen(Path::Xdp), 1);
+    assert_eq!(agent.number("/answers/tc"), 1);
+    let state = |program| agent.interface_state(&pod.host_end, program).unwrap();
+    assert_eq!(
+        (state("xdp"), state("tc")),
+        ("foreign".into(), "attached".into())
+    );
+    assert!(cluster_dns.is_unasked());
+}
+
+/// On a port of a bridge the packet is for the bridge's Ethernet address, not for
+/// the interface's own.
+#[test]
+fn a_bridges_port_is_answered() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    node.ip("link add br0 type bridge");
+    node.ip("link set br0 address 02:00:00:00:00:77");
+    node.ip("link set br0 up");
+    node.ip("addr del 10.0.0.1/32 dev veth-client");
+    node.ip("link set veth-client master br0");
+    node.ip("addr add 10.0.0.1/32 dev br0");
+    node.ip("route replace 10.244.0.10/32 dev br0 src 10.0.0.1");
+    let output = pod.run("ip", &["neigh", "flush", "all"]);
+    assert!(output.status.success(), "{output:?}");
+    let manifests = manifests();
+    for hook in ["tc", "xdp"] {
+        let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
+        for offload in [true, false] {
+            pod.offload_checksums(offload);
+            assert_eq!(pod.addresses(NAME, qtype::A), web());
+        }
+        assert_eq!(agent.number(&format!("/answers/{hook}")), 2);
+        pass_one(&pod, &cluster_dns);
+        stop(agent);
+    }
+}
+
+/// What a pod routes further must have a checksum that a device can complete: here
+/// the kernel does it in the device's place.
+#[test]
+fn a_reply_is_whole_behind_a_router_without_offload() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let inner = pod.nested("veth-inner", 20);
+    let output = pod.run("ethtool", &["-K", "veth-inner", "tx", "off"]);
+    assert!(output.status.success(), "ethtool: {output:?}");
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &["--hook", "tc"]);
+    for offload in [true, false] {
+        inner.offload_checksums(offload);
+        assert_eq!(inner.addresses(NAME, qtype::A), web(), "offload {offload}");
+    }
+    assert_eq!(agent.number("/answers/tc"), 2);
+}
+
+/// Says no when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Takes XDP off under load and puts it back; every query is answered, once.
+#[test]
+fn no_query_is_lost_when_xdp_is_lifted() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let arguments = ["--hook", "auto", "--egress-limit", "16"];
+    let agent = Agent::start(&node, manifests.path(), &arguments);
+    let xdp_is = |state: &str| {
+        wait_for(|| match agent.interface_state(&pod.host_end, "xdp") {
+            Some(found) if found == state => Ok(()),
+            found => Err(format!("XDP {state}: {found:?}")),
+        });
+    };
+    let (sending, asking) = (AtomicBool::new(true), AtomicBool::new(true));
+    let asked = std::thread::scope(|scope| {
+        // The threads end with whatever ends this one.
+        let _ends = (Ends(&sending), Ends(&asking));
+        let asker = scope.spawn(|| {
+            let client = pod.client();
+            let mut asked = 0_u64;
+            while asking.load(Ordering::Relaxed) {
+                let query = Query {
+                    id: asked as u16,
+                    ..Query::new(NAME, qtype::A)
+                };
+                let reply = client.ask(&query);
+                let reply = reply.unwrap_or_else(|| panic!("no reply to query {asked}"));
+                let mut addresses = decode::addresses(&reply.answers);
+                addresses.sort_unstable();
+                assert_eq!(addresses, web(), "query {asked}");
+                asked += 1;
+                // So many that they are no load by themselves.
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            assert!(client.is_silent(), "answered twice");
+            asked
+        });
+        let flood = scope.spawn(|| {
+            let socket = pod.within(|| Ok(UdpSocket::bind("0.0.0.0:0")?)).unwrap();
+            while sending.load(Ordering::Relaxed) {
+                for _ in 0..4 {
+                    // What the node says to it does not matter.
+                    let _sent = socket.send_to(&[0; 1400], (SERVER, 9));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        xdp_is("lifted");
+        assert_eq!(node.xdp_program(&pod.host_end), None);
+        sending.store(false, Ordering::Relaxed);
+        flood.join().unwrap();
+        xdp_is("attached");
+        assert!(node.xdp_program(&pod.host_end).is_some());
+        asking.store(false, Ordering::Relaxed);
+        asker.join().unwrap()
+    });
+    let (xdp, tc) = (agent.number("/answers/xdp"), agent.number("/answers/tc"));
+    assert!(xdp > 0 && tc > 0, "{xdp} by XDP, {tc} by tc");
+    assert_eq!(xdp + tc, asked);
+    let status = agent.status();
+    let passes = status["passes"].as_object().unwrap();
+    // What the pod's IPv6 says of itself has extension headers.
+    let mut others = passes.iter().filter(|(reason, _)| *reason != "ip_header");
+    assert!(others.all(|(_, count)| count == 0), "{status:#}");
+    assert!(cluster_dns.is_unasked());
+}
