@@ -16,11 +16,12 @@
 //!    port that it has, the first one's lowest; one byte with the number of IPv4
 //!    addresses in the lower and of IPv6 addresses in the upper half; one byte
 //!    length of the label, with [`TARGET_CONTINUES`] where it is the label before
-//!    once more, with other ports; the label; the addresses in network byte order.
+//!    once more, with other ports or addresses, and [`TARGET_LABELS`] where it is several labels
+//!    in wire form; the label; the addresses in network byte order.
 //!    Without a label the target is the Service itself. A target has at least one
 //!    address, so that a number of zero, or the chunk's end, is the end.
 //!
-//! A target is never in two chunks, nor are those of one label.
+//! A target is never in two chunks.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -75,6 +76,9 @@ pub const TARGET_HEADER_LEN: usize = 4;
 
 /// See the module's description.
 pub const TARGET_CONTINUES: u8 = 1 << 7;
+
+/// See the module's description.
+pub const TARGET_LABELS: u8 = 1 << 6;
 
 /// Most addresses of a family that a target has.
 pub const TARGET_ADDRESSES_MAX: usize = 15;

@@ -19,7 +19,7 @@ pub use self::{
     details::{
         DETAILS_HEADER_LEN, DetailsHeader, PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP,
         PORT_UDP, PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES,
-        TARGET_HEADER_LEN,
+        TARGET_HEADER_LEN, TARGET_LABELS,
     },
     key::{KEY_WORDS_MAX, KeyClass, NameKey},
     record::{

@@ -14,7 +14,7 @@ use headless_ebpf::{
     },
     lookup::{Lookup, RecordWords},
     respond::{self, Scratch},
-    wire::{AddressBytes, KeyBytes, Large, Room, Small},
+    wire::{AddressBytes, IPV6_HEADERS_LEN, KeyBytes, Large, Room, Small},
 };
 
 // Capacities of the names and addresses are the smallest that make sense; the
@@ -46,6 +46,19 @@ static INTERFACES: HashMap<u32, Interface> =
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Headers of a packet that does not have them in one piece.
+///
+/// Not on the stack, of which the functions that call each other have 512 bytes
+/// together.
+#[map]
+static HEAD: PerCpuArray<[u8; IPV6_HEADERS_LEN]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for headers, this CPU's own.
+#[inline(always)]
+pub(super) fn head() -> Option<*mut [u8; IPV6_HEADERS_LEN]> {
+    HEAD.get_ptr_mut(0)
+}
 
 /// Whether the programs log: set by the loader before the program is verified,
 /// which then removes the code that is never reached.

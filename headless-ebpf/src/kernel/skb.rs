@@ -1,6 +1,6 @@
 //! [`Packet`] over `__sk_buff`.
 
-use core::{cell::UnsafeCell, hint::black_box, mem::MaybeUninit};
+use core::hint::black_box;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -20,7 +20,7 @@ use headless_ebpf::{
     },
 };
 
-use super::maps::interface;
+use super::maps::{head, interface};
 
 /// `PACKET_HOST` (`include/uapi/linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
@@ -31,17 +31,6 @@ const CHECKSUM_BEFORE: usize = 2;
 /// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
 pub(crate) struct SkbPacket<'a> {
     ctx: &'a TcContext,
-    /// The headers, where they are not in the linear part.
-    head: UnsafeCell<MaybeUninit<Head>>,
-}
-
-/// Room for headers on the stack, where the verifier wants words to be aligned:
-/// behind two bytes, IP addresses are.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Head {
-    before: [u8; 2],
-    bytes: [u8; IPV6_HEADERS_LEN],
 }
 
 /// A length that the compiler knows to be from 1 to [`IMAGE_CAPACITY`], so that the
@@ -55,10 +44,7 @@ fn nonzero(len: usize) -> u32 {
 impl<'a> SkbPacket<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a TcContext) -> Self {
-        Self {
-            ctx,
-            head: UnsafeCell::new(MaybeUninit::uninit()),
-        }
+        Self { ctx }
     }
 
     /// Whether this is several datagrams that a device is to take apart: sent with
@@ -162,11 +148,10 @@ impl Packet for SkbPacket<'_> {
             }
         }
         const { assert!(N <= IPV6_HEADERS_LEN) };
-        let head: *mut Head = self.head.get().cast();
+        let head = head()?;
         // SAFETY: there is room for the N bytes. They are written again only with
         // the same bytes.
         unsafe {
-            let head = &raw mut (*head).bytes;
             let loaded = bpf_skb_load_bytes(skb.cast(), 0, head.cast(), N as u32);
             (loaded == 0).then(|| &*head.cast::<[u8; N]>())
         }

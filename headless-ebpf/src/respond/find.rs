@@ -33,6 +33,8 @@ const POD: u32 = u32::from_le_bytes(*b"\x03pod");
 /// `\2ns\3dns`, with which the name server's own name begins; the last byte does
 /// not count.
 const NAME_SERVER: u64 = u64::from_le_bytes(*b"\x02ns\x03dns\0");
+/// Bytes of it.
+const NAME_SERVER_LEN: usize = 7;
 /// `\13dns-version`, the specification's version.
 const DNS_VERSION: (u64, u32) = (
     u64::from_le_bytes(*b"\x0bdns-ver"),
@@ -62,7 +64,10 @@ pub(super) fn find<L: Lookup>(
     let name = start + DNS_HEADER_LEN;
     // CoreDNS takes a name that merely begins with `ns.dns.<zone>` for the zone's
     // name server, such as those that a search list makes of it (`isDefaultNS`).
-    if fold(image.u64_at(name)) << 8 == NAME_SERVER << 8 {
+    // The zone's first bytes without its root are enough to leave it alone.
+    let zone_begins = WINDOW.first((config.zone_len as usize).wrapping_sub(1), 0);
+    let not_zone = (fold(image.u64_at(name + NAME_SERVER_LEN)) ^ config.zone[0]) & zone_begins;
+    if fold(image.u64_at(name)) << 8 == NAME_SERVER << 8 && not_zone == 0 {
         return Err(PassReason::Userspace);
     }
     let labels = question.labels;

@@ -13,7 +13,7 @@ use crate::{
     abi::{
         CHUNK_BYTES, ChunkKey, ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, NameFlags, NameRecord,
         PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP, PORT_UDP, PORTS_MAX, PassReason,
-        TARGET_CONTINUES, TARGET_HEADER_LEN,
+        TARGET_CONTINUES, TARGET_HEADER_LEN, TARGET_LABELS,
     },
     lookup::Lookup,
     wire::{
@@ -529,6 +529,12 @@ impl Servers {
         walk.rewind();
         if black_box(&mut self.walk).chunk != 0 {
             load(self.walk.key(), seed, chunk, lookup)?;
+            if chunk.u8_at(TARGET_HEADER_LEN - 1) & TARGET_CONTINUES != 0 {
+                // No target may come without the one that it continues.
+                self.walk.start = 0;
+                self.walk.rewind();
+                load(self.walk.key(), seed, chunk, lookup)?;
+            }
         }
         if !self.put_servers::<R, L>(image, seed, chunk, lookup)? {
             return Ok(());
@@ -587,7 +593,11 @@ impl Servers {
             walk.record += 1;
             let number = port & 0xffff | 1 << 16;
             let bit = 1 << (port >> 16 & 0xf);
-            if target.ports & !walk.seen & bit == 0 || number == walk.last {
+            if target.ports & !walk.seen & bit == 0 {
+                continue;
+            }
+            walk.seen |= bit;
+            if number == walk.last {
                 continue;
             }
             let rdata_len = SRV_HEADER_LEN - GLUE_HEADER_LEN + target.name_len(walk.suffix_len);
@@ -596,7 +606,6 @@ impl Servers {
             if !walk.limits.allow(end)? {
                 return Ok(false);
             }
-            walk.seen |= bit;
             if walk.last == 0 {
                 let name = (out + SRV_HEADER_LEN).wrapping_sub(walk.limits.start as usize);
                 self.names.put_u16(index * 2, name as u16);
@@ -626,12 +635,15 @@ impl Servers {
             image.put_u128(out, u128::from_le_bytes(head));
             image.put_u16(out + 16, port as u16);
             let name = out + SRV_HEADER_LEN;
-            // The label's length and up to 63 bytes of it.
+            // Up to 63 bytes, behind their length unless they have it with them.
+            let label = name + usize::from(!target.is_wire);
             for i in 0..4 {
-                let from = target.at + TARGET_HEADER_LEN - 1 + i * 16;
-                image.put_u128(name + i * 16, chunk.u128_at(from));
+                let from = target.at + TARGET_HEADER_LEN + i * 16;
+                image.put_u128(label + i * 16, chunk.u128_at(from));
             }
-            image.put_u8(name, target.label_len as u8);
+            if !target.is_wire {
+                image.put_u8(name, target.label_len as u8);
+            }
             let rest = name + target.label_room();
             for i in 0..NAME_WORDS / 2 {
                 if i * 16 >= walk.suffix_len as usize {
@@ -714,6 +726,8 @@ struct Target {
     ports: u32,
     /// Whether it is the label before once more.
     continues: bool,
+    /// Whether the label is several in wire form.
+    is_wire: bool,
     label_len: usize,
     ipv4: usize,
     ipv6: usize,
@@ -723,8 +737,8 @@ impl Target {
     /// Bytes of the label with its length.
     #[inline(always)]
     const fn label_room(self) -> usize {
-        if self.label_len == 0 {
-            0
+        if self.label_len == 0 || self.is_wire {
+            self.label_len
         } else {
             1 + self.label_len
         }
@@ -783,6 +797,7 @@ impl Walk {
             at,
             ports: chunk.u16_at(at).into(),
             continues: chunk.u8_at(at + 3) & TARGET_CONTINUES != 0,
+            is_wire: chunk.u8_at(at + 3) & TARGET_LABELS != 0,
             label_len: usize::from(chunk.u8_at(at + 3)) & 0x3f,
             ipv4: counts & 0xf,
             ipv6: counts >> 4,

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::Ebpf;
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
 use headless_agent::maps::heartbeat::Beat;
-use headless_agent::maps::kernel::KernelSink;
+use headless_agent::maps::kernel::{KernelInterfaces, KernelSink};
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{RecordSink, WriteCounts};
@@ -19,9 +19,9 @@ use headless_agent::records::{
 };
 use headless_agent::watch::{Event, Keep, Kind};
 use headless_agent::xdp::load::{self, Capacities, KernelLog};
-use headless_ebpf::abi::{Config, PassReason, ServerAddress};
+use headless_ebpf::abi::{Config, Interface, PassReason, ServerAddress};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::FramePacket;
+use headless_ebpf::wire::{FramePacket, Room};
 use hickory_proto::rr::{Name, RecordType};
 
 use super::cluster::{Change, Cluster};
@@ -34,12 +34,23 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// Name of the XDP program in the object.
 const PROGRAM: &str = "headless_xdp";
 
+/// Name of the tc program in the object.
+const TC_PROGRAM: &str = "headless_tc";
+
+/// The MTU of pods' interfaces, and the interface on which tests run.
+const MTU: u32 = 1500;
+const LOOPBACK: u32 = 1;
+
 /// Longest frame.
 const FRAME_MAX: usize = 4096;
 
 /// `XDP_PASS` and `XDP_TX` (include/uapi/linux/bpf.h).
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
+
+/// `TC_ACT_UNSPEC` and `TC_ACT_REDIRECT` (include/uapi/linux/pkt_cls.h).
+const TC_ACT_UNSPEC: i32 = -1;
+const TC_ACT_REDIRECT: i32 = 7;
 
 /// What the rules in userspace say.
 #[derive(Debug)]
@@ -101,6 +112,7 @@ impl Ours {
         let ebpf = load::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&config)?;
+        KernelInterfaces::open(&ebpf)?.put(LOOPBACK, Interface::new(MTU, true))?;
         let memory = MemorySink {
             config: Some(config),
             ..MemorySink::default()
@@ -170,14 +182,28 @@ impl Ours {
         }
     }
 
-    /// By the engine on the host.
+    /// By the engine on the host: as in XDP, and where that passes as in tc.
     pub fn by_engine(&mut self, query: &[u8]) -> anyhow::Result<Handled> {
         let before = frame::query(SERVER, query);
         let mut buffer = vec![0; FRAME_MAX];
         buffer[..before.len()].copy_from_slice(&before);
         let mut packet = FramePacket::new(&mut buffer, before.len()).context("frame too long")?;
+        match self.decide(&mut packet, &before)? {
+            Handled::Pass(_) => {
+                let packet = FramePacket::large(&mut buffer, before.len(), MTU);
+                self.decide(&mut packet.context("frame too long")?, &before)
+            }
+            reply @ Handled::Reply(_) => Ok(reply),
+        }
+    }
+
+    fn decide<R: Room>(
+        &mut self,
+        packet: &mut FramePacket<'_, R>,
+        before: &[u8],
+    ) -> anyhow::Result<Handled> {
         let scratch = &mut self.scratch;
-        match respond(&mut packet, self.host.sink(), || Some(scratch)) {
+        match respond(packet, self.host.sink(), || Some(scratch)) {
             Verdict::Answer(..) => Ok(Handled::Reply(frame::message(packet.frame())?)),
             Verdict::Pass(reason) => {
                 anyhow::ensure!(
@@ -190,7 +216,7 @@ impl Ours {
         }
     }
 
-    /// By the program in the kernel; `None` where it passes.
+    /// By the programs in the kernel, one behind the other; `None` where both pass.
     pub fn by_kernel(&mut self, query: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
         let before = frame::query(SERVER, query);
         let program = self.ebpf.program(PROGRAM).context("no program")?;
@@ -206,9 +232,29 @@ impl Ours {
             XDP_TX => frame::message(&after).map(Some),
             XDP_PASS => {
                 anyhow::ensure!(after == before, "a frame that is passed has changed");
-                Ok(None)
+                self.by_tc(&before)
             }
             other => anyhow::bail!("XDP program returned {other}"),
+        }
+    }
+
+    fn by_tc(&mut self, before: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+        let program = self.ebpf.program(TC_PROGRAM).context("no program")?;
+        let program: &SchedClassifier = program.try_into()?;
+        let mut after = vec![0; FRAME_MAX];
+        let run = program.test_run(TestRunOptions {
+            data_in: Some(before),
+            data_out: Some(&mut after),
+            ..TestRunOptions::new()
+        })?;
+        after.truncate(run.data_size_out as usize);
+        match run.return_value.cast_signed() {
+            TC_ACT_REDIRECT => frame::message(&after).map(Some),
+            TC_ACT_UNSPEC => {
+                anyhow::ensure!(after == before, "a frame that is passed has changed");
+                Ok(None)
+            }
+            other => anyhow::bail!("tc program returned {other}"),
         }
     }
 }

@@ -87,7 +87,10 @@ impl fmt::Display for Report {
             f,
             "  CoreDNS by rcode        {rcodes:?}, {truncated} truncated"
         )?;
-        writeln!(f, "  answered by the engine  {engine} (host and kernel)")?;
+        writeln!(
+            f,
+            "  answered by the engine  {engine} (host and kernel, XDP and behind it tc)"
+        )?;
         writeln!(f, "  answered in userspace   {userspace}")?;
         writeln!(f, "  answered by the agent   {agent}")?;
         writeln!(f, "  for upstream resolvers  {upstream}")?;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use headless_ebpf::abi::{
     CHUNK_BYTES, DETAILS_HEADER_LEN, DetailsHeader, PORT_NAME_MAX, PORT_SCTP, PORT_TCP, PORT_UDP,
-    PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES,
+    PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES, TARGET_HEADER_LEN,
+    TARGET_LABELS,
 };
 
 use crate::records::{Counted, Target, Targets};
@@ -33,26 +34,26 @@ pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
     };
     run.extend(name);
     let mut runs = Vec::new();
+    let mut targets = 0;
     for group in details.targets.chunk_by(|a, b| a.label == b.label) {
         if group.len() > 1 && !numbers_once(&details.ports) {
             return None;
         }
-        let mut bytes = Vec::new();
-        for (place, target) in group.iter().enumerate() {
-            bytes.extend(self::target(target, place > 0)?);
+        let mut continues = false;
+        for target in group {
+            for bytes in parts(target, &mut continues)? {
+                if run.len() + bytes.len() > CHUNK_BYTES {
+                    runs.push(std::mem::take(&mut run));
+                }
+                run.extend(bytes);
+                targets += 1;
+            }
         }
-        if bytes.len() > CHUNK_BYTES {
-            return None;
-        }
-        if run.len() + bytes.len() > CHUNK_BYTES {
-            runs.push(std::mem::take(&mut run));
-        }
-        run.extend(bytes);
     }
     runs.push(run);
     let header = DetailsHeader {
         endpoints: count(details.endpoints),
-        targets: u16::try_from(details.targets.len()).ok()?,
+        targets: u16::try_from(targets).ok()?,
         chunks: u16::try_from(runs.len()).ok()?,
         ports_len: u8::try_from(ports.len()).ok()?,
         name_len: u8::try_from(name.len()).ok()?,
@@ -106,32 +107,78 @@ fn port(counted: &Counted) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn target(target: &Target, continues: bool) -> Option<Vec<u8>> {
+/// A target, or parts of it where it has too many addresses for one. The first one
+/// continues another where `continues` says so, the others always do.
+fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
     let Target {
         label,
         addresses,
         ports,
     } = target;
     let label = label.as_deref().unwrap_or_default();
-    let ipv4 = addresses.iter().filter(|address| address.is_ipv4()).count();
-    let ipv6 = addresses.len() - ipv4;
-    if ipv4 > TARGET_ADDRESSES_MAX || ipv6 > TARGET_ADDRESSES_MAX || label.len() > 63 {
+    let is_wire = label.contains('.');
+    let label = if is_wire { wire(label)? } else { label.into() };
+    if label.len() > 63 {
         return None;
     }
     let bits = ports.iter().fold(0_u16, |bits, port| bits | 1 << port);
-    let mut bytes = bits.to_le_bytes().to_vec();
-    let flag = if continues { TARGET_CONTINUES } else { 0 };
-    bytes.extend([(ipv4 | ipv6 << 4) as u8, label.len() as u8 | flag]);
-    bytes.extend(label.as_bytes());
-    for address in addresses {
-        if let IpAddr::V4(address) = address {
-            bytes.extend(address.octets());
-        }
+    let mut head = |ipv4: usize, ipv6: usize| {
+        let continues = std::mem::replace(continues, true);
+        let continues = if continues { TARGET_CONTINUES } else { 0 };
+        let labels = if is_wire { TARGET_LABELS } else { 0 };
+        let mut bytes = bits.to_le_bytes().to_vec();
+        let len = label.len() as u8 | continues | labels;
+        bytes.extend([(ipv4 | ipv6 << 4) as u8, len]);
+        bytes.extend(&label);
+        bytes
+    };
+    let room = CHUNK_BYTES - TARGET_HEADER_LEN - label.len();
+    let ipv4: Vec<[u8; 4]> = addresses
+        .iter()
+        .filter_map(|address| match address {
+            IpAddr::V4(address) => Some(address.octets()),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    let ipv6: Vec<[u8; 16]> = addresses
+        .iter()
+        .filter_map(|address| match address {
+            IpAddr::V6(address) => Some(address.octets()),
+            IpAddr::V4(_) => None,
+        })
+        .collect();
+    if ipv4.len().max(ipv6.len()) <= TARGET_ADDRESSES_MAX
+        && ipv4.len() * 4 + ipv6.len() * 16 <= room
+    {
+        let mut bytes = head(ipv4.len(), ipv6.len());
+        bytes.extend(ipv4.as_flattened());
+        bytes.extend(ipv6.as_flattened());
+        return Some(vec![bytes]);
     }
-    for address in addresses {
-        if let IpAddr::V6(address) = address {
-            bytes.extend(address.octets());
+    let mut parts = Vec::new();
+    for some in ipv4.chunks((room / 4).min(TARGET_ADDRESSES_MAX)) {
+        let mut bytes = head(some.len(), 0);
+        bytes.extend(some.as_flattened());
+        parts.push(bytes);
+    }
+    for some in ipv6.chunks((room / 16).min(TARGET_ADDRESSES_MAX)) {
+        let mut bytes = head(0, some.len());
+        bytes.extend(some.as_flattened());
+        parts.push(bytes);
+    }
+    Some(parts)
+}
+
+/// Labels with dots between them in wire form; `None` where that is no name.
+fn wire(labels: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for label in labels.split('.') {
+        let len = u8::try_from(label.len()).ok()?;
+        if !(1..64).contains(&len) {
+            return None;
         }
+        bytes.push(len);
+        bytes.extend(label.as_bytes());
     }
     Some(bytes)
 }
@@ -216,21 +263,37 @@ mod tests {
         assert!(!fits(&[port("a", Some(0))], &[]));
         assert!(!fits(&vec![port("fifteen-bytes-p", Some(1)); 5], &[]));
         assert!(!fits(&vec![port("", Some(1)); 17], &[]));
-        let many = |count| {
-            (0..count)
-                .map(|i| format!("10.0.0.{i}"))
-                .collect::<Vec<_>>()
-        };
-        let with = |count| {
-            let many = many(count);
-            target("a", &many.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        assert!(fits(&[], &[with(15)]));
-        assert!(!fits(&[], &[with(16)]));
         assert!(!fits(&[], &[target(&"a".repeat(64), &["10.0.0.1"])]));
         // The name is needed for reverse names alone.
         let long = runs(&[b'a'; 105], &details(&[], &[])).unwrap();
         assert_eq!(long, [vec![0, 0, 0, 0, 1, 0, 0, 0]]);
+    }
+
+    #[test]
+    fn many_addresses_are_in_parts() {
+        let many: Vec<_> = (0..17).map(|i| format!("10.0.0.{i}")).collect();
+        let mut many: Vec<_> = many.iter().map(String::as_str).collect();
+        many.push("fd00::1");
+        let found = runs(b"", &details(&[], &[target("a", &many)])).unwrap();
+        // 15 and 2 IPv4 addresses, 1 IPv6 address, all under the same label.
+        assert_eq!(
+            found[0][..6],
+            [1, 0, 3, 0, 1, 0],
+            "of one endpoint, three targets"
+        );
+        assert_eq!(found[0][8..13], *b"\x03\0\x0f\x01a");
+        assert_eq!(found[0][73..78], *b"\x03\0\x02\x81a");
+        assert_eq!(found[0][86..91], *b"\x03\0\x10\x81a");
+    }
+
+    #[test]
+    fn a_label_with_dots_is_several() {
+        let found = runs(b"", &details(&[], &[target("a.bc", &["10.0.0.1"])])).unwrap();
+        assert_eq!(found[0][8..], *b"\x03\0\x01\x45\x01a\x02bc\x0a\0\0\x01");
+        for label in ["a..b", ".a", "a.", &format!("a.{}", "b".repeat(64))] {
+            let found = runs(b"", &details(&[], &[target(label, &["10.0.0.1"])]));
+            assert_eq!(found, None, "{label}");
+        }
     }
 
     #[test]

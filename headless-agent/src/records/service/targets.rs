@@ -12,9 +12,8 @@ use crate::watch::Port;
 pub struct Details {
     /// Its own ports, which lead to itself.
     pub own: Option<Targets>,
-    /// The ports of its slices, which lead to its endpoints. Missing where an
-    /// endpoint's name is not one label, and where a slice has a port twice: this is
-    /// left to userspace.
+    /// The ports of its slices, which lead to its endpoints. Missing where a slice
+    /// has a port twice: this is left to userspace.
     pub endpoints: Option<Targets>,
 }
 
@@ -43,7 +42,8 @@ pub struct Counted {
 /// A host with ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The endpoint's label; `None` for the Service itself.
+    /// The endpoint's label, or labels with dots between them; `None` for the Service
+    /// itself.
     pub label: Option<Box<str>>,
     /// Its addresses, each once: at least one.
     pub addresses: Vec<IpAddr>,
@@ -93,7 +93,7 @@ impl Targets {
         }
     }
 
-    /// Of endpoints, where their names are labels and no slice has a port twice.
+    /// Of endpoints, where no slice has a port twice.
     pub(super) fn of(endpoints: &Endpoints) -> Option<Self> {
         let mut lists: Vec<&[Port]> = endpoints.all().map(|(_, ports)| ports).collect();
         // One slice's ports are one piece of memory.
@@ -123,9 +123,6 @@ impl Targets {
                 }
             };
             let label = endpoint_label(endpoint);
-            if label.contains('.') {
-                return None;
-            }
             total += 1;
             ports.iter().for_each(|port| counts[*port] += 1);
             let addresses = targets.entry((label, ports)).or_default();
@@ -212,7 +209,6 @@ mod tests {
         let (http, metrics) = (port("http", 80), port("metrics", 9090));
         let of = |ports: &[Port], name| targets(&[(ports, &[(name, [10, 0, 0, 1])])]);
         assert!(of(&[http.clone()], "a").is_some());
-        assert!(of(&[http.clone()], "a.b").is_none());
         assert!(of(&[http.clone(), http.clone()], "a").is_none());
         let both = [
             (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
