@@ -99,7 +99,6 @@ struct Walk {
     set: u32,
     /// [`ChunkKind`] as a number.
     kind: u32,
-    chunks: u32,
     /// Where the first target is in the first chunk.
     first: u32,
     targets: u32,
@@ -133,8 +132,6 @@ struct Walk {
     seen: u32,
     /// Targets that are left.
     left: u32,
-    /// Which chunk came first.
-    start: u32,
     /// TTL in seconds.
     ttl: u32,
     weight: u32,
@@ -399,7 +396,6 @@ impl Servers {
         let header = DetailsHeader::from_word(chunk.u64_at(0));
         let (ports_len, name_len) = (u32::from(header.ports_len), u32::from(header.name_len));
         let walk = &mut self.walk;
-        walk.chunks = header.chunks.into();
         walk.first = DETAILS_HEADER_LEN as u32 + ports_len + name_len;
         walk.targets = header.targets.into();
         walk.endpoints = header.endpoints.into();
@@ -470,7 +466,7 @@ impl Servers {
         chunk.put_u32(TARGET_HEADER_LEN + 16, words[3] as u32);
         let walk = black_box(&mut self.walk);
         walk.candidates = (u32::from(record.ipv4) + u32::from(record.ipv6)) * walk.matched;
-        (walk.targets, walk.chunks, walk.first) = (1, 1, 0);
+        (walk.targets, walk.first) = (1, 0);
     }
 
     /// Port 0, as pods have it to CoreDNS (`findPods`).
@@ -487,7 +483,8 @@ impl Servers {
     /// become lower case.
     ///
     /// Whole records, as many as the client takes, answers first (miekg/dns,
-    /// `msg_truncate.go`). Targets are written out, since a resolver may refuse
+    /// `msg_truncate.go`), always in the same order, as CoreDNS has it: a client
+    /// chooses by weight. Targets are written out, since a resolver may refuse
     /// compressed ones (RFC 2782; Go's does); the names of the addresses then
     /// point to them.
     #[inline(always)]
@@ -511,8 +508,6 @@ impl Servers {
             self.suffix.put_u64(i * 8, fold(word) & mask | word & !mask);
         }
         let walk = black_box(&mut self.walk);
-        let random = u64::from(lookup.random()) * u64::from(walk.chunks);
-        walk.start = (random >> 32) as u32;
         walk.suffix_len = len as u32;
         walk.written = Written {
             end: limits.at,
@@ -527,15 +522,6 @@ impl Servers {
         // Numbers that are known on one way and not on another would part the
         // ways for good: all are in memory now.
         walk.rewind();
-        if black_box(&mut self.walk).chunk != 0 {
-            load(self.walk.key(), seed, chunk, lookup)?;
-            if chunk.u8_at(TARGET_HEADER_LEN - 1) & TARGET_CONTINUES != 0 {
-                // No target may come without the one that it continues.
-                self.walk.start = 0;
-                self.walk.rewind();
-                load(self.walk.key(), seed, chunk, lookup)?;
-            }
-        }
         if !self.put_servers::<R, L>(image, seed, chunk, lookup)? {
             return Ok(());
         }
@@ -764,8 +750,8 @@ impl Walk {
     /// Goes to where the walk begins.
     #[inline(always)]
     fn rewind(&mut self) {
-        self.chunk = self.start;
-        self.at = if self.start == 0 { self.first } else { 0 };
+        self.chunk = 0;
+        self.at = self.first;
         (self.record, self.last) = (0, 0);
         self.left = self.targets;
     }
@@ -778,11 +764,9 @@ impl Walk {
 
     #[inline(always)]
     fn next_chunk(&mut self) {
+        // Where there is no such chunk, the details have changed.
         self.chunk += 1;
-        if self.chunk >= self.chunks {
-            self.chunk = 0;
-        }
-        self.at = if self.chunk == 0 { self.first } else { 0 };
+        self.at = 0;
     }
 
     /// The next target; `None` at the chunk's end.

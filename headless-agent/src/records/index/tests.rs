@@ -330,7 +330,7 @@ fn endpoint_names_are_shared_merged_and_made_of_addresses() {
         [
             format!("+default {NAMESPACE}"),
             format!(
-                "+db.default {NONE} 10.0.0.1 10.0.0.2 10.0.0.3 fd00:: fd00::1 endpoints:-,80x4"
+                "+db.default {NONE} 10.0.0.1 10.0.0.2 10.0.0.3 fd00:: fd00::1 endpoints:-,80x5"
             ),
             format!("+10-0-0-3.db.default {NONE} 10.0.0.3"),
             format!("+a.db.default {REPEATED} 10.0.0.1 10.0.0.2 fd00::1"),

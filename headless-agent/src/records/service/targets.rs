@@ -1,7 +1,7 @@
 //! Where SRV records lead, and what reverse names lead to.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::endpoints::{Endpoints, endpoint_label};
@@ -110,30 +110,29 @@ impl Targets {
             (once && places.len() == ports.len()).then_some(places)
         };
         let mut counts = vec![0; all.len()];
-        let mut targets: BTreeMap<(Cow<'_, str>, Box<[usize]>), Vec<IpAddr>> = BTreeMap::new();
+        // An address has the ports of all slices that it is in, so that it is given
+        // once whichever of them are asked for.
+        let mut found: BTreeMap<(Cow<'_, str>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
         let mut total = 0;
         let mut current: Option<(&[Port], Box<[usize]>)> = None;
         for (endpoint, list) in endpoints.all() {
             let ports = match &current {
-                Some((of, ports)) if std::ptr::eq(*of, list) => ports.clone(),
-                _ => {
-                    let ports = places(list)?;
-                    current = Some((list, ports.clone()));
-                    ports
-                }
+                Some((of, ports)) if std::ptr::eq(*of, list) => ports,
+                _ => &current.insert((list, places(list)?)).1,
             };
-            let label = endpoint_label(endpoint);
             total += 1;
             ports.iter().for_each(|port| counts[*port] += 1);
-            let addresses = targets.entry((label, ports)).or_default();
-            if !addresses.contains(&endpoint.address) {
-                addresses.push(endpoint.address);
-            }
+            let key = (endpoint_label(endpoint), endpoint.address);
+            found.entry(key).or_default().extend(ports);
         }
-        let target = |((label, ports), addresses): ((Cow<'_, str>, _), _)| Target {
+        let mut targets: BTreeMap<(Cow<'_, str>, BTreeSet<usize>), Vec<IpAddr>> = BTreeMap::new();
+        for ((label, address), ports) in found {
+            targets.entry((label, ports)).or_default().push(address);
+        }
+        let target = |((label, ports), addresses): ((Cow<'_, str>, BTreeSet<usize>), _)| Target {
             label: Some(label.into()),
             addresses,
-            ports,
+            ports: ports.into_iter().collect(),
         };
         let counted = all.into_iter().zip(counts);
         Some(Self {
@@ -215,6 +214,13 @@ mod tests {
             (&[metrics][..], &[("a", [10, 0, 0, 2])][..]),
         ];
         assert_eq!(targets(&both).unwrap().targets.len(), 2, "other ports");
+        let both = [
+            (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
+            (&[port("dns", 53)][..], &[("a", [10, 0, 0, 1])][..]),
+        ];
+        let both = targets(&both).unwrap();
+        assert_eq!(both.targets.len(), 1, "one address, once");
+        assert_eq!(*both.targets[0].ports, [0, 1]);
         let http = [http];
         let once = (&http[..], &[("a", [10, 0, 0, 1])][..]);
         let twice = targets(&[once, once]).unwrap();
