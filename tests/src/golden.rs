@@ -20,7 +20,7 @@ use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
 use headless_agent::watch::{Port, Protocol};
-use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, State};
+use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, PodsMode, State};
 use headless_ebpf::respond::Verdict;
 use serde::Deserialize;
 
@@ -58,6 +58,9 @@ pub struct Case {
     /// The cluster's zone.
     #[serde(default = "zone")]
     pub zone: String,
+    /// Whether only pods that exist have names: `--pods verified`.
+    #[serde(default)]
+    pub verified: bool,
     /// TTL in seconds.
     #[serde(default = "ttl")]
     pub ttl: u32,
@@ -213,7 +216,11 @@ impl Case {
 
     /// The configuration that the maps have.
     pub fn config(&self) -> Config {
-        maps::config(&self.zone, self.ttl)
+        let mut config = maps::config(&self.zone, self.ttl);
+        if self.verified {
+            config.pods = PodsMode::Verified as u32;
+        }
+        config
     }
 
     /// The liveness entry that the maps have.

@@ -92,6 +92,8 @@ pub struct Index {
     settings: Settings,
     /// Most bytes of a relative name in this zone.
     room: usize,
+    /// The first label of the zone.
+    zone_label: Box<str>,
     serial: u32,
     revision: u64,
     namespaces: HashMap<Box<str>, NamespaceEntry>,
@@ -196,6 +198,8 @@ struct Touched {
     slices: HashSet<usize>,
     /// Namespaces and whether they existed.
     namespaces: BTreeMap<Box<str>, bool>,
+    /// Addresses in namespaces and how many pods had them.
+    pods: BTreeMap<(Box<str>, IpAddr), u32>,
 }
 
 impl Index {
@@ -208,7 +212,11 @@ impl Index {
             .map(|label| label.len() + 1)
             .sum::<usize>()
             + 1;
+        let zone_label = settings.zone.iter().next().unwrap_or_default();
         Self {
+            zone_label: String::from_utf8_lossy(zone_label)
+                .to_ascii_lowercase()
+                .into(),
             room: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
             settings,
             serial: 0,
@@ -279,7 +287,7 @@ impl Index {
                 }
                 Event::Apply(Object::Service(service)) => self.put_service(service, &mut touched),
                 Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice, &mut touched),
-                Event::Apply(Object::Pod(pod)) => self.put_pod(pod),
+                Event::Apply(Object::Pod(pod)) => self.put_pod(pod, &mut touched),
                 Event::Delete(reference) => self.remove(&reference, &mut touched),
                 Event::Restart(kind) => self.lists[kind as usize] += 1,
                 Event::Restarted(kind) => {
@@ -299,6 +307,7 @@ impl Index {
             services,
             slices,
             namespaces,
+            pods,
         } = touched;
         let scope = self.settings.endpoints;
         let mut changes = Vec::new();
@@ -331,6 +340,22 @@ impl Index {
             service::changes(&before, &entry.state, naming, scope, &mut changes);
             self.settle_reverse(number, &before);
             self.release_service(number);
+        }
+        for ((namespace, address), before) in pods {
+            let (before, now) = (
+                pod_data(address, before),
+                pod_data(address, self.pods(&namespace, address)),
+            );
+            if before != now
+                && let Some(name) = self.pod_name(&namespace, address)
+            {
+                let list = if now.is_some() {
+                    &mut changes
+                } else {
+                    &mut gone
+                };
+                list.push(NameChange { name, data: now });
+            }
         }
         for name in namespaces.keys() {
             if self
@@ -385,6 +410,23 @@ impl Index {
             namespace.services.remove(&entry.name);
         }
     }
+}
+
+/// What the name of a pod holds that so many pods have as their first address.
+fn pod_data(address: IpAddr, count: u32) -> Option<NameData> {
+    let flags = match count {
+        0 => return None,
+        1 => NameFlags::empty(),
+        // Each counts for the weight of the SRV record.
+        _ => NameFlags::REPEATED,
+    };
+    let (ipv4, ipv6) = service::families([address]);
+    Some(NameData {
+        flags,
+        ipv4,
+        ipv6,
+        details: None,
+    })
 }
 
 /// What is in the first and not in the second of two sorted lists.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use headless_ebpf::abi::NameFlags;
 
+use self::endpoints::Group;
+pub(super) use self::endpoints::families;
 pub(super) use self::endpoints::{Endpoints, endpoint_label};
-use self::endpoints::{Group, families};
 pub use self::targets::{Counted, Details, Target, Targets};
 use super::index::{EndpointScope, NameChange, NameData};
 use super::name::RelativeName;

@@ -4,7 +4,9 @@
 //! of the name and the label `svc`, zero-padded to the size of its class:
 //! `web-0.nginx-headless.default.svc.cluster.local` is stored as
 //! `\5web-0\14nginx-headless\7default`. One label is a namespace, two are a
-//! Service, three an endpoint name. Since labels carry their lengths and no
+//! Service, three an endpoint name, and four a pod that exists
+//! (`\1310-244-0-22\7default\3pod\7cluster`, with the zone's first label, where
+//! [`super::PodsMode::Verified`] asks for it). Since labels carry their lengths and no
 //! label is empty, padding with zeroes maps no two names to one key. The exact
 //! bytes are the key: there is no hash that could collide.
 

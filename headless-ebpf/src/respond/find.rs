@@ -101,25 +101,26 @@ pub(super) fn find<L: Lookup>(
         0
     };
     let owner = record(image, name, owner_at, kind_at, key, seed, lookup)?;
+    let is_verified_pod = is_pod && config.pods == PodsMode::Verified as u32;
     if is_pod {
-        return if config.pods == PodsMode::Disabled as u32 || !owner.exists {
-            Ok(Found::Missing)
-        } else if namespace_at == 0 {
-            Ok(Found::NonTerminal)
-        } else if config.pods == PodsMode::Insecure as u32 {
+        if config.pods == PodsMode::Disabled as u32 || !owner.exists {
+            return Ok(Found::Missing);
+        }
+        if namespace_at == 0 {
+            return Ok(Found::NonTerminal);
+        }
+        if !is_verified_pod {
             // Its label is read apart. Those further left say nothing.
             *found = NameRecord::zeroed();
-            Ok(Found::Record(Place::Pod, DetailsAt::NONE))
-        } else {
-            Err(PassReason::Userspace)
-        };
+            return Ok(Found::Record(Place::Pod, DetailsAt::NONE));
+        }
     }
-    if owner.exists && owner.record.flags.contains(NameFlags::NAMESPACE) {
+    if !is_pod && owner.exists && owner.record.flags.contains(NameFlags::NAMESPACE) {
         return Ok(Found::NonTerminal);
     }
     // The details of an endpoint are its Service's.
     let is_endpoint_srv = is_endpoint && question.qtype == qtype::SRV;
-    if owner.exists && !is_endpoint_srv {
+    if !is_pod && owner.exists && !is_endpoint_srv {
         let place = if is_port {
             Place::Port
         } else if is_endpoint {
@@ -131,10 +132,22 @@ pub(super) fn find<L: Lookup>(
         *found = owner.record;
         return Ok(Found::Record(place, details));
     }
-    if !is_endpoint {
+    if !is_endpoint && !is_pod {
         return Ok(Found::Missing);
     }
-    let service = record(image, name, service_at, kind_at, key, seed, lookup)?;
+    // A pod is stored under its labels, `pod` and the first label of the zone: four
+    // labels, which no other name has.
+    let pod_end = question.zone as usize + 1 + (config.zone[0] & 0x3f) as usize;
+    let end = if is_pod { pod_end } else { kind_at };
+    let service = record(image, name, service_at, end, key, seed, lookup)?;
+    if is_pod {
+        return Ok(if service.exists {
+            *found = service.record;
+            Found::Record(Place::VerifiedPod, DetailsAt::NONE)
+        } else {
+            Found::Missing
+        });
+    }
     if owner.exists {
         // None where the Service is gone by now.
         let details = DetailsAt::endpoints(&service.record);

@@ -46,8 +46,10 @@ pub(super) enum Place {
     Port,
     /// `<endpoint>.<service>.<namespace>.svc`
     Endpoint,
-    /// `<address>.<namespace>.pod`
+    /// `<address>.<namespace>.pod`, whatever the address
     Pod,
+    /// The same of a pod that exists
+    VerifiedPod,
 }
 
 /// Where a Service's details are. Plain numbers, for the reason that
@@ -323,8 +325,11 @@ pub(super) fn answer<R: Room, L: Lookup>(
     } = *black_box(&mut servers.asked);
     let question: &Question = black_box(question);
     let (start, seed) = (start as usize, config.seal_seed);
-    let is_pod = place == Place::Pod as u32;
-    let ports = if is_pod {
+    let is_pod = place == Place::Pod as u32 || place == Place::VerifiedPod as u32;
+    let ports = if place == Place::VerifiedPod as u32 {
+        servers.port_of_pods();
+        Ports::Numbered
+    } else if is_pod {
         let label = start + DNS_HEADER_LEN + question.labels.from_right(2);
         if !dashed.read(image, label, record) {
             return Ok(Ports::None);

@@ -114,7 +114,8 @@ impl Index {
         slices.shrink_to_fit();
     }
 
-    pub(super) fn put_pod(&mut self, pod: Pod) {
+    pub(super) fn put_pod(&mut self, pod: Pod, touched: &mut Touched) {
+        let name = pod.namespace.clone();
         let list = self.lists[Kind::Pod as usize];
         let namespace = self.namespaces.entry(pod.namespace).or_default();
         let address = pod.address;
@@ -125,6 +126,11 @@ impl Index {
             return;
         }
         self.revision += 1;
+        for address in before.into_iter().chain(address) {
+            let count = namespace.pod_addresses.get(&address).copied();
+            let key = (name.clone(), address);
+            touched.pods.entry(key).or_insert(count.unwrap_or_default());
+        }
         if let Some(before) = before {
             release(&mut namespace.pod_addresses, before);
         }
@@ -164,6 +170,9 @@ impl Index {
             }
             Kind::Pod => {
                 if let Some(address) = entry.pods.remove(name).and_then(|pod| pod.address) {
+                    let count = entry.pod_addresses.get(&address).copied();
+                    let key = (namespace.clone(), address);
+                    touched.pods.entry(key).or_insert(count.unwrap_or_default());
                     release(&mut entry.pod_addresses, address);
                     self.revision += 1;
                 }

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use headless_ebpf::abi::PodsMode;
+
 use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
 use super::{
     EndpointScope, Index, NameData, Reverse, ServiceEntry, ServiceView, State, entry_exists,
-    namespace_data,
+    namespace_data, pod_data,
 };
 use crate::watch::{Problem, Reason, ServiceKind};
 
@@ -33,6 +35,12 @@ impl Index {
         let mut labels = Labels::new(name).map(str::from_utf8);
         let mut next = || labels.next().transpose().ok();
         match (next()?, next()?, next()?, next()?) {
+            (Some(label), Some(namespace), Some("pod"), Some(zone))
+                if *zone == *self.zone_label =>
+            {
+                let address = self.pod_address(label)?;
+                pod_data(address, self.pods(namespace, address))
+            }
             (Some(namespace), None, ..) => self.namespace_exists(namespace).then(namespace_data),
             (Some(service), Some(namespace), None, _) => {
                 own(self.service(namespace, service)?.state, scope)
@@ -58,7 +66,35 @@ impl Index {
             let naming = entry.naming(self.room);
             entry.state.names(naming, self.settings.endpoints)
         });
-        namespaces.chain(services)
+        let pods = self.namespaces.iter().flat_map(|(namespace, entry)| {
+            let counts = entry.pod_addresses.iter();
+            counts.filter_map(|(address, count)| {
+                let name = self.pod_name(namespace, *address)?;
+                Some((name, pod_data(*address, *count)?))
+            })
+        });
+        namespaces.chain(services).chain(pods)
+    }
+
+    /// The name of a pod of this address: its labels, `pod` and the zone's first
+    /// label. `None` where pods' names are not looked up, and for an address that
+    /// no name leads to.
+    pub(super) fn pod_name(&self, namespace: &str, address: IpAddr) -> Option<RelativeName> {
+        let verified = self.settings.pods == PodsMode::Verified;
+        let label = address.to_string().replace(['.', ':'], "-");
+        (verified && self.pod_address(&label) == Some(address))
+            .then(|| RelativeName::from_labels([&label, namespace, "pod", &self.zone_label]))?
+    }
+
+    /// The address that a label spells, in its usual spelling (CoreDNS, `findPods`).
+    fn pod_address(&self, label: &str) -> Option<IpAddr> {
+        if self.settings.pods != PodsMode::Verified {
+            return None;
+        }
+        let ipv4 = label.matches('-').count() == 3 && !label.contains("--");
+        let text = label.replace('-', if ipv4 { "." } else { ":" });
+        let address = text.parse::<IpAddr>().ok()?;
+        (address.to_string() == text && address.to_canonical() == address).then_some(address)
     }
 
     /// Where the cluster's DNS can be reached: the addresses of this Service,

@@ -465,6 +465,55 @@ fn problems_of_several_objects() {
 }
 
 #[test]
+fn pods_have_names_where_they_are_verified() {
+    let verified = Settings {
+        pods: PodsMode::Verified,
+        ..settings()
+    };
+    let mut index = Index::new(verified);
+    let mut installed = BTreeMap::new();
+    let mut steps = vec![
+        (
+            pod("default", "a", "10.0.0.1"),
+            vec!["+10-0-0-1.default.pod.cluster 0 10.0.0.1"],
+        ),
+        (
+            pod("default", "b", "10.0.0.1"),
+            vec!["+10-0-0-1.default.pod.cluster 128 10.0.0.1"],
+        ),
+        (pod("default", "c", "10.0.0.1"), vec![]),
+        (delete(Kind::Pod, "default/c"), vec![]),
+        (
+            delete(Kind::Pod, "default/b"),
+            vec!["+10-0-0-1.default.pod.cluster 0 10.0.0.1"],
+        ),
+        (
+            pod("default", "a", "fd00::1"),
+            vec![
+                "+fd00--1.default.pod.cluster 0 fd00::1",
+                "-10-0-0-1.default.pod.cluster",
+            ],
+        ),
+        (
+            delete(Kind::Pod, "default/a"),
+            vec!["-fd00--1.default.pod.cluster"],
+        ),
+    ];
+    for (event, expected) in steps.drain(..) {
+        let changes = index.apply(event);
+        let mut found = shown(&changes);
+        found.sort();
+        assert_eq!(found, expected);
+        check(&index, &mut installed, &changes);
+    }
+    let mut index = empty();
+    assert!(
+        index.apply(pod("default", "a", "10.0.0.1")).is_empty(),
+        "insecure"
+    );
+}
+
+#[test]
 fn pods_are_counted_by_address() {
     let verified = Settings {
         pods: PodsMode::Verified,

@@ -54,7 +54,7 @@ fn folded_label(endpoint: &Endpoint) -> Cow<'_, str> {
 }
 
 /// Sorts addresses into families, each sorted and without repetition.
-pub(super) fn families(
+pub(in crate::records) fn families(
     addresses: impl IntoIterator<Item = IpAddr>,
 ) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
     let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
