@@ -24,6 +24,8 @@ pub const HEADERS_LEN_V6: usize = 62;
 pub mod qtype {
     /// IPv4 address.
     pub const A: u16 = 1;
+    /// Name server.
+    pub const NS: u16 = 2;
     /// Text.
     pub const TXT: u16 = 16;
     /// IPv6 address.

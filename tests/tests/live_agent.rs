@@ -307,11 +307,10 @@ fn what_the_kernel_passes_the_agent_answers_where_it_listens(hook: &str) {
     );
     for offload in [true, false] {
         pod.offload_checksums(offload);
-        let srv = Query::new(NAME, qtype::SRV).edns(1232);
-        assert_eq!(pod.ask(&srv).answers.len(), 3);
-        let pods = "0--ffff-a01-203.default.pod.cluster.local";
-        let expected: IpAddr = "10.1.2.3".parse().unwrap();
-        assert_eq!(pod.addresses(pods, qtype::A), [expected]);
+        let servers = Query::new("cluster.local", qtype::NS).edns(1232);
+        assert_eq!(pod.ask(&servers).answers.len(), 1);
+        let expected: IpAddr = "10.96.0.10".parse().unwrap();
+        assert_eq!(pod.addresses("ns.dns.cluster.local", qtype::A), [expected]);
     }
     assert_eq!(agent.number("/answers/agent"), 4);
     assert_eq!(agent.number(&format!("/answers/{hook}")), 0);

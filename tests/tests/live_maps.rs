@@ -73,9 +73,13 @@ fn full_of_addresses() {
     let manifests = manifests();
     let many: Vec<String> = (1..=60).map(|i| format!("10.9.0.{i}")).collect();
     let file = manifests.path().join("extra.yaml");
+    // Room for 40 addresses and all that belongs to them.
+    fs::write(&file, headless_service("extra", &many[..40])).unwrap();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    let room = agent.number("/maps/chunks/entries").to_string();
+    drop(agent);
     fs::write(&file, headless_service("extra", &many)).unwrap();
-    // 60 addresses take three chunks.
-    let agent = Agent::start(&node, manifests.path(), &["--address-chunks", "2"]);
+    let agent = Agent::start(&node, manifests.path(), &["--chunks", &room]);
     let client = pod.client();
     client.send(&query("extra"));
     assert_eq!(cluster_dns.receive(), query("extra").message());
