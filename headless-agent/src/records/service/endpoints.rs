@@ -217,6 +217,11 @@ impl Endpoints {
         })
     }
 
+    /// Every endpoint of every slice in the order of its folded name.
+    pub(super) fn by_name(&self) -> impl Iterator<Item = &Endpoint> {
+        self.by_name.iter().map(|position| self.get(*position).1)
+    }
+
     /// The endpoints that go by this label with the ports of their slices.
     pub(in crate::records) fn named(
         &self,

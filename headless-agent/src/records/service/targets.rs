@@ -96,8 +96,9 @@ impl Targets {
     /// Of endpoints, where no slice has a port twice.
     pub(super) fn of(endpoints: &Endpoints) -> Option<Self> {
         let mut lists: Vec<&[Port]> = endpoints.all().map(|(_, ports)| ports).collect();
-        // One slice's ports are one piece of memory.
-        lists.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        // One slice's ports are one piece of memory, and most Services' slices have
+        // the same.
+        lists.dedup_by(|a, b| std::ptr::eq(*a, *b) || a == b);
         let mut all: Vec<Option<Port>> = lists.iter().flat_map(|list| declared(list)).collect();
         all.sort_by(order);
         all.dedup();
@@ -110,6 +111,10 @@ impl Targets {
             (once && places.len() == ports.len()).then_some(places)
         };
         let mut counts = vec![0; all.len()];
+        if let [_] = lists.as_slice() {
+            let places = places(lists[0])?;
+            return Some(Self::alike(endpoints, all, &places));
+        }
         // An address has the ports of all slices that it is in, so that it is given
         // once whichever of them are asked for.
         let mut found: BTreeMap<(Cow<'_, str>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
@@ -142,6 +147,45 @@ impl Targets {
             targets: targets.into_iter().map(target).collect(),
             endpoints: total,
         })
+    }
+}
+
+impl Targets {
+    /// Of endpoints which all have all of these ports: no more than one walk, since
+    /// they are in the order of their names already.
+    fn alike(endpoints: &Endpoints, ports: Vec<Option<Port>>, places: &[usize]) -> Self {
+        let mut targets: Vec<Target> = Vec::new();
+        let mut total = 0;
+        for endpoint in endpoints.by_name() {
+            total += 1;
+            let label = endpoint_label(endpoint);
+            // In the order of folded names, labels that differ in case are mixed.
+            let mut alike = targets.iter_mut().rev().take_while(|target| {
+                let other = target.label.as_deref().unwrap_or_default();
+                other.eq_ignore_ascii_case(&label)
+            });
+            match alike.find(|target| target.label.as_deref() == Some(&*label)) {
+                Some(last) => {
+                    if !last.addresses.contains(&endpoint.address) {
+                        last.addresses.push(endpoint.address);
+                    }
+                }
+                None => targets.push(Target {
+                    label: Some(label.into()),
+                    addresses: vec![endpoint.address],
+                    ports: places.into(),
+                }),
+            }
+        }
+        let counted = |port| Counted {
+            port,
+            endpoints: total,
+        };
+        Self {
+            ports: ports.into_iter().map(counted).collect(),
+            targets,
+            endpoints: total,
+        }
     }
 }
 
@@ -201,6 +245,41 @@ mod tests {
         let ports: Vec<_> = found.targets.iter().map(|at| &*at.ports).collect();
         assert_eq!(ports, [&[1, 2][..], &[1], &[1], &[0]]);
         assert_eq!(found.endpoints, 4);
+    }
+
+    #[test]
+    fn labels_that_differ_in_case_are_two() {
+        let http = [port("http", 80)];
+        let mixed = [
+            ("a", [10, 0, 0, 1]),
+            ("A", [10, 0, 0, 2]),
+            ("a", [10, 0, 0, 3]),
+            ("b", [10, 0, 0, 4]),
+        ];
+        let found = targets(&[(&http[..], &mixed)]).unwrap();
+        let mut labels: Vec<_> = found
+            .targets
+            .iter()
+            .map(|target| (target.label.as_deref().unwrap(), target.addresses.len()))
+            .collect();
+        labels.sort_unstable();
+        assert_eq!(labels, [("A", 1), ("a", 2), ("b", 1)]);
+    }
+
+    /// Whatever the slices, both ways of counting lead to the same.
+    #[test]
+    fn a_slice_of_no_endpoints_changes_nothing() {
+        let (http, metrics) = ([port("http", 80)], [port("metrics", 9090)]);
+        let some: &[(&str, [u8; 4])] = &[("a", [10, 0, 0, 1]), ("b", [10, 0, 0, 2])];
+        let alone = targets(&[(&http[..], some)]).unwrap();
+        assert_eq!(
+            targets(&[(&http[..], some), (&metrics, &[])]).unwrap(),
+            alone
+        );
+        assert_eq!(
+            targets(&[(&http[..], &some[..1]), (&http, &some[1..])]).unwrap(),
+            alone
+        );
     }
 
     #[test]
