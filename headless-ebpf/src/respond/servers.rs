@@ -779,7 +779,8 @@ impl Walk {
     fn target(&self, chunk: &AddressBytes) -> Option<Target> {
         let at = self.at as usize;
         let counts = usize::from(chunk.u8_at(at + 2));
-        if at >= CHUNK_BYTES || counts == 0 {
+        // Behind the chunk stands whatever stood there before.
+        if at + TARGET_HEADER_LEN > CHUNK_BYTES || counts == 0 {
             return None;
         }
         Some(Target {
