@@ -19,12 +19,13 @@ use axum::routing::get;
 use futures::{StreamExt as _, stream};
 use nix::sched::CpuSet;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
+use super::cluster::{Question, SERVICES_SMALL};
 use crate::lab::mounts;
-use crate::latency;
+use crate::latency::{self, Client};
 
 /// From its start until it listens; the objects come before that, since the
 /// plugin `kubernetes` waits for them.
@@ -81,7 +82,7 @@ impl CoreDns {
         let mut process = process.with_context(|| format!("cannot run {}", program.display()))?;
         let said = || fs::read_to_string(&log).unwrap_or_default();
         let deadline = Instant::now() + READY_TIMEOUT;
-        while !ready().await {
+        while !ready(address).await? {
             if let Some(status) = process.try_wait()? {
                 bail!("CoreDNS ended with {status}: {}", said());
             }
@@ -103,7 +104,6 @@ fn corefile_text(address: Ipv4Addr, api: SocketAddr) -> String {
         ".:53 {{
             bind {address}
             errors
-            ready 127.0.0.1:8181
             kubernetes cluster.local in-addr.arpa ip6.arpa {{
                 endpoint http://{api}
                 pods insecure
@@ -119,19 +119,12 @@ fn corefile_text(address: Ipv4Addr, api: SocketAddr) -> String {
     )
 }
 
-/// Whether its plugin `ready` says so.
-async fn ready() -> bool {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let ask = async {
-        let mut stream = TcpStream::connect("127.0.0.1:8181").await?;
-        let request = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        std::io::Result::Ok(answer)
-    };
-    ask.await
-        .is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
+/// Whether it has what is asked for: the plugin `ready` says so before the
+/// server listens.
+async fn ready(address: Ipv4Addr) -> Result<bool> {
+    let target = Question::A.target(address, SERVICES_SMALL)?;
+    let asked = tokio::task::spawn_blocking(move || Client::new(&target)?.measure(1));
+    Ok(asked.await?.is_ok())
 }
 
 /// As much of an API server as `CoreDNS`'s informers need for objects that never
