@@ -18,16 +18,30 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest message this client takes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
+/// Where in a message the RCODE is, in the low bits (RFC 1035 section 4.1.1).
+const RCODE_AT: usize = 3;
+const RCODE_MASK: u8 = 0xf;
+
 /// Where in a message ANCOUNT is (RFC 1035 section 4.1.1).
 const ANCOUNT_AT: usize = 6;
 
-/// A question, where to ask it, and how to tell that the answer is right.
+/// What an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// The RCODE in its header.
+    pub(crate) code: ResponseCode,
+    /// The number of its answer records.
+    pub(crate) answers: u16,
+}
+
+/// Questions, where to ask them, and how to tell that the answers are right.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     server: SocketAddrV4,
-    query: Vec<u8>,
-    /// The number of answer records, `None` when the query itself comes back.
-    answers: Option<u16>,
+    /// Asked in turn; at least one.
+    queries: Vec<Vec<u8>>,
+    /// `None` when the query itself comes back.
+    expected: Option<Expected>,
 }
 
 impl Target {
@@ -40,17 +54,31 @@ impl Target {
         message.metadata.recursion_desired = true;
         let name = Name::from_ascii(name).with_context(|| format!("{name} is not a name"))?;
         message.add_query(Query::query(name, RecordType::A));
+        let expected = Expected {
+            code: ResponseCode::NoError,
+            answers,
+        };
+        Self::new(server, &[message], expected)
+    }
+
+    /// Asks `server` these questions in turn, all of which have such an answer.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be encoded.
+    pub(crate) fn new(server: Ipv4Addr, queries: &[Message], expected: Expected) -> Result<Self> {
+        ensure!(!queries.is_empty(), "no question for {server}");
+        let queries = queries.iter().map(Message::to_vec);
         Ok(Self {
             server: SocketAddrV4::new(server, 53),
-            query: message.to_vec()?,
-            answers: Some(answers),
+            queries: queries.collect::<Result<_, _>>()?,
+            expected: Some(expected),
         })
     }
 
     /// The same message, sent to something that returns it as it is.
     pub(crate) fn reflected(&self) -> Self {
         Self {
-            answers: None,
+            expected: None,
             ..self.clone()
         }
     }
@@ -60,8 +88,10 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: UdpSocket,
-    query: Vec<u8>,
-    answers: Option<u16>,
+    queries: Vec<Vec<u8>>,
+    /// The one that is asked, or was last.
+    current: usize,
+    expected: Option<Expected>,
     id: u16,
     buffer: Box<[u8; MESSAGE_BYTES_MAX]>,
 }
@@ -79,8 +109,9 @@ impl Client {
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self {
             socket,
-            query: target.query.clone(),
-            answers: target.answers,
+            queries: target.queries.clone(),
+            current: 0,
+            expected: target.expected,
             id: 0,
             buffer: Box::new([0; MESSAGE_BYTES_MAX]),
         })
@@ -122,16 +153,19 @@ impl Client {
         Ok(histogram)
     }
 
-    /// Sends the query with a new id and waits for the message with that id.
+    /// Sends the next query with a new id and waits for the message with that id.
     fn exchange(&mut self) -> Result<usize> {
         self.id = self.id.wrapping_add(1);
         let id = self.id.to_be_bytes();
-        if let Some(at) = self.query.first_chunk_mut() {
+        self.current = (self.current + 1) % self.queries.len();
+        let query = self
+            .queries
+            .get_mut(self.current)
+            .context("there is no question")?;
+        if let Some(at) = query.first_chunk_mut() {
             *at = id;
         }
-        self.socket
-            .send(&self.query)
-            .context("cannot send a query")?;
+        self.socket.send(query).context("cannot send a query")?;
         loop {
             let length = match self.socket.recv(self.buffer.as_mut_slice()) {
                 Ok(length) => length,
@@ -148,16 +182,28 @@ impl Client {
 
     fn check(&self, length: usize) -> Result<()> {
         let message = self.buffer.get(..length).unwrap_or_default();
-        let Some(expected) = self.answers else {
-            ensure!(message == self.query, "what came back is not the query");
+        let Some(expected) = self.expected else {
+            let query = self.queries.get(self.current);
+            ensure!(
+                query.is_some_and(|query| message == query),
+                "what came back is not the query"
+            );
             return Ok(());
         };
+        let code = message.get(RCODE_AT).map(|byte| byte & RCODE_MASK);
+        ensure!(
+            code == Some(expected.code.low()),
+            "an answer has RCODE {}, not {}",
+            code.unwrap_or_default(),
+            expected.code.low()
+        );
         let count = message.get(ANCOUNT_AT..).and_then(<[u8]>::first_chunk);
         let count = count.copied().map(u16::from_be_bytes);
         ensure!(
-            count == Some(expected),
-            "an answer has {} records, not {expected}",
-            count.unwrap_or_default()
+            count == Some(expected.answers),
+            "an answer has {} records, not {}",
+            count.unwrap_or_default(),
+            expected.answers
         );
         Ok(())
     }
@@ -274,6 +320,19 @@ mod tests {
         let mut client = Client::new(&target(server, 3)).unwrap();
         let error = client.measure(1).unwrap_err().to_string();
         assert_eq!(error, "an answer has 2 records, not 3");
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn another_rcode_is_an_error() {
+        let (server, thread) = serve(|query| {
+            let mut message = two_addresses(query);
+            message.metadata.response_code = ResponseCode::NXDomain;
+            vec![message.to_vec().unwrap()]
+        });
+        let mut client = Client::new(&target(server, 2)).unwrap();
+        let error = client.measure(1).unwrap_err().to_string();
+        assert_eq!(error, "an answer has RCODE 3, not 0");
         thread.join().unwrap();
     }
 

@@ -9,6 +9,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod exec;
+mod figures;
 mod kernels;
 mod lab;
 mod latency;
@@ -44,7 +45,6 @@ enum Task {
     /// Show the agent at work: pods, lookups, a change, latency.
     Demo(demo::DemoArgs),
     /// Measure the agent beside what it replaces.
-    #[command(subcommand)]
     Bench(bench::Bench),
 }
 
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Task::Ci(options) => ci::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
-        Task::Bench(bench) => bench::run(&bench).map(|()| ExitCode::SUCCESS),
+        Task::Bench(bench) => bench::run(&bench),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

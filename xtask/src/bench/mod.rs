@@ -1,13 +1,27 @@
 //! `cargo xtask bench`: figures, each beside something real in the same run.
 
+mod hooks;
 mod scale;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
 
-/// What is measured.
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    part: Option<Part>,
+
+    #[command(flatten)]
+    hooks: hooks::Options,
+}
+
+/// What else can be measured.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
+enum Part {
     /// Memory, time to sync and freshness beside `CoreDNS`, in a large cluster.
     Scale(scale::Options),
 }
@@ -16,8 +30,9 @@ pub(crate) enum Bench {
 ///
 /// # Errors
 /// When a part cannot be built or measured.
-pub(crate) fn run(bench: &Bench) -> Result<()> {
-    match bench {
-        Bench::Scale(options) => scale::run(options),
+pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
+    match &bench.part {
+        None => hooks::run(&bench.hooks),
+        Some(Part::Scale(options)) => scale::run(options).map(|()| ExitCode::SUCCESS),
     }
 }

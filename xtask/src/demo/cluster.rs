@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::screen::Screen;
 use crate::exec;
-use crate::lab::agent::{Agent, AgentOptions, Hook};
+use crate::lab::agent::{ADMIN, Agent, AgentOptions, Hook};
 use crate::lab::network::{self, Netns};
 use crate::lab::pod::Pod;
 use crate::lab::{CLUSTER_DNS, NODE_DNS, mounts};
@@ -74,6 +74,7 @@ impl Cluster {
             manifests: &manifests,
             listen: &[CLUSTER_DNS, NODE_DNS],
             hook,
+            admin: ADMIN,
             arguments: &["--listen-unserved".into(), UNSERVED_DNS.to_string().into()],
             verbose,
         })

@@ -5,7 +5,6 @@
 
 mod answers;
 mod cluster;
-mod floor;
 mod readiness;
 mod screen;
 mod speed;
@@ -17,14 +16,11 @@ use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
 use crate::lab::agent::Hook;
+use crate::lab::floor;
 use crate::lab::sandbox::{self, Control};
 use crate::{apt, ebpf, exec, lab};
 use cluster::Cluster;
 use screen::Screen;
-
-/// Where `cargo xtask ebpf` puts the reflecting program, from the workspace's
-/// target folder.
-const REFLECT_OBJECT: &str = "bpf/headless-reflect.o";
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
@@ -90,7 +86,7 @@ async fn show(arguments: &DemoArgs, init_pid: u32) -> Result<Option<Kept>> {
     }
     answers::show(&cluster, screen).await?;
     readiness::show(&cluster, screen).await?;
-    speed::show(&cluster, screen, &exec::target().join(REFLECT_OBJECT)).await?;
+    speed::show(&cluster, screen, &exec::target().join(floor::OBJECT)).await?;
     if arguments.keep {
         return Kept::new(cluster, screen, init_pid).map(Some);
     }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use nix::sched::CpuSet;
 
 use super::answers::SERVICE_NAME;
 use super::cluster::{Cluster, UNSERVED_DNS, WEB};
-use super::floor::Floor;
 use super::screen::Screen;
+use crate::figures::median;
 use crate::lab::CLUSTER_DNS;
+use crate::lab::floor::Floor;
 use crate::lab::network::Netns;
+use crate::lab::program::run_time;
 use crate::latency::{self, Client, Target};
 
 /// Each round measures every path once, so that what the machine does
@@ -194,13 +195,6 @@ fn micros(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e3
 }
 
-/// The middle value, the upper one of an even number.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// The mean run time of the program on the client's veth, and of how many runs.
 async fn program_run_time(
     cluster: &Cluster,
@@ -223,28 +217,4 @@ async fn program_run_time(
         Ok((time / u32::try_from(count)?, count))
     })
     .await?
-}
-
-/// Accumulated run time and number of runs of the program `id`.
-fn run_time(id: u32) -> Result<(Duration, u64)> {
-    for program in loaded_programs() {
-        let program = program?;
-        if program.id() == id {
-            return Ok((program.run_time(), program.run_count()));
-        }
-    }
-    anyhow::bail!("no BPF program {id}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn median_is_the_middle_value() {
-        let close = |a: f64, b: f64| (a - b).abs() < f64::EPSILON;
-        assert!(close(median([9.0, 1.0, 5.0].into_iter()), 5.0));
-        assert!(close(median([2.0, 1.0].into_iter()), 2.0));
-        assert!(median(std::iter::empty()).is_nan());
-    }
 }

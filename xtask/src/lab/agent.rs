@@ -23,7 +23,7 @@ use super::mounts;
 
 /// Where the agent's `/readyz` and `/status.json` are. Each lab's node has a
 /// loopback of its own, so labs do not clash.
-const ADMIN: &str = "127.0.0.1:9153";
+pub(crate) const ADMIN: &str = "127.0.0.1:9153";
 
 /// The longest time from the agent's start to its being ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -56,6 +56,8 @@ pub(crate) struct AgentOptions<'a> {
     pub(crate) listen: &'a [Ipv4Addr],
     /// `--hook`, else the agent's default.
     pub(crate) hook: Option<Hook>,
+    /// Where its admin endpoint is: [`ADMIN`] unless there are several agents.
+    pub(crate) admin: &'a str,
     /// More arguments, as they are.
     pub(crate) arguments: &'a [OsString],
     /// Whether the log goes to standard error instead of a file.
@@ -68,6 +70,7 @@ pub(crate) struct Agent {
     child: Child,
     pid: Pid,
     binary: PathBuf,
+    admin: String,
     log: Option<PathBuf>,
 }
 
@@ -84,12 +87,14 @@ impl Agent {
         for address in options.listen {
             command.arg("--listen").arg(address.to_string());
         }
-        command.args(["--admin", ADMIN]);
+        command.args(["--admin", options.admin]);
         if let Some(hook) = options.hook.and_then(|hook| hook.to_possible_value()) {
             command.args(["--hook", hook.get_name()]);
         }
         command.args(options.arguments);
-        let log = (!options.verbose).then(|| mounts::scratch().join("agent.log"));
+        let port = options.admin.rsplit(':').next().unwrap_or_default();
+        let log = format!("agent-{port}.log");
+        let log = (!options.verbose).then(|| mounts::scratch().join(log));
         if let Some(log) = &log {
             let file = File::create(log)
                 .with_context(|| format!("cannot make the file {}", log.display()))?;
@@ -108,6 +113,7 @@ impl Agent {
             child,
             pid: Pid::from_raw(i32::try_from(pid)?),
             binary: binary.to_owned(),
+            admin: options.admin.to_owned(),
             log,
         };
         agent.wait_ready().await?;
@@ -130,7 +136,7 @@ impl Agent {
     /// When the agent does not answer.
     pub(crate) async fn status(&self) -> Result<Vec<u8>> {
         let output = Command::new(&self.binary)
-            .args(["status", "--admin", ADMIN, "--output", "json"])
+            .args(["status", "--admin", &self.admin, "--output", "json"])
             .stdin(Stdio::null())
             .output()
             .await
@@ -177,7 +183,7 @@ impl Agent {
             if let Some(status) = self.ended()? {
                 bail!("the agent did not start: {status}{}", self.tail());
             }
-            let missing = match readiness().await {
+            let missing = match readiness(&self.admin).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(answer)) => answer,
                 Err(error) => format!("{error:#}"),
@@ -211,10 +217,10 @@ impl Agent {
 }
 
 /// Asks `/readyz`: `None` when ready, else the answer.
-async fn readiness() -> Result<Option<String>> {
+async fn readiness(admin: &str) -> Result<Option<String>> {
     let ask = async {
-        let mut stream = TcpStream::connect(ADMIN).await?;
-        let request = format!("GET /readyz HTTP/1.1\r\nHost: {ADMIN}\r\nConnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(admin).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -223,7 +229,7 @@ async fn readiness() -> Result<Option<String>> {
     let answer = timeout(Duration::from_secs(1), ask)
         .await
         .context("no answer from /readyz within 1 s")?
-        .with_context(|| format!("cannot ask {ADMIN}/readyz"))?;
+        .with_context(|| format!("cannot ask {admin}/readyz"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let ready = head.split(' ').nth(1) == Some("200");
     Ok((!ready).then(|| body.trim().to_owned()))

@@ -6,9 +6,11 @@
 //! kernel passes. `ClusterIPs` of other Services lead nowhere.
 
 pub(crate) mod agent;
+pub(crate) mod floor;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod pod;
+pub(crate) mod program;
 pub(crate) mod sandbox;
 
 use std::ffi::OsString;
@@ -162,6 +164,7 @@ impl Lab {
             manifests: &arguments.manifests,
             listen: &[CLUSTER_DNS, NODE_DNS],
             hook: arguments.hook,
+            admin: agent::ADMIN,
             arguments: &arguments.agent_arg,
             verbose: arguments.verbose,
         })

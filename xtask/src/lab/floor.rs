@@ -10,9 +10,12 @@ use aya::programs::{Xdp, XdpMode};
 use nix::net::if_::if_nametoindex;
 use std::net::Ipv4Addr;
 
-use crate::lab::CLUSTER_DNS;
-use crate::lab::network::Netns;
-use crate::lab::pod::Pod;
+use super::CLUSTER_DNS;
+use super::network::Netns;
+use super::pod::Pod;
+
+/// Where `cargo xtask ebpf` puts the object, from the workspace's target folder.
+pub(crate) const OBJECT: &str = "bpf/headless-reflect.o";
 
 /// The program in the object `headless-reflect`.
 const PROGRAM: &str = "reflect";
@@ -25,6 +28,7 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
 #[derive(Debug)]
 pub(crate) struct Floor {
     pod: Pod,
+    id: u32,
     _node: Netns,
     /// Holds the program's link.
     _programs: Ebpf,
@@ -48,6 +52,7 @@ impl Floor {
         program
             .load()
             .context("cannot load the reflecting program")?;
+        let id = program.info()?.id();
         node.run(|| {
             let index = if_nametoindex(pod.host_end().as_str())?;
             program
@@ -57,6 +62,7 @@ impl Floor {
         })?;
         Ok(Self {
             pod,
+            id,
             _node: node,
             _programs: programs,
         })
@@ -65,5 +71,10 @@ impl Floor {
     /// The pod's network namespace.
     pub(crate) fn netns(&self) -> &Arc<Netns> {
         self.pod.netns()
+    }
+
+    /// The kernel's id of the program.
+    pub(crate) fn program(&self) -> u32 {
+        self.id
     }
 }

@@ -1,0 +1,172 @@
+//! `cargo xtask bench`: answers by XDP and tc beside the floor, the agent and
+//! `CoreDNS`; the programs' own time; what they cost the pods' other traffic.
+//!
+//! Everything alternates in rounds within one lab. Nothing is asserted of
+//! speed: aims are shown as met or not.
+
+mod cluster;
+mod coredns;
+mod program;
+mod report;
+mod round_trips;
+mod site;
+mod traffic;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sched::CpuSet;
+use serde::Serialize;
+
+use self::report::{Machine, Report};
+use self::site::Site;
+use self::traffic::Cpus;
+use crate::lab::sandbox;
+use crate::peers::{self, Peer};
+use crate::{exec, lab, latency};
+
+/// Options of `cargo xtask bench`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fewer rounds: some minutes instead of some ten.
+    #[arg(long)]
+    quick: bool,
+
+    /// Rounds of traffic, of which each has every hook once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    flow_rounds: Option<u32>,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Extent {
+    /// Rounds of questions.
+    rounds: u32,
+    /// Queries of a way in a round.
+    queries: u32,
+    /// Rounds of traffic.
+    flow_rounds: u32,
+    /// Length of a measured flow.
+    #[serde(skip)]
+    flow: Duration,
+}
+
+/// Of the round trips, and of the programs' time: a million runs of each
+/// program, and a tenth of it.
+const FULL: [Extent; 2] = [extent(31, 5_000, 31), extent(20, 50_000, 0)];
+const QUICK: [Extent; 2] = [extent(15, 2_000, 9), extent(10, 10_000, 0)];
+
+const fn extent(rounds: u32, queries: u32, flow_rounds: u32) -> Extent {
+    Extent {
+        rounds,
+        queries,
+        flow_rounds,
+        flow: Duration::from_secs(1),
+    }
+}
+
+/// Measures, prints tables and writes `target/bench/quick.json`, or
+/// `target/bench/full.json`.
+///
+/// # Errors
+/// When not root, when a part cannot be built or set up, or when an answer is
+/// missing or wrong.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    sandbox::enter(
+        || {
+            peers::path(Peer::Coredns)?;
+            lab::build_agent()
+        },
+        async |mut control| {
+            tokio::select! {
+                done = measure(*options) => done.map(|()| ExitCode::SUCCESS),
+                interrupt = control.interrupted() => Ok(interrupt?.exit_code()),
+            }
+        },
+    )
+}
+
+async fn measure(options: Options) -> Result<()> {
+    let [mut trips, runs] = if options.quick { QUICK } else { FULL };
+    trips.flow_rounds = options.flow_rounds.unwrap_or(trips.flow_rounds);
+    let load_before = report::load()?;
+    let all = latency::allowed_cpus()?;
+    let first = latency::first_cpu(&all)?;
+    exec::progress("bench", "a node, six pods, five agents, CoreDNS");
+    let site = Site::set_up(&first).await?;
+    exec::progress("bench", "round trips");
+    let round_trips = round_trips::measure(&site, trips, &first).await?;
+    exec::progress("bench", "the programs' time");
+    let programs = program::measure(&site, runs, &first).await?;
+    exec::progress("bench", "the pods' other traffic");
+    let cpus = Cpus {
+        sender: first,
+        receiver: others(&all, &first)?,
+    };
+    let traffic = traffic::measure(&site, trips, cpus).await?;
+    site.stop().await?;
+    let report = Report {
+        machine: Machine::read(load_before)?,
+        round_trip_extent: trips,
+        program_extent: runs,
+        flow_seconds: trips.flow.as_secs_f64(),
+        round_trips,
+        programs,
+        traffic,
+    };
+    let name = if options.quick { "quick" } else { "full" };
+    let file = exec::target().join(format!("bench/{name}.json"));
+    report.write(&file)?;
+    print!("{report}");
+    exec::progress("bench", &format!("{} has the figures", file.display()));
+    Ok(())
+}
+
+/// The first of the other CPUs; the same one where there is no other.
+fn others(all: &CpuSet, but: &CpuSet) -> Result<CpuSet> {
+    let mut rest = *all;
+    for cpu in 0..CpuSet::count() {
+        if but.is_set(cpu)? {
+            rest.unset(cpu)?;
+        }
+    }
+    Ok(latency::first_cpu(&rest).unwrap_or(*but))
+}
+
+/// A count as a number with a fraction.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nanoseconds, packets and bytes of minutes are far below 2^53"
+)]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn the_other_cpu_is_another_where_there_is_one() {
+        let mut two = CpuSet::new();
+        two.set(1).unwrap();
+        two.set(3).unwrap();
+        let first = latency::first_cpu(&two).unwrap();
+        let other = others(&two, &first).unwrap();
+        assert!(other.is_set(3).unwrap() && !other.is_set(1).unwrap());
+        assert_eq!(others(&first, &first).unwrap(), first);
+    }
+
+    #[test]
+    fn programs_run_as_often_as_is_asked_of_the_mean() {
+        let runs = |[
+            _,
+            Extent {
+                rounds, queries, ..
+            },
+        ]: [Extent; 2]| rounds * queries;
+        assert_eq!((runs(FULL), runs(QUICK)), (1_000_000, 100_000));
+    }
+}
