@@ -1,0 +1,146 @@
+//! What objects together say beside the names of Services: problems, pods, the
+//! servers, the revision.
+
+use super::*;
+
+#[test]
+fn problems_of_several_objects() {
+    let index = index(
+        settings(),
+        vec![
+            service("gone", "a", "10.96.0.1", WEB),
+            slice("gone/b-1", "b", WEB, &["10.0.0.1"]),
+        ],
+    );
+    let problems: Vec<_> = index.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "EndpointSlice gone/b-1: Service gone/b does not exist",
+            "Service gone/a: Namespace gone does not exist",
+        ]
+    );
+}
+
+#[test]
+fn pods_have_names_where_they_are_verified() {
+    let verified = Settings {
+        pods: PodsMode::Verified,
+        ..settings()
+    };
+    let mut index = Index::new(verified);
+    let mut installed = BTreeMap::new();
+    let mut steps = vec![
+        (
+            pod("default", "a", "10.0.0.1"),
+            vec!["+10-0-0-1.default.pod.cluster 0 10.0.0.1"],
+        ),
+        (
+            pod("default", "b", "10.0.0.1"),
+            vec!["+10-0-0-1.default.pod.cluster 128 10.0.0.1"],
+        ),
+        (pod("default", "c", "10.0.0.1"), vec![]),
+        (delete(Kind::Pod, "default/c"), vec![]),
+        (
+            delete(Kind::Pod, "default/b"),
+            vec!["+10-0-0-1.default.pod.cluster 0 10.0.0.1"],
+        ),
+        (
+            pod("default", "a", "fd00::1"),
+            vec![
+                "+fd00--1.default.pod.cluster 0 fd00::1",
+                "-10-0-0-1.default.pod.cluster",
+            ],
+        ),
+        (
+            delete(Kind::Pod, "default/a"),
+            vec!["-fd00--1.default.pod.cluster"],
+        ),
+    ];
+    for (event, expected) in steps.drain(..) {
+        let changes = index.apply(event);
+        let mut found = shown(&changes);
+        found.sort();
+        assert_eq!(found, expected);
+        check(&index, &mut installed, &changes);
+    }
+    let mut index = empty();
+    assert!(
+        index.apply(pod("default", "a", "10.0.0.1")).is_empty(),
+        "insecure"
+    );
+}
+
+#[test]
+fn pods_are_counted_by_address() {
+    let verified = Settings {
+        pods: PodsMode::Verified,
+        ..settings()
+    };
+    let mut index = Index::new(verified);
+    assert_eq!(index.missing().last(), Some(&"pods"));
+    let address = "10.0.0.1".parse().unwrap();
+    index.apply_all([
+        pod("default", "a", "10.0.0.1"),
+        pod("default", "b", "10.0.0.1"),
+    ]);
+    index.apply(pod("default", "b", "10.0.0.1"));
+    assert_eq!(index.pods("default", address), 2);
+    index.apply(pod("default", "a", "10.0.0.2"));
+    assert_eq!(index.pods("default", address), 1);
+    index.apply_all([
+        Event::Restart(Kind::Pod),
+        pod("default", "a", "10.0.0.2"),
+        Event::Restarted(Kind::Pod),
+    ]);
+    assert_eq!(index.pods("default", address), 0);
+    index.apply(delete(Kind::Pod, "default/a"));
+    assert!(index.namespaces.is_empty());
+}
+
+#[test]
+fn the_servers_of_the_cluster_are_its_dns_service_and_endpoints() {
+    let mut index = empty();
+    assert!(index.server_addresses("kube-system", "kube-dns").is_empty());
+    index.apply_all([
+        service("kube-system", "kube-dns", "10.96.0.10", &["dns/udp/53"]),
+        slice(
+            "kube-system/kube-dns-1",
+            "kube-dns",
+            &["dns/udp/53"],
+            &["10.244.0.3", "10.244.0.2"],
+        ),
+    ]);
+    let shown: Vec<_> = index
+        .server_addresses("kube-system", "kube-dns")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(shown, ["10.96.0.10", "10.244.0.2", "10.244.0.3"]);
+}
+
+#[test]
+fn the_revision_follows_objects_not_lists() {
+    let mut index = empty();
+    index.apply_all(nginx());
+    let revision = index.revision();
+    index.apply_all([
+        Event::Restart(Kind::Service),
+        service("default", "nginx", "None", WEB),
+    ]);
+    assert_eq!(index.revision(), revision);
+    // A port's number changes the SRV record alone.
+    let changes = index.apply(slice(
+        "default/nginx-1",
+        "nginx",
+        &["web/tcp/81"],
+        &["10.0.0.22=web-0", "10.0.0.23=web-1"],
+    ));
+    assert_eq!(
+        shown(&changes),
+        [format!(
+            "+nginx.default {NONE} 10.0.0.22 10.0.0.23 endpoints:81x2"
+        )]
+    );
+    assert!(index.revision() > revision);
+}
