@@ -228,7 +228,7 @@ fn cpus() -> Vec<usize> {
 
 /// Lets writers and readers have at one another, until readers have often enough
 /// been told that a name had changed. What else they were told.
-fn race(turn: Turn, version: Version, kind: u16, changes: u64) -> Answers {
+fn race(turn: Turn, version: Version, kind: u16, at_least: u64) -> Answers {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut kernel = Kernel::load();
     let config = maps::config("cluster.local", 30);
@@ -237,10 +237,10 @@ fn race(turn: Turn, version: Version, kind: u16, changes: u64) -> Answers {
     kernel.maps.put_server(maps::address(SERVER), 0).unwrap();
     let cpus = cpus();
     let (writers, readers) = cpus.split_at(cpus.len() / 2);
-    let (writers, changes) = match writers {
+    let (writers, at_least) = match writers {
         // Nothing changes under a program that has the only CPU.
         [] => (readers, 0),
-        writers => (writers, changes),
+        writers => (writers, at_least),
     };
     let names: Vec<_> = (0..(writers.len() * NAMES) as u32)
         .map(|number| Name::new(number, version))
@@ -281,7 +281,7 @@ fn race(turn: Turn, version: Version, kind: u16, changes: u64) -> Answers {
         let start = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let (found, elapsed) = (changed(), start.elapsed());
-            if found >= changes && elapsed >= LEAST {
+            if found >= at_least && elapsed >= LEAST {
                 break;
             }
             assert!(elapsed < MOST, "{found} changes under readers");
