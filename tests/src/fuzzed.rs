@@ -1,18 +1,24 @@
 //! What holds for every frame, whatever it is: for fuzzers.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
 use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
-use headless_agent::watch::{Port, Protocol};
+use headless_agent::maps::writer::Writer;
+use headless_agent::records::{
+    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, Targets,
+};
+use headless_agent::watch::{
+    Endpoint, EndpointSlice, Event, Namespace, Object, Port, Protocol, Service, ServiceKind,
+};
 use headless_ebpf::abi::NameFlags;
 use headless_ebpf::respond::Verdict;
 
+use crate::cluster::Cluster;
 use crate::frame::{SERVER, SERVER_V6};
 use crate::host::Host;
-use crate::{decode, maps};
+use crate::{agreement, decode, maps};
 
 /// Names with all kinds of data, in the zone `cluster.local`.
 pub fn names() -> Vec<(RelativeName, NameData)> {
@@ -95,13 +101,99 @@ pub fn filled() -> MemorySink {
     sink
 }
 
-/// Checks a frame.
+/// What the plain resolver answers from, and the maps that the agent's writer fills
+/// for it: Services of every kind.
+struct Mirror {
+    index: Index,
+    writer: Writer<MemorySink>,
+}
+
+impl Mirror {
+    fn new() -> Self {
+        let cluster = Cluster {
+            zone: "cluster.local",
+            scope: EndpointScope::Headless,
+            events: events(),
+        };
+        let (index, mut writer) = agreement::mirror(&cluster, true);
+        let servers = [maps::address(SERVER), maps::address(SERVER_V6)];
+        writer.serve(&servers).unwrap();
+        Self { index, writer }
+    }
+}
+
+fn events() -> Vec<Event> {
+    let ipv4 = |i: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + i));
+    let ipv6 = |i: u32| IpAddr::from(Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
+    let ports: Box<[Port]> = [("http", 80), ("metrics", 9090)]
+        .map(|(name, number)| Port {
+            name: name.into(),
+            number: Some(number),
+            protocol: Protocol::Tcp,
+        })
+        .into();
+    let service = |name: &str, kind| {
+        Event::Apply(Object::Service(Service {
+            namespace: "default".into(),
+            name: name.into(),
+            kind,
+            ports: ports.clone(),
+            selector: true,
+        }))
+    };
+    let slice = |service: &str, label: &str, addresses: Vec<IpAddr>| {
+        let name = |i| (!label.is_empty()).then(|| format!("{label}-{i}").into());
+        let endpoints = (0..).zip(addresses);
+        let endpoints = endpoints.map(|(i, address)| Endpoint {
+            address,
+            name: name(i),
+        });
+        Event::Apply(Object::EndpointSlice(EndpointSlice {
+            name: format!("{service}-{}", label.len()).into(),
+            namespace: "default".into(),
+            service: service.into(),
+            ports: ports.clone(),
+            endpoints: endpoints.collect(),
+        }))
+    };
+    let long = "e".repeat(61);
+    let external = ServiceKind::ExternalName("example.com".into());
+    let namespace = Namespace {
+        name: "default".into(),
+    };
+    vec![
+        Event::Apply(Object::Namespace(namespace)),
+        service("web", ServiceKind::Headless),
+        slice("web", "web", (0..3).map(ipv4).collect()),
+        service("dual", ServiceKind::ClusterIp([ipv4(0), ipv6(0)].into())),
+        service("most", ServiceKind::Headless),
+        slice("most", "", (0..28).map(ipv4).collect()),
+        slice("most", "six", (0..7).map(ipv6).collect()),
+        service("many", ServiceKind::Headless),
+        slice("many", "", (0..60).map(ipv4).collect()),
+        service("ext", external),
+        service("long", ServiceKind::Headless),
+        slice("long", &long, (0..6).map(ipv4).collect()),
+    ]
+}
+
+/// Checks a frame: nothing panics, one that is passed is as it came, and a reply is
+/// one that hickory-proto reads and the plain resolver would have given.
 pub fn check(frame: &[u8]) {
     static MAPS: OnceLock<MemorySink> = OnceLock::new();
+    static MIRROR: OnceLock<Mirror> = OnceLock::new();
     let (verdict, after) = Host::new(MAPS.get_or_init(filled)).respond(frame);
     match verdict {
         Verdict::Pass(_) => assert_eq!(after, frame, "{verdict:?}"),
         Verdict::Answer(..) => drop(decode::reply(frame, &after)),
         Verdict::Lost => panic!("lost"),
     }
+    let Mirror { index, writer } = MIRROR.get_or_init(Mirror::new);
+    // Any dice will do, the same every time.
+    let random = frame.last().copied().unwrap_or_default();
+    let host = Host {
+        random: u32::from(random) << 24,
+        ..Host::new(writer.sink())
+    };
+    let _verdict = agreement::agree(index, &host, frame);
 }

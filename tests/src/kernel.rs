@@ -153,7 +153,12 @@ impl Kernel {
 
     /// How many DNS queries a program without names has seen.
     pub fn seen(&self, path: Path) -> u64 {
-        let Counter(index) = Counter::pass(path, PassReason::NotServed);
+        self.passed(path, PassReason::NotServed)
+    }
+
+    /// How many packets a program has passed for this reason.
+    pub fn passed(&self, path: Path, reason: PassReason) -> u64 {
+        let Counter(index) = Counter::pass(path, reason);
         self.counters.read().unwrap()[index as usize]
     }
 

@@ -6,8 +6,9 @@
 //!    [`verifier`]: what the kernel says of the programs.
 //! 4. [`decode`]: replies as hickory-proto reads them.
 //! 5. [`golden`] and [`hex`]: frames kept in files.
-//!    [`fuzzed`]: what holds for every frame.
 //! 6. [`cluster`]: small clusters and questions about them, at random.
+//!    [`agreement`]: the engine against the plain resolver.
+//!    [`fuzzed`]: what holds for every frame.
 //! 7. [`node`], [`agent`]: a node with pods in network namespaces.
 //! 8. [`control_plane`]: a real API server on a node.
 //! 9. [`differential`]: CoreDNS beside headless.
@@ -36,9 +37,11 @@ pub mod hex;
 
 pub mod golden;
 
-pub mod fuzzed;
-
 pub mod cluster;
+
+pub mod agreement;
+
+pub mod fuzzed;
 
 /// The wiring of the lab, which has the same kernel calls to make.
 #[path = "../../xtask/src/lab/network.rs"]
