@@ -3,7 +3,7 @@
 
 use crate::kernels::{self, Series};
 use crate::{ebpf, exec, test, tidy};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::env;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -19,6 +19,13 @@ pub(crate) struct Options {
 /// Asks for one gate more, the suites on other kernels, which take some minutes
 /// each: `5.10`, `5.10,7.x` or `all`.
 const KERNELS: &str = "HEADLESS_CI_KERNELS";
+
+/// Asks for one gate more, a run of each fuzz target for this many seconds: its first
+/// build takes minutes, since libFuzzer's instruments go into every dependency.
+const FUZZ: &str = "HEADLESS_CI_FUZZ";
+
+/// The targets of `tests/fuzz`.
+const FUZZ_TARGETS: [&str; 2] = ["respond", "message"];
 
 /// How a gate ended, short of failing.
 enum Outcome {
@@ -45,6 +52,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("doc", &doc),
         ("test", &tests),
     ];
+    let fuzz_seconds = fuzz_seconds(&env::var(FUZZ).unwrap_or_default())?;
+    let fuzz = || fuzz(fuzz_seconds);
+    if fuzz_seconds > 0 {
+        gates.push(("fuzz", &fuzz));
+    }
     if kernels.is_some() {
         gates.push(("kernels", &old_kernels));
     }
@@ -88,6 +100,43 @@ fn named_kernels(named: &str) -> Result<Option<Vec<Series>>, String> {
                 .map(Some)
         }
     }
+}
+
+/// Seconds that [`FUZZ`] asks for; 0 for no run.
+fn fuzz_seconds(text: &str) -> Result<u32> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let seconds = text.parse();
+    seconds.map_err(|error| anyhow!("{FUZZ}={text}: {error}"))
+}
+
+/// Runs each fuzz target. What it finds beyond the corpus is put beside it, a crash
+/// into `tests/fuzz/artifacts`.
+fn fuzz(seconds: u32) -> Result<Outcome> {
+    let nightly = |arguments: &[&str]| {
+        let mut command = exec::isolated("cargo");
+        command.arg("+nightly").args(arguments);
+        command.current_dir(exec::workspace().join("tests"));
+        command
+    };
+    if exec::output(&mut nightly(&["fuzz", "--version"])).is_err() {
+        return Ok(Outcome::Skipped(
+            "skipped: no nightly toolchain, or no cargo-fuzz",
+        ));
+    }
+    // Nothing here is unsafe: there is nothing for a sanitizer to find.
+    let options = ["--dev", "--sanitizer", "none"];
+    for target in FUZZ_TARGETS {
+        let found = exec::target().join("fuzz").join(target);
+        std::fs::create_dir_all(&found)
+            .with_context(|| format!("cannot make {}", found.display()))?;
+        let mut command = nightly(&["fuzz", "run"]);
+        command.args(options).arg(target).arg(found);
+        command.args(["fuzz/corpus/respond", "--", "-max_len=1500"]);
+        exec::run(command.arg(format!("-max_total_time={seconds}")))?;
+    }
+    Ok(Outcome::Passed)
 }
 
 fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
@@ -155,6 +204,13 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+
+    #[test]
+    fn fuzz_targets_run_only_if_asked_for() {
+        assert_eq!(fuzz_seconds("").unwrap(), 0);
+        assert_eq!(fuzz_seconds("20").unwrap(), 20);
+        assert!(fuzz_seconds("20s").is_err());
+    }
 
     #[test]
     fn kernels_are_tested_only_if_asked_for() {
