@@ -86,6 +86,8 @@ pub enum Broken {
     Stale,
     /// The maps do not hold the whole cluster.
     Incomplete,
+    /// Names are being written.
+    Writing,
     /// Records whose memory belongs to another key by now.
     TornRecords,
     /// Chunks whose memory belongs to another key by now.
@@ -232,6 +234,7 @@ impl Case {
                 ..state
             },
             Broken::Incomplete => State { flags: 0, ..state },
+            Broken::Writing => state.next_generation(),
             _ => state,
         }
     }
@@ -250,7 +253,7 @@ impl Case {
             Broken::TornRecords => maps::tear_records(sink),
             Broken::TornChunks => maps::tear_chunks(sink),
             Broken::LostChunks => maps::lose_chunks(sink),
-            Broken::Nothing | Broken::Stale | Broken::Incomplete => {}
+            Broken::Nothing | Broken::Stale | Broken::Incomplete | Broken::Writing => {}
         }
     }
 

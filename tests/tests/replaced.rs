@@ -23,7 +23,7 @@ use headless_agent::maps::kernel::KernelSink;
 use headless_agent::maps::{MapName, RecordSink as _};
 use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
 use headless_agent::watch::{Port, Protocol};
-use headless_ebpf::abi::{NameFlags, PassReason, Path};
+use headless_ebpf::abi::{NameFlags, PassReason, Path, State};
 use headless_tests::frame::{Query, SERVER, qtype};
 use headless_tests::kernel::{Action, Kernel};
 use headless_tests::{decode, maps};
@@ -89,6 +89,8 @@ enum Turn {
     Replace,
     /// The old one is gone before the new one is there.
     DeleteFirst,
+    /// The same, and the programs are told.
+    Marked,
 }
 
 /// Writes the version of a name in the place of the one before.
@@ -112,11 +114,33 @@ fn write(sink: &mut KernelSink, name: &Name, version: u32, turn: Turn) {
     }
 }
 
+/// The generation that the programs have been told.
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+
+/// Tells the programs that names are written while `write` runs, as the agent's writer
+/// does.
+fn marked(sink: &mut KernelSink, write: impl FnOnce(&mut KernelSink)) {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = |sink: &mut KernelSink| {
+        let next = state.unwrap_or_else(maps::state).next_generation();
+        sink.put_state(next).unwrap();
+        *state = Some(next);
+    };
+    next(sink);
+    write(sink);
+    next(sink);
+}
+
 /// Writes names in turns until it is told to stop.
 fn write_all(mut sink: KernelSink, names: &[Name], turn: Turn, stop: &AtomicBool) {
     for version in (1..VERSIONS).chain([0]).cycle() {
         for name in names {
-            write(&mut sink, name, version, turn);
+            match turn {
+                Turn::Marked => marked(&mut sink, |sink| {
+                    write(sink, name, version, Turn::Replace);
+                }),
+                Turn::Replace | Turn::DeleteFirst => write(&mut sink, name, version, turn),
+            }
         }
         if stop.load(Ordering::Relaxed) {
             return;
@@ -234,6 +258,7 @@ fn race(turn: Turn, version: Version, kind: u16, at_least: u64) -> Answers {
     let config = maps::config("cluster.local", 30);
     kernel.maps.put_config(&config).unwrap();
     kernel.maps.put_state(maps::state()).unwrap();
+    *STATE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     kernel.maps.put_server(maps::address(SERVER), 0).unwrap();
     let cpus = cpus();
     let (writers, readers) = cpus.split_at(cpus.len() / 2);
@@ -390,11 +415,11 @@ fn endpoints_of_srv_records() {
 /// A reader that has found a name's element loses it when the element is filled with
 /// another name before it has compared the keys, and does not see the new one before
 /// it: `lookup_nulls_elem_raw` notices only when the element is in another bucket
-/// already.
+/// already. So what is not found is denied only if nothing was written meanwhile
+/// (`State::denies_since`); without, some ten in a million are.
 #[test]
-#[ignore = "a name that is replaced is denied at times: a look-up that finds nothing proves nothing"]
 fn a_name_that_is_replaced_is_not_denied() {
-    let answers = race(Turn::Replace, few, qtype::A, 1);
+    let answers = race(Turn::Marked, few, qtype::A, 20);
     let denied: u64 = answers
         .iter()
         .filter_map(|((_, version), times)| version.is_none().then_some(times))

@@ -57,7 +57,8 @@ impl<S: RecordSink> Writer<S> {
         self.put_state(State {
             deadline_ns: now.saturating_add(lease),
             serial,
-            flags: if complete { State::COMPLETE } else { 0 },
+            flags: self.state().flags & !State::COMPLETE
+                | if complete { State::COMPLETE } else { 0 },
         })?;
         self.counts.beat_ns.store(now, Ordering::Relaxed);
         Ok(())

@@ -56,7 +56,7 @@ impl<S: RecordSink> Writer<S> {
             {
                 // What could not be written is missing for a known reason.
                 drift.missing += u64::from(!self.failed.contains(wire));
-                self.install(wire, lookup(wire).as_ref());
+                self.correct(wire, lookup(wire).as_ref());
             }
         }
         self.reconcile_chunks(&lookup, &mut drift)?;
@@ -90,7 +90,7 @@ impl<S: RecordSink> Writer<S> {
                 Some(_) => drift.differing += 1,
                 None => drift.stale += 1,
             }
-            self.install(&wire, data.as_ref());
+            self.correct(&wire, data.as_ref());
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl<S: RecordSink> Writer<S> {
         if !owned.wrong.is_empty() {
             for wire in std::mem::take(&mut owned.wrong) {
                 drift.differing += 1;
-                self.install(&wire, lookup(&wire).as_ref());
+                self.correct(&wire, lookup(&wire).as_ref());
             }
             owned = self.owned_chunks(lookup)?;
         }

@@ -55,8 +55,44 @@ impl<S: RecordSink> Writer<S> {
     /// Writes a batch of changes in its order, which has what is there before
     /// what is gone. A failure keeps no other name from being written.
     pub fn apply(&mut self, changes: &[NameChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        self.begin_writing();
         for change in changes {
             self.install(change.name.as_bytes(), change.data.as_ref());
+        }
+        self.end_writing();
+    }
+
+    /// As [`Self::install`], for a name that is found to be wrong.
+    pub(super) fn correct(&mut self, wire: &[u8], data: Option<&NameData>) {
+        self.begin_writing();
+        self.install(wire, data);
+        self.end_writing();
+    }
+
+    /// From here on a name that is not found may be there all the same, see
+    /// [`State::denies_since`].
+    fn begin_writing(&mut self) {
+        debug_assert_eq!(self.state.flags & State::GENERATION, 0);
+        self.next_generation();
+    }
+
+    /// From here on it is not there.
+    fn end_writing(&mut self) {
+        self.next_generation();
+    }
+
+    fn next_generation(&mut self) {
+        let state = self.state.next_generation();
+        if let Err(error) = self.put_state(state) {
+            // The next one that can be written says the same.
+            self.state = state;
+            error!(
+                error = &error as &dyn std::error::Error,
+                "the programs cannot be told of writes"
+            );
         }
     }
 
@@ -65,11 +101,16 @@ impl<S: RecordSink> Writer<S> {
     /// full would fail for all.
     pub fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>) {
         let names: Vec<_> = self.failed.iter().take(RETRY_NAMES_MAX).cloned().collect();
+        if names.is_empty() {
+            return;
+        }
+        self.begin_writing();
         for name in names {
             if !self.install(&name, lookup(&name).as_ref()) {
                 break;
             }
         }
+        self.end_writing();
     }
 
     /// Brings one name up to date and remembers it where that fails. Whether

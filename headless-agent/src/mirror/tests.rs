@@ -138,7 +138,7 @@ fn filled_when_every_kind_is_listed_and_not_before() {
     assert_eq!(keeper.writer.sink().state.flags & State::COMPLETE, 0);
     keeper.apply(cluster()).unwrap();
     assert!(*filled.borrow());
-    assert_eq!(keeper.writer.sink().state.flags, State::COMPLETE);
+    assert_ne!(keeper.writer.sink().state.flags & State::COMPLETE, 0);
     assert!(installed(&keeper, b"\x03web\x07default"));
     assert!(!installed(&keeper, b"\x03web\x05other"));
 }

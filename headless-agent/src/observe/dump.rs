@@ -163,14 +163,11 @@ impl Observed {
                 } else {
                     &mut bytes6
                 };
-                match self.maps.chunk(key).context("cannot read addresses")? {
-                    Some(chunk) => {
-                        bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
-                    }
-                    None => {
-                        let ChunkKey { set, index, .. } = key;
-                        damage = Some(format!("chunk {index} of set {set} is missing"));
-                    }
+                if let Some(chunk) = self.maps.chunk(key).context("cannot read addresses")? {
+                    bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
+                } else {
+                    let ChunkKey { set, index, .. } = key;
+                    damage = Some(format!("chunk {index} of set {set} is missing"));
                 }
             }
         } else {

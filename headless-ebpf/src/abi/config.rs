@@ -88,7 +88,8 @@ pub struct State {
     pub deadline_ns: u64,
     /// Serial of the SOA: unix time of the last change in seconds.
     pub serial: u32,
-    /// Bits: [`Self::COMPLETE`].
+    /// Bits: [`Self::COMPLETE`], above it the generation, see
+    /// [`Self::denies_since`].
     pub flags: u32,
 }
 
@@ -99,6 +100,29 @@ impl State {
     /// has succeeded. Without it a missing name proves nothing, and negative
     /// answers are withheld.
     pub const COMPLETE: u32 = 1;
+
+    /// One generation: odd ones, with this bit set, are those in which the agent
+    /// writes names.
+    pub const GENERATION: u32 = 1 << 1;
+
+    /// Whether a look-up that found nothing proves that there is nothing: neither
+    /// was a name being written when `before` was read, nor has one been since.
+    ///
+    /// A look-up may miss a name that is there while it is replaced: the element
+    /// that it stands at is given to another key, and what came before it in the
+    /// bucket is not looked at again (`lookup_nulls_elem_raw` in kernel/bpf/hashtab.c).
+    #[inline(always)]
+    pub const fn denies_since(self, before: Self) -> bool {
+        before.flags & Self::GENERATION == 0
+            && self.flags & !Self::COMPLETE == before.flags & !Self::COMPLETE
+    }
+
+    /// The next generation.
+    #[must_use]
+    pub const fn next_generation(mut self) -> Self {
+        self.flags = self.flags.wrapping_add(Self::GENERATION);
+        self
+    }
 }
 
 /// Key of the map of served addresses: IPv6, or IPv4 mapped into it

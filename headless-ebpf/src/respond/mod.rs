@@ -296,6 +296,12 @@ pub fn answer<R: Room, L: Lookup>(
         Decision::NoData | Decision::NxDomain if state.flags & State::COMPLETE == 0 => {
             return Err(PassReason::Incomplete);
         }
+        // What was not found may have been replaced at that moment.
+        Decision::NoData | Decision::NxDomain
+            if !lookup.state().is_some_and(|now| now.denies_since(state)) =>
+        {
+            return Err(PassReason::Changed);
+        }
         Decision::NoData => {
             body.negative(image, config, state.serial)?;
             Outcome::NoData
@@ -356,13 +362,12 @@ fn decide<R: Room, L: Lookup>(
         _ => {}
     }
     let (place, details) = match find::find(scratch, start, config, question, lookup)? {
-        Found::Missing => return Ok(Decision::NxDomain),
+        Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
+        Found::Missing | Found::Version => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
         // names for missing (`kubernetes.go`, `Services`).
         Found::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
         Found::NonTerminal => return Ok(Decision::NoData),
-        Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
-        Found::Version => return Ok(Decision::NxDomain),
         Found::Record(place, details) => (place, details),
     };
     if scratch.record.flags.contains(NameFlags::PASS) {

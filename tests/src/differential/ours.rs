@@ -48,7 +48,7 @@ const FRAME_MAX: usize = 4096;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// `TC_ACT_UNSPEC` and `TC_ACT_REDIRECT` (include/uapi/linux/pkt_cls.h).
+/// `TC_ACT_UNSPEC` and `TC_ACT_REDIRECT` (`include/uapi/linux/pkt_cls.h`).
 const TC_ACT_UNSPEC: i32 = -1;
 const TC_ACT_REDIRECT: i32 = 7;
 

@@ -58,16 +58,15 @@ fn declared(ports: &[Port]) -> Vec<Option<Port>> {
         return vec![None];
     }
     let mut ports: Vec<_> = ports.iter().cloned().map(Some).collect();
-    ports.sort_by(order);
+    ports.sort_by(|a, b| order(a.as_ref(), b.as_ref()));
     ports
 }
 
 /// By number, those without first.
-fn order(a: &Option<Port>, b: &Option<Port>) -> std::cmp::Ordering {
-    let key = |port: &'_ Option<Port>| {
-        let port = port.as_ref();
-        port.map(|port| (port.number, port.protocol.label(), port.name.clone()))
-    };
+fn order(a: Option<&Port>, b: Option<&Port>) -> std::cmp::Ordering {
+    fn key(port: Option<&Port>) -> Option<(Option<u16>, &str, &str)> {
+        port.map(|port| (port.number, port.protocol.label(), &*port.name))
+    }
     key(a).cmp(&key(b))
 }
 
@@ -100,11 +99,14 @@ impl Targets {
         // the same.
         lists.dedup_by(|a, b| std::ptr::eq(*a, *b) || a == b);
         let mut all: Vec<Option<Port>> = lists.iter().flat_map(|list| declared(list)).collect();
-        all.sort_by(order);
+        all.sort_by(|a, b| order(a.as_ref(), b.as_ref()));
         all.dedup();
         let places = |list: &[Port]| -> Option<Box<[usize]>> {
             let ports = declared(list);
-            let place = |port| all.binary_search_by(|at| order(at, port)).ok();
+            let place = |port: &Option<Port>| {
+                let found = all.binary_search_by(|at| order(at.as_ref(), port.as_ref()));
+                found.ok()
+            };
             let places: Box<[usize]> = ports.iter().filter_map(place).collect();
             // The same port twice counts twice, which no bit can say.
             let once = places.windows(2).all(|pair| pair[0] < pair[1]);
@@ -206,12 +208,15 @@ mod tests {
         }
     }
 
-    fn targets(slices: &[(&[Port], &[(&str, [u8; 4])])]) -> Option<Targets> {
+    /// Ports of a slice, and names and addresses of its endpoints.
+    type Slice<'a> = (&'a [Port], &'a [(&'a str, [u8; 4])]);
+
+    fn targets(slices: &[Slice<'_>]) -> Option<Targets> {
         let endpoint = |(name, address): &(&str, [u8; 4])| Endpoint {
             address: IpAddr::from(*address),
             name: Some((*name).into()),
         };
-        let slice = |(number, (ports, endpoints)): (usize, &(&[Port], &[(&str, [u8; 4])]))| {
+        let slice = |(number, (ports, endpoints)): (usize, &Slice<'_>)| {
             Arc::new(EndpointSlice {
                 namespace: "default".into(),
                 name: format!("web-{number}").into(),
@@ -230,7 +235,7 @@ mod tests {
         let found = targets(&[
             (&[metrics.clone(), http.clone()], &[("a", [10, 0, 0, 1])]),
             (
-                &[http.clone()],
+                std::slice::from_ref(&http),
                 &[("b", [10, 0, 0, 2]), ("c", [10, 0, 0, 3])],
             ),
             (&[], &[("d", [10, 0, 0, 4])]),
@@ -286,7 +291,7 @@ mod tests {
     fn what_cannot_be_told_is_left_out() {
         let (http, metrics) = (port("http", 80), port("metrics", 9090));
         let of = |ports: &[Port], name| targets(&[(ports, &[(name, [10, 0, 0, 1])])]);
-        assert!(of(&[http.clone()], "a").is_some());
+        assert!(of(std::slice::from_ref(&http), "a").is_some());
         assert!(of(&[http.clone(), http.clone()], "a").is_none());
         let both = [
             (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
