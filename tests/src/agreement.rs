@@ -20,11 +20,7 @@ use crate::{decode, maps};
 /// The index of a cluster, and the maps as the writer has filled them from its
 /// changes, event by event.
 pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
-    let state = State {
-        flags: if synced { State::COMPLETE } else { 0 },
-        ..maps::state()
-    };
-    let sink = maps::memory(maps::config(cluster.zone, 30), state, SERVER);
+    let sink = maps::memory(maps::config(cluster.zone, 30), State::default(), SERVER);
     let mut writer = Writer::new(sink, maps::SEED, Arc::<WriteCounts>::default());
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned() {
@@ -33,6 +29,7 @@ pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
     if synced {
         writer.apply(&index.apply_all(Cluster::synced()));
     }
+    maps::live(&mut writer, synced);
     (index, writer)
 }
 

@@ -1,9 +1,12 @@
 //! Names as the programs find them, in memory and in the kernel alike.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use headless_agent::maps::encode::{Encoded, encode};
+use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::memory::MemorySink;
+use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{MapName, RecordSink};
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::{Config, KeyClass, PodsMode, ServerAddress, State};
@@ -37,6 +40,17 @@ pub fn memory(config: Config, state: State, server: impl Into<IpAddr>) -> Memory
     };
     sink.put_server(address(server), 0).unwrap();
     sink
+}
+
+/// Lets a writer say that its agent lives forever, and that it knows everything if
+/// `synced`: what it says itself takes the place of [`state`].
+pub fn live(writer: &mut Writer<impl RecordSink>, synced: bool) {
+    let beat = Beat {
+        lease: Duration::MAX,
+        serial: SERIAL,
+        synced,
+    };
+    writer.beat(beat).unwrap();
 }
 
 /// A served address as the map's key.

@@ -138,6 +138,7 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
         writer.apply(&index.apply(event));
     }
+    maps::live(&mut writer, true);
     maps::clear(&mut kernel.maps);
     let sink = writer.sink();
     kernel.maps.put_config(&config).unwrap();
