@@ -245,7 +245,7 @@ fn what_is_passed_arrives_as_it_was(hook: &str) {
     let name = "nginx-headless.default.svc.cluster.local";
     let cases = [
         ("outside_zone", Query::new("example.com", qtype::A)),
-        ("qtype", Query::new(name, qtype::SRV)),
+        ("qtype", Query::new("cluster.local", qtype::NS)),
         (
             "class",
             Query {
@@ -292,10 +292,7 @@ fn what_is_passed_arrives_as_it_was(hook: &str) {
                 ..Query::new(name, qtype::A)
             },
         ),
-        (
-            "userspace",
-            Query::new("fd00--1.default.pod.cluster.local", qtype::A),
-        ),
+        ("userspace", Query::new("ns.dns.cluster.local", qtype::A)),
     ];
     for offload in [true, false] {
         pod.offload_checksums(offload);
