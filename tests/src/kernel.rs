@@ -97,7 +97,7 @@ impl Kernel {
         Self::load_object(&bytes)
     }
 
-    /// Loads it with the tc program under the name [`FOREIGN_TC`], as somebody
+    /// Loads it with the tc program under the name `FOREIGN_TC`, as somebody
     /// else's: without names it passes whatever it sees.
     pub fn foreign() -> Self {
         const OWN: &[u8] = b"headless_tc";

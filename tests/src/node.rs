@@ -24,7 +24,7 @@ use crate::frame::{CLIENT_V6, Query, SERVER, SERVER_V6};
 use crate::network::{Netns, connect_pod, set_up_node, xdp_program_id};
 
 /// The longest wait for something that must happen, on a machine; an emulated
-/// one asks for more by [`PATIENCE`].
+/// one asks for more by `PATIENCE`.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The variable that takes the place of [`DEADLINE`], in seconds.

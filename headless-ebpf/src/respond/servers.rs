@@ -1,5 +1,5 @@
 //! Ports and SRV records: what is asked, what a Service's details say of it, and
-//! ([`write`]) the answer.
+//! ([`mod@write`]) the answer.
 
 mod ports;
 mod walk;

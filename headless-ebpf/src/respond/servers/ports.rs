@@ -75,7 +75,7 @@ pub(in crate::respond) enum Ports {
     Unnumbered,
     /// Some, which not all endpoints have.
     Differing,
-    /// The SRV records are written, see [`Servers::written`].
+    /// The SRV records are written, see [`super::Servers::written`].
     Written,
 }
 

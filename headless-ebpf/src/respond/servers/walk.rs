@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Walk {
     /// Number of the set.
     pub(super) set: u32,
-    /// [`ChunkKind`] as a number.
+    /// [`crate::abi::ChunkKind`] as a number.
     pub(super) kind: u32,
     /// Where the first target is in the first chunk.
     pub(super) first: u32,
