@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headless_ebpf::abi::{
-    ChunkKey, DetailsHeader, NameFlags, SET_NUMBER_MAX, ServerAddress, State,
+    Chunk, ChunkKey, DetailsHeader, KeyClass, NameFlags, NameRecord, SET_NUMBER_MAX, ServerAddress,
+    State,
 };
 
 use super::encode;
@@ -17,7 +18,7 @@ use super::heartbeat::{Beat, monotonic_ns};
 use super::memory::MemorySink;
 use super::reconcile::Drift;
 use super::writer::Writer;
-use super::{MapKind, MapName, RecordSink, WriteCounts};
+use super::{MapKind, MapName, RecordSink, SinkError, WriteCounts};
 use crate::records::{Details, NameChange, NameData, RelativeName, Target, Targets};
 
 const SEED: u64 = 0x5eed;
@@ -138,164 +139,121 @@ fn sets(writer: &Writer<MemorySink>) -> Vec<u32> {
         .collect()
 }
 
-/// Refuses a write whose order would let a reader see a half state.
-struct Ordered(MemorySink);
-
-impl Ordered {
-    /// Whether every record's chunks are all there.
-    fn check(&self) {
-        for record in self.0.names.values() {
-            for key in encode::address_chunks(record) {
-                assert!(self.0.chunks.contains_key(&key), "{key:?}");
-            }
-            for first in encode::first_details(record) {
-                let header = self.0.chunks[&first].words[0];
-                for index in 0..DetailsHeader::from_word(header).chunks {
-                    let key = ChunkKey { index, ..first };
-                    assert!(self.0.chunks.contains_key(&key), "{key:?}");
-                }
-            }
-        }
-    }
+/// Looks at the maps before each write of a name or chunk, and after it.
+struct Checked {
+    sink: MemorySink,
+    before: fn(&MemorySink),
+    after: fn(&MemorySink),
 }
 
 macro_rules! checked {
     ($($name:ident($($argument:ident: $type:ty),*) -> $value:ty;)+) => {
-        $(fn $name(&mut self, $($argument: $type),*) -> Result<$value, super::SinkError> {
-            let result = self.0.$name($($argument),*);
-            self.check();
+        $(fn $name(&mut self, $($argument: $type),*) -> Result<$value, SinkError> {
+            (self.before)(&self.sink);
+            let result = self.sink.$name($($argument),*);
+            (self.after)(&self.sink);
             result
         })+
     };
 }
 
-impl RecordSink for Ordered {
+impl RecordSink for Checked {
     checked! {
-        put_name(name: &MapName, record: headless_ebpf::abi::NameRecord) -> bool;
+        put_name(name: &MapName, record: NameRecord) -> bool;
         delete_name(name: &MapName) -> bool;
-        put_chunk(key: headless_ebpf::abi::ChunkKey, chunk: headless_ebpf::abi::Chunk) -> bool;
-        delete_chunk(key: headless_ebpf::abi::ChunkKey) -> bool;
-        put_server(address: ServerAddress, index: u32) -> bool;
-        delete_server(address: ServerAddress) -> bool;
-        put_state(state: State) -> ();
+        put_chunk(key: ChunkKey, chunk: Chunk) -> bool;
+        delete_chunk(key: ChunkKey) -> bool;
     }
 
-    fn name(
-        &self,
-        name: &MapName,
-    ) -> Result<Option<headless_ebpf::abi::NameRecord>, super::SinkError> {
-        self.0.name(name)
+    fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
+        self.sink.name(name)
     }
 
     fn for_each_name(
         &self,
-        class: headless_ebpf::abi::KeyClass,
-        visit: &mut dyn FnMut(MapName, headless_ebpf::abi::NameRecord),
-    ) -> Result<(), super::SinkError> {
-        self.0.for_each_name(class, visit)
+        class: KeyClass,
+        visit: &mut dyn FnMut(MapName, NameRecord),
+    ) -> Result<(), SinkError> {
+        self.sink.for_each_name(class, visit)
     }
 
-    fn chunk(
-        &self,
-        key: headless_ebpf::abi::ChunkKey,
-    ) -> Result<Option<headless_ebpf::abi::Chunk>, super::SinkError> {
-        self.0.chunk(key)
+    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError> {
+        self.sink.chunk(key)
     }
 
-    fn chunk_keys(&self) -> Result<Vec<headless_ebpf::abi::ChunkKey>, super::SinkError> {
-        self.0.chunk_keys()
+    fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
+        self.sink.chunk_keys()
     }
 
-    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, super::SinkError> {
-        self.0.servers()
+    fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
+        self.sink.put_server(address, index)
+    }
+
+    fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
+        self.sink.delete_server(address)
+    }
+
+    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
+        self.sink.servers()
+    }
+
+    fn put_state(&mut self, state: State) -> Result<(), SinkError> {
+        self.sink.put_state(state)
+    }
+}
+
+/// A writer whose writes are looked at.
+fn checked(before: fn(&MemorySink), after: fn(&MemorySink)) -> Writer<Checked> {
+    let sink = Checked {
+        sink: MemorySink::default(),
+        before,
+        after,
+    };
+    Writer::new(sink, SEED, Arc::<WriteCounts>::default())
+}
+
+/// Whether every record's chunks are all there, so that no reader sees a half state.
+fn has_all_chunks(sink: &MemorySink) {
+    for record in sink.names.values() {
+        for key in encode::address_chunks(record) {
+            assert!(sink.chunks.contains_key(&key), "{key:?}");
+        }
+        for first in encode::first_details(record) {
+            let header = sink.chunks[&first].words[0];
+            for index in 0..DetailsHeader::from_word(header).chunks {
+                let key = ChunkKey { index, ..first };
+                assert!(sink.chunks.contains_key(&key), "{key:?}");
+            }
+        }
     }
 }
 
 #[test]
 fn no_write_leaves_a_record_without_its_chunks() {
-    let mut writer = Writer::new(
-        Ordered(MemorySink::default()),
-        SEED,
-        Arc::<WriteCounts>::default(),
-    );
+    let mut writer = checked(|_| {}, has_all_chunks);
     for addresses in [40, 90, 2, 30, 0] {
         writer.apply(&[change("web.default", Some(detailed(addresses)))]);
         assert_eq!(
-            read(&writer.sink().0, "web.default").unwrap().len(),
+            read(&writer.sink().sink, "web.default").unwrap().len(),
             addresses as usize
         );
     }
     writer.apply(&[change("web.default", None)]);
-    assert_eq!(read(&writer.sink().0, "web.default"), None);
+    assert_eq!(read(&writer.sink().sink, "web.default"), None);
 }
 
 #[test]
 fn every_write_of_a_name_is_in_an_odd_generation() {
-    /// Refuses names outside of one.
-    struct Marked(MemorySink);
-    macro_rules! marked {
-        ($($name:ident($($argument:ident: $type:ty),*) -> $value:ty;)+) => {
-            $(fn $name(&mut self, $($argument: $type),*) -> Result<$value, super::SinkError> {
-                assert_ne!(self.0.state.flags & State::GENERATION, 0, stringify!($name));
-                self.0.$name($($argument),*)
-            })+
-        };
-    }
-    impl RecordSink for Marked {
-        marked! {
-            put_name(name: &MapName, record: headless_ebpf::abi::NameRecord) -> bool;
-            delete_name(name: &MapName) -> bool;
-            put_chunk(key: ChunkKey, chunk: headless_ebpf::abi::Chunk) -> bool;
-            delete_chunk(key: ChunkKey) -> bool;
-        }
-        fn name(
-            &self,
-            name: &MapName,
-        ) -> Result<Option<headless_ebpf::abi::NameRecord>, super::SinkError> {
-            self.0.name(name)
-        }
-        fn for_each_name(
-            &self,
-            class: headless_ebpf::abi::KeyClass,
-            visit: &mut dyn FnMut(MapName, headless_ebpf::abi::NameRecord),
-        ) -> Result<(), super::SinkError> {
-            self.0.for_each_name(class, visit)
-        }
-        fn chunk(
-            &self,
-            key: ChunkKey,
-        ) -> Result<Option<headless_ebpf::abi::Chunk>, super::SinkError> {
-            self.0.chunk(key)
-        }
-        fn chunk_keys(&self) -> Result<Vec<ChunkKey>, super::SinkError> {
-            self.0.chunk_keys()
-        }
-        fn put_server(&mut self, at: ServerAddress, index: u32) -> Result<bool, super::SinkError> {
-            self.0.put_server(at, index)
-        }
-        fn delete_server(&mut self, at: ServerAddress) -> Result<bool, super::SinkError> {
-            self.0.delete_server(at)
-        }
-        fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, super::SinkError> {
-            self.0.servers()
-        }
-        fn put_state(&mut self, state: State) -> Result<(), super::SinkError> {
-            self.0.put_state(state)
-        }
-    }
-    let mut writer = Writer::new(
-        Marked(MemorySink::default()),
-        SEED,
-        Arc::<WriteCounts>::default(),
-    );
-    let before = writer.sink().0.state;
+    let is_odd = |sink: &MemorySink| assert_ne!(sink.state.flags & State::GENERATION, 0);
+    let mut writer = checked(is_odd, |_| {});
+    let before = writer.sink().sink.state;
     for data in [Some(detailed(40)), Some(detailed(3)), None] {
         writer.apply(&[change("web.default", data)]);
     }
-    writer.sink.0.capacity = HashMap::from([(MapKind::NamesShort, 0)]);
+    writer.sink.sink.capacity = HashMap::from([(MapKind::NamesShort, 0)]);
     writer.apply(&[change("api.default", Some(data(1)))]);
     writer.retry(|_| Some(data(2)));
-    writer.sink.0.capacity.clear();
+    writer.sink.sink.capacity.clear();
     let names = [(name("api.default"), data(2))];
     let drift = writer.reconcile(|_| Some(data(2)), names.into_iter());
     assert_eq!(
@@ -303,7 +261,7 @@ fn every_write_of_a_name_is_in_an_odd_generation() {
         0,
         "known to be missing, now written"
     );
-    let after = writer.sink().0.state;
+    let after = writer.sink().sink.state;
     assert!(!after.denies_since(before) && after.denies_since(after));
 }
 

@@ -66,6 +66,23 @@ impl Data {
     }
 }
 
+/// A name without what all names end in: `svc` and the zone, and of a pod, which is
+/// stored under the zone's first label as well, what follows that.
+fn relative<'a>(name: &'a str, zone: &str) -> &'a str {
+    let below = |kind: &str| {
+        let above = name.strip_suffix(zone)?.strip_suffix('.')?;
+        above.strip_suffix(kind)?.strip_suffix('.')
+    };
+    if let Some(service) = below("svc") {
+        return service;
+    }
+    let rest = zone.split_once('.').map_or(0, |(_, rest)| 1 + rest.len());
+    if below("pod").is_some() {
+        return &name[..name.len() - rest];
+    }
+    name
+}
+
 impl Observed {
     /// Names whose presentation form, with or without `svc.<zone>` and the final
     /// dot, is `name`; all where there is none.
@@ -89,8 +106,8 @@ impl Observed {
         let Config { zone, zone_len, .. } = self.mirror.config();
         let zone: Vec<u8> = zone.iter().flat_map(|word| word.to_le_bytes()).collect();
         let zone = zone.get(..*zone_len as usize).unwrap_or_default();
-        let suffix = format!(".svc.{}", show(zone.strip_suffix(b"\0").unwrap_or(zone)));
-        let relative = name.strip_suffix(&suffix).unwrap_or(&name);
+        let zone = show(zone.strip_suffix(b"\0").unwrap_or(zone));
+        let relative = relative(&name, &zone);
         let labels = relative.split('.').map(str::as_bytes);
         let wire: Vec<u8> = labels
             .flat_map(|label| std::iter::once(label.len() as u8).chain(label.iter().copied()))
@@ -198,5 +215,37 @@ impl Observed {
                 ipv6.take(record.ipv6.into()).collect(),
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative;
+
+    #[test]
+    fn names_are_given_with_or_without_their_ends() {
+        for (name, expected) in [
+            (
+                "web-0.nginx.default.svc.cluster.local",
+                "web-0.nginx.default",
+            ),
+            ("web-0.nginx.default", "web-0.nginx.default"),
+            ("default.svc.cluster.local", "default"),
+            (
+                "10-0-0-1.default.pod.cluster.local",
+                "10-0-0-1.default.pod.cluster",
+            ),
+            (
+                "10-0-0-1.default.pod.cluster",
+                "10-0-0-1.default.pod.cluster",
+            ),
+            ("svc.cluster.local", "svc.cluster.local"),
+        ] {
+            assert_eq!(relative(name, "cluster.local"), expected);
+        }
+        assert_eq!(
+            relative("1-2-3-4.default.pod.k8s", "k8s"),
+            "1-2-3-4.default.pod.k8s"
+        );
     }
 }

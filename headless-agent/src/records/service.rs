@@ -14,7 +14,7 @@ pub(super) use self::endpoints::{Endpoints, endpoint_label};
 pub use self::targets::{Counted, Details, Target, Targets};
 use super::index::{EndpointScope, NameChange, NameData};
 use super::name::RelativeName;
-use crate::watch::{Service, ServiceKind};
+use crate::watch::{Port, Service, ServiceKind};
 
 /// A Service as it stands at one moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -72,13 +72,15 @@ impl State {
     /// The same with the details.
     pub(super) fn detailed(&self, scope: EndpointScope) -> Option<NameData> {
         let mut data = self.own(scope)?;
-        let own = match &self.served()?.kind {
-            ServiceKind::ClusterIp(addresses) => {
-                Some(Targets::own(&self.served()?.ports, addresses))
-            }
+        let service = self.served()?;
+        let own = match &service.kind {
+            ServiceKind::ClusterIp(addresses) => Some(Targets::own(&service.ports, addresses)),
             _ => None,
         };
-        let endpoints = self.named_endpoints(scope).and_then(Targets::of);
+        let endpoints = self.named_endpoints(scope);
+        let endpoints = endpoints
+            .filter(|endpoints| !endpoints.is_empty())
+            .and_then(Targets::of);
         if own.is_some() || endpoints.is_some() {
             data.details = Some(Box::new(Details { own, endpoints }));
         }
@@ -88,10 +90,10 @@ impl State {
     /// Whether the details may differ from those of `other`, where the rest is
     /// the same.
     fn details_may_differ(&self, other: &Self, scope: EndpointScope) -> bool {
-        let ports = |state: &Self| match &state.served()?.kind {
-            ServiceKind::ClusterIp(_) => Some(state.served()?.ports.clone()),
-            _ => None,
-        };
+        fn ports(state: &State) -> Option<&[Port]> {
+            let service = state.served()?;
+            matches!(service.kind, ServiceKind::ClusterIp(_)).then_some(&*service.ports)
+        }
         match (self.named_endpoints(scope), other.named_endpoints(scope)) {
             (Some(own), Some(other)) if !own.same(other) => true,
             _ => ports(self) != ports(other),
@@ -211,12 +213,14 @@ pub(super) fn changes(
             list.push(NameChange { name, data });
         }
     };
-    // Details are worth comparing only where something that they are made of has
+    // Details are worth making only where something that they are made of has
     // changed.
-    if own_before != own_now
-        || (old.details_may_differ(new, scope) && old.detailed(scope) != new.detailed(scope))
-    {
-        put(naming.own(), new.detailed(scope));
+    let differs = own_before != own_now;
+    if differs || old.details_may_differ(new, scope) {
+        let now = new.detailed(scope);
+        if differs || old.detailed(scope) != now {
+            put(naming.own(), now);
+        }
     }
     match (old.named_endpoints(scope), new.named_endpoints(scope)) {
         (Some(old), Some(new)) => {

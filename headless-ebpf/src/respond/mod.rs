@@ -226,8 +226,7 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
 
 /// Answers the DNS query that stands between `start` and `end` of the image, in
 /// place, with a message of at most `room` bytes, itself at most what `R` says; or
-/// says why not, and then the
-/// image's content is undefined.
+/// says why not, and then the image's content is undefined.
 #[inline(always)]
 pub fn answer<R: Room, L: Lookup>(
     scratch: &mut Scratch,

@@ -29,9 +29,9 @@ const fn steps_max<R: Room>() -> usize {
 const NAME_WORDS: usize = 32;
 
 impl Servers {
-    /// Writes the records from `out` of the image on: the targets end in the
-    /// `len` bytes from `from` on, of which those before the zone, `folded` bytes,
-    /// become lower case.
+    /// Writes the records where `limits` has room for them: the targets end in the
+    /// `len` bytes from `from` of the image on, of which those before the zone,
+    /// `folded` bytes, become lower case.
     ///
     /// Whole records, as many as the client takes, answers first (miekg/dns,
     /// `msg_truncate.go`), always in the same order, as CoreDNS has it: a client
