@@ -14,7 +14,7 @@ use headless_ebpf::{
     },
     lookup::{Lookup, RecordWords},
     respond::{self, Scratch},
-    wire::{AddressBytes, IPV6_HEADERS_LEN, KeyBytes, Large, Room, Small},
+    wire::{AddressBytes, HEADERS_MAX, KeyBytes, Large, Room, Small},
 };
 
 // Capacities of the names and addresses are the smallest that make sense; the
@@ -52,11 +52,11 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Not on the stack, of which the functions that call each other have 512 bytes
 /// together.
 #[map]
-static HEAD: PerCpuArray<[u8; IPV6_HEADERS_LEN]> = PerCpuArray::with_max_entries(1, 0);
+static HEAD: PerCpuArray<[u8; HEADERS_MAX]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room for headers, this CPU's own.
 #[inline(always)]
-pub(super) fn head() -> Option<*mut [u8; IPV6_HEADERS_LEN]> {
+pub(super) fn head() -> Option<*mut [u8; HEADERS_MAX]> {
     HEAD.get_ptr_mut(0)
 }
 
