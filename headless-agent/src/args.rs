@@ -256,6 +256,11 @@ pub struct XdpArgs {
     #[arg(long, env = "HEADLESS_CHUNKS", value_name = "ENTRIES", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: u32,
+    /// Room for addresses that have reverse names, at which about one in fifty is left
+    /// to userspace
+    #[arg(long, env = "HEADLESS_REVERSE", value_name = "ENTRIES", default_value_t = 131_072,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub reverse: u32,
 }
 
 impl XdpArgs {
@@ -266,6 +271,7 @@ impl XdpArgs {
             names_medium: self.names_medium,
             names_long: self.names_long,
             chunks: self.chunks,
+            reverse: self.reverse,
         }
     }
 }

@@ -31,6 +31,10 @@ pub trait Lookup {
     /// Copies the chunk's words to `words` and returns its seal.
     fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64>;
 
+    /// Copies this bucket of the table of addresses to the first words of `slots`;
+    /// `false` where there is no such bucket.
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool;
+
     /// `CLOCK_MONOTONIC` in nanoseconds.
     fn now_ns(&self) -> u64;
 
@@ -47,5 +51,13 @@ pub trait Lookup {
         Self: Sized,
     {
         respond::apart::<R, Self>(scratch, self)
+    }
+
+    /// The same for reverse names, [`respond::apart_reverse`].
+    fn apart_reverse(&self, scratch: &mut Scratch) -> u64
+    where
+        Self: Sized,
+    {
+        respond::apart_reverse(scratch, self)
     }
 }

@@ -25,9 +25,11 @@ pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned() {
         writer.apply(&index.apply(event));
+        writer.point(&index.take_pointers());
     }
     if synced {
         writer.apply(&index.apply_all(Cluster::synced()));
+        writer.point(&index.take_pointers());
     }
     maps::live(&mut writer, synced);
     (index, writer)

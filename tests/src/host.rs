@@ -125,6 +125,10 @@ impl Lookup for Host<'_> {
         Lookup::chunk(self.maps, key, words)
     }
 
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+        Lookup::reverse(self.maps, bucket, slots)
+    }
+
     fn now_ns(&self) -> u64 {
         self.now_ns
     }

@@ -13,6 +13,7 @@ use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
 
 use crate::host::Home;
+use crate::maps;
 use crate::node::Node;
 
 /// Name of a tc program that is not ours, as long as ours.
@@ -34,6 +35,7 @@ pub const CAPACITIES: Capacities = Capacities {
     names_medium: 10_000,
     names_long: 10_000,
     chunks: 10_000,
+    reverse: maps::ADDRESSES,
 };
 
 /// Names of the maps and the loaded program.

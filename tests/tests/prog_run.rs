@@ -137,6 +137,7 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
         writer.apply(&index.apply(event));
+        writer.point(&index.take_pointers());
     }
     maps::live(&mut writer, true);
     maps::clear(&mut kernel.maps);
@@ -151,6 +152,9 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     }
     for (key, chunk) in &sink.chunks {
         kernel.maps.put_chunk(*key, *chunk).unwrap();
+    }
+    for (index, bucket) in (0..).zip(&sink.reverse) {
+        kernel.maps.put_reverse_bucket(index, *bucket).unwrap();
     }
     writer
 }

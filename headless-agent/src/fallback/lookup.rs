@@ -77,6 +77,11 @@ impl Lookup for IndexLookup<'_> {
         Some(chunk.seal)
     }
 
+    /// Reverse names the resolver answers, too.
+    fn reverse(&self, _bucket: u32, _slots: &mut AddressBytes) -> bool {
+        false
+    }
+
     fn now_ns(&self) -> u64 {
         heartbeat::monotonic_ns()
     }

@@ -9,7 +9,8 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
     COUNTERS, Chunk, ChunkKey, Config, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
-    SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
+    REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State,
+    map,
 };
 
 use super::{MapKind, MapName, RecordSink, SinkError};
@@ -22,6 +23,7 @@ type RecordWords = [u64; NameRecord::WORDS];
 type ChunkWords = [u64; size_of::<Chunk>() / 8];
 type ConfigWords = [u64; size_of::<Config>() / 8];
 type SlotWords = [u32; size_of::<ServerSlot>() / 4];
+type BucketWords = [u64; REVERSE_SLOTS];
 type StateWords = [u64; size_of::<State>() / 8];
 
 /// Flags of `bpf_map_update_elem` (include/uapi/linux/bpf.h).
@@ -35,6 +37,7 @@ pub struct KernelSink {
     long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
     chunks: HashMap<MapData, u64, ChunkWords>,
     servers: Array<MapData, SlotWords>,
+    reverse: Array<MapData, BucketWords>,
     config: Array<MapData, ConfigWords>,
     state: Array<MapData, StateWords>,
 }
@@ -55,14 +58,17 @@ impl KernelSink {
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
             chunks: open(ebpf, map::CHUNKS, Map::HashMap)?,
             servers: open(ebpf, map::SERVERS, Map::Array)?,
+            reverse: open(ebpf, map::REVERSE, Map::Array)?,
             config: open(ebpf, map::CONFIG, Map::Array)?,
             state: open(ebpf, map::STATE, Map::Array)?,
         })
     }
 
-    /// Writes the operator's choices.
+    /// Writes the operator's choices, and how large the table of addresses is.
     pub fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
-        let words: ConfigWords = bytemuck::cast(*config);
+        let mut config = *config;
+        config.reverse_buckets = self.reverse_buckets();
+        let words: ConfigWords = bytemuck::cast(config);
         self.config
             .set(0, words, BPF_ANY)
             .map_err(|error| failed(map::CONFIG, "write", error))
@@ -308,6 +314,24 @@ impl RecordSink for KernelSink {
             }
         }
         Ok(servers)
+    }
+
+    fn reverse_buckets(&self) -> u32 {
+        self.reverse.len()
+    }
+
+    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
+        self.reverse
+            .get(&index, BPF_ANY)
+            .map(bytemuck::cast)
+            .map_err(|error| failed(map::REVERSE, "read", error))
+    }
+
+    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
+        let words: BucketWords = bytemuck::cast(bucket);
+        self.reverse
+            .set(index, words, BPF_ANY)
+            .map_err(|error| failed(map::REVERSE, "write", error))
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {

@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod kernel;
 pub mod memory;
 pub mod reconcile;
+mod reverse;
 pub mod writer;
 
 #[cfg(test)]
@@ -19,7 +20,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, KeyClass, NameRecord, SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
+    Chunk, ChunkKey, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_SLOTS,
+    ServerAddress, ServerSlot, State, map,
 };
 
 pub use self::encode::MapName;
@@ -37,16 +39,19 @@ pub enum MapKind {
     Chunks = 3,
     /// Served addresses.
     Servers = 4,
+    /// Addresses and their Services.
+    Reverse = 5,
 }
 
 impl MapKind {
     /// All of them, in order of their number.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NamesShort,
         Self::NamesMedium,
         Self::NamesLong,
         Self::Chunks,
         Self::Servers,
+        Self::Reverse,
     ];
 
     /// The map of the names of this class.
@@ -66,6 +71,7 @@ impl MapKind {
             Self::NamesLong => map::NAMES_LONG,
             Self::Chunks => map::CHUNKS,
             Self::Servers => map::SERVERS,
+            Self::Reverse => map::REVERSE,
         }
     }
 
@@ -77,6 +83,7 @@ impl MapKind {
             Self::NamesLong => "names_long",
             Self::Chunks => "chunks",
             Self::Servers => "servers",
+            Self::Reverse => "reverse",
         }
     }
 
@@ -88,8 +95,8 @@ impl MapKind {
             Self::NamesShort => 128,
             Self::NamesMedium | Self::Chunks => 192,
             Self::NamesLong => 512,
-            // An array: all of it is there from the start.
-            Self::Servers => 0,
+            // Arrays: all of them is there from the start.
+            Self::Servers | Self::Reverse => 0,
         }
     }
 
@@ -98,9 +105,19 @@ impl MapKind {
     pub fn bytes(self, entries: u64, capacity: u64) -> u64 {
         match self {
             Self::Servers => (SERVER_SLOTS * size_of::<ServerSlot>().next_multiple_of(8)) as u64,
+            Self::Reverse => {
+                u64::from(buckets(capacity as u32)) * size_of::<ReverseBucket>() as u64
+            }
             _ => entries * self.element_bytes() + capacity.next_power_of_two() * 16,
         }
     }
+}
+
+/// How many buckets of the table of addresses so many addresses get: half of the slots
+/// are for them, since not all buckets are filled alike.
+pub fn buckets(addresses: u32) -> u32 {
+    const ADDRESSES: u32 = REVERSE_SLOTS as u32 / 2;
+    addresses.div_ceil(ADDRESSES).next_power_of_two()
 }
 
 /// Why a map was not written or read.
@@ -153,6 +170,12 @@ pub trait RecordSink {
     fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError>;
     /// All served addresses with their indices, in no order.
     fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError>;
+    /// Buckets of the table of addresses, a power of two; 0 where there is none.
+    fn reverse_buckets(&self) -> u32;
+    /// A bucket of it.
+    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError>;
+    /// Replaces a bucket.
+    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError>;
     /// Replaces the liveness entry.
     fn put_state(&mut self, state: State) -> Result<(), SinkError>;
 }

@@ -248,7 +248,7 @@ impl<S: RecordSink> Writer<S> {
         let mut number = self.next_set;
         loop {
             let mut used = false;
-            for kind in ChunkKind::ALL {
+            for kind in ChunkKind::OF_SETS {
                 used |= self.sink.chunk(ChunkKey::new(number, kind, 0))?.is_some();
             }
             if !used {

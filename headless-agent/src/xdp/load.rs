@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use headless_ebpf::abi::ABI_VERSION;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
-use crate::maps::MapKind;
+use crate::maps::{self, MapKind};
 
 /// The object that `build.rs` embedded: empty where none had been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headless-xdp.o"));
@@ -45,6 +45,8 @@ pub struct Capacities {
     pub names_long: u32,
     /// Chunks.
     pub chunks: u32,
+    /// Addresses that have reverse names.
+    pub reverse: u32,
 }
 
 impl Capacities {
@@ -56,6 +58,7 @@ impl Capacities {
             MapKind::NamesLong => self.names_long,
             MapKind::Chunks => self.chunks,
             MapKind::Servers => headless_ebpf::abi::SERVERS_MAX,
+            MapKind::Reverse => self.reverse,
         }
     }
 }
@@ -133,7 +136,11 @@ pub fn load_object(
         .into_iter()
         .filter(|map| *map != MapKind::Servers)
     {
-        loader.map_max_entries(map.name(), capacities.of(map));
+        let entries = match (map, capacities.of(map)) {
+            (MapKind::Reverse, addresses) => maps::buckets(addresses),
+            (_, entries) => entries,
+        };
+        loader.map_max_entries(map.name(), entries);
     }
     let mut ebpf = loader.load(object)?;
     for (name, program) in ebpf.programs_mut() {
@@ -206,6 +213,7 @@ mod tests {
         names_medium: 1,
         names_long: 1,
         chunks: 1,
+        reverse: 1,
     };
 
     #[test]

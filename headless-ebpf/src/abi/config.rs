@@ -28,9 +28,12 @@ pub struct Config {
     pub negative_ttl: u32,
     /// [`PodsMode`] as a number.
     pub pods: u32,
+    /// Buckets of [`super::map::REVERSE`], a power of two; zero for none.
+    pub reverse_buckets: u32,
+    unused: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 536);
+const _: () = assert!(size_of::<Config>() == 544);
 
 impl Config {
     /// The configuration for a zone in presentation form (`cluster.local`, with

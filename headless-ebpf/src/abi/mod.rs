@@ -8,6 +8,7 @@ mod counters;
 mod details;
 mod key;
 mod record;
+mod reverse;
 mod seal;
 
 pub use self::{
@@ -26,13 +27,14 @@ pub use self::{
         CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkKey, ChunkKind, Family, INLINE_BYTES,
         NameFlags, NameRecord, SET_ADDRESSES_MAX, SET_NUMBER_MAX,
     },
+    reverse::{REVERSE_SLOTS, ReverseAddress, ReverseBucket, ReverseSlot},
     seal::Seal,
 };
 
 /// Version of every layout in this module. It is part of the pin path and of
 /// the object (symbol `ABI`), and is raised with every change of layout or
 /// meaning.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {
@@ -52,6 +54,8 @@ pub mod map {
     pub const NAMES_LONG: &str = "NAMES_LONG";
     /// `HASH` of [`super::ChunkKey`] to [`super::Chunk`].
     pub const CHUNKS: &str = "CHUNKS";
+    /// `ARRAY` of [`super::ReverseBucket`]: which Service has an address.
+    pub const REVERSE: &str = "REVERSE";
     /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: those with
     /// the tc program.
     pub const INTERFACES: &str = "INTERFACES";

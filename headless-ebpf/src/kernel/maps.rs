@@ -9,8 +9,8 @@ use aya_ebpf::{
 use headless_ebpf::{
     abi::{
         CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, INTERFACES_MAX,
-        Interface, KeyClass, NameRecord, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot,
-        State,
+        Interface, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
+        ServerAddress, ServerSlot, State,
     },
     lookup::{Lookup, RecordWords},
     respond::{self, Scratch},
@@ -39,6 +39,8 @@ static NAMES_LONG: HashMap<[u8; KeyClass::Long.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
 #[map]
 static CHUNKS: HashMap<ChunkKey, Chunk> = HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
+#[map]
+static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, 0);
 #[map]
 static INTERFACES: HashMap<u32, Interface> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
@@ -151,6 +153,16 @@ extern "C" fn headless_apart_large(_unused: u64) -> u64 {
     apart::<Large>()
 }
 
+/// [`respond::apart_reverse`] in the same way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headless_reverse(_unused: u64) -> u64 {
+    match scratch() {
+        Some(scratch) => respond::apart_reverse(scratch, &Maps),
+        None => u64::MAX,
+    }
+}
+
 #[inline(always)]
 fn apart<R: Room>() -> u64 {
     match scratch() {
@@ -209,6 +221,20 @@ impl Lookup for Maps {
         Some(unsafe { words.add(CHUNK_BYTES / 8).read_volatile() })
     }
 
+    #[inline(always)]
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+        let Some(words) = REVERSE.get_ptr(bucket) else {
+            return false;
+        };
+        let words: *const u64 = words.cast();
+        for i in 0..REVERSE_SLOTS {
+            // SAFETY: an entry of an array map lives as long as the map; the agent may
+            // write it at any time, hence volatile.
+            slots.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
+        }
+        true
+    }
+
     /// The time of this tick's first call: exact enough for a lease of seconds.
     #[inline(always)]
     fn now_ns(&self) -> u64 {
@@ -256,5 +282,10 @@ impl Lookup for Maps {
         } else {
             headless_apart_large(0)
         }
+    }
+
+    #[inline(always)]
+    fn apart_reverse(&self, _scratch: &mut Scratch) -> u64 {
+        headless_reverse(0)
     }
 }

@@ -179,6 +179,20 @@ struct Looked {
     record: NameRecord,
 }
 
+/// The record of the first `len` bytes of the name at `name`; zeroes where there is
+/// none.
+#[inline(always)]
+pub(super) fn record_of<L: Lookup>(
+    image: &Image,
+    name: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+    lookup: &L,
+) -> Result<NameRecord, PassReason> {
+    record(image, name, 0, len, key, seed, lookup).map(|looked| looked.record)
+}
+
 /// Looks up the labels between `from` and `to` of the name at `name`.
 #[inline(always)]
 fn record<L: Lookup>(

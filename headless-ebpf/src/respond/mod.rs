@@ -20,7 +20,7 @@ use self::{
     find::Found,
     pod::Dashed,
     reply::Body,
-    servers::{Place, Ports, Servers},
+    servers::{DetailsAt, Place, Ports, Servers},
 };
 use crate::{
     abi::{
@@ -255,13 +255,26 @@ pub fn answer<R: Room, L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    scratch.question.parse(&scratch.image, start, end, config)?;
+    let in_zone = match scratch.question.parse(&scratch.image, start, end, config) {
+        Ok(()) => true,
+        Err(PassReason::OutsideZone) => {
+            let servers = &mut scratch.servers;
+            servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
+            Ports::from_code(lookup.apart_reverse(scratch))?;
+            false
+        }
+        Err(reason) => return Err(reason),
+    };
     // From here on the question is what stands in memory, see `Question`: the
     // compiler may not carry the values over in registers.
     let question = *black_box(&mut scratch.question);
     let seed = config.seal_seed;
 
-    let decision = decide::<R, L>(scratch, start, room, config, &question, lookup)?;
+    let decision = if in_zone {
+        decide::<R, L>(scratch, start, room, config, &question, lookup)?
+    } else {
+        Decision::Servers
+    };
     let Scratch {
         image,
         slot,
@@ -341,11 +354,20 @@ pub fn apart<R: Room, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
     servers::answer::<R, L>(scratch, lookup).map_or_else(Ports::pass_code, Ports::code)
 }
 
+/// The part that [`Lookup::apart_reverse`] is about.
+#[inline(always)]
+pub fn apart_reverse<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
+    match servers::answer_reverse(scratch, lookup) {
+        Ok(()) => Ports::Written.code(),
+        Err(reason) => Ports::pass_code(reason),
+    }
+}
+
 /// What the answer to a question is.
 enum Decision {
     /// The addresses of this family in [`Scratch::record`].
     Addresses(Family),
-    /// The SRV records that are written already.
+    /// The SRV or PTR records that are written already.
     Servers,
     /// The version of the specification.
     Version,

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod dashed;
 mod dns;
 mod headers;
 mod image;
@@ -18,6 +19,7 @@ mod room;
 mod window;
 
 pub use self::{
+    dashed::put_dashed,
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
     headers::{
         ETHERNET_LEN, HEADERS_MAX, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
@@ -25,7 +27,8 @@ pub use self::{
         reply_ipv6,
     },
     image::{
-        AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, NameBytes, PortBytes, SuffixBytes,
+        AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, LabelBytes, NameBytes, PortBytes,
+        SuffixBytes,
     },
     packet::{FramePacket, Packet},
     question::{Labels, NAME_LEN_MAX, Question, fold},
