@@ -29,9 +29,9 @@ use crate::{
     },
     lookup::Lookup,
     wire::{
-        AddressBytes, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, Image, IpVersion,
-        KeyBytes, MESSAGE, Packet, Question, Room, Shape, TAG_LEN, ip_version, ipv4_checksum_holds,
-        is_tag, qtype, reply_ipv4, reply_ipv6,
+        AddressBytes, DNS_HEADER_LEN, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN,
+        Image, IpVersion, KeyBytes, MESSAGE, OPT_LEN, Packet, Question, Room, Shape, TAG_LEN,
+        ip_version, ipv4_checksum_holds, is_tag, qtype, reply_ipv4, reply_ipv6,
     },
 };
 
@@ -257,7 +257,7 @@ pub fn answer<R: Room, L: Lookup>(
     };
     let in_zone = match scratch.question.parse(&scratch.image, start, end, config) {
         Ok(()) => true,
-        Err(PassReason::OutsideZone) => {
+        Err(PassReason::OutsideZone) if asks_for_name(&scratch.image, start, end) => {
             let servers = &mut scratch.servers;
             servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
             Ports::from_code(lookup.apart_reverse(scratch))?;
@@ -345,6 +345,14 @@ pub fn answer<R: Room, L: Lookup>(
         kind: AnswerKind::of_qtype(question.qtype),
         outcome,
     })
+}
+
+/// Whether a question outside the zone, whose message ends at `end`, may be for the
+/// name of an address. Most are not, and need not pay for those that are.
+#[inline(always)]
+fn asks_for_name(image: &Image, start: usize, end: usize) -> bool {
+    let opt = usize::from(image.u8_at(start + DNS_HEADER_LEN - 1) != 0) * OPT_LEN;
+    image.be16_at(end.wrapping_sub(4 + opt)) == qtype::PTR
 }
 
 /// The part of the engine that [`Lookup::apart`] is about: pods, ports and SRV
