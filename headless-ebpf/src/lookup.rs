@@ -1,7 +1,7 @@
 //! What the engine asks of the maps.
 
 use crate::{
-    abi::{ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State},
+    abi::{ChunkKey, Config, KeyClass, NameRecord, Seal, ServerAddress, State},
     respond::{self, Scratch},
     wire::{AddressBytes, KeyBytes, Room},
 };
@@ -25,8 +25,9 @@ pub trait Lookup {
     fn serves(&self, address: &ServerAddress) -> bool;
 
     /// The record under the first [`KeyClass::bytes`] bytes of `key` in the map
-    /// of that class. `None` proves that the name is not there.
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords>;
+    /// of that class; `seal` has taken in these bytes. `None` proves that the name is
+    /// not there.
+    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords>;
 
     /// Copies the chunk's words to `words` and returns its seal.
     fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64>;

@@ -20,7 +20,11 @@ fn full_of_names() {
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     // The demo's names are 2 namespaces, 3 Services and 3 endpoints.
-    let agent = Agent::start(&node, manifests.path(), &["--names-short", "8"]);
+    let agent = Agent::start(
+        &node,
+        manifests.path(),
+        &["--names-table", "1", "--names-short", "7"],
+    );
     let missing = query("nope");
     assert_eq!(
         pod.ask(&missing).authorities.len(),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, ServerAddress, State};
+use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, Seal, ServerAddress, State};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
@@ -54,7 +54,7 @@ impl Lookup for IndexLookup<'_> {
         true
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
         let name = MapName::from_key_bytes(class, key);
         // Without the details: SRV records the resolver gives, too.
         let data = self.index.name(&name.wire())?;

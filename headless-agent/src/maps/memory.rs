@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, Config, KeyClass, NameRecord, ReverseBucket, ServerAddress, State,
+    Chunk, ChunkKey, Config, KeyClass, NameRecord, ReverseBucket, Seal, ServerAddress, State,
 };
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::wire::{AddressBytes, KeyBytes};
@@ -50,17 +50,28 @@ impl MemorySink {
 }
 
 impl RecordSink for MemorySink {
-    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError> {
+    fn put_name(
+        &mut self,
+        name: &MapName,
+        record: NameRecord,
+    ) -> Result<Option<MapKind>, SinkError> {
+        let kind = MapKind::of_class(name.class());
         if !self.names.contains_key(name) {
             let class = name.class();
             let used = self.names.keys().filter(|n| n.class() == class).count();
-            self.room(MapKind::of_class(class), used)?;
+            self.room(kind, used)?;
         }
-        Ok(self.names.insert(*name, record).is_none())
+        let is_new = self.names.insert(*name, record).is_none();
+        Ok(is_new.then_some(kind))
     }
 
-    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError> {
-        Ok(self.names.remove(name).is_some())
+    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError> {
+        let existed = self.names.remove(name).is_some();
+        Ok(existed.then_some(MapKind::of_class(name.class())))
+    }
+
+    fn table_len(&self) -> u64 {
+        0
     }
 
     fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
@@ -152,7 +163,7 @@ impl Lookup for MemorySink {
         self.servers.contains_key(address)
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
         let name = MapName::from_key_bytes(class, key);
         self.names.get(&name).map(|record| bytemuck::cast(*record))
     }

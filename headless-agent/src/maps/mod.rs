@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod memory;
 pub mod reconcile;
 mod reverse;
+pub mod table;
 pub mod writer;
 
 #[cfg(test)]
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{
     Chunk, ChunkKey, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_SLOTS,
-    ServerAddress, ServerSlot, State, map,
+    ServerAddress, ServerSlot, State, TableBucket, TableSlot, map,
 };
 
 pub use self::encode::MapName;
@@ -29,7 +30,7 @@ pub use self::encode::MapName;
 /// The maps that the writer fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MapKind {
-    /// Names of up to 40 bytes.
+    /// Names of up to 40 bytes that have no room in the table.
     NamesShort = 0,
     /// Names of up to 104 bytes.
     NamesMedium = 1,
@@ -41,17 +42,20 @@ pub enum MapKind {
     Servers = 4,
     /// Addresses and their Services.
     Reverse = 5,
+    /// Names of up to 40 bytes, as many as have room.
+    Table = 6,
 }
 
 impl MapKind {
     /// All of them, in order of their number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NamesShort,
         Self::NamesMedium,
         Self::NamesLong,
         Self::Chunks,
         Self::Servers,
         Self::Reverse,
+        Self::Table,
     ];
 
     /// The map of the names of this class.
@@ -72,6 +76,7 @@ impl MapKind {
             Self::Chunks => map::CHUNKS,
             Self::Servers => map::SERVERS,
             Self::Reverse => map::REVERSE,
+            Self::Table => map::TABLE_SLOTS,
         }
     }
 
@@ -84,6 +89,7 @@ impl MapKind {
             Self::Chunks => "chunks",
             Self::Servers => "servers",
             Self::Reverse => "reverse",
+            Self::Table => "names_table",
         }
     }
 
@@ -96,7 +102,7 @@ impl MapKind {
             Self::NamesMedium | Self::Chunks => 192,
             Self::NamesLong => 512,
             // Arrays: all of them is there from the start.
-            Self::Servers | Self::Reverse => 0,
+            Self::Servers | Self::Reverse | Self::Table => 0,
         }
     }
 
@@ -107,6 +113,10 @@ impl MapKind {
             Self::Servers => (SERVER_SLOTS * size_of::<ServerSlot>().next_multiple_of(8)) as u64,
             Self::Reverse => {
                 u64::from(buckets(capacity as u32)) * size_of::<ReverseBucket>() as u64
+            }
+            Self::Table => {
+                let buckets = u64::from(table::buckets(capacity as u32));
+                capacity * size_of::<TableSlot>() as u64 + buckets * size_of::<TableBucket>() as u64
             }
             _ => entries * self.element_bytes() + capacity.next_power_of_two() * 16,
         }
@@ -144,10 +154,16 @@ pub enum SinkError {
 /// Where records go. Every `put` replaces what is there and says whether the
 /// key is new; every `delete` says whether there was one.
 pub trait RecordSink {
-    /// Stores the record of a name.
-    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError>;
-    /// Removes the record of a name.
-    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError>;
+    /// Stores the record of a name; the map in which the name is new, if it is.
+    fn put_name(
+        &mut self,
+        name: &MapName,
+        record: NameRecord,
+    ) -> Result<Option<MapKind>, SinkError>;
+    /// Removes the record of a name; the map in which it was, if it was in any.
+    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError>;
+    /// How many names are in the table of short names.
+    fn table_len(&self) -> u64;
     /// The record of a name.
     fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError>;
     /// Visits all records of a class, in no order.

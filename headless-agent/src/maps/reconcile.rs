@@ -88,6 +88,11 @@ impl<S: RecordSink> Writer<S> {
                 _ => wrong.push((wire.into_boxed_slice(), data)),
             }
         })?;
+        if class == KeyClass::Short {
+            let in_table = self.sink.table_len();
+            self.counts.set_entries(MapKind::Table, in_table);
+            entries -= in_table;
+        }
         self.counts.set_entries(MapKind::of_class(class), entries);
         for (wire, data) in wrong {
             match data {

@@ -159,8 +159,8 @@ macro_rules! checked {
 
 impl RecordSink for Checked {
     checked! {
-        put_name(name: &MapName, record: NameRecord) -> bool;
-        delete_name(name: &MapName) -> bool;
+        put_name(name: &MapName, record: NameRecord) -> Option<MapKind>;
+        delete_name(name: &MapName) -> Option<MapKind>;
         put_chunk(key: ChunkKey, chunk: Chunk) -> bool;
         delete_chunk(key: ChunkKey) -> bool;
     }
@@ -195,6 +195,10 @@ impl RecordSink for Checked {
 
     fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
         self.sink.servers()
+    }
+
+    fn table_len(&self) -> u64 {
+        self.sink.table_len()
     }
 
     fn reverse_buckets(&self) -> u32 {

@@ -37,7 +37,9 @@ pub enum KernelLog {
 /// Room of the maps that can grow, in entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacities {
-    /// Names of up to 40 bytes.
+    /// Names of up to 40 bytes in the table.
+    pub names_table: u32,
+    /// Names of up to 40 bytes beyond it.
     pub names_short: u32,
     /// Names of up to 104 bytes.
     pub names_medium: u32,
@@ -59,6 +61,7 @@ impl Capacities {
             MapKind::Chunks => self.chunks,
             MapKind::Servers => headless_ebpf::abi::SERVERS_MAX,
             MapKind::Reverse => self.reverse,
+            MapKind::Table => self.names_table,
         }
     }
 }
@@ -142,6 +145,8 @@ pub fn load_object(
         };
         loader.map_max_entries(map.name(), entries);
     }
+    let buckets = maps::table::buckets(capacities.names_table);
+    loader.map_max_entries(headless_ebpf::abi::map::TABLE_BUCKETS, buckets);
     let mut ebpf = loader.load(object)?;
     for (name, program) in ebpf.programs_mut() {
         load_program(name, program)?;
@@ -209,6 +214,7 @@ mod tests {
     use super::*;
 
     const CAPACITIES: Capacities = Capacities {
+        names_table: 1,
         names_short: 1,
         names_medium: 1,
         names_long: 1,

@@ -10,6 +10,7 @@ mod key;
 mod record;
 mod reverse;
 mod seal;
+mod table;
 
 pub use self::{
     config::{
@@ -29,6 +30,7 @@ pub use self::{
     },
     reverse::{REVERSE_SLOTS, ReverseAddress, ReverseBucket, ReverseSlot},
     seal::Seal,
+    table::{TABLE_HINTS, TableBucket, TableHint, TablePlace, TableSlot},
 };
 
 /// Version of every layout in this module. It is part of the pin path and of
@@ -46,7 +48,11 @@ pub mod map {
     /// `ARRAY` of [`super::ServerSlot`]: the addresses whose port 53 is answered,
     /// as a table with open addressing.
     pub const SERVERS: &str = "SERVERS";
-    /// `HASH` of 40-byte keys to [`super::NameRecord`].
+    /// `ARRAY` of [`super::TableBucket`]: where in [`TABLE_SLOTS`] names are.
+    pub const TABLE_BUCKETS: &str = "TABLE_BUCKETS";
+    /// `ARRAY` of [`super::TableSlot`]: names of up to 40 bytes.
+    pub const TABLE_SLOTS: &str = "TABLE_SLOTS";
+    /// `HASH` of 40-byte keys to [`super::NameRecord`]: what has no room in the table.
     pub const NAMES_SHORT: &str = "NAMES_SHORT";
     /// `HASH` of 104-byte keys to [`super::NameRecord`].
     pub const NAMES_MEDIUM: &str = "NAMES_MEDIUM";

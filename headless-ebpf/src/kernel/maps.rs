@@ -10,7 +10,7 @@ use headless_ebpf::{
     abi::{
         CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, INTERFACES_MAX,
         Interface, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
-        ServerAddress, ServerSlot, State,
+        Seal, ServerAddress, ServerSlot, State, TableBucket, TableHint, TablePlace, TableSlot,
     },
     lookup::{Lookup, RecordWords},
     respond::{self, Scratch},
@@ -28,6 +28,10 @@ static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 static STATE: Array<State> = Array::with_max_entries(1, 0);
 #[map]
 static SERVERS: Array<ServerSlot> = Array::with_max_entries(SERVER_SLOTS as u32, 0);
+#[map]
+static TABLE_BUCKETS: Array<TableBucket> = Array::with_max_entries(1, 0);
+#[map]
+static TABLE_SLOTS: Array<TableSlot> = Array::with_max_entries(1, 0);
 #[map]
 static NAMES_SHORT: HashMap<[u8; KeyClass::Short.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
@@ -137,6 +141,50 @@ fn read(record: *const NameRecord) -> RecordWords {
     }
 }
 
+/// Looks up a short name: in the table, then in the map if there are any there.
+#[inline(always)]
+fn short(key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
+    let config = CONFIG.get(0)?;
+    let place = TablePlace::of(seal, config.table_buckets);
+    for bucket in place.buckets {
+        let Some(hints) = TABLE_BUCKETS.get_ptr(bucket) else {
+            break;
+        };
+        let hints: *const u64 = hints.cast();
+        // SAFETY: an entry of an array map lives as long as the map; the agent may
+        // write it at any time, hence volatile.
+        let hints = unsafe {
+            [
+                TableHint(hints.read_volatile()),
+                TableHint(hints.add(1).read_volatile()),
+                TableHint(hints.add(2).read_volatile()),
+                TableHint(hints.add(3).read_volatile()),
+            ]
+        };
+        let slot = TableHint::choose(hints, place);
+        if slot == 0 {
+            continue;
+        }
+        let Some(slot) = TABLE_SLOTS.get_ptr(slot - 1) else {
+            continue;
+        };
+        let words: *const u64 = slot.cast();
+        let mut difference = 0;
+        for i in 0..KeyClass::Short.words() {
+            // SAFETY: as above.
+            difference |= key.u64_at(i * 8) ^ unsafe { words.add(i).read_volatile() };
+        }
+        if difference == 0 {
+            // SAFETY: the record is behind the key.
+            return Some(read(unsafe { words.add(KeyClass::Short.words()) }.cast()));
+        }
+    }
+    if config.spilled == 0 {
+        return None;
+    }
+    NAMES_SHORT.get_ptr(key.first_chunk()).map(read)
+}
+
 /// [`respond::apart`] as functions with global linkage, which the verifier looks
 /// at by themselves (kernel commit `51c39bb1d5d1`). They can be given numbers only,
 /// so they find their working memory themselves.
@@ -202,9 +250,9 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
         match class {
-            KeyClass::Short => NAMES_SHORT.get_ptr(key.first_chunk()).map(read),
+            KeyClass::Short => short(key, seal),
             KeyClass::Medium => NAMES_MEDIUM.get_ptr(key.first_chunk()).map(read),
             KeyClass::Long => NAMES_LONG.get_ptr(key.first_chunk()).map(read),
         }

@@ -209,15 +209,15 @@ fn record<L: Lookup>(
     let (seal, words) = match KeyClass::of_len(len) {
         KeyClass::Short => {
             let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Short, key))
+            (seal, lookup.name(KeyClass::Short, key, seal))
         }
         KeyClass::Medium => {
             let seal = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Medium, key))
+            (seal, lookup.name(KeyClass::Medium, key, seal))
         }
         KeyClass::Long => {
             let seal = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Long, key))
+            (seal, lookup.name(KeyClass::Long, key, seal))
         }
     };
     let Some(words) = words else {

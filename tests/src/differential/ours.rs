@@ -104,6 +104,7 @@ impl Ours {
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
         };
         let capacities = Capacities {
+            names_table: 512,
             names_short: 100_000,
             names_medium: 100_000,
             names_long: 10_000,
