@@ -172,14 +172,23 @@ fn events() -> Vec<Event> {
         service("many", ServiceKind::Headless),
         slice("many", "", (0..60).map(ipv4).collect()),
         service("ext", external),
+        // The only one to have its addresses, those of the golden frames.
+        service("alone", ServiceKind::Headless),
+        slice("alone", "web", vec![[10, 0, 0, 122].into(), ipv6(34)]),
+        slice("alone", "", vec![[10, 0, 0, 107].into()]),
+        service(
+            "api",
+            ServiceKind::ClusterIp([[10, 96, 0, 7].into()].into()),
+        ),
         service("long", ServiceKind::Headless),
         slice("long", &long, (0..6).map(ipv4).collect()),
     ]
 }
 
 /// Checks a frame: nothing panics, one that is passed is as it came, and a reply is
-/// one that hickory-proto reads and the plain resolver would have given.
-pub fn check(frame: &[u8]) {
+/// one that hickory-proto reads and the plain resolver would have given. Whether it
+/// is answered.
+pub fn check(frame: &[u8]) -> bool {
     static MAPS: OnceLock<MemorySink> = OnceLock::new();
     static MIRROR: OnceLock<Mirror> = OnceLock::new();
     let (verdict, after) = Host::new(MAPS.get_or_init(filled)).respond(frame);
@@ -195,5 +204,6 @@ pub fn check(frame: &[u8]) {
         random: u32::from(random) << 24,
         ..Host::new(writer.sink())
     };
-    let _verdict = agreement::agree(index, &host, frame);
+    let verdict = agreement::agree(index, &host, frame);
+    matches!(verdict, Verdict::Answer(..))
 }

@@ -1,12 +1,69 @@
-//! The fuzzers' corpus without a fuzzer.
+//! The fuzzers' corpus and checks without a fuzzer: what runs everywhere.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;
 
+use fastrand::Rng;
 use headless_tests::frame::{Envelope, HEADERS_LEN};
-use headless_tests::fuzzed;
+use headless_tests::{fuzzed, golden};
+
+/// How many mutated frames are checked: some seconds.
+const MUTATED: usize = 20_000;
+
+/// A frame with a few things wrong, by the rule of thumb of fuzzers: bits, bytes that
+/// mean something to a parser, pieces gone, doubled or of another frame.
+fn mutated(frames: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
+    const TELLING: [u8; 12] = [0, 1, 3, 8, 12, 28, 33, 41, 63, 64, 0xc0, 0xff];
+    let mut frame = frames[rng.usize(..frames.len())].clone();
+    for _ in 0..rng.usize(1..5) {
+        if frame.is_empty() {
+            break;
+        }
+        let at = rng.usize(..frame.len());
+        let piece = at..(at + rng.usize(1..24)).min(frame.len());
+        match rng.u8(..8) {
+            0 => frame[at] ^= 1 << rng.u8(..8),
+            1 => frame[at] = TELLING[rng.usize(..TELLING.len())],
+            2 => frame[at] = frame[at].wrapping_add(1),
+            3 => frame[at] = frame[at].wrapping_sub(1),
+            4 => frame.truncate(at),
+            5 => drop(frame.drain(piece)),
+            6 => {
+                let double = frame[piece.clone()].to_vec();
+                frame.splice(piece.end..piece.end, double);
+            }
+            _ => {
+                let other = &frames[rng.usize(..frames.len())];
+                let from = at.min(other.len());
+                frame.splice(at.., other[from..].iter().copied());
+            }
+        }
+    }
+    frame
+}
+
+/// What fuzzers do, without looking where it leads: golden frames, mutated, with new
+/// luck each time. A failure says the seed that leads there again.
+#[test]
+fn mutated_frames() {
+    let frames: Vec<_> = golden::cases().iter().map(golden::Case::input).collect();
+    let seed = std::env::var("HEADLESS_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    eprintln!("HEADLESS_SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    let mut answered = 0;
+    for _ in 0..MUTATED {
+        let frame = mutated(&frames, &mut rng);
+        answered += u32::from(fuzzed::check(&frame));
+        if let Some(message) = frame.get(HEADERS_LEN..) {
+            // With the headers right again.
+            answered += u32::from(fuzzed::check(&Envelope::default().wrap(message)));
+        }
+    }
+    assert!(answered > 1000, "{answered} answered");
+}
 
 #[test]
 fn corpus() {
