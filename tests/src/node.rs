@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -13,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use hickory_proto::op::Message;
+use nix::libc::EINVAL;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::decode;
@@ -42,6 +45,12 @@ fn deadline() -> Duration {
         let seconds = seconds.parse();
         Duration::from_secs(seconds.unwrap_or_else(|error| panic!("{PATIENCE}: {error}")))
     })
+}
+
+/// The number that the kernel gave an error, wherever in the chain it is.
+fn errno(error: &anyhow::Error) -> Option<i32> {
+    let mut causes = error.chain();
+    causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
 }
 
 /// Waits until `look` finds something; panics with what it last missed.
@@ -134,20 +143,42 @@ impl Node {
         ClusterDns(socket)
     }
 
-    /// Names of the programs that tcx runs on what comes in by an interface, in their
-    /// order.
+    /// Names of the programs that tc runs on what comes in by an interface, in their
+    /// order: those of tcx, then those that filters of the clsact qdisc call.
     pub fn tc_programs(&self, interface: &str) -> Vec<String> {
+        let mut names = self.tcx_programs(interface);
+        names.extend(self.tc_filters(interface));
+        names
+    }
+
+    /// Names of the programs of tcx.
+    pub fn tcx_programs(&self, interface: &str) -> Vec<String> {
         let query = || {
-            Ok(SchedClassifier::query_tcx(
-                interface,
-                TcAttachType::Ingress,
-            )?)
+            let found = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+            match found.map_err(anyhow::Error::from) {
+                Ok((_, programs)) => Ok(programs),
+                // A kernel before 6.6 (commit `e420bed02507`) has no such thing.
+                Err(error) if errno(&error) == Some(EINVAL) => Ok(Vec::new()),
+                Err(error) => Err(error),
+            }
         };
-        let (_, programs) = self.run(query).unwrap();
+        let programs = self.run(query).unwrap();
         let names = programs
             .iter()
             .map(|it| it.name_as_str().unwrap().to_owned());
         names.collect()
+    }
+
+    /// Names of the programs that filters call.
+    fn tc_filters(&self, interface: &str) -> Vec<String> {
+        let show = ["-json", "filter", "show", "dev", interface, "ingress"];
+        let output = self.command("tc").args(show).output().unwrap();
+        assert!(output.status.success(), "tc {show:?}: {output:?}");
+        let filters: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let filters = filters.as_array().unwrap().iter();
+        // Each filter is preceded by a line about its preference.
+        let names = filters.filter_map(|filter| filter["options"]["bpf_name"].as_str());
+        names.map(str::to_owned).collect()
     }
 
     /// The kernel's id of the XDP program on an interface.

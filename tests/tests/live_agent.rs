@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::programs::{Xdp, XdpMode};
 use headless_tests::agent::{Agent, headless_service, manifests};
+use headless_tests::decode;
 use headless_tests::frame::{Query, qtype};
 use headless_tests::kernel;
 use headless_tests::node::{Node, Pod, wait_for};
@@ -25,6 +26,27 @@ headless_tests::for_each_hook! {
     what_the_kernel_passes_the_agent_answers_where_it_listens
 }
 
+/// The same where tc comes by the clsact qdisc, as it does on kernels before 6.6.
+mod clsact {
+    #[test]
+    fn a_killed_agent_leaves_its_links_to_nobody() {
+        super::a_killed_agent_leaves_its_links_to_nobody(super::CLSACT);
+    }
+
+    #[test]
+    fn a_stopped_agent_answers_until_the_lease_ends() {
+        super::a_stopped_agent_answers_until_the_lease_ends(super::CLSACT);
+    }
+
+    #[test]
+    fn sigterm_detaches() {
+        super::sigterm_detaches(super::CLSACT);
+    }
+}
+
+/// The hook `tc`, attached in the old way.
+const CLSACT: &str = "clsact";
+
 const NAME: &str = "nginx-headless.default.svc.cluster.local";
 
 fn query() -> Query {
@@ -38,6 +60,15 @@ fn web() -> Vec<IpAddr> {
         .collect()
 }
 
+/// Arguments that put these programs in front.
+fn hooked<'a>(hook: &'a str, others: &[&'a str]) -> Vec<&'a str> {
+    let hook: &[&str] = match hook {
+        CLSACT => &["--hook", "tc", "--tc-mode", "clsact"],
+        hook => &["--hook", hook],
+    };
+    [hook, others].concat()
+}
+
 /// Whether the program is on the interface.
 fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String> {
     match agent.interface_state(interface, hook) {
@@ -49,7 +80,8 @@ fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String
 /// Whether the programs of this hook, and no other, are on the interface.
 fn carries(node: &Node, interface: &str, hook: &str) -> bool {
     let (xdp, tc) = (node.xdp_program(interface), node.tc_programs(interface));
-    tc == ["headless_tc"] && xdp.is_some() == (hook == "xdp")
+    let as_asked = hook != CLSACT || node.tcx_programs(interface).is_empty();
+    tc == ["headless_tc"] && as_asked && xdp.is_some() == (hook == "xdp")
 }
 
 /// Whether nothing is on the interface.
@@ -57,10 +89,14 @@ fn is_bare(node: &Node, interface: &str) -> bool {
     node.xdp_program(interface).is_none() && node.tc_programs(interface).is_empty()
 }
 
-/// Asks until the answer is this one.
+/// Asks until the answer is this one. While names are written, a missing one is not
+/// denied but passed, which is silence here.
 fn wait_for_addresses(pod: &Pod, name: &str, expected: &[IpAddr]) {
     wait_for(|| {
-        let addresses = pod.addresses(name, qtype::A);
+        let reply = pod.client().ask(&Query::new(name, qtype::A));
+        let reply = reply.ok_or("no reply")?;
+        let mut addresses = decode::addresses(&reply.answers);
+        addresses.sort_unstable();
         if addresses == expected {
             Ok(())
         } else {
@@ -74,7 +110,7 @@ fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook, "--lease", "2s"]);
+    let mut agent = Agent::start(&node, manifests.path(), &hooked(hook, &["--lease", "2s"]));
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(cluster_dns.is_unasked());
     assert!(carries(&node, &pod.host_end, hook));
@@ -99,7 +135,7 @@ fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &["--hook", hook, "--lease", "2s"]);
+    let agent = Agent::start(&node, manifests.path(), &hooked(hook, &["--lease", "2s"]));
     agent.signal(Signal::SIGSTOP);
     // The last heartbeat was at most a second ago, hence one is left.
     assert_eq!(pod.addresses(NAME, qtype::A), web());
@@ -131,7 +167,7 @@ fn sigterm_detaches(hook: &str) {
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
+        let mut agent = Agent::start(&node, manifests.path(), &hooked(hook, &[]));
         assert_eq!(pod.addresses(NAME, qtype::A), web());
         assert!(carries(&node, &pod.host_end, hook));
         agent.signal(signal);
