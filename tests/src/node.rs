@@ -354,13 +354,18 @@ impl Client {
         self.0.send(&query.message()).unwrap();
     }
 
+    /// The next message; `None` where none comes in time.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        let mut buffer = [0; 9000];
+        let len = self.0.recv(&mut buffer).ok()?;
+        Some(buffer[..len].to_vec())
+    }
+
     /// Asks once; `None` where no reply comes in time.
     pub fn ask(&self, query: &Query) -> Option<Message> {
         let message = query.message();
         self.0.send(&message).unwrap();
-        let mut buffer = [0; 9000];
-        let len = self.0.recv(&mut buffer).ok()?;
-        Some(decode::message(&message, &buffer[..len]))
+        Some(decode::message(&message, &self.receive()?))
     }
 }
 
