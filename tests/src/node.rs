@@ -19,6 +19,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -113,6 +114,11 @@ impl Node {
         assert!(output.status.success(), "ip {arguments}: {output:?}");
     }
 
+    /// Turns a feature of an interface on or off; whether it could be done.
+    pub fn offload(&self, interface: &str, feature: &str, on: bool) -> bool {
+        set_feature(&mut self.command("ethtool"), interface, feature, on)
+    }
+
     /// Gives a pod and the node addresses of IPv6: [`CLIENT_V6`] behind its
     /// interface, [`SERVER_V6`] to the node.
     pub fn add_ipv6(&self, pod: &Pod) {
@@ -199,6 +205,16 @@ impl ClusterDns {
         buffer[..len].to_vec()
     }
 
+    /// Waits for a query and sends it back as a response without records.
+    pub fn answer(&self) -> Vec<u8> {
+        let mut buffer = [0; 4096];
+        let (len, from) = self.0.recv_from(&mut buffer).expect("a query was passed");
+        let query = buffer[..len].to_vec();
+        buffer[2] |= 0x80;
+        self.0.send_to(&buffer[..len], from).unwrap();
+        query
+    }
+
     /// Whether no query has come.
     pub fn is_unasked(&self) -> bool {
         self.0.set_nonblocking(true).unwrap();
@@ -267,9 +283,12 @@ impl Pod {
     /// Turns the checksum offload of the pod's interface on or off: with it, the
     /// node sees packets whose checksum is yet to be made.
     pub fn offload_checksums(&self, on: bool) {
-        let value = if on { "on" } else { "off" };
-        let output = self.run("ethtool", &["-K", "eth0", "tx", value]);
-        assert!(output.status.success(), "ethtool: {output:?}");
+        assert!(self.offload("tx", on), "tx checksums");
+    }
+
+    /// Turns a feature of its interface on or off; whether it could be done.
+    pub fn offload(&self, feature: &str, on: bool) -> bool {
+        set_feature(&mut self.command("ethtool"), "eth0", feature, on)
     }
 
     /// Makes it a router with a pod of its own behind the interface `host_end`, as
@@ -354,6 +373,14 @@ impl Client {
         self.0.send(&query.message()).unwrap();
     }
 
+    /// Hands messages of one length to the kernel at once, which makes a datagram of
+    /// each as late as it can (`UDP_SEGMENT`).
+    pub fn send_segments(&self, messages: &[Vec<u8>]) {
+        let len = i32::try_from(messages[0].len()).unwrap();
+        setsockopt(&self.0, sockopt::UdpGsoSegment, &len).unwrap();
+        self.0.send(&messages.concat()).unwrap();
+    }
+
     /// The next message; `None` where none comes in time.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 9000];
@@ -367,6 +394,16 @@ impl Client {
         self.0.send(&message).unwrap();
         Some(decode::message(&message, &self.receive()?))
     }
+}
+
+/// Sets a feature by `ethtool`.
+fn set_feature(ethtool: &mut Command, interface: &str, feature: &str, on: bool) -> bool {
+    let value = if on { "on" } else { "off" };
+    let set = ethtool.args(["-K", interface, feature, value]);
+    let output = set.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    // It says so, and ends well, where a driver does something else than was asked.
+    output.status.success() && !words.contains("Could not change")
 }
 
 /// A command in these namespaces that ends with the thread that starts it.

@@ -61,9 +61,8 @@ impl Tap {
         })
     }
 
-    /// The next DNS frame that has gone this way; `None` where there is none yet.
-    /// Others before it are not kept.
-    fn next(&self, way: Way) -> Option<Vec<u8>> {
+    /// The next DNS frame; `None` where there is none yet.
+    fn next(&self) -> Option<(Way, Vec<u8>)> {
         let mut buffer = vec![0; FRAME_MAX];
         loop {
             let received = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut buffer);
@@ -72,26 +71,41 @@ impl Tap {
                 received => received.unwrap(),
             };
             let from = from.expect("an address of the link layer");
-            let went = if from.pkttype() == PACKET_OUTGOING {
+            let way = if from.pkttype() == PACKET_OUTGOING {
                 Way::Out
             } else {
                 Way::In
             };
             let frame = &buffer[..len];
-            if from.ifindex() == self.interface && went == way && is_dns(frame) {
-                return Some(frame.to_vec());
+            if from.ifindex() == self.interface && is_dns(frame) {
+                return Some((way, frame.to_vec()));
             }
         }
     }
 
-    /// Waits for the next DNS frame that goes this way.
+    /// Waits for the next DNS frame that goes this way. Others before it are not kept.
     pub fn wait(&self, way: Way) -> Vec<u8> {
-        wait_for(|| self.next(way).ok_or_else(|| format!("a DNS frame {way:?}")))
+        wait_for(|| {
+            let mut frames = std::iter::from_fn(|| self.next());
+            let found = frames.find(|(went, _)| *went == way);
+            found
+                .map(|(_, frame)| frame)
+                .ok_or_else(|| format!("a DNS frame {way:?}"))
+        })
     }
 
-    /// DNS frames that have come in.
-    pub fn received(&self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.next(Way::In)).collect()
+    /// DNS frames that have gone this way; others are not kept.
+    pub fn gone(&self, way: Way) -> Vec<Vec<u8>> {
+        let (these, _) = self.all(way);
+        these
+    }
+
+    /// DNS frames that have gone this way, and those that went the other.
+    pub fn all(&self, way: Way) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let frames = std::iter::from_fn(|| self.next());
+        let (these, others): (Vec<_>, Vec<_>) = frames.partition(|(went, _)| *went == way);
+        let frames = |of: Vec<(Way, Vec<u8>)>| of.into_iter().map(|(_, frame)| frame).collect();
+        (frames(these), frames(others))
     }
 
     /// Sends a frame as it stands. This socket does not see it.

@@ -37,7 +37,7 @@ pub struct Twin {
     /// The frames at the pod's end.
     pub tap: Tap,
     /// What XDP has left.
-    behind_xdp: Tap,
+    pub behind_xdp: Tap,
     /// Who gets what is passed, by [`SERVERS`].
     cluster_dns: [ClusterDns; 2],
     by_xdp: bool,
@@ -183,7 +183,7 @@ impl Twin {
         self.check_checksum(&sent, &about);
         assert_eq!(moved, counters(&run), "counters of {about}: {run:?}");
         self.check_untouched(&run, &sent, &about);
-        let received = self.tap.received();
+        let received = self.tap.gone(Way::In);
         let (home, verdict) = *run.last().expect("a program");
         let Some(reply) = reply else {
             assert_eq!(received, Vec::<Vec<u8>>::new(), "a reply to {about}");
@@ -207,9 +207,15 @@ impl Twin {
         });
         assert_eq!(moved, counters(&run), "counters of {run:?}\n{about}");
         self.check_untouched(&run, frame, &about);
+        assert_eq!(self.tap.gone(Way::In), Vec::<Vec<u8>>::new(), "{about}");
+        self.compare_reply(frame, &received)
+    }
+
+    /// Compares the reply to a frame that is answered.
+    pub fn compare_reply(&self, sent: &[u8], received: &[u8]) -> Verdict {
+        let run = self.expected(sent);
         let (home, verdict) = *run.last().expect("a program");
-        self.compare(home, verdict, frame, &received, &about);
-        assert_eq!(self.tap.received(), Vec::<Vec<u8>>::new(), "{about}");
+        self.compare(home, verdict, sent, received, &hex::annotate(sent));
         verdict
     }
 
@@ -255,9 +261,9 @@ impl Twin {
     }
 
     /// What XDP has passed, and nothing else, is behind it, bit for bit.
-    pub fn check_untouched(&self, run: &[(Home, Verdict)], sent: &[u8], about: &str) {
+    fn check_untouched(&self, run: &[(Home, Verdict)], sent: &[u8], about: &str) {
         let answered = matches!(run, [(Home::Xdp, Verdict::Answer(..)), ..]);
-        let behind = self.behind_xdp.received();
+        let behind = self.behind_xdp.gone(Way::In);
         let expected = if answered { &[][..] } else { &[sent.to_vec()] };
         assert_eq!(behind, expected, "behind XDP of {about}");
     }

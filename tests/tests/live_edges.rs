@@ -7,10 +7,12 @@
 
 use std::net::IpAddr;
 
-use headless_ebpf::abi::{AnswerKind, Outcome, PassReason};
+use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path};
 use headless_ebpf::respond::Verdict;
-use headless_tests::frame::{Opt, Query, qtype};
-use headless_tests::twin::{SERVERS, Twin};
+use headless_tests::frame::{Envelope, EnvelopeV6, Opt, Query, qtype};
+use headless_tests::node::Client;
+use headless_tests::tap::Way;
+use headless_tests::twin::{SERVERS, Twin, headers_len};
 
 headless_tests::for_each_hook! {
     every_kind_of_answer
@@ -19,6 +21,11 @@ headless_tests::for_each_hook! {
     letters_in_any_case
     edns
     replies_up_to_the_mtu
+    padded_frames
+    queries_joined_by_the_sender
+    queries_joined_by_the_node
+    joined_queries_taken_apart_by_the_pod
+    queries_in_fragments
 }
 
 const ZONE: &str = "svc.cluster.local";
@@ -256,4 +263,175 @@ fn replies_up_to_the_mtu(hook: &str) {
             }
         }
     }
+}
+
+/// What is behind the packet is no part of it, however long it is.
+fn padded_frames(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("w.d", 1, 0);
+    twin.add("web.default", 3, 0);
+    for name in ["w.d", "web.default", "x.y", "missing.default"] {
+        let message = query(name).message();
+        let paddings = (0..=18).chain([46, 64, 191, 192, 193, 500, 1200]);
+        for padding in paddings {
+            let ipv4 = Envelope {
+                padding,
+                ..Envelope::default()
+            };
+            let ipv6 = EnvelopeV6 {
+                padding,
+                ..EnvelopeV6::default()
+            };
+            for frame in [ipv4.wrap(&message), ipv6.wrap(&message)] {
+                let verdict = twin.send(&frame);
+                let expected = if name.starts_with('w') {
+                    DATA
+                } else {
+                    NXDOMAIN
+                };
+                assert_eq!(verdict, expected, "{name}, {padding} bytes");
+            }
+        }
+    }
+}
+
+/// Messages of one length that can be told apart.
+fn numbered() -> Vec<Vec<u8>> {
+    let numbered = |id| Query {
+        id,
+        ..query("web.default")
+    };
+    (1..=3).map(|id| numbered(id).message()).collect()
+}
+
+/// Several queries in one buffer are nobody's but userspace's: they pass as they are,
+/// are taken apart behind the programs, and each is answered.
+fn check_joined(twin: &Twin, server: IpAddr, client: &Client, queries: &[Vec<u8>]) {
+    let joined = twin.behind_xdp.wait(Way::In);
+    let message = &joined[headers_len(&joined)..];
+    assert_eq!(message, queries.concat(), "joined and untouched");
+    for query in queries {
+        assert_eq!(twin.cluster_dns(server).answer(), *query);
+    }
+    for query in queries {
+        let mut reply = query.clone();
+        reply[2] |= 0x80;
+        assert_eq!(client.receive(), Some(reply));
+    }
+}
+
+/// What counts packets of several queries.
+fn joined_counters(hook: &str) -> Vec<(Counter, u64)> {
+    let tc = Counter::pass(Path::Tc, PassReason::Length);
+    let xdp = Counter::pass(Path::Xdp, PassReason::Trailing);
+    if hook == "tc" {
+        vec![(tc, 1)]
+    } else {
+        vec![(xdp, 1), (tc, 1)]
+    }
+}
+
+fn queries_joined_by_the_sender(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("web.default", 3, 0);
+    let queries = numbered();
+    for server in SERVERS {
+        let client = twin.pod.client_of(server);
+        let ((), moved) = twin.counting(|| {
+            client.send_segments(&queries);
+            let sent = twin.tap.wait(Way::Out);
+            assert_eq!(sent[headers_len(&sent)..], queries.concat());
+            check_joined(&twin, server, &client, &queries);
+        });
+        assert_eq!(moved, joined_counters(hook), "{server}");
+    }
+}
+
+/// The pod's device sends them one by one, and the node's joins them again (GRO),
+/// unless there is a generic XDP program (`netif_elide_gro` in
+/// include/linux/netdevice.h).
+fn queries_joined_by_the_node(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("web.default", 3, 0);
+    let (pod, host_end) = (&twin.pod, &twin.pod.host_end);
+    assert!(pod.offload("tx-udp-segmentation", false));
+    // Veths do so without native XDP from kernel 5.13 on (commit `d3256efd8e8b`).
+    let joins = twin.node.offload(host_end, "gro", true)
+        && twin.node.offload(host_end, "rx-udp-gro-forwarding", true);
+    if !joins {
+        eprintln!("left out: this kernel's veths join no datagrams");
+        return;
+    }
+    let queries = numbered();
+    for server in SERVERS {
+        let client = twin.pod.client_of(server);
+        if hook == "xdp" {
+            check_apart(&twin, &client);
+            continue;
+        }
+        let ((), moved) = twin.counting(|| {
+            client.send_segments(&queries);
+            check_joined(&twin, server, &client, &queries);
+        });
+        let (sent, _) = twin.tap.all(Way::Out);
+        let sent: Vec<_> = sent.iter().map(|it| &it[headers_len(it)..]).collect();
+        assert_eq!(sent, queries, "one by one");
+        assert_eq!(moved, joined_counters(hook), "{server}");
+    }
+}
+
+fn joined_queries_taken_apart_by_the_pod(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("web.default", 3, 0);
+    assert!(twin.pod.offload("tx-udp-segmentation", false));
+    for server in SERVERS {
+        check_apart(&twin, &twin.pod.client_of(server));
+    }
+}
+
+/// Hands queries to the kernel at once, which come to the node one by one: each is
+/// answered.
+fn check_apart(twin: &Twin, client: &Client) {
+    let queries = numbered();
+    client.send_segments(&queries);
+    let replies: Vec<_> = queries.iter().map(|_| client.receive().unwrap()).collect();
+    let (sent, received) = twin.tap.all(Way::Out);
+    assert_eq!((sent.len(), received.len()), (3, 3));
+    let frames = sent.into_iter().zip(received);
+    for ((query, reply), (sent, received)) in queries.iter().zip(replies).zip(frames) {
+        assert_eq!(sent[headers_len(&sent)..], *query);
+        assert_eq!(received[headers_len(&received)..], reply);
+        assert_eq!(twin.compare_reply(&sent, &received), DATA);
+    }
+}
+
+/// A query larger than the MTU: every fragment passes, and userspace gets the whole.
+fn queries_in_fragments(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("web.default", 3, 0);
+    let mut options = vec![0, 12];
+    options.extend(3000_u16.to_be_bytes());
+    options.extend([0; 3000]);
+    let opt = Some(Opt {
+        options,
+        ..Opt::size(1232)
+    });
+    let query = Query {
+        opt,
+        ..query("web.default")
+    };
+    everywhere(&mut twin, |twin, server| {
+        let passed = |path| twin.kernel.passed(path, PassReason::IpHeader);
+        let before = Path::ALL.map(passed);
+        let client = twin.pod.client_of(server);
+        client.send(&query);
+        assert_eq!(twin.cluster_dns(server).answer(), query.message());
+        assert!(client.receive().is_some());
+        // Besides there may be the pod's multicast listener reports.
+        let [xdp, tc] = [0, 1].map(|i| passed(Path::ALL[i]) - before[i]);
+        assert!(
+            tc >= 3 && (hook == "tc" || xdp >= 3),
+            "{xdp} by XDP, {tc} by tc"
+        );
+    });
 }
