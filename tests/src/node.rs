@@ -215,12 +215,14 @@ impl ClusterDns {
         query
     }
 
+    /// The query that has come, if any.
+    pub fn try_receive(&self) -> Option<Vec<u8>> {
+        try_receive(&self.0)
+    }
+
     /// Whether no query has come.
     pub fn is_unasked(&self) -> bool {
-        self.0.set_nonblocking(true).unwrap();
-        let unasked = self.0.recv(&mut [0; 16]).is_err();
-        self.0.set_nonblocking(false).unwrap();
-        unasked
+        self.try_receive().is_none()
     }
 }
 
@@ -355,6 +357,24 @@ impl Pod {
     }
 }
 
+/// The first message that is there to be read.
+fn try_receive(socket: &UdpSocket) -> Option<Vec<u8>> {
+    let mut buffer = [0; 9000];
+    socket.set_nonblocking(true).unwrap();
+    let received = socket.recv(&mut buffer);
+    socket.set_nonblocking(false).unwrap();
+    received.ok().map(|len| buffer[..len].to_vec())
+}
+
+/// What becomes of a query where the cluster's DNS is only asked.
+#[derive(Debug)]
+pub enum Fate {
+    /// It came to the cluster's DNS as it was.
+    Passed,
+    /// It was answered before.
+    Answered(Message),
+}
+
 /// A DNS client that trusts nothing.
 #[derive(Debug)]
 pub struct Client(UdpSocket);
@@ -362,10 +382,20 @@ pub struct Client(UdpSocket);
 impl Client {
     /// Whether nothing is there to be read.
     pub fn is_silent(&self) -> bool {
-        self.0.set_nonblocking(true).unwrap();
-        let silent = self.0.recv(&mut [0; 16]).is_err();
-        self.0.set_nonblocking(false).unwrap();
-        silent
+        try_receive(&self.0).is_none()
+    }
+
+    /// Asks, and waits for what becomes of it.
+    pub fn follow(&self, query: &Query, cluster_dns: &ClusterDns) -> Fate {
+        self.send(query);
+        wait_for(|| {
+            if let Some(passed) = cluster_dns.try_receive() {
+                assert_eq!(passed, query.message());
+                return Ok(Fate::Passed);
+            }
+            let reply = try_receive(&self.0).ok_or("neither passed nor answered")?;
+            Ok(Fate::Answered(decode::message(&query.message(), &reply)))
+        })
     }
 
     /// Sends a query without waiting for anything.

@@ -1,7 +1,11 @@
 //! The agent's life, seen from a pod: what is answered by whom while it starts,
 //! changes, stops and dies.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::net::IpAddr;
@@ -12,7 +16,8 @@ use headless_tests::agent::{Agent, headless_service, manifests};
 use headless_tests::decode;
 use headless_tests::frame::{Query, qtype};
 use headless_tests::kernel;
-use headless_tests::node::{Node, Pod, wait_for};
+use headless_tests::node::{Fate, Node, Pod, wait_for};
+use hickory_proto::op::Message;
 use nix::sys::signal::Signal;
 
 headless_tests::for_each_hook! {
@@ -129,7 +134,8 @@ fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     });
 }
 
-/// Stopped with SIGSTOP, the agent has its links and no heartbeat.
+/// Stopped with SIGSTOP, the agent has its links and no heartbeat: whoever is behind
+/// it answers, and it goes on where it was.
 fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
@@ -141,24 +147,43 @@ fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(cluster_dns.is_unasked());
     let client = pod.client();
-    wait_for(|| {
-        client.send(&query());
-        if cluster_dns.is_unasked() {
+    let mut by_kernel = 1;
+    wait_for(|| match client.follow(&query(), &cluster_dns) {
+        Fate::Passed => Ok(()),
+        Fate::Answered(_) => {
+            by_kernel += 1;
             Err("a query passed".into())
-        } else {
-            Ok(())
         }
     });
     assert!(carries(&node, &pod.host_end, hook), "still attached");
+    let mut passed = 1;
+    let missing = Query::new("nope.default.svc.cluster.local", qtype::A);
+    let nodata = Query::new(NAME, qtype::AAAA);
+    for query in [query(), missing.clone(), nodata] {
+        client.send(&query);
+        assert_eq!(cluster_dns.answer(), query.message());
+        let reply = client.receive().expect("an answer of the cluster's DNS");
+        let reply = Message::from_vec(&reply).unwrap();
+        assert!(!reply.metadata.authoritative && reply.answers.is_empty());
+        passed += 1;
+    }
     agent.signal(Signal::SIGCONT);
-    wait_for(|| {
-        let client = pod.client();
-        client
-            .ask(&query())
-            .map(drop)
-            .ok_or_else(|| "an answer".to_owned())
+    wait_for(|| match client.follow(&query(), &cluster_dns) {
+        Fate::Passed => {
+            passed += 1;
+            Err("a query is answered".to_owned())
+        }
+        Fate::Answered(reply) => {
+            assert_eq!(reply.answers.len(), web().len());
+            Ok(())
+        }
     });
-    assert!(agent.number("/passes/agent_stale") > 0);
+    by_kernel += 1;
+    assert_eq!(pod.ask(&missing).authorities.len(), 1, "NXDOMAIN again");
+    by_kernel += 1;
+    assert!(cluster_dns.is_unasked());
+    assert_eq!(agent.number("/passes/agent_stale"), passed);
+    assert_eq!(agent.kernel_answers(), by_kernel);
 }
 
 fn sigterm_detaches(hook: &str) {
