@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::{MapName, RecordSink as _};
 use headless_agent::records::{NameData, RelativeName};
-use headless_ebpf::abi::{Counter, NameFlags, Outcome, PassReason, Path};
+use headless_ebpf::abi::{Counter, NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::Verdict;
 
 use crate::frame::{self, HEADERS_LEN, HEADERS_LEN_V6, Query, SERVER, SERVER_V6};
@@ -103,6 +103,12 @@ impl Twin {
         self.addresses_max = self.addresses_max.max(ipv4).max(ipv6);
     }
 
+    /// Says how the agent is.
+    pub fn put_state(&mut self, state: State) {
+        self.kernel.maps.put_state(state).unwrap();
+        self.memory.put_state(state).unwrap();
+    }
+
     /// Whether a name has been added.
     pub fn holds(&self, name: &str) -> bool {
         let name = RelativeName::from_labels(name.split('.')).expect("a name");
@@ -130,6 +136,14 @@ impl Twin {
         &self.cluster_dns[place.expect("a served address")]
     }
 
+    /// The engine on the host, at the first moment that is one.
+    fn host(&self) -> Host<'_> {
+        Host {
+            now_ns: 1,
+            ..Host::new(&self.memory)
+        }
+    }
+
     /// The programs that see a frame, in their order.
     fn homes(&self) -> Vec<Home> {
         let xdp = self.by_xdp.then_some(Home::Xdp);
@@ -140,7 +154,7 @@ impl Twin {
     fn expected(&self, frame: &[u8]) -> Run {
         let mut run = Run::new();
         for home in self.homes() {
-            let (verdict, after) = Host::new(&self.memory).respond_in(home, frame);
+            let (verdict, after) = self.host().respond_in(home, frame);
             run.push((home, verdict));
             if matches!(verdict, Verdict::Answer(..)) {
                 break;
@@ -226,7 +240,7 @@ impl Twin {
     fn compare(&self, home: Home, verdict: Verdict, sent: &[u8], received: &[u8], about: &str) {
         let field = headers_len(sent) - 2;
         let is_partial = matches!(home, Home::Tc(_)) && checksum_of(sent) == Checksum::Partial;
-        let host = Host::new(&self.memory);
+        let host = self.host();
         let rotated = matches!(
             verdict,
             Verdict::Answer(_, Outcome::Data | Outcome::Truncated)
