@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 
 use crate::frame::{HEADERS_LEN, HEADERS_LEN_V6};
+use crate::hex;
 use crate::node::{Node, Pod, wait_for};
 
 /// The pod's own end of its veth.
@@ -61,8 +62,8 @@ impl Tap {
         })
     }
 
-    /// The next DNS frame; `None` where there is none yet.
-    fn next(&self) -> Option<(Way, Vec<u8>)> {
+    /// The next frame; `None` where there is none yet.
+    fn next_of_any(&self) -> Option<(Way, Vec<u8>)> {
         let mut buffer = vec![0; FRAME_MAX];
         loop {
             let received = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut buffer);
@@ -76,11 +77,29 @@ impl Tap {
             } else {
                 Way::In
             };
-            let frame = &buffer[..len];
-            if from.ifindex() == self.interface && is_dns(frame) {
-                return Some((way, frame.to_vec()));
+            if from.ifindex() == self.interface {
+                return Some((way, buffer[..len].to_vec()));
             }
         }
+    }
+
+    /// The next DNS frame; `None` where there is none yet.
+    fn next(&self) -> Option<(Way, Vec<u8>)> {
+        std::iter::from_fn(|| self.next_of_any()).find(|(_, frame)| is_dns(frame))
+    }
+
+    /// Waits until a frame comes in that is this one, whatever it is. Others before it
+    /// are not kept.
+    pub fn wait_for(&self, frame: &[u8]) {
+        wait_for(|| {
+            let mut frames = std::iter::from_fn(|| self.next_of_any());
+            let found = frames.any(|found| found == (Way::In, frame.to_vec()));
+            if found {
+                Ok(())
+            } else {
+                Err(format!("a frame as\n{}", hex::annotate(frame)))
+            }
+        });
     }
 
     /// Waits for the next DNS frame that goes this way. Others before it are not kept.

@@ -293,8 +293,8 @@ impl Twin {
     }
 }
 
-/// The counters that verdicts move.
-fn counters(run: &[(Home, Verdict)]) -> Vec<(Counter, u64)> {
+/// The counters that verdicts move, one after the other.
+pub fn counters(run: &[(Home, Verdict)]) -> Vec<(Counter, u64)> {
     let counters = run.iter().filter_map(|(home, verdict)| {
         let counter = verdict.counter(home.path())?;
         Some((counter, 1))
