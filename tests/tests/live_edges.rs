@@ -26,6 +26,7 @@ headless_tests::for_each_hook! {
     queries_joined_by_the_node
     joined_queries_taken_apart_by_the_pod
     queries_in_fragments
+    queries_with_a_tag
 }
 
 const ZONE: &str = "svc.cluster.local";
@@ -117,6 +118,10 @@ fn every_length_of_a_message(hook: &str) {
             ..query(&name)
         };
         rows.push((aaaa, Verdict::Answer(AnswerKind::Aaaa, Outcome::Data)));
+        // As much as a client without EDNS takes: what has to grow most.
+        let many = format!("{}.d", "m".repeat(len));
+        twin.add(&many, 60, 0);
+        rows.push((query(&many), TRUNCATED));
         let missing = query(&format!("{}.default", "x".repeat(len)));
         rows.push((missing.clone(), NXDOMAIN));
         rows.push((missing.edns(512), NXDOMAIN));
@@ -434,4 +439,34 @@ fn queries_in_fragments(hook: &str) {
             "{xdp} by XDP, {tc} by tc"
         );
     });
+}
+
+/// XDP passes what has a tag of a VLAN. The kernel takes the tag off before tc, which
+/// answers, and keeps it beside the packet, so that the reply is of that VLAN, too.
+fn queries_with_a_tag(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("web.default", 3, 0);
+    // Nobody completes a checksum of what is sent as it stands.
+    twin.offload_checksums(false);
+    for server in SERVERS {
+        let client = twin.pod.client_of(server);
+        client.send(&query("web.default"));
+        let sent = twin.tap.wait(Way::Out);
+        assert!(client.receive().is_some());
+        twin.tap.gone(Way::In);
+        // VLAN 0 is none (IEEE 802.1Q): the pod's socket gets the reply. Of VLAN 5 the
+        // pod has no interface.
+        for (vlan, is_received) in [(0, true), (5, false)] {
+            let tag = [0x81, 0x00, 0x00, vlan];
+            let tagged = [&sent[..12], &tag, &sent[12..]].concat();
+            let (received, moved) = twin.counting(|| {
+                twin.tap.send(&tagged);
+                twin.tap.wait(Way::In)
+            });
+            assert_eq!(twin.compare_reply(&sent, &received), DATA);
+            let answer = Counter::answer(Path::Tc, AnswerKind::A, Outcome::Data);
+            assert_eq!(moved, [(answer, 1)], "VLAN {vlan}, {server}");
+            assert_eq!(client.is_silent(), !is_received, "VLAN {vlan}, {server}");
+        }
+    }
 }
