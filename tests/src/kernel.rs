@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::programs::tc::{TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
@@ -179,9 +179,19 @@ impl Kernel {
     /// Tells the tc program the MTU of an interface that is one end of a veth.
     pub fn put_interface(&self, node: &Node, interface: &str, mtu: u32) {
         let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
+        let interface = Interface::new(mtu, true);
+        self.interfaces().put(index, interface).unwrap();
+    }
+
+    /// Has the tc program know nothing of an interface.
+    pub fn delete_interface(&self, node: &Node, interface: &str) {
+        let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
+        self.interfaces().delete(index).unwrap();
+    }
+
+    fn interfaces(&self) -> MutexGuard<'_, KernelInterfaces> {
         let interfaces = self.interfaces.lock();
-        let mut interfaces = interfaces.unwrap_or_else(PoisonError::into_inner);
-        interfaces.put(index, Interface::new(mtu, true)).unwrap();
+        interfaces.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many DNS queries a program without names has seen.
@@ -211,9 +221,8 @@ impl Kernel {
         let result = match (home, self.ebpf.program(home.program())) {
             (Home::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
             (Home::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
-                let interfaces = self.interfaces.lock();
-                let mut interfaces = interfaces.unwrap_or_else(PoisonError::into_inner);
-                interfaces.put(LOOPBACK, Interface::new(mtu, true)).unwrap();
+                let interface = Interface::new(mtu, true);
+                self.interfaces().put(LOOPBACK, interface).unwrap();
                 tc.test_run(options)
             }
             (_, other) => panic!("no program for {home:?}: {other:?}"),

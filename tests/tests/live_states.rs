@@ -1,16 +1,18 @@
 //! What the agent has written of itself, as the pod sees it: each change counts from
 //! the next query on.
 
-use headless_ebpf::abi::{AnswerKind, Outcome, PassReason, State};
+use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::Verdict;
 use headless_tests::frame::{Query, qtype};
 use headless_tests::maps;
+use headless_tests::tap::Way;
 use headless_tests::twin::{SERVERS, Twin};
 
 headless_tests::for_each_hook! {
     the_deadline
     the_right_to_negative_answers
     names_that_are_being_written
+    an_interface_that_tc_does_not_know
 }
 
 const DATA: Verdict = Verdict::Answer(AnswerKind::A, Outcome::Data);
@@ -88,4 +90,35 @@ fn names_that_are_being_written(hook: &str) {
     check(hook, &[writing], |verdict| {
         is_negative(verdict).then_some(PassReason::Changed)
     });
+}
+
+/// Without its MTU nothing can be promised: tc passes what comes, until it is told.
+fn an_interface_that_tc_does_not_know(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("many.default", 60, 0);
+    // XDP leaves the reply to tc.
+    let query = Query::new("many.default.svc.cluster.local", qtype::A).edns(1232);
+    for server in SERVERS {
+        let client = twin.pod.client_of(server);
+        assert_eq!(twin.ask(&client, server, &query), DATA);
+        let (node, host_end) = (&twin.node, &twin.pod.host_end);
+        twin.kernel.delete_interface(node, host_end);
+        let ((), moved) = twin.counting(|| {
+            client.send(&query);
+            assert_eq!(twin.cluster_dns(server).answer(), query.message());
+            assert!(client.receive().is_some(), "the cluster's DNS's answer");
+        });
+        let unknown = (Counter::pass(Path::Tc, PassReason::Map), 1);
+        let left = (Counter::pass(Path::Xdp, PassReason::TooLarge), 1);
+        let expected = if hook == "xdp" {
+            vec![left, unknown]
+        } else {
+            vec![unknown]
+        };
+        assert_eq!(moved, expected, "{server}");
+        twin.tap.gone(Way::In);
+        twin.behind_xdp.gone(Way::In);
+        twin.set_mtu(1500);
+        assert_eq!(twin.ask(&client, server, &query), DATA);
+    }
 }
