@@ -138,9 +138,9 @@ fn kernel_passes(tallies: &[(&'static str, Tally)]) -> BTreeMap<String, u64> {
     let mut passes = BTreeMap::new();
     for (path, tally) in tallies {
         for (reason, count) in &tally.passes {
-            let is_last = *path == Path::Tc.label();
-            let is_lost = *path == Path::Xdp.label() && *reason == PassReason::Lost;
-            if is_last || is_lost {
+            let by_tc = *path == Path::Tc.label();
+            let lost_before = *path == Path::Xdp.label() && *reason == PassReason::Lost;
+            if by_tc || lost_before {
                 *passes.entry(reason.label().to_owned()).or_default() += count;
             }
         }
