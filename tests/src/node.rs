@@ -403,12 +403,12 @@ impl Client {
         self.0.send(&query.message()).unwrap();
     }
 
-    /// Hands messages of one length to the kernel at once, which makes a datagram of
-    /// each as late as it can (`UDP_SEGMENT`).
-    pub fn send_segments(&self, messages: &[Vec<u8>]) {
-        let len = i32::try_from(messages[0].len()).unwrap();
-        setsockopt(&self.0, sockopt::UdpGsoSegment, &len).unwrap();
-        self.0.send(&messages.concat()).unwrap();
+    /// Hands bytes to the kernel at once, which makes datagrams of this many bytes of
+    /// them as late as it can (`UDP_SEGMENT`).
+    pub fn send_segmented(&self, bytes: &[u8], segment: usize) {
+        let segment = i32::try_from(segment).unwrap();
+        setsockopt(&self.0, sockopt::UdpGsoSegment, &segment).unwrap();
+        self.0.send(bytes).unwrap();
     }
 
     /// The next message; `None` where none comes in time.

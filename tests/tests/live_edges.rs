@@ -343,12 +343,32 @@ fn queries_joined_by_the_sender(hook: &str) {
     for server in SERVERS {
         let client = twin.pod.client_of(server);
         let ((), moved) = twin.counting(|| {
-            client.send_segments(&queries);
+            client.send_segmented(&queries.concat(), queries[0].len());
             let sent = twin.tap.wait(Way::Out);
             assert_eq!(sent[headers_len(&sent)..], queries.concat());
             check_joined(&twin, server, &client, &queries);
         });
         assert_eq!(moved, joined_counters(hook), "{server}");
+    }
+}
+
+/// A query that is cut into datagrams is none: tc can tell. (XDP sees the buffer alone
+/// and answers it, a reply that the pod's kernel takes apart and drops.)
+#[test]
+fn a_query_in_pieces_is_none() {
+    let mut twin = Twin::new("tc");
+    twin.add("web.default", 3, 0);
+    let message = query("web.default").message();
+    for server in SERVERS {
+        let client = twin.pod.client_of(server);
+        let ((), moved) = twin.counting(|| {
+            client.send_segmented(&message, 20);
+            for piece in message.chunks(20) {
+                assert_eq!(twin.cluster_dns(server).receive(), piece);
+            }
+        });
+        assert_eq!(moved, joined_counters("tc"), "{server}");
+        assert!(client.is_silent(), "{server}");
     }
 }
 
@@ -375,7 +395,7 @@ fn queries_joined_by_the_node(hook: &str) {
             continue;
         }
         let ((), moved) = twin.counting(|| {
-            client.send_segments(&queries);
+            client.send_segmented(&queries.concat(), queries[0].len());
             check_joined(&twin, server, &client, &queries);
         });
         let (sent, _) = twin.tap.all(Way::Out);
@@ -398,7 +418,7 @@ fn joined_queries_taken_apart_by_the_pod(hook: &str) {
 /// answered.
 fn check_apart(twin: &Twin, client: &Client) {
     let queries = numbered();
-    client.send_segments(&queries);
+    client.send_segmented(&queries.concat(), queries[0].len());
     let replies: Vec<_> = queries.iter().map(|_| client.receive().unwrap()).collect();
     let (sent, received) = twin.tap.all(Way::Out);
     assert_eq!((sent.len(), received.len()), (3, 3));
