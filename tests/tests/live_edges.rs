@@ -336,9 +336,22 @@ fn joined_counters(hook: &str) -> Vec<(Counter, u64)> {
     }
 }
 
+/// Whether veths carry several datagrams in one buffer: those of 5.10 do not, and the
+/// sender's kernel takes them apart.
+fn carries_joined(twin: &Twin) -> bool {
+    let carries = twin.pod.offload("tx-udp-segmentation", true);
+    if !carries {
+        eprintln!("left out: this kernel's veths carry datagrams one by one");
+    }
+    carries
+}
+
 fn queries_joined_by_the_sender(hook: &str) {
     let mut twin = Twin::new(hook);
     twin.add("web.default", 3, 0);
+    if !carries_joined(&twin) {
+        return;
+    }
     let queries = numbered();
     for server in SERVERS {
         let client = twin.pod.client_of(server);
@@ -358,6 +371,9 @@ fn queries_joined_by_the_sender(hook: &str) {
 fn a_query_in_pieces_is_none() {
     let mut twin = Twin::new("tc");
     twin.add("web.default", 3, 0);
+    if !carries_joined(&twin) {
+        return;
+    }
     let message = query("web.default").message();
     for server in SERVERS {
         let client = twin.pod.client_of(server);
