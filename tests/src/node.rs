@@ -157,22 +157,28 @@ impl Node {
         names
     }
 
-    /// Names of the programs of tcx.
+    /// Names of the programs of tcx; none where the kernel has no such thing.
     pub fn tcx_programs(&self, interface: &str) -> Vec<String> {
+        self.query_tcx(interface).unwrap_or_default()
+    }
+
+    /// Whether the kernel has tcx: from 6.6 on (commit `e420bed02507`).
+    pub fn has_tcx(&self) -> bool {
+        self.query_tcx("lo").is_some()
+    }
+
+    fn query_tcx(&self, interface: &str) -> Option<Vec<String>> {
         let query = || {
             let found = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
             match found.map_err(anyhow::Error::from) {
-                Ok((_, programs)) => Ok(programs),
-                // A kernel before 6.6 (commit `e420bed02507`) has no such thing.
-                Err(error) if errno(&error) == Some(EINVAL) => Ok(Vec::new()),
+                Ok((_, programs)) => Ok(Some(programs)),
+                Err(error) if errno(&error) == Some(EINVAL) => Ok(None),
                 Err(error) => Err(error),
             }
         };
-        let programs = self.run(query).unwrap();
-        let names = programs
-            .iter()
-            .map(|it| it.name_as_str().unwrap().to_owned());
-        names.collect()
+        let programs = self.run(query).unwrap()?;
+        let names = programs.iter().map(|it| it.name_as_str().unwrap());
+        Some(names.map(str::to_owned).collect())
     }
 
     /// Names of the programs that filters call.
