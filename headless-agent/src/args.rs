@@ -239,7 +239,12 @@ pub struct XdpArgs {
     /// What the programs log
     #[arg(long, env = "HEADLESS_KERNEL_LOG", value_enum, default_value_t)]
     pub kernel_log: KernelLog,
-    /// Room for names of up to 40 bytes, `svc` and the zone not counted
+    /// Room for names of up to 40 bytes, `svc` and the zone not counted, in a table that
+    /// is faster than the map that takes the rest
+    #[arg(long, env = "HEADLESS_NAMES_TABLE", value_name = "ENTRIES", default_value_t = 32_768,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub names_table: u32,
+    /// Room for names of up to 40 bytes beyond
     #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 262_144,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub names_short: u32,
@@ -256,16 +261,23 @@ pub struct XdpArgs {
     #[arg(long, env = "HEADLESS_CHUNKS", value_name = "ENTRIES", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub chunks: u32,
+    /// Room for addresses that have reverse names, at which about one in fifty is left
+    /// to userspace
+    #[arg(long, env = "HEADLESS_REVERSE", value_name = "ENTRIES", default_value_t = 131_072,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub reverse: u32,
 }
 
 impl XdpArgs {
     /// Room of the maps.
     pub fn capacities(&self) -> Capacities {
         Capacities {
+            names_table: self.names_table,
             names_short: self.names_short,
             names_medium: self.names_medium,
             names_long: self.names_long,
             chunks: self.chunks,
+            reverse: self.reverse,
         }
     }
 }

@@ -236,6 +236,7 @@ impl<S: RecordSink> Keeper<S> {
         let before = index.revision();
         // One lock for the batch: no question sees half of it.
         let names = index.apply_all(events);
+        let pointers = index.take_pointers();
         let changed = index.revision() != before;
         if changed {
             index.set_serial(heartbeat::unix_serial());
@@ -247,6 +248,7 @@ impl<S: RecordSink> Keeper<S> {
             return Ok(());
         }
         self.writer.apply(&names);
+        self.writer.point(&pointers);
         if synced {
             // Before that, addresses would seem to be gone that are yet to come.
             self.serve()?;
@@ -317,7 +319,11 @@ impl<S: RecordSink> Keeper<S> {
         let index = self.mirror.index.read();
         let drift = self
             .writer
-            .reconcile(|name| index.detailed(name), index.names())
+            .reconcile(
+                |name| index.detailed(name),
+                index.names(),
+                &index.pointers(),
+            )
             .context("cannot compare the maps with the index")?;
         drop(index);
         if drift.total() > 0 {

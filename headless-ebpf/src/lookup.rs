@@ -1,7 +1,7 @@
 //! What the engine asks of the maps.
 
 use crate::{
-    abi::{ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State},
+    abi::{ChunkKey, Config, KeyClass, NameRecord, Seal, ServerAddress, State},
     respond::{self, Scratch},
     wire::{AddressBytes, KeyBytes, Room},
 };
@@ -25,11 +25,16 @@ pub trait Lookup {
     fn serves(&self, address: &ServerAddress) -> bool;
 
     /// The record under the first [`KeyClass::bytes`] bytes of `key` in the map
-    /// of that class. `None` proves that the name is not there.
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords>;
+    /// of that class; `seal` has taken in these bytes. `None` proves that the name is
+    /// not there.
+    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords>;
 
     /// Copies the chunk's words to `words` and returns its seal.
     fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64>;
+
+    /// Copies this bucket of the table of addresses to the first words of `slots`;
+    /// `false` where there is no such bucket.
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool;
 
     /// `CLOCK_MONOTONIC` in nanoseconds.
     fn now_ns(&self) -> u64;
@@ -47,5 +52,13 @@ pub trait Lookup {
         Self: Sized,
     {
         respond::apart::<R, Self>(scratch, self)
+    }
+
+    /// The same for reverse names, [`respond::apart_reverse`].
+    fn apart_reverse(&self, scratch: &mut Scratch) -> u64
+    where
+        Self: Sized,
+    {
+        respond::apart_reverse(scratch, self)
     }
 }

@@ -49,6 +49,26 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Addresses that objects of the cluster have or had, and one that none has.
+    fn addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = vec![IpAddr::from([192, 0, 2, 1])];
+        for event in &self.events {
+            match event {
+                Event::Apply(Object::Service(service)) => {
+                    if let ServiceKind::ClusterIp(own) = &service.kind {
+                        addresses.extend(own.iter().copied());
+                    }
+                }
+                Event::Apply(Object::EndpointSlice(slice)) => {
+                    let endpoints = slice.endpoints.iter().take(3);
+                    addresses.extend(endpoints.map(|endpoint| endpoint.address));
+                }
+                _ => {}
+            }
+        }
+        addresses
+    }
+
     /// Names that objects of the cluster have or had, as labels before the zone.
     fn names(&self) -> Vec<Vec<String>> {
         let pod = |label: &str| [label, "default", "pod"].map(str::to_owned).to_vec();
@@ -275,10 +295,26 @@ fn labels(names: Vec<Vec<String>>) -> impl Strategy<Value = Vec<String>> {
     ]
 }
 
-/// A question in the zone, with or without OPT record, in any case.
+/// The reverse name of an address (RFC 1035, section 3.5; RFC 3596, section 2.5).
+pub fn reversed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let digits = format!("{:032x}", address.to_bits());
+            let digits: Vec<String> = digits.chars().rev().map(String::from).collect();
+            format!("{}.ip6.arpa", digits.join("."))
+        }
+    }
+}
+
+/// A question in the zone or of an address, with or without OPT record, in any case.
 pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
     let zone = cluster.zone;
     let labels = labels(cluster.names());
+    let reverse = prop::option::weighted(0.1, select(cluster.addresses()));
     let qtype = prop_oneof![
         4 => Just(1u16),
         3 => Just(28),
@@ -302,7 +338,7 @@ pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
     // The zone once more, as a search list appends it.
     let twice = prop::bool::weighted(0.1);
     (
-        labels,
+        (labels, reverse),
         qtype,
         prop::option::of(opt),
         any::<u16>(),
@@ -310,25 +346,33 @@ pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
         case,
         twice,
     )
-        .prop_map(move |(labels, qtype, opt, id, flags, case, twice)| {
-            let again = if twice {
-                format!("{zone}.default.svc.{zone}")
-            } else {
-                zone.to_owned()
-            };
-            let text = format!("{}.{again}", labels.join("."));
-            let mut name = wire(&text);
-            for (i, byte) in name.iter_mut().enumerate() {
-                // Lengths are at most 63 and no letters.
-                if case >> (i % 64) & 1 == 1 {
-                    byte.make_ascii_uppercase();
+        .prop_map(
+            move |((labels, reverse), qtype, opt, id, flags, case, twice)| {
+                let again = if twice {
+                    format!("{zone}.default.svc.{zone}")
+                } else {
+                    zone.to_owned()
+                };
+                let text =
+                    reverse.map_or_else(|| format!("{}.{again}", labels.join(".")), reversed);
+                // Of addresses little else is asked.
+                let qtype = match reverse {
+                    Some(_) if id % 8 != 0 => 12,
+                    _ => qtype,
+                };
+                let mut name = wire(&text);
+                for (i, byte) in name.iter_mut().enumerate() {
+                    // Lengths are at most 63 and no letters.
+                    if case >> (i % 64) & 1 == 1 {
+                        byte.make_ascii_uppercase();
+                    }
                 }
-            }
-            Query {
-                id,
-                flags,
-                opt,
-                ..Query::of_wire(name, qtype)
-            }
-        })
+                Query {
+                    id,
+                    flags,
+                    opt,
+                    ..Query::of_wire(name, qtype)
+                }
+            },
+        )
 }

@@ -17,6 +17,10 @@ pub fn reply(query: &[u8], reply: &[u8]) -> Message {
         (&q[6..12], &q[0..6]),
         "MAC addresses"
     );
+    if let (Some(q), Some(r)) = (frame::untagged(q), frame::untagged(r)) {
+        assert_eq!(reply[12..16], query[12..16], "VLAN tag");
+        return self::reply(&q, &r);
+    }
     assert_eq!(&r[12..14], &q[12..14], "Ethernet type");
     if r[12..14] == [0x86, 0xdd] {
         return reply_v6(q, r);

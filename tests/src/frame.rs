@@ -20,6 +20,23 @@ pub const HEADERS_LEN: usize = 42;
 /// Bytes before the DNS message over IPv6.
 pub const HEADERS_LEN_V6: usize = 62;
 
+/// The frame with a VLAN tag of this identifier (IEEE 802.1Q).
+pub fn tagged(frame: &[u8], id: u16) -> Vec<u8> {
+    let mut tagged = frame.to_vec();
+    let [high, low] = id.to_be_bytes();
+    tagged.splice(12..12, [0x81, 0, high, low]);
+    tagged
+}
+
+/// The frame without the VLAN tag that it has; `None` where it has none.
+pub fn untagged(frame: &[u8]) -> Option<Vec<u8>> {
+    (frame.get(12..14)? == [0x81, 0] && frame.len() > 18).then(|| {
+        let mut frame = frame.to_vec();
+        frame.drain(12..16);
+        frame
+    })
+}
+
 /// Question types (IANA "DNS Resource Record TYPEs").
 pub mod qtype {
     /// IPv4 address.

@@ -52,6 +52,10 @@ pub struct Case {
     /// Ports and targets are the endpoints', of a name with `cluster-ip` its own.
     #[serde(default)]
     pub names: BTreeMap<String, Vec<String>>,
+    /// What the table of addresses says: addresses and names of Services, as in
+    /// [`Self::names`].
+    #[serde(default)]
+    pub reverse: BTreeMap<IpAddr, String>,
     /// With which address of the RRset the reply begins, counted from 0.
     #[serde(default)]
     pub start: u32,
@@ -249,6 +253,11 @@ impl Case {
             .map(|(name, items)| (relative(name), data(items)))
             .collect();
         maps::install(sink, names.iter().map(|(name, data)| (name, data)));
+        let reverse = self.reverse.iter();
+        maps::point(
+            sink,
+            reverse.map(|(address, name)| (*address, relative(name))),
+        );
         match self.broken {
             Broken::TornRecords => maps::tear_records(sink),
             Broken::TornChunks => maps::tear_chunks(sink),
@@ -259,10 +268,7 @@ impl Case {
 
     /// The maps in memory.
     pub fn memory(&self) -> MemorySink {
-        let mut sink = MemorySink {
-            config: Some(self.config()),
-            ..MemorySink::default()
-        };
+        let mut sink = MemorySink::new(self.config(), maps::ADDRESSES);
         self.fill(&mut sink);
         sink
     }

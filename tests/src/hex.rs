@@ -41,28 +41,34 @@ pub fn annotate(frame: &[u8]) -> String {
             writeln!(text, "{}", pairs.join(" ")).unwrap();
         }
     };
-    part(0..14, "Ethernet");
-    let is_ipv6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
-    let headers_len = if is_ipv6 { HEADERS_LEN_V6 } else { HEADERS_LEN };
+    let link_len = if frame.get(12..14) == Some(&[0x81, 0]) {
+        part(0..18, "Ethernet with a VLAN tag");
+        18
+    } else {
+        part(0..14, "Ethernet");
+        14
+    };
+    let is_ipv6 = frame.get(link_len - 2..link_len) == Some(&[0x86, 0xdd]);
+    let headers_len = link_len - 14 + if is_ipv6 { HEADERS_LEN_V6 } else { HEADERS_LEN };
     let udp_at = headers_len - 8;
-    if let Some(ip) = frame.get(14..udp_at).filter(|_| is_ipv6) {
+    if let Some(ip) = frame.get(link_len..udp_at).filter(|_| is_ipv6) {
         let [source, destination] = [8, 24].map(|at| {
             let octets: [u8; 16] = ip[at..at + 16].try_into().unwrap();
             Ipv6Addr::from(octets)
         });
         let len = u16::from_be_bytes([ip[4], ip[5]]);
         part(
-            14..udp_at,
+            link_len..udp_at,
             &format!("IPv6: {source} to {destination}, {len} bytes of payload"),
         );
-    } else if let Some(ip) = frame.get(14..udp_at) {
+    } else if let Some(ip) = frame.get(link_len..udp_at) {
         let [source, destination] = [12, 16].map(|at| {
             let octets: Vec<String> = ip[at..at + 4].iter().map(u8::to_string).collect();
             octets.join(".")
         });
         let len = u16::from_be_bytes([ip[2], ip[3]]);
         part(
-            14..udp_at,
+            link_len..udp_at,
             &format!("IPv4: {source} to {destination}, {len} bytes"),
         );
     }
@@ -78,7 +84,7 @@ pub fn annotate(frame: &[u8]) -> String {
         }
         part(end..frame.len(), "behind the packet");
     }
-    let whole = [14, udp_at, headers_len]
+    let whole = [link_len, udp_at, headers_len]
         .into_iter()
         .rfind(|end| *end <= frame.len())
         .unwrap_or_default();

@@ -2,7 +2,7 @@
 //! the test decides.
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{ChunkKey, Config, KeyClass, Path, ServerAddress, State};
+use headless_ebpf::abi::{ChunkKey, Config, KeyClass, Path, Seal, ServerAddress, State};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{AddressBytes, FramePacket, KeyBytes, Packet};
@@ -117,12 +117,16 @@ impl Lookup for Host<'_> {
         self.maps.serves(address)
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
-        Lookup::name(self.maps, class, key)
+    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
+        Lookup::name(self.maps, class, key, seal)
     }
 
     fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
         Lookup::chunk(self.maps, key, words)
+    }
+
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+        Lookup::reverse(self.maps, bucket, slots)
     }
 
     fn now_ns(&self) -> u64 {

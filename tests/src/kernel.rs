@@ -14,6 +14,7 @@ use headless_ebpf::respond::Verdict;
 use nix::net::if_::if_nametoindex;
 
 use crate::host::Home;
+use crate::maps;
 use crate::node::Node;
 
 /// Name of a tc program that is not ours, as long as ours.
@@ -31,10 +32,13 @@ pub const FRAME_MAX: usize = 3000;
 
 /// Room for what a test puts into the maps.
 pub const CAPACITIES: Capacities = Capacities {
+    // Little, so that there are short names in both.
+    names_table: 16,
     names_short: 10_000,
     names_medium: 10_000,
     names_long: 10_000,
     chunks: 10_000,
+    reverse: maps::ADDRESSES,
 };
 
 /// Names of the maps and the loaded program.
@@ -92,10 +96,19 @@ pub fn object(name: &str) -> PathBuf {
 impl Kernel {
     /// Loads the program with empty maps.
     pub fn load() -> Self {
+        Self::with_table(CAPACITIES.names_table)
+    }
+
+    /// The same with this many slots in the table of short names.
+    pub fn with_table(names_table: u32) -> Self {
         let path = object("headless-xdp.o");
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-        Self::load_object(&bytes)
+        let capacities = Capacities {
+            names_table,
+            ..CAPACITIES
+        };
+        Self::load_object(&bytes, &capacities)
     }
 
     /// Loads it with the tc program under the name `FOREIGN_TC`, as somebody
@@ -111,11 +124,11 @@ impl Kernel {
         for at in places {
             bytes[at..][..OWN.len()].copy_from_slice(FOREIGN_TC.as_bytes());
         }
-        Self::load_object(&bytes)
+        Self::load_object(&bytes, &CAPACITIES)
     }
 
-    fn load_object(bytes: &[u8]) -> Self {
-        let ebpf = load::load_object(bytes, &CAPACITIES, KernelLog::Off)
+    fn load_object(bytes: &[u8], capacities: &Capacities) -> Self {
+        let ebpf = load::load_object(bytes, capacities, KernelLog::Off)
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
             maps: KernelSink::open(&ebpf).unwrap(),

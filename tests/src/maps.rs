@@ -9,10 +9,16 @@ use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{MapName, RecordSink};
 use headless_agent::records::{NameData, RelativeName};
-use headless_ebpf::abi::{Config, KeyClass, PodsMode, ServerAddress, State};
+use headless_ebpf::abi::{
+    Chunk, ChunkKey, ChunkKind, Config, KeyClass, PodsMode, ReverseAddress, ReverseBucket,
+    ReverseSlot, ServerAddress, State,
+};
 
 /// Seed of every seal.
 pub const SEED: u64 = 0x5eed_5eed_5eed_5eed;
+
+/// Room for addresses that have reverse names: little, so that buckets fill.
+pub const ADDRESSES: u32 = 64;
 
 /// Serial of the SOA.
 pub const SERIAL: u32 = 1_700_000_000;
@@ -34,9 +40,8 @@ pub fn state() -> State {
 /// Maps in memory with nothing but a configuration and a served address.
 pub fn memory(config: Config, state: State, server: impl Into<IpAddr>) -> MemorySink {
     let mut sink = MemorySink {
-        config: Some(config),
         state,
-        ..MemorySink::default()
+        ..MemorySink::new(config, ADDRESSES)
     };
     sink.put_server(address(server), 0).unwrap();
     sink
@@ -82,6 +87,26 @@ pub fn install_from<'a>(
     }
 }
 
+/// Writes where addresses lead to an empty table.
+pub fn point(
+    sink: &mut impl RecordSink,
+    pointers: impl IntoIterator<Item = (IpAddr, RelativeName)>,
+) {
+    for (service, (address, name)) in (1..).zip(pointers) {
+        let key = ChunkKey::new(service, ChunkKind::Name, 0);
+        let name = name.as_bytes();
+        let content = [&[name.len() as u8], name].concat();
+        sink.put_chunk(key, Chunk::new(SEED, key, &content))
+            .unwrap();
+        let address = ReverseAddress::from(address);
+        let index = address.bucket(sink.reverse_buckets());
+        let mut bucket = sink.reverse_bucket(index).unwrap();
+        let free = bucket.iter_mut().find(|slot| slot.is_empty());
+        *free.expect("room in the bucket") = ReverseSlot::new(address, service);
+        sink.put_reverse_bucket(index, bucket).unwrap();
+    }
+}
+
 /// Removes every name, chunk and served address.
 pub fn clear(sink: &mut impl RecordSink) {
     let mut names = Vec::new();
@@ -97,6 +122,10 @@ pub fn clear(sink: &mut impl RecordSink) {
     }
     for (server, _) in sink.servers().unwrap() {
         sink.delete_server(server).unwrap();
+    }
+    for bucket in 0..sink.reverse_buckets() {
+        let empty = ReverseBucket::default();
+        sink.put_reverse_bucket(bucket, empty).unwrap();
     }
 }
 

@@ -62,7 +62,9 @@ proptest! {
     #[test]
     fn maps_hold_what_the_index_knows(cluster in cluster()) {
         let (index, mut writer) = mirror(&cluster, true);
-        let drift = writer.reconcile(|name| index.detailed(name), index.names()).unwrap();
+        let drift = writer
+            .reconcile(|name| index.detailed(name), index.names(), &index.pointers())
+            .unwrap();
         prop_assert_eq!(drift.total(), 0, "{:?}", drift);
         let sink = writer.sink();
         prop_assert_eq!(sink.names.len(), index.names().count());
@@ -101,6 +103,7 @@ fn questions_are_answered_in_every_way() {
         "SRV truncated",
         "SRV nodata",
         "SRV nxdomain",
+        "PTR data",
         "other nodata",
         "other nxdomain",
         "pass userspace",

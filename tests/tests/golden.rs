@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use headless_ebpf::abi::{AnswerKind, Outcome};
 use headless_ebpf::respond::Verdict;
-use headless_ebpf::wire::{IPV6_AT, Image, partial_checksum};
+use headless_ebpf::wire::{Image, IpVersion, Shape, partial_checksum};
 use headless_tests::frame::{self, HEADERS_LEN_V6};
 use headless_tests::golden::{self, Case};
 use headless_tests::host::{Home, Host};
@@ -110,8 +110,9 @@ fn a_partial_checksum_completes_to_the_whole() {
         }
         let mut frame = case.output(home);
         let mut image = Image::default();
-        image.as_mut_slice()[IPV6_AT..][..frame.len()].copy_from_slice(&frame);
-        let partial = partial_checksum::<IPV6_AT>(&image, frame.len());
+        let shape = Shape::new(IpVersion::V6, false);
+        image.as_mut_slice()[shape.at()..][..frame.len()].copy_from_slice(&frame);
+        let partial = partial_checksum(&image, shape, frame.len());
         let field = HEADERS_LEN_V6 - 2;
         let whole = [frame[field], frame[field + 1]];
         frame[field..][..2].copy_from_slice(&partial.to_le_bytes());

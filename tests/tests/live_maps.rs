@@ -24,7 +24,11 @@ fn full_of_names() {
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     // The demo's names are 2 namespaces, 3 Services and 3 endpoints.
-    let agent = Agent::start(&node, manifests.path(), &["--names-short", "8"]);
+    let agent = Agent::start(
+        &node,
+        manifests.path(),
+        &["--names-table", "1", "--names-short", "7"],
+    );
     let missing = query("nope");
     assert_eq!(
         pod.ask(&missing).authorities.len(),
@@ -75,7 +79,7 @@ fn full_of_addresses() {
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let many: Vec<String> = (1..=60).map(|i| format!("10.9.0.{i}")).collect();
+    let many: Vec<String> = (1..=250).map(|i| format!("10.9.0.{i}")).collect();
     let file = manifests.path().join("extra.yaml");
     // Room for 40 addresses and all that belongs to them.
     fs::write(&file, headless_service("extra", &many[..40])).unwrap();

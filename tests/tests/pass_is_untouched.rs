@@ -9,8 +9,10 @@ use std::net::IpAddr;
 use headless_agent::maps::memory::MemorySink;
 use headless_ebpf::abi::{AnswerKind, NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{FramePacket, Image, Packet, Small};
-use headless_tests::frame::{CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype};
+use headless_ebpf::wire::{FramePacket, Image, Packet, Shape, Small};
+use headless_tests::frame::{
+    CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype, tagged,
+};
 use headless_tests::fuzzed::{filled, names};
 use headless_tests::host::{Home, Host};
 use headless_tests::{decode, maps};
@@ -140,9 +142,13 @@ proptest! {
         bytes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         bits in prop::collection::vec((any::<Index>(), 0..8u8), 0..3),
         is_ipv6: bool,
+        tag in prop::option::of(any::<u16>()),
         random: u32,
     ) {
         let mut frame = if is_ipv6 { query.frame_v6() } else { query.frame() };
+        if let Some(tag) = tag {
+            frame = tagged(&frame, tag);
+        }
         for (at, byte) in bytes {
             *at.get_mut(&mut frame) = byte;
         }
@@ -231,6 +237,8 @@ struct Unwritable<'a>(FramePacket<'a>);
 impl Packet for Unwritable<'_> {
     type Room = Small;
 
+    const TAGS: bool = true;
+
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -239,15 +247,15 @@ impl Packet for Unwritable<'_> {
         self.0.prefix()
     }
 
-    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
-        self.0.load::<AT>(image, len)
+    fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
+        self.0.load(image, shape, len)
     }
 
     fn resize(&mut self, len: usize) -> bool {
         self.0.resize(len)
     }
 
-    fn store<const AT: usize>(&mut self, _image: &Image, _len: usize) -> bool {
+    fn store(&mut self, _image: &Image, _shape: Shape, _len: usize) -> bool {
         false
     }
 }

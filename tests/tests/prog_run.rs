@@ -17,7 +17,7 @@ use headless_agent::maps::{RecordSink as _, WriteCounts};
 use headless_ebpf::abi::Outcome;
 use headless_ebpf::respond::Verdict;
 use headless_tests::cluster::{Cluster, cluster, query};
-use headless_tests::frame::{SERVER, SERVER_V6};
+use headless_tests::frame::{SERVER, SERVER_V6, tagged};
 use headless_tests::golden;
 use headless_tests::host::{Home, Host};
 use headless_tests::kernel::{Action, FRAME_MAX, FRAME_MIN, Kernel};
@@ -137,6 +137,7 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
         writer.apply(&index.apply(event));
+        writer.point(&index.take_pointers());
     }
     maps::live(&mut writer, true);
     maps::clear(&mut kernel.maps);
@@ -152,6 +153,9 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     for (key, chunk) in &sink.chunks {
         kernel.maps.put_chunk(*key, *chunk).unwrap();
     }
+    for (index, bucket) in (0..).zip(&sink.reverse) {
+        kernel.maps.put_reverse_bucket(index, *bucket).unwrap();
+    }
     writer
 }
 
@@ -160,13 +164,17 @@ fn frames() -> impl Strategy<Value = (Cluster, Vec<Vec<u8>>)> {
     cluster().prop_flat_map(|cluster| {
         let damage = vec((any::<Index>(), any::<u8>()), 0..3);
         let damage = prop_oneof![3 => Just(Vec::new()), 1 => damage];
-        let frame = (query(&cluster), any::<bool>(), damage, 0..80usize);
-        let frame = frame.prop_map(|(query, is_ipv6, damage, padding)| {
+        let tag = prop::option::weighted(0.2, any::<u16>());
+        let frame = (query(&cluster), any::<bool>(), tag, damage, 0..80usize);
+        let frame = frame.prop_map(|(query, is_ipv6, tag, damage, padding)| {
             let mut frame = if is_ipv6 {
                 query.frame_v6()
             } else {
                 query.frame()
             };
+            if let Some(tag) = tag {
+                frame = tagged(&frame, tag);
+            }
             for (at, byte) in damage {
                 *at.get_mut(&mut frame) = byte;
             }

@@ -23,7 +23,7 @@ use headless_agent::maps::kernel::KernelSink;
 use headless_agent::maps::{MapName, RecordSink as _};
 use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
 use headless_agent::watch::{Port, Protocol};
-use headless_ebpf::abi::{NameFlags, PassReason, Path, State};
+use headless_ebpf::abi::{NameFlags, NameRecord, PassReason, Path, State};
 use headless_tests::frame::{Query, SERVER, qtype};
 use headless_tests::kernel::{Action, Kernel};
 use headless_tests::{decode, maps};
@@ -50,6 +50,41 @@ const QUIET: Duration = Duration::from_micros(10);
 
 /// One after the other: each has all CPUs for itself.
 static ALONE: Mutex<()> = Mutex::new(());
+
+/// Where the names are.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the hash map.
+    Map,
+    /// In the table, with a slot to spare: a reader may be led to one that is another
+    /// name's by now.
+    Table,
+    /// In the table, in whose slots they are replaced.
+    FullTable,
+}
+
+impl Place {
+    /// Slots of the table.
+    fn slots(self) -> u32 {
+        match self {
+            Self::Map => 1,
+            Self::Table => NAMES as u32 + 1,
+            Self::FullTable => NAMES as u32,
+        }
+    }
+
+    /// Leaves no room in the table.
+    fn fill(self, sink: &mut KernelSink) {
+        let others: &[&[u8]] = match self {
+            Self::Map => &[b"\x05first", b"\x06second"],
+            Self::Table | Self::FullTable => &[],
+        };
+        for wire in others {
+            let name = MapName::from_wire(wire).unwrap();
+            sink.put_name(&name, NameRecord::default()).unwrap();
+        }
+    }
+}
 
 /// What is stored under a name; it says whose and which it is.
 type Version = fn(name: u32, version: u32) -> NameData;
@@ -252,20 +287,26 @@ fn cpus() -> Vec<usize> {
 
 /// Lets writers and readers have at one another, until readers have often enough
 /// been told that a name had changed. What else they were told.
-fn race(turn: Turn, version: Version, kind: u16, at_least: u64) -> Answers {
+fn race(place: Place, turn: Turn, version: Version, kind: u16, at_least: u64) -> Answers {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut kernel = Kernel::load();
+    let mut kernel = Kernel::with_table(place.slots());
     let config = maps::config("cluster.local", 30);
     kernel.maps.put_config(&config).unwrap();
     kernel.maps.put_state(maps::state()).unwrap();
     *STATE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     kernel.maps.put_server(maps::address(SERVER), 0).unwrap();
+    place.fill(&mut kernel.maps);
     let cpus = cpus();
     let (writers, readers) = cpus.split_at(cpus.len() / 2);
     let (writers, at_least) = match writers {
         // Nothing changes under a program that has the only CPU.
         [] => (readers, 0),
         writers => (writers, at_least),
+    };
+    let writers = match place {
+        Place::Map => writers,
+        // Which slots are free one writer alone knows.
+        Place::Table | Place::FullTable => &writers[..1],
     };
     let names: Vec<_> = (0..(writers.len() * NAMES) as u32)
         .map(|number| Name::new(number, version))
@@ -393,23 +434,23 @@ fn endpoints(name: u32, version: u32) -> NameData {
 /// Names are never gone, so that only a seal that does not fit makes one changed.
 #[test]
 fn records() {
-    all_versions(&race(Turn::Replace, few, qtype::A, 1));
+    all_versions(&race(Place::Map, Turn::Replace, few, qtype::A, 1));
 }
 
 #[test]
 fn records_that_are_deleted_first() {
-    all_versions(&race(Turn::DeleteFirst, few, qtype::A, 0));
+    all_versions(&race(Place::Map, Turn::DeleteFirst, few, qtype::A, 0));
 }
 
 /// The set of a record that is a moment old is gone, or its chunk another's.
 #[test]
 fn sets() {
-    all_versions(&race(Turn::Replace, many, qtype::A, 20));
+    all_versions(&race(Place::Map, Turn::Replace, many, qtype::A, 20));
 }
 
 #[test]
 fn endpoints_of_srv_records() {
-    all_versions(&race(Turn::Replace, endpoints, qtype::SRV, 20));
+    all_versions(&race(Place::Map, Turn::Replace, endpoints, qtype::SRV, 20));
 }
 
 /// A reader that has found a name's element loses it when the element is filled with
@@ -419,10 +460,31 @@ fn endpoints_of_srv_records() {
 /// (`State::denies_since`); without, some ten in a million are.
 #[test]
 fn a_name_that_is_replaced_is_not_denied() {
-    let answers = race(Turn::Marked, few, qtype::A, 20);
+    not_denied(&race(Place::Map, Turn::Marked, few, qtype::A, 3));
+}
+
+fn not_denied(answers: &Answers) {
     let denied: u64 = answers
         .iter()
         .filter_map(|((_, version), times)| version.is_none().then_some(times))
         .sum();
     assert_eq!(denied, 0, "{answers:?}");
+    all_versions(answers);
+}
+
+/// The slot that a reader is led to has been given to another name.
+#[test]
+fn a_name_in_the_table_is_not_denied() {
+    not_denied(&race(Place::Table, Turn::Marked, few, qtype::A, 3));
+}
+
+/// A slot is written while it is read.
+#[test]
+fn records_in_a_table_without_room() {
+    all_versions(&race(Place::FullTable, Turn::Replace, few, qtype::A, 20));
+}
+
+#[test]
+fn sets_of_names_in_the_table() {
+    all_versions(&race(Place::Table, Turn::Marked, many, qtype::A, 20));
 }

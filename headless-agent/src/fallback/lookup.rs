@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, ServerAddress, State};
+use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, Seal, ServerAddress, State};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
@@ -54,7 +54,7 @@ impl Lookup for IndexLookup<'_> {
         true
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
         let name = MapName::from_key_bytes(class, key);
         // Without the details: SRV records the resolver gives, too.
         let data = self.index.name(&name.wire())?;
@@ -75,6 +75,11 @@ impl Lookup for IndexLookup<'_> {
             words.put_u64(i * 8, *word);
         }
         Some(chunk.seal)
+    }
+
+    /// Reverse names the resolver answers, too.
+    fn reverse(&self, _bucket: u32, _slots: &mut AddressBytes) -> bool {
+        false
     }
 
     fn now_ns(&self) -> u64 {

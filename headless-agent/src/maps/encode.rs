@@ -152,7 +152,7 @@ pub fn encode(name: &MapName, seed: u64, data: &NameData, set: u32) -> Encoded {
                 details.and_then(|details| details.endpoints.as_ref()),
             ),
         ] {
-            if let Some(runs) = targets.and_then(|targets| details::runs(&name.wire(), targets)) {
+            if let Some(runs) = targets.and_then(details::runs) {
                 record.flags = record.flags.with(flag);
                 put(kind, &mut runs.into_iter());
             }

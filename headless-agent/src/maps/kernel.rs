@@ -9,9 +9,11 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
     COUNTERS, Chunk, ChunkKey, Config, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
-    SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
+    REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State,
+    TABLE_HINTS, TableBucket, TableSlot, map,
 };
 
+use super::table::{Arrays, Stored, Table};
 use super::{MapKind, MapName, RecordSink, SinkError};
 
 const SHORT: usize = KeyClass::Short.words();
@@ -22,6 +24,8 @@ type RecordWords = [u64; NameRecord::WORDS];
 type ChunkWords = [u64; size_of::<Chunk>() / 8];
 type ConfigWords = [u64; size_of::<Config>() / 8];
 type SlotWords = [u32; size_of::<ServerSlot>() / 4];
+type BucketWords = [u64; REVERSE_SLOTS];
+type TableWords = [u64; size_of::<TableSlot>() / 8];
 type StateWords = [u64; size_of::<State>() / 8];
 
 /// Flags of `bpf_map_update_elem` (include/uapi/linux/bpf.h).
@@ -30,11 +34,15 @@ const BPF_NOEXIST: u64 = 1;
 
 /// All maps but the counters.
 pub struct KernelSink {
+    table: Table<KernelArrays>,
+    /// Whether there are names in `short`.
+    spilled: bool,
     short: HashMap<MapData, [u64; SHORT], RecordWords>,
     medium: HashMap<MapData, [u64; MEDIUM], RecordWords>,
     long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
     chunks: HashMap<MapData, u64, ChunkWords>,
     servers: Array<MapData, SlotWords>,
+    reverse: Array<MapData, BucketWords>,
     config: Array<MapData, ConfigWords>,
     state: Array<MapData, StateWords>,
 }
@@ -49,20 +57,34 @@ impl KernelSink {
     /// Opens the maps of a loaded object, through handles of their own: the
     /// object keeps its.
     pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
+        let config: Array<MapData, ConfigWords> = open(ebpf, map::CONFIG, Map::Array)?;
+        let written: Config = config.get(&0, BPF_ANY).map(bytemuck::cast)?;
+        let arrays = KernelArrays {
+            buckets: open(ebpf, map::TABLE_BUCKETS, Map::Array)?,
+            slots: open(ebpf, map::TABLE_SLOTS, Map::Array)?,
+        };
         Ok(Self {
+            table: Table::open(arrays, written.seal_seed)?,
+            spilled: written.spilled != 0,
             short: open(ebpf, map::NAMES_SHORT, Map::HashMap)?,
             medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
             chunks: open(ebpf, map::CHUNKS, Map::HashMap)?,
             servers: open(ebpf, map::SERVERS, Map::Array)?,
-            config: open(ebpf, map::CONFIG, Map::Array)?,
+            reverse: open(ebpf, map::REVERSE, Map::Array)?,
+            config,
             state: open(ebpf, map::STATE, Map::Array)?,
         })
     }
 
-    /// Writes the operator's choices.
+    /// Writes the operator's choices, and how large the tables are.
     pub fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
-        let words: ConfigWords = bytemuck::cast(*config);
+        let mut config = *config;
+        config.reverse_buckets = self.reverse_buckets();
+        (config.table_buckets, _) = self.table.arrays.sizes();
+        config.spilled = self.spilled.into();
+        self.table.seed = config.seal_seed;
+        let words: ConfigWords = bytemuck::cast(config);
         self.config
             .set(0, words, BPF_ANY)
             .map_err(|error| failed(map::CONFIG, "write", error))
@@ -70,6 +92,39 @@ impl KernelSink {
 }
 
 impl KernelSink {
+    /// Says that there are names in the map of short ones.
+    fn spill(&mut self) -> Result<(), SinkError> {
+        if self.spilled {
+            return Ok(());
+        }
+        let words = self.config.get(&0, BPF_ANY);
+        let words = words.map_err(|error| failed(map::CONFIG, "read", error))?;
+        self.spilled = true;
+        let written = self.put_config(&bytemuck::cast(words));
+        written.inspect_err(|_| self.spilled = false)
+    }
+
+    /// Stores a short name where it is, in the table, or where that has no room, in
+    /// the map.
+    fn put_short(
+        &mut self,
+        name: &MapName,
+        record: NameRecord,
+    ) -> Result<Option<MapKind>, SinkError> {
+        let (kind, key) = (MapKind::NamesShort, words(name));
+        let is_in_map = self.spilled && get(kind, &self.short, &key)?.is_some();
+        if !is_in_map {
+            match self.table.put(name, record)? {
+                Stored::New => return Ok(Some(MapKind::Table)),
+                Stored::Replaced => return Ok(None),
+                Stored::NoRoom => self.spill()?,
+            }
+        }
+        let record: RecordWords = bytemuck::cast(record);
+        let is_new = put(kind, &mut self.short, &key, record)?;
+        Ok(is_new.then_some(kind))
+    }
+
     /// The slots in which `address` can be, with their numbers.
     fn server_slots(&self, address: ServerAddress) -> Result<Vec<(usize, ServerSlot)>, SinkError> {
         (0..SERVER_PROBES)
@@ -206,29 +261,47 @@ fn words<const N: usize>(name: &MapName) -> [u64; N] {
 }
 
 impl RecordSink for KernelSink {
-    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError> {
+    fn put_name(
+        &mut self,
+        name: &MapName,
+        record: NameRecord,
+    ) -> Result<Option<MapKind>, SinkError> {
         let value: RecordWords = bytemuck::cast(record);
         let kind = MapKind::of_class(name.class());
-        match name.class() {
-            KeyClass::Short => put(kind, &mut self.short, &words(name), value),
+        let is_new = match name.class() {
+            KeyClass::Short => return self.put_short(name, record),
             KeyClass::Medium => put(kind, &mut self.medium, &words(name), value),
             KeyClass::Long => put(kind, &mut self.long, &words(name), value),
-        }
+        };
+        Ok(is_new?.then_some(kind))
     }
 
-    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError> {
+    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError> {
         let kind = MapKind::of_class(name.class());
-        match name.class() {
+        let existed = match name.class() {
+            KeyClass::Short if self.table.delete(name)? => return Ok(Some(MapKind::Table)),
+            KeyClass::Short if !self.spilled => return Ok(None),
             KeyClass::Short => delete(kind, &mut self.short, &words(name)),
             KeyClass::Medium => delete(kind, &mut self.medium, &words(name)),
             KeyClass::Long => delete(kind, &mut self.long, &words(name)),
-        }
+        };
+        Ok(existed?.then_some(kind))
+    }
+
+    fn table_len(&self) -> u64 {
+        self.table.used()
     }
 
     fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
         let kind = MapKind::of_class(name.class());
         let record = match name.class() {
-            KeyClass::Short => get(kind, &self.short, &words(name)),
+            KeyClass::Short => {
+                if let Some(record) = self.table.get(name)? {
+                    return Ok(Some(record));
+                }
+                // Another handle may have written there.
+                get(kind, &self.short, &words(name))
+            }
             KeyClass::Medium => get(kind, &self.medium, &words(name)),
             KeyClass::Long => get(kind, &self.long, &words(name)),
         };
@@ -241,7 +314,10 @@ impl RecordSink for KernelSink {
         visit: &mut dyn FnMut(MapName, NameRecord),
     ) -> Result<(), SinkError> {
         match class {
-            KeyClass::Short => for_each(class, &self.short, visit),
+            KeyClass::Short => {
+                self.table.for_each(visit)?;
+                for_each(class, &self.short, visit)
+            }
             KeyClass::Medium => for_each(class, &self.medium, visit),
             KeyClass::Long => for_each(class, &self.long, visit),
         }
@@ -310,11 +386,69 @@ impl RecordSink for KernelSink {
         Ok(servers)
     }
 
+    fn reverse_buckets(&self) -> u32 {
+        self.reverse.len()
+    }
+
+    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
+        self.reverse
+            .get(&index, BPF_ANY)
+            .map(bytemuck::cast)
+            .map_err(|error| failed(map::REVERSE, "read", error))
+    }
+
+    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
+        let words: BucketWords = bytemuck::cast(bucket);
+        self.reverse
+            .set(index, words, BPF_ANY)
+            .map_err(|error| failed(map::REVERSE, "write", error))
+    }
+
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
         let words: StateWords = bytemuck::cast(state);
         self.state
             .set(0, words, BPF_ANY)
             .map_err(|error| failed(map::STATE, "write", error))
+    }
+}
+
+/// The arrays of the table of short names.
+struct KernelArrays {
+    buckets: Array<MapData, [u64; TABLE_HINTS]>,
+    slots: Array<MapData, TableWords>,
+}
+
+impl Arrays for KernelArrays {
+    fn sizes(&self) -> (u32, u32) {
+        (self.buckets.len(), self.slots.len())
+    }
+
+    fn bucket(&self, index: u32) -> Result<TableBucket, SinkError> {
+        self.buckets
+            .get(&index, BPF_ANY)
+            .map(bytemuck::cast)
+            .map_err(|error| failed(map::TABLE_BUCKETS, "read", error))
+    }
+
+    fn put_bucket(&mut self, index: u32, bucket: TableBucket) -> Result<(), SinkError> {
+        let words: [u64; TABLE_HINTS] = bytemuck::cast(bucket);
+        self.buckets
+            .set(index, words, BPF_ANY)
+            .map_err(|error| failed(map::TABLE_BUCKETS, "write", error))
+    }
+
+    fn slot(&self, index: u32) -> Result<TableSlot, SinkError> {
+        self.slots
+            .get(&index, BPF_ANY)
+            .map(bytemuck::cast)
+            .map_err(|error| failed(map::TABLE_SLOTS, "read", error))
+    }
+
+    fn put_slot(&mut self, index: u32, slot: TableSlot) -> Result<(), SinkError> {
+        let words: TableWords = bytemuck::cast(slot);
+        self.slots
+            .set(index, words, BPF_ANY)
+            .map_err(|error| failed(map::TABLE_SLOTS, "write", error))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, NameRecord, ServerAddress, State};
+use headless_ebpf::abi::{
+    Chunk, ChunkKey, Config, KeyClass, NameRecord, ReverseBucket, Seal, ServerAddress, State,
+};
 use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
@@ -17,6 +19,8 @@ pub struct MemorySink {
     pub chunks: HashMap<ChunkKey, Chunk>,
     /// Content of the map of served addresses.
     pub servers: HashMap<ServerAddress, u32>,
+    /// Content of the table of addresses.
+    pub reverse: Vec<ReverseBucket>,
     /// The operator's choices.
     pub config: Option<Config>,
     /// The liveness entry.
@@ -26,6 +30,17 @@ pub struct MemorySink {
 }
 
 impl MemorySink {
+    /// Nothing but the operator's choices, with room for so many addresses that have
+    /// reverse names.
+    pub fn new(mut config: Config, addresses: u32) -> Self {
+        config.reverse_buckets = super::buckets(addresses);
+        Self {
+            reverse: vec![ReverseBucket::default(); config.reverse_buckets as usize],
+            config: Some(config),
+            ..Self::default()
+        }
+    }
+
     fn room(&self, map: MapKind, used: usize) -> Result<(), SinkError> {
         match self.capacity.get(&map) {
             Some(&capacity) if used >= capacity => Err(SinkError::Full { map }),
@@ -35,17 +50,28 @@ impl MemorySink {
 }
 
 impl RecordSink for MemorySink {
-    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError> {
+    fn put_name(
+        &mut self,
+        name: &MapName,
+        record: NameRecord,
+    ) -> Result<Option<MapKind>, SinkError> {
+        let kind = MapKind::of_class(name.class());
         if !self.names.contains_key(name) {
             let class = name.class();
             let used = self.names.keys().filter(|n| n.class() == class).count();
-            self.room(MapKind::of_class(class), used)?;
+            self.room(kind, used)?;
         }
-        Ok(self.names.insert(*name, record).is_none())
+        let is_new = self.names.insert(*name, record).is_none();
+        Ok(is_new.then_some(kind))
     }
 
-    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError> {
-        Ok(self.names.remove(name).is_some())
+    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError> {
+        let existed = self.names.remove(name).is_some();
+        Ok(existed.then_some(MapKind::of_class(name.class())))
+    }
+
+    fn table_len(&self) -> u64 {
+        0
     }
 
     fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
@@ -98,6 +124,25 @@ impl RecordSink for MemorySink {
         Ok(self.servers.iter().map(|(a, i)| (*a, *i)).collect())
     }
 
+    fn reverse_buckets(&self) -> u32 {
+        self.reverse.len() as u32
+    }
+
+    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
+        Ok(self
+            .reverse
+            .get(index as usize)
+            .copied()
+            .unwrap_or_default())
+    }
+
+    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
+        if let Some(found) = self.reverse.get_mut(index as usize) {
+            *found = bucket;
+        }
+        Ok(())
+    }
+
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
         self.state = state;
         Ok(())
@@ -118,7 +163,7 @@ impl Lookup for MemorySink {
         self.servers.contains_key(address)
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
         let name = MapName::from_key_bytes(class, key);
         self.names.get(&name).map(|record| bytemuck::cast(*record))
     }
@@ -129,6 +174,16 @@ impl Lookup for MemorySink {
             words.put_u64(i * 8, *word);
         }
         Some(chunk.seal)
+    }
+
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+        let Some(bucket) = self.reverse.get(bucket as usize) else {
+            return false;
+        };
+        for (i, slot) in bucket.iter().enumerate() {
+            slots.put_u64(i * 8, slot.0);
+        }
+        true
     }
 
     fn now_ns(&self) -> u64 {

@@ -10,6 +10,8 @@ pub mod heartbeat;
 pub mod kernel;
 pub mod memory;
 pub mod reconcile;
+mod reverse;
+pub mod table;
 pub mod writer;
 
 #[cfg(test)]
@@ -19,7 +21,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, KeyClass, NameRecord, SERVER_SLOTS, ServerAddress, ServerSlot, State, map,
+    Chunk, ChunkKey, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_SLOTS,
+    ServerAddress, ServerSlot, State, TableBucket, TableSlot, map,
 };
 
 pub use self::encode::MapName;
@@ -27,7 +30,7 @@ pub use self::encode::MapName;
 /// The maps that the writer fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MapKind {
-    /// Names of up to 40 bytes.
+    /// Names of up to 40 bytes that have no room in the table.
     NamesShort = 0,
     /// Names of up to 104 bytes.
     NamesMedium = 1,
@@ -37,16 +40,22 @@ pub enum MapKind {
     Chunks = 3,
     /// Served addresses.
     Servers = 4,
+    /// Addresses and their Services.
+    Reverse = 5,
+    /// Names of up to 40 bytes, as many as have room.
+    Table = 6,
 }
 
 impl MapKind {
     /// All of them, in order of their number.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::NamesShort,
         Self::NamesMedium,
         Self::NamesLong,
         Self::Chunks,
         Self::Servers,
+        Self::Reverse,
+        Self::Table,
     ];
 
     /// The map of the names of this class.
@@ -66,6 +75,8 @@ impl MapKind {
             Self::NamesLong => map::NAMES_LONG,
             Self::Chunks => map::CHUNKS,
             Self::Servers => map::SERVERS,
+            Self::Reverse => map::REVERSE,
+            Self::Table => map::TABLE_SLOTS,
         }
     }
 
@@ -77,6 +88,8 @@ impl MapKind {
             Self::NamesLong => "names_long",
             Self::Chunks => "chunks",
             Self::Servers => "servers",
+            Self::Reverse => "reverse",
+            Self::Table => "names_table",
         }
     }
 
@@ -88,8 +101,8 @@ impl MapKind {
             Self::NamesShort => 128,
             Self::NamesMedium | Self::Chunks => 192,
             Self::NamesLong => 512,
-            // An array: all of it is there from the start.
-            Self::Servers => 0,
+            // Arrays: all of them is there from the start.
+            Self::Servers | Self::Reverse | Self::Table => 0,
         }
     }
 
@@ -98,9 +111,23 @@ impl MapKind {
     pub fn bytes(self, entries: u64, capacity: u64) -> u64 {
         match self {
             Self::Servers => (SERVER_SLOTS * size_of::<ServerSlot>().next_multiple_of(8)) as u64,
+            Self::Reverse => {
+                u64::from(buckets(capacity as u32)) * size_of::<ReverseBucket>() as u64
+            }
+            Self::Table => {
+                let buckets = u64::from(table::buckets(capacity as u32));
+                capacity * size_of::<TableSlot>() as u64 + buckets * size_of::<TableBucket>() as u64
+            }
             _ => entries * self.element_bytes() + capacity.next_power_of_two() * 16,
         }
     }
+}
+
+/// How many buckets of the table of addresses so many addresses get: half of the slots
+/// are for them, since not all buckets are filled alike.
+pub fn buckets(addresses: u32) -> u32 {
+    const ADDRESSES: u32 = REVERSE_SLOTS as u32 / 2;
+    addresses.div_ceil(ADDRESSES).next_power_of_two()
 }
 
 /// Why a map was not written or read.
@@ -127,10 +154,16 @@ pub enum SinkError {
 /// Where records go. Every `put` replaces what is there and says whether the
 /// key is new; every `delete` says whether there was one.
 pub trait RecordSink {
-    /// Stores the record of a name.
-    fn put_name(&mut self, name: &MapName, record: NameRecord) -> Result<bool, SinkError>;
-    /// Removes the record of a name.
-    fn delete_name(&mut self, name: &MapName) -> Result<bool, SinkError>;
+    /// Stores the record of a name; the map in which the name is new, if it is.
+    fn put_name(
+        &mut self,
+        name: &MapName,
+        record: NameRecord,
+    ) -> Result<Option<MapKind>, SinkError>;
+    /// Removes the record of a name; the map in which it was, if it was in any.
+    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError>;
+    /// How many names are in the table of short names.
+    fn table_len(&self) -> u64;
     /// The record of a name.
     fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError>;
     /// Visits all records of a class, in no order.
@@ -153,6 +186,12 @@ pub trait RecordSink {
     fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError>;
     /// All served addresses with their indices, in no order.
     fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError>;
+    /// Buckets of the table of addresses, a power of two; 0 where there is none.
+    fn reverse_buckets(&self) -> u32;
+    /// A bucket of it.
+    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError>;
+    /// Replaces a bucket.
+    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError>;
     /// Replaces the liveness entry.
     fn put_state(&mut self, state: State) -> Result<(), SinkError>;
 }

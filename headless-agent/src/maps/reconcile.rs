@@ -10,9 +10,10 @@ use std::time::Duration;
 use headless_ebpf::abi::{ChunkKey, KeyClass, NameRecord};
 
 use super::encode::{self, Encoded};
+use super::reverse::is_name;
 use super::writer::Writer;
 use super::{MapKind, MapName, RecordSink, SinkError};
-use crate::records::{NameData, RelativeName};
+use crate::records::{NameData, Pointers, RelativeName};
 
 /// How often the loop makes a full pass.
 pub const INTERVAL: Duration = Duration::from_mins(5);
@@ -24,7 +25,7 @@ pub struct Drift {
     pub missing: u64,
     /// Names that were installed otherwise.
     pub differing: u64,
-    /// Names and chunks that should not have been there.
+    /// Names, chunks and addresses that should not have been there.
     pub stale: u64,
 }
 
@@ -39,11 +40,13 @@ impl<S: RecordSink> Writer<S> {
     /// Makes the maps hold exactly what `index` holds. Failed writes are
     /// remembered as always; an error means that the maps could not be read.
     ///
-    /// `lookup` gives the data of a name with its details, `names` has all names.
+    /// `lookup` gives the data of a name with its details, `names` has all names,
+    /// `pointers` all addresses.
     pub fn reconcile(
         &mut self,
         lookup: impl Fn(&[u8]) -> Option<NameData>,
         names: impl Iterator<Item = (RelativeName, NameData)>,
+        pointers: &Pointers,
     ) -> Result<Drift, SinkError> {
         let mut drift = Drift::default();
         for class in KeyClass::ALL {
@@ -60,6 +63,7 @@ impl<S: RecordSink> Writer<S> {
             }
         }
         self.reconcile_chunks(&lookup, &mut drift)?;
+        drift.stale += self.reconcile_pointers(pointers)?;
         self.counts
             .drift
             .fetch_add(drift.total(), Ordering::Relaxed);
@@ -84,6 +88,11 @@ impl<S: RecordSink> Writer<S> {
                 _ => wrong.push((wire.into_boxed_slice(), data)),
             }
         })?;
+        if class == KeyClass::Short {
+            let in_table = self.sink.table_len();
+            self.counts.set_entries(MapKind::Table, in_table);
+            entries -= in_table;
+        }
         self.counts.set_entries(MapKind::of_class(class), entries);
         for (wire, data) in wrong {
             match data {
@@ -119,7 +128,8 @@ impl<S: RecordSink> Writer<S> {
         let installed = self.sink.chunk_keys()?;
         self.counts
             .set_entries(MapKind::Chunks, installed.len() as u64);
-        for key in installed.into_iter().filter(|key| !owned.contains(key)) {
+        let of_sets = installed.into_iter().filter(|key| !is_name(*key));
+        for key in of_sets.filter(|key| !owned.contains(key)) {
             drift.stale += 1;
             match self.sink.delete_chunk(key) {
                 Ok(existed) => self.counts.removed(MapKind::Chunks, existed),

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, DetailsHeader, KeyClass, NameFlags, NameRecord, SET_NUMBER_MAX, ServerAddress,
-    State,
+    Chunk, ChunkKey, DetailsHeader, KeyClass, NameFlags, NameRecord, ReverseBucket, SET_NUMBER_MAX,
+    ServerAddress, State,
 };
 
 use super::encode;
@@ -19,7 +19,7 @@ use super::memory::MemorySink;
 use super::reconcile::Drift;
 use super::writer::Writer;
 use super::{MapKind, MapName, RecordSink, SinkError, WriteCounts};
-use crate::records::{Details, NameChange, NameData, RelativeName, Target, Targets};
+use crate::records::{Details, NameChange, NameData, Pointers, RelativeName, Target, Targets};
 
 const SEED: u64 = 0x5eed;
 
@@ -159,8 +159,8 @@ macro_rules! checked {
 
 impl RecordSink for Checked {
     checked! {
-        put_name(name: &MapName, record: NameRecord) -> bool;
-        delete_name(name: &MapName) -> bool;
+        put_name(name: &MapName, record: NameRecord) -> Option<MapKind>;
+        delete_name(name: &MapName) -> Option<MapKind>;
         put_chunk(key: ChunkKey, chunk: Chunk) -> bool;
         delete_chunk(key: ChunkKey) -> bool;
     }
@@ -195,6 +195,22 @@ impl RecordSink for Checked {
 
     fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
         self.sink.servers()
+    }
+
+    fn table_len(&self) -> u64 {
+        self.sink.table_len()
+    }
+
+    fn reverse_buckets(&self) -> u32 {
+        self.sink.reverse_buckets()
+    }
+
+    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
+        self.sink.reverse_bucket(index)
+    }
+
+    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
+        self.sink.put_reverse_bucket(index, bucket)
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
@@ -255,7 +271,7 @@ fn every_write_of_a_name_is_in_an_odd_generation() {
     writer.retry(|_| Some(data(2)));
     writer.sink.sink.capacity.clear();
     let names = [(name("api.default"), data(2))];
-    let drift = writer.reconcile(|_| Some(data(2)), names.into_iter());
+    let drift = writer.reconcile(|_| Some(data(2)), names.into_iter(), &Pointers::default());
     assert_eq!(
         drift.unwrap().total(),
         0,
@@ -333,9 +349,9 @@ fn details_come_and_go_with_their_name() {
     writer.apply(&[change("web.default", Some(detailed(3)))]);
     assert_eq!(chunks(&writer), 1);
     writer.apply(&[change("web.default", Some(detailed(40)))]);
-    // 40 addresses, then 20 bytes before the first target and some 14 each.
-    assert_eq!(chunks(&writer), 2 + 6);
-    assert_eq!(writer.counts.entries(MapKind::Chunks), 8);
+    // 40 addresses, then 8 bytes before the first target and some 14 each.
+    assert_eq!(chunks(&writer), 2 + 5);
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 7);
     let names = HashMap::from([(name("web.default"), detailed(40))]);
     assert_eq!(reconcile(&mut writer, &names), Drift::default());
 
@@ -343,7 +359,7 @@ fn details_come_and_go_with_their_name() {
     writer.sink.chunks.remove(&last).unwrap();
     let drift = reconcile(&mut writer, &names);
     assert_eq!((drift.missing, drift.differing), (0, 1));
-    assert_eq!(chunks(&writer), 8);
+    assert_eq!(chunks(&writer), 7);
     writer.apply(&[change("web.default", None)]);
     assert_eq!(chunks(&writer), 0);
 }
@@ -403,7 +419,7 @@ fn reconcile(writer: &mut Writer<MemorySink>, names: &HashMap<RelativeName, Name
     let all = names
         .iter()
         .map(|(name, data)| (name.clone(), data.clone()));
-    writer.reconcile(lookup, all).unwrap()
+    writer.reconcile(lookup, all, &Pointers::default()).unwrap()
 }
 
 #[test]

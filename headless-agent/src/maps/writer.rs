@@ -160,7 +160,10 @@ impl<S: RecordSink> Writer<S> {
             written.push(key);
         }
         match self.sink.put_name(name, record) {
-            Ok(added) => self.counts.added(MapKind::of_class(name.class()), added),
+            Ok(added) => {
+                let kind = added.unwrap_or(MapKind::of_class(name.class()));
+                self.counts.added(kind, added.is_some());
+            }
             Err(error) => {
                 self.delete_chunks(written);
                 return Err(error);
@@ -203,8 +206,8 @@ impl<S: RecordSink> Writer<S> {
     fn delete(&mut self, name: &MapName) -> Result<(), SinkError> {
         let old = self.sink.name(name)?;
         let existed = self.sink.delete_name(name)?;
-        self.counts
-            .removed(MapKind::of_class(name.class()), existed);
+        let kind = existed.unwrap_or(MapKind::of_class(name.class()));
+        self.counts.removed(kind, existed.is_some());
         if let Some(old) = old {
             self.delete_set(&old);
         }
@@ -248,7 +251,7 @@ impl<S: RecordSink> Writer<S> {
         let mut number = self.next_set;
         loop {
             let mut used = false;
-            for kind in ChunkKind::ALL {
+            for kind in ChunkKind::OF_SETS {
                 used |= self.sink.chunk(ChunkKey::new(number, kind, 0))?.is_some();
             }
             if !used {

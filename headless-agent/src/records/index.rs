@@ -2,6 +2,7 @@
 
 mod events;
 mod read;
+mod reverse;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use headless_ebpf::abi::{NameFlags, PodsMode};
 use hickory_proto::rr::Name;
 use slab::Slab;
 
+pub use self::reverse::Pointers;
+use self::reverse::Stale;
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
 use super::service::{self, Details, Naming, State};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
@@ -101,6 +104,7 @@ pub struct Index {
     /// From addresses to the Services they lead to.
     reverse: HashTable<Reverse>,
     hasher: RandomState,
+    stale: Stale,
     /// Number of the current list of each kind: what has an older one when the
     /// list is complete is gone.
     lists: [u32; Kind::ALL.len()],
@@ -225,6 +229,7 @@ impl Index {
             services: Slab::new(),
             reverse: HashTable::new(),
             hasher: RandomState::new(),
+            stale: Stale::default(),
             lists: [0; Kind::ALL.len()],
             listed: [false; Kind::ALL.len()],
         }
@@ -338,7 +343,7 @@ impl Index {
             let entry = &self.services[number];
             let naming = entry.naming(self.room);
             service::changes(&before, &entry.state, naming, scope, &mut changes);
-            self.settle_reverse(number, &before);
+            self.settle_reverse(number, &before, slices.contains(&number));
             self.release_service(number);
         }
         for ((namespace, address), before) in pods {
@@ -368,28 +373,6 @@ impl Index {
         }
         changes.append(&mut gone);
         changes
-    }
-
-    /// Brings the reverse table up to date with a Service.
-    fn settle_reverse(&mut self, number: usize, before: &State) {
-        let scope = self.settings.endpoints;
-        let now = self.services[number].state.reverse(scope);
-        let before = before.reverse(scope);
-        let service = number as u32;
-        for lost in missing(&before, &now) {
-            let entry = self.reverse_entry(*lost, service);
-            let spread = Reverse::spread(entry.hash);
-            if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
-                found.remove();
-            }
-        }
-        for new in missing(&now, &before) {
-            let entry = self.reverse_entry(*new, service);
-            self.reverse
-                .insert_unique(Reverse::spread(entry.hash), entry, |entry| {
-                    Reverse::spread(entry.hash)
-                });
-        }
     }
 
     fn reverse_entry(&self, address: IpAddr, service: u32) -> Reverse {
@@ -426,15 +409,6 @@ fn pod_data(address: IpAddr, count: u32) -> Option<NameData> {
         ipv4,
         ipv6,
         details: None,
-    })
-}
-
-/// What is in the first and not in the second of two sorted lists.
-fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
-    let mut other = other.iter().peekable();
-    from.iter().filter(move |address| {
-        while other.next_if(|at| at < address).is_some() {}
-        other.peek() != Some(address)
     })
 }
 

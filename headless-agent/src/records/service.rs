@@ -175,7 +175,7 @@ pub(super) struct Naming<'a> {
 }
 
 impl Naming<'_> {
-    fn own(&self) -> Option<RelativeName> {
+    pub(super) fn own(&self) -> Option<RelativeName> {
         self.fits(RelativeName::from_labels([self.service, self.namespace]))
     }
 

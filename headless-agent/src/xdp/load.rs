@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use headless_ebpf::abi::ABI_VERSION;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
-use crate::maps::MapKind;
+use crate::maps::{self, MapKind};
 
 /// The object that `build.rs` embedded: empty where none had been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headless-xdp.o"));
@@ -37,7 +37,9 @@ pub enum KernelLog {
 /// Room of the maps that can grow, in entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacities {
-    /// Names of up to 40 bytes.
+    /// Names of up to 40 bytes in the table.
+    pub names_table: u32,
+    /// Names of up to 40 bytes beyond it.
     pub names_short: u32,
     /// Names of up to 104 bytes.
     pub names_medium: u32,
@@ -45,6 +47,8 @@ pub struct Capacities {
     pub names_long: u32,
     /// Chunks.
     pub chunks: u32,
+    /// Addresses that have reverse names.
+    pub reverse: u32,
 }
 
 impl Capacities {
@@ -56,6 +60,8 @@ impl Capacities {
             MapKind::NamesLong => self.names_long,
             MapKind::Chunks => self.chunks,
             MapKind::Servers => headless_ebpf::abi::SERVERS_MAX,
+            MapKind::Reverse => self.reverse,
+            MapKind::Table => self.names_table,
         }
     }
 }
@@ -133,8 +139,14 @@ pub fn load_object(
         .into_iter()
         .filter(|map| *map != MapKind::Servers)
     {
-        loader.map_max_entries(map.name(), capacities.of(map));
+        let entries = match (map, capacities.of(map)) {
+            (MapKind::Reverse, addresses) => maps::buckets(addresses),
+            (_, entries) => entries,
+        };
+        loader.map_max_entries(map.name(), entries);
     }
+    let buckets = maps::table::buckets(capacities.names_table);
+    loader.map_max_entries(headless_ebpf::abi::map::TABLE_BUCKETS, buckets);
     let mut ebpf = loader.load(object)?;
     for (name, program) in ebpf.programs_mut() {
         load_program(name, program)?;
@@ -202,10 +214,12 @@ mod tests {
     use super::*;
 
     const CAPACITIES: Capacities = Capacities {
+        names_table: 1,
         names_short: 1,
         names_medium: 1,
         names_long: 1,
         chunks: 1,
+        reverse: 1,
     };
 
     #[test]

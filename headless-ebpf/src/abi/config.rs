@@ -28,9 +28,17 @@ pub struct Config {
     pub negative_ttl: u32,
     /// [`PodsMode`] as a number.
     pub pods: u32,
+    /// Buckets of [`super::map::REVERSE`], a power of two; zero for none.
+    pub reverse_buckets: u32,
+    /// Buckets of [`super::map::TABLE_BUCKETS`], a power of two; zero for none.
+    pub table_buckets: u32,
+    /// Whether there are names in [`super::map::NAMES_SHORT`]: 1 or 0. Becomes 1 while
+    /// the programs run.
+    pub spilled: u32,
+    unused: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 536);
+const _: () = assert!(size_of::<Config>() == 552);
 
 impl Config {
     /// The configuration for a zone in presentation form (`cluster.local`, with

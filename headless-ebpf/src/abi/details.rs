@@ -1,4 +1,4 @@
-//! What a Service's SRV records and reverse names are made of, beyond its
+//! What a Service's SRV records are made of, beyond its
 //! addresses.
 //!
 //! A Service has up to two of these, as chunks of kind
@@ -10,14 +10,13 @@
 //!    (0 where there is none), two bytes for how many endpoints have it, the name.
 //!    Endpoints for which no port is declared have one without a name, of
 //!    [`PORT_UNDECLARED`], as CoreDNS has it;
-//! 2. the Service's relative name in wire form, `\5nginx\7default`, unless it is
-//!    too long;
-//! 3. targets, in the first chunk and all others: two bytes with a bit for each
+//! 2. targets, in the first chunk and all others: two bytes with a bit for each
 //!    port that it has, the first one's lowest; one byte with the number of IPv4
 //!    addresses in the lower and of IPv6 addresses in the upper half; one byte
 //!    length of the label, with [`TARGET_CONTINUES`] where it is the label before
-//!    once more, with other ports or addresses, and [`TARGET_LABELS`] where it is several labels
-//!    in wire form; the label; the addresses in network byte order.
+//!    once more, with other ports or addresses, and [`TARGET_LABELS`] where it is
+//!    several labels in wire form or, without a length, the one IPv4 address with
+//!    dashes; the label; the addresses in network byte order.
 //!    Without a label the target is the Service itself. A target has at least one
 //!    address, so that a number of zero, or the chunk's end, is the end.
 //!
@@ -40,8 +39,8 @@ pub struct DetailsHeader {
     pub chunks: u16,
     /// Bytes of the ports.
     pub ports_len: u8,
-    /// Bytes of the Service's name.
-    pub name_len: u8,
+    /// Zero.
+    pub unused: u8,
 }
 
 /// Bytes of the header.
@@ -92,7 +91,7 @@ impl DetailsHeader {
             targets: (word >> 16) as u16,
             chunks: (word >> 32) as u16,
             ports_len: (word >> 48) as u8,
-            name_len: (word >> 56) as u8,
+            unused: (word >> 56) as u8,
         }
     }
 
@@ -102,7 +101,7 @@ impl DetailsHeader {
             | (self.targets as u64) << 16
             | (self.chunks as u64) << 32
             | (self.ports_len as u64) << 48
-            | (self.name_len as u64) << 56
+            | (self.unused as u64) << 56
     }
 }
 
@@ -117,7 +116,7 @@ mod tests {
             targets: 0x0304,
             chunks: 0x0506,
             ports_len: 7,
-            name_len: 8,
+            unused: 8,
         };
         assert_eq!(DetailsHeader::from_word(header.word()), header);
         assert_eq!(bytemuck::cast::<_, u64>(header), header.word().to_le());

@@ -8,7 +8,9 @@ mod counters;
 mod details;
 mod key;
 mod record;
+mod reverse;
 mod seal;
+mod table;
 
 pub use self::{
     config::{
@@ -26,13 +28,15 @@ pub use self::{
         CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkKey, ChunkKind, Family, INLINE_BYTES,
         NameFlags, NameRecord, SET_ADDRESSES_MAX, SET_NUMBER_MAX,
     },
+    reverse::{REVERSE_SLOTS, ReverseAddress, ReverseBucket, ReverseSlot},
     seal::Seal,
+    table::{TABLE_HINTS, TableBucket, TableHint, TablePlace, TableSlot},
 };
 
 /// Version of every layout in this module. It is part of the pin path and of
 /// the object (symbol `ABI`), and is raised with every change of layout or
 /// meaning.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {
@@ -44,7 +48,11 @@ pub mod map {
     /// `ARRAY` of [`super::ServerSlot`]: the addresses whose port 53 is answered,
     /// as a table with open addressing.
     pub const SERVERS: &str = "SERVERS";
-    /// `HASH` of 40-byte keys to [`super::NameRecord`].
+    /// `ARRAY` of [`super::TableBucket`]: where in [`TABLE_SLOTS`] names are.
+    pub const TABLE_BUCKETS: &str = "TABLE_BUCKETS";
+    /// `ARRAY` of [`super::TableSlot`]: names of up to 40 bytes.
+    pub const TABLE_SLOTS: &str = "TABLE_SLOTS";
+    /// `HASH` of 40-byte keys to [`super::NameRecord`]: what has no room in the table.
     pub const NAMES_SHORT: &str = "NAMES_SHORT";
     /// `HASH` of 104-byte keys to [`super::NameRecord`].
     pub const NAMES_MEDIUM: &str = "NAMES_MEDIUM";
@@ -52,6 +60,8 @@ pub mod map {
     pub const NAMES_LONG: &str = "NAMES_LONG";
     /// `HASH` of [`super::ChunkKey`] to [`super::Chunk`].
     pub const CHUNKS: &str = "CHUNKS";
+    /// `ARRAY` of [`super::ReverseBucket`]: which Service has an address.
+    pub const REVERSE: &str = "REVERSE";
     /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: those with
     /// the tc program.
     pub const INTERFACES: &str = "INTERFACES";

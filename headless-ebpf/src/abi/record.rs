@@ -158,11 +158,14 @@ pub enum ChunkKind {
     Own = 2,
     /// The same for its endpoints: the ports are those of the slices.
     Endpoints = 3,
+    /// Not of a set: one byte length and the relative name of the Service that has
+    /// this number in [`super::map::REVERSE`].
+    Name = 4,
 }
 
 impl ChunkKind {
-    /// All of them, in order of their number.
-    pub const ALL: [Self; 4] = [Self::Ipv4, Self::Ipv6, Self::Own, Self::Endpoints];
+    /// Those of sets, in order of their number.
+    pub const OF_SETS: [Self; 4] = [Self::Ipv4, Self::Ipv6, Self::Own, Self::Endpoints];
 }
 
 impl From<Family> for ChunkKind {
@@ -179,7 +182,7 @@ impl From<Family> for ChunkKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct ChunkKey {
-    /// Number of the set. A changed set gets a new number, and none is used again
+    /// Number of the set, or of the Service. A changed set gets a new number, and none is used again
     /// before all 2^24 were, so that an answer never mixes two versions.
     pub set: u32,
     /// [`ChunkKind`] as a number.

@@ -9,12 +9,12 @@ use aya_ebpf::{
 use headless_ebpf::{
     abi::{
         CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, INTERFACES_MAX,
-        Interface, KeyClass, NameRecord, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot,
-        State,
+        Interface, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
+        Seal, ServerAddress, ServerSlot, State, TableBucket, TableHint, TablePlace, TableSlot,
     },
     lookup::{Lookup, RecordWords},
     respond::{self, Scratch},
-    wire::{AddressBytes, IPV6_HEADERS_LEN, KeyBytes, Large, Room, Small},
+    wire::{AddressBytes, HEADERS_MAX, KeyBytes, Large, Room, Small},
 };
 
 // Capacities of the names and addresses are the smallest that make sense; the
@@ -29,6 +29,10 @@ static STATE: Array<State> = Array::with_max_entries(1, 0);
 #[map]
 static SERVERS: Array<ServerSlot> = Array::with_max_entries(SERVER_SLOTS as u32, 0);
 #[map]
+static TABLE_BUCKETS: Array<TableBucket> = Array::with_max_entries(1, 0);
+#[map]
+static TABLE_SLOTS: Array<TableSlot> = Array::with_max_entries(1, 0);
+#[map]
 static NAMES_SHORT: HashMap<[u8; KeyClass::Short.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
 #[map]
@@ -39,6 +43,8 @@ static NAMES_LONG: HashMap<[u8; KeyClass::Long.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
 #[map]
 static CHUNKS: HashMap<ChunkKey, Chunk> = HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
+#[map]
+static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, 0);
 #[map]
 static INTERFACES: HashMap<u32, Interface> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
@@ -52,11 +58,11 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Not on the stack, of which the functions that call each other have 512 bytes
 /// together.
 #[map]
-static HEAD: PerCpuArray<[u8; IPV6_HEADERS_LEN]> = PerCpuArray::with_max_entries(1, 0);
+static HEAD: PerCpuArray<[u8; HEADERS_MAX]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room for headers, this CPU's own.
 #[inline(always)]
-pub(super) fn head() -> Option<*mut [u8; IPV6_HEADERS_LEN]> {
+pub(super) fn head() -> Option<*mut [u8; HEADERS_MAX]> {
     HEAD.get_ptr_mut(0)
 }
 
@@ -135,6 +141,50 @@ fn read(record: *const NameRecord) -> RecordWords {
     }
 }
 
+/// Looks up a short name: in the table, then in the map if there are any there.
+#[inline(always)]
+fn short(key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
+    let config = CONFIG.get(0)?;
+    let place = TablePlace::of(seal, config.table_buckets);
+    for bucket in place.buckets {
+        let Some(hints) = TABLE_BUCKETS.get_ptr(bucket) else {
+            break;
+        };
+        let hints: *const u64 = hints.cast();
+        // SAFETY: an entry of an array map lives as long as the map; the agent may
+        // write it at any time, hence volatile.
+        let hints = unsafe {
+            [
+                TableHint(hints.read_volatile()),
+                TableHint(hints.add(1).read_volatile()),
+                TableHint(hints.add(2).read_volatile()),
+                TableHint(hints.add(3).read_volatile()),
+            ]
+        };
+        let slot = TableHint::choose(hints, place);
+        if slot == 0 {
+            continue;
+        }
+        let Some(slot) = TABLE_SLOTS.get_ptr(slot - 1) else {
+            continue;
+        };
+        let words: *const u64 = slot.cast();
+        let mut difference = 0;
+        for i in 0..KeyClass::Short.words() {
+            // SAFETY: as above.
+            difference |= key.u64_at(i * 8) ^ unsafe { words.add(i).read_volatile() };
+        }
+        if difference == 0 {
+            // SAFETY: the record is behind the key.
+            return Some(read(unsafe { words.add(KeyClass::Short.words()) }.cast()));
+        }
+    }
+    if config.spilled == 0 {
+        return None;
+    }
+    NAMES_SHORT.get_ptr(key.first_chunk()).map(read)
+}
+
 /// [`respond::apart`] as functions with global linkage, which the verifier looks
 /// at by themselves (kernel commit `51c39bb1d5d1`). They can be given numbers only,
 /// so they find their working memory themselves.
@@ -149,6 +199,16 @@ extern "C" fn headless_apart_small(_unused: u64) -> u64 {
 #[inline(never)]
 extern "C" fn headless_apart_large(_unused: u64) -> u64 {
     apart::<Large>()
+}
+
+/// [`respond::apart_reverse`] in the same way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headless_reverse(_unused: u64) -> u64 {
+    match scratch() {
+        Some(scratch) => respond::apart_reverse(scratch, &Maps),
+        None => u64::MAX,
+    }
 }
 
 #[inline(always)]
@@ -190,9 +250,9 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn name(&self, class: KeyClass, key: &KeyBytes) -> Option<RecordWords> {
+    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
         match class {
-            KeyClass::Short => NAMES_SHORT.get_ptr(key.first_chunk()).map(read),
+            KeyClass::Short => short(key, seal),
             KeyClass::Medium => NAMES_MEDIUM.get_ptr(key.first_chunk()).map(read),
             KeyClass::Long => NAMES_LONG.get_ptr(key.first_chunk()).map(read),
         }
@@ -207,6 +267,20 @@ impl Lookup for Maps {
         }
         // SAFETY: as in `read`; the seal is the last word.
         Some(unsafe { words.add(CHUNK_BYTES / 8).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+        let Some(words) = REVERSE.get_ptr(bucket) else {
+            return false;
+        };
+        let words: *const u64 = words.cast();
+        for i in 0..REVERSE_SLOTS {
+            // SAFETY: an entry of an array map lives as long as the map; the agent may
+            // write it at any time, hence volatile.
+            slots.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
+        }
+        true
     }
 
     /// The time of this tick's first call: exact enough for a lease of seconds.
@@ -256,5 +330,10 @@ impl Lookup for Maps {
         } else {
             headless_apart_large(0)
         }
+    }
+
+    #[inline(always)]
+    fn apart_reverse(&self, _scratch: &mut Scratch) -> u64 {
+        headless_reverse(0)
     }
 }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use headless_ebpf::wire::{FRAME_MAX, IMAGE_CAPACITY, Image, Packet, Small};
+use headless_ebpf::wire::{FRAME_MAX, IMAGE_CAPACITY, Image, Packet, Shape, Small};
 
 /// A packet as XDP sees it: linear memory between two pointers.
 pub(crate) struct XdpPacket<'a> {
@@ -64,6 +64,8 @@ const STRIDES_MAX: usize = FRAME_MAX / STRIDE;
 impl Packet for XdpPacket<'_> {
     type Room = Small;
 
+    const TAGS: bool = true;
+
     #[inline(always)]
     fn len(&self) -> usize {
         let (data, data_end) = self.bounds();
@@ -82,7 +84,8 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
+    fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
+        let at = shape.at();
         let (data, data_end) = self.bounds();
         // Whole strides from the front, then the last bytes once more: no loop
         // over single bytes, whatever the length.
@@ -95,7 +98,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             }
             // SAFETY: the packet has these bytes, as just compared.
-            image.put_u128(AT + i * STRIDE, unsafe {
+            image.put_u128(at + i * STRIDE, unsafe {
                 (from as *const u128).read_unaligned()
             });
         }
@@ -105,7 +108,7 @@ impl Packet for XdpPacket<'_> {
             return false;
         }
         // SAFETY: as above.
-        image.put_u128(AT + last, unsafe { (from as *const u128).read_unaligned() });
+        image.put_u128(at + last, unsafe { (from as *const u128).read_unaligned() });
         true
     }
 
@@ -135,7 +138,8 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
+    fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool {
+        let at = shape.at();
         let (data, data_end) = self.bounds();
         for i in 0..STRIDES_MAX {
             if (i + 1) * STRIDE > len {
@@ -146,7 +150,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             }
             // SAFETY: the packet has these bytes, as just compared.
-            unsafe { (to as *mut u128).write_unaligned(image.u128_at(AT + i * STRIDE)) };
+            unsafe { (to as *mut u128).write_unaligned(image.u128_at(at + i * STRIDE)) };
         }
         let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
         let to = data + last;
@@ -154,7 +158,7 @@ impl Packet for XdpPacket<'_> {
             return false;
         }
         // SAFETY: as above.
-        unsafe { (to as *mut u128).write_unaligned(image.u128_at(AT + last)) };
+        unsafe { (to as *mut u128).write_unaligned(image.u128_at(at + last)) };
         true
     }
 }

@@ -15,7 +15,7 @@ use headless_ebpf::{
     abi::{Interface, PassReason},
     respond::Verdict,
     wire::{
-        IMAGE_CAPACITY, IPV6_HEADERS_LEN, Image, IpVersion, Large, MESSAGE, Packet,
+        HEADERS_MAX, IMAGE_CAPACITY, Image, IpVersion, Large, MESSAGE, Packet, Shape,
         partial_checksum,
     },
 };
@@ -27,6 +27,11 @@ const PACKET_HOST: u32 = 0;
 
 /// From a message back to the checksum in the UDP header before it.
 const CHECKSUM_BEFORE: usize = 2;
+
+/// What an offset in the image is cut to, so that the verifier knows that it is one.
+const AT_MASK: usize = 127;
+
+const _: () = assert!(MESSAGE <= AT_MASK);
 
 /// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
 pub(crate) struct SkbPacket<'a> {
@@ -118,6 +123,9 @@ impl<'a> SkbPacket<'a> {
 impl Packet for SkbPacket<'_> {
     type Room = Large;
 
+    /// `skb_vlan_untag` comes before tc, and what sends a packet puts the tag in again.
+    const TAGS: bool = false;
+
     #[inline(always)]
     fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
         if self.is_joined() {
@@ -147,7 +155,7 @@ impl Packet for SkbPacket<'_> {
                 return Some(&*(data as *const [u8; N]));
             }
         }
-        const { assert!(N <= IPV6_HEADERS_LEN) };
+        const { assert!(N <= HEADERS_MAX) };
         let head = head()?;
         // SAFETY: there is room for the N bytes. They are written again only with
         // the same bytes.
@@ -158,8 +166,8 @@ impl Packet for SkbPacket<'_> {
     }
 
     #[inline(always)]
-    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
-        let to = image.as_mut_slice()[AT..].as_mut_ptr();
+    fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
+        let to = image.as_mut_slice()[shape.at() & AT_MASK..].as_mut_ptr();
         // SAFETY: the image has room for the longest frame.
         unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), nonzero(len)) == 0 }
     }
@@ -171,24 +179,24 @@ impl Packet for SkbPacket<'_> {
     }
 
     #[inline(always)]
-    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
+    fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool {
         // Whether the kernel takes the checksum for one that is yet to be made, which
         // no helper tells and none ends, shows in what it lets a packet be cut to: not
         // to less than the checksum field (`__bpf_skb_min_len`). What was cut fits in
         // again, since the buffer stays.
-        let checksum_at = MESSAGE - AT - CHECKSUM_BEFORE;
+        let checksum_at = shape.headers_len() - CHECKSUM_BEFORE;
         let is_partial = !self.change_tail(checksum_at + 1);
         if !is_partial && !self.change_tail(len) {
             return false;
         }
-        let from = image.as_slice()[AT..].as_ptr();
+        let from = image.as_slice()[shape.at() & AT_MASK..].as_ptr();
         if !self.store_bytes(0, from, len, u64::from(BPF_F_INVALIDATE_HASH)) {
             return false;
         }
         if !is_partial {
             return true;
         }
-        let sum = partial_checksum::<AT>(image, len);
+        let sum = partial_checksum(image, shape, len);
         self.store_bytes(checksum_at, (&raw const sum).cast(), size_of_val(&sum), 0)
     }
 }

@@ -179,6 +179,20 @@ struct Looked {
     record: NameRecord,
 }
 
+/// The record of the first `len` bytes of the name at `name`; zeroes where there is
+/// none.
+#[inline(always)]
+pub(super) fn record_of<L: Lookup>(
+    image: &Image,
+    name: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    seed: u64,
+    lookup: &L,
+) -> Result<NameRecord, PassReason> {
+    record(image, name, 0, len, key, seed, lookup).map(|looked| looked.record)
+}
+
 /// Looks up the labels between `from` and `to` of the name at `name`.
 #[inline(always)]
 fn record<L: Lookup>(
@@ -195,15 +209,15 @@ fn record<L: Lookup>(
     let (seal, words) = match KeyClass::of_len(len) {
         KeyClass::Short => {
             let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Short, key))
+            (seal, lookup.name(KeyClass::Short, key, seal))
         }
         KeyClass::Medium => {
             let seal = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Medium, key))
+            (seal, lookup.name(KeyClass::Medium, key, seal))
         }
         KeyClass::Long => {
             let seal = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Long, key))
+            (seal, lookup.name(KeyClass::Long, key, seal))
         }
     };
     let Some(words) = words else {

@@ -20,7 +20,7 @@ use self::{
     find::Found,
     pod::Dashed,
     reply::Body,
-    servers::{Place, Ports, Servers},
+    servers::{DetailsAt, Place, Ports, Servers},
 };
 use crate::{
     abi::{
@@ -29,8 +29,9 @@ use crate::{
     },
     lookup::Lookup,
     wire::{
-        AddressBytes, Headers, IPV4_AT, IPV6_AT, Image, IpVersion, KeyBytes, MESSAGE, Packet,
-        Question, Room, ip_version, ipv4_checksum_holds, qtype, reply_ipv4, reply_ipv6,
+        AddressBytes, DNS_HEADER_LEN, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN,
+        Image, IpVersion, KeyBytes, MESSAGE, OPT_LEN, Packet, Question, Room, Shape, TAG_LEN,
+        ip_version, ipv4_checksum_holds, is_tag, qtype, reply_ipv4, reply_ipv6,
     },
 };
 
@@ -43,8 +44,8 @@ pub struct Scratch {
     pub image: Image,
     /// See [`Slot`].
     slot: Slot,
-    /// The frame's IP version.
-    version: Slot,
+    /// The frame's [`Shape`].
+    shape: Slot,
     /// The question, once it is parsed.
     pub question: Question,
     /// The key that is looked up.
@@ -67,7 +68,7 @@ impl Default for Scratch {
         Self {
             image: Image::default(),
             slot: Slot::default(),
-            version: Slot::default(),
+            shape: Slot::default(),
             question: Question::default(),
             key: KeyBytes::default(),
             dashed: Dashed::default(),
@@ -94,6 +95,12 @@ impl Slot {
     #[inline(always)]
     fn forget(&mut self, value: usize) -> usize {
         self.0 = value as u64;
+        self.again()
+    }
+
+    /// The same once more, of which again nothing is known.
+    #[inline(always)]
+    fn again(&mut self) -> usize {
         black_box(self).0 as usize
     }
 }
@@ -160,22 +167,19 @@ pub fn respond<'a, P: Packet, L: Lookup>(
         return Verdict::Pass(PassReason::AgentStale);
     }
     let Headers {
-        version, frame_len, ..
+        shape, frame_len, ..
     } = headers;
-    let loaded = match version {
-        IpVersion::V4 => packet.load::<IPV4_AT>(&mut scratch.image, frame_len),
-        IpVersion::V6 => packet.load::<IPV6_AT>(&mut scratch.image, frame_len),
-    };
-    if !loaded {
+    let version = shape.version();
+    // The ways meet here and part again behind the answer.
+    let shape = Shape::from_bits(scratch.shape.forget(shape.bits()));
+    if !packet.load(&mut scratch.image, shape, frame_len) {
         return Verdict::Pass(PassReason::Length);
     }
     if version == IpVersion::V4 && !ipv4_checksum_holds(&scratch.image) {
         return Verdict::Pass(PassReason::IpHeader);
     }
-    let message_len = frame_len - version.headers_len();
+    let message_len = frame_len - shape.headers_len();
     let end = scratch.slot.forget(MESSAGE + message_len);
-    // The two ways meet here and part again behind the answer.
-    let is_ipv6 = scratch.version.forget(version as usize) != 0;
     let room = match packet.room(version) {
         Ok(room) => room,
         Err(reason) => return Verdict::Pass(reason),
@@ -186,25 +190,17 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     };
     // Up to here only the copy has changed.
     let message_len = scratch.slot.forget(reply.len);
-    let version = if is_ipv6 {
-        IpVersion::V6
-    } else {
-        IpVersion::V4
-    };
-    let len = version.headers_len() + message_len;
+    let shape = Shape::from_bits(scratch.shape.again());
+    let len = shape.headers_len() + message_len;
     let image = &mut scratch.image;
-    match version {
-        IpVersion::V4 => reply_ipv4(image, message_len),
-        IpVersion::V6 => reply_ipv6::<P::Room>(image, message_len),
+    match shape.version() {
+        IpVersion::V4 => reply_ipv4(image, shape, message_len),
+        IpVersion::V6 => reply_ipv6::<P::Room>(image, shape, message_len),
     }
     if !packet.resize(len) {
         return Verdict::Pass(PassReason::NoRoom);
     }
-    let stored = match version {
-        IpVersion::V4 => packet.store::<IPV4_AT>(image, len),
-        IpVersion::V6 => packet.store::<IPV6_AT>(image, len),
-    };
-    if !stored {
+    if !packet.store(image, shape, len) {
         return Verdict::Lost;
     }
     Verdict::Answer(reply.kind, reply.outcome)
@@ -213,11 +209,31 @@ pub fn respond<'a, P: Packet, L: Lookup>(
 /// The headers of a frame that may be a query to us.
 #[inline(always)]
 fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
-    let head = packet.prefix().ok_or(PassReason::NotDns)?;
-    match ip_version(head) {
+    let head: &[u8; IPV4_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
+    let ethertype = [head[ETHERNET_LEN - 2], head[ETHERNET_LEN - 1]];
+    if P::TAGS && is_tag(ethertype) {
+        return parse_tagged(packet);
+    }
+    match ip_version(ethertype) {
         Some(IpVersion::V4) => Headers::parse_ipv4(head, packet.len()),
         Some(IpVersion::V6) => {
-            let head = packet.prefix().ok_or(PassReason::NotDns)?;
+            let head: &[u8; IPV6_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
+            Headers::parse_ipv6(head, packet.len())
+        }
+        None => Err(PassReason::NotDns),
+    }
+}
+
+/// The same behind a VLAN tag. A second tag is not looked behind.
+#[inline(always)]
+fn parse_tagged<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
+    const TYPE: usize = ETHERNET_LEN + TAG_LEN - 2;
+    let head: &[u8; TAG_LEN + IPV4_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
+    match ip_version([head[TYPE], head[TYPE + 1]]) {
+        Some(IpVersion::V4) => Headers::parse_ipv4(head, packet.len()),
+        Some(IpVersion::V6) => {
+            let head: &[u8; TAG_LEN + IPV6_HEADERS_LEN] =
+                packet.prefix().ok_or(PassReason::NotDns)?;
             Headers::parse_ipv6(head, packet.len())
         }
         None => Err(PassReason::NotDns),
@@ -239,13 +255,26 @@ pub fn answer<R: Room, L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    scratch.question.parse(&scratch.image, start, end, config)?;
+    let in_zone = match scratch.question.parse(&scratch.image, start, end, config) {
+        Ok(()) => true,
+        Err(PassReason::OutsideZone) if asks_for_name(&scratch.image, start, end) => {
+            let servers = &mut scratch.servers;
+            servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
+            Ports::from_code(lookup.apart_reverse(scratch))?;
+            false
+        }
+        Err(reason) => return Err(reason),
+    };
     // From here on the question is what stands in memory, see `Question`: the
     // compiler may not carry the values over in registers.
     let question = *black_box(&mut scratch.question);
     let seed = config.seal_seed;
 
-    let decision = decide::<R, L>(scratch, start, room, config, &question, lookup)?;
+    let decision = if in_zone {
+        decide::<R, L>(scratch, start, room, config, &question, lookup)?
+    } else {
+        Decision::Servers
+    };
     let Scratch {
         image,
         slot,
@@ -318,6 +347,14 @@ pub fn answer<R: Room, L: Lookup>(
     })
 }
 
+/// Whether a question outside the zone, whose message ends at `end`, may be for the
+/// name of an address. Most are not, and need not pay for those that are.
+#[inline(always)]
+fn asks_for_name(image: &Image, start: usize, end: usize) -> bool {
+    let opt = usize::from(image.u8_at(start + DNS_HEADER_LEN - 1) != 0) * OPT_LEN;
+    image.be16_at(end.wrapping_sub(4 + opt)) == qtype::PTR
+}
+
 /// The part of the engine that [`Lookup::apart`] is about: pods, ports and SRV
 /// records, from what stands in `scratch`. What it returns is the engine's alone.
 #[inline(always)]
@@ -325,11 +362,20 @@ pub fn apart<R: Room, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
     servers::answer::<R, L>(scratch, lookup).map_or_else(Ports::pass_code, Ports::code)
 }
 
+/// The part that [`Lookup::apart_reverse`] is about.
+#[inline(always)]
+pub fn apart_reverse<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
+    match servers::answer_reverse(scratch, lookup) {
+        Ok(()) => Ports::Written.code(),
+        Err(reason) => Ports::pass_code(reason),
+    }
+}
+
 /// What the answer to a question is.
 enum Decision {
     /// The addresses of this family in [`Scratch::record`].
     Addresses(Family),
-    /// The SRV records that are written already.
+    /// The SRV or PTR records that are written already.
     Servers,
     /// The version of the specification.
     Version,

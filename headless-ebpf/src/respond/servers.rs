@@ -2,6 +2,7 @@
 //! ([`mod@write`]) the answer.
 
 mod ports;
+mod reverse;
 mod walk;
 mod write;
 
@@ -9,8 +10,8 @@ use core::hint::black_box;
 
 use bytemuck::{Pod, Zeroable};
 
-pub(super) use self::{ports::Ports, walk::Written};
-use self::{ports::Wanted, walk::Walk};
+pub(super) use self::{ports::Ports, reverse::answer as answer_reverse, walk::Written};
+use self::{ports::Wanted, reverse::Reverse, walk::Walk};
 use super::{Scratch, addresses::load, reply::Body};
 use crate::{
     abi::{
@@ -19,8 +20,8 @@ use crate::{
     },
     lookup::Lookup,
     wire::{
-        AddressBytes, DNS_HEADER_LEN, Image, NameBytes, PortBytes, Question, Room, SuffixBytes,
-        WINDOW, qtype,
+        AddressBytes, DNS_HEADER_LEN, Image, LabelBytes, NameBytes, PortBytes, Question, Room,
+        SuffixBytes, WINDOW, qtype,
     },
 };
 
@@ -37,6 +38,8 @@ pub(super) enum Place {
     Pod,
     /// The same of a pod that exists
     VerifiedPod,
+    /// A reverse name
+    Reverse,
 }
 
 /// Where a Service's details are. Plain numbers, for the reason that
@@ -62,6 +65,12 @@ impl DetailsAt {
         }
     }
 
+    /// The set's number; zero where there are none.
+    #[inline(always)]
+    fn existing(self) -> u32 {
+        if self.kind == 0 { 0 } else { self.set }
+    }
+
     /// Of the names of its endpoints.
     #[inline(always)]
     pub(super) fn endpoints(service: &NameRecord) -> Self {
@@ -84,6 +93,7 @@ impl DetailsAt {
 pub(super) struct Servers {
     asked: Asked,
     walk: Walk,
+    reverse: Reverse,
     name: Wanted,
     protocol: Wanted,
     /// Which of the ports are meant: two bytes number, two bytes for which it is.
@@ -91,6 +101,8 @@ pub(super) struct Servers {
     /// Where the name of each target is in the message: 0 where it has no record.
     names: NameBytes,
     suffix: SuffixBytes,
+    /// The label before it.
+    label: LabelBytes,
 }
 
 /// What is asked, as far as it is not in the question.
@@ -210,9 +222,9 @@ impl Servers {
         self.walk.chunk = 0;
         load(self.walk.key(), seed, chunk, lookup)?;
         let header = DetailsHeader::from_word(chunk.u64_at(0));
-        let (ports_len, name_len) = (u32::from(header.ports_len), u32::from(header.name_len));
+        let ports_len = u32::from(header.ports_len);
         let walk = &mut self.walk;
-        walk.first = DETAILS_HEADER_LEN as u32 + ports_len + name_len;
+        walk.first = DETAILS_HEADER_LEN as u32 + ports_len;
         walk.targets = header.targets.into();
         walk.endpoints = header.endpoints.into();
         walk.ports_len = ports_len;

@@ -37,6 +37,8 @@ pub mod qtype {
     pub const NS: u16 = 2;
     /// Start of a zone of authority.
     pub const SOA: u16 = 6;
+    /// Domain name pointer.
+    pub const PTR: u16 = 12;
     /// Text.
     pub const TXT: u16 = 16;
     /// IPv6 address.

@@ -1,10 +1,13 @@
 //! Ethernet, IP and UDP: from bytes to offsets, and back into a reply.
 
+use core::hint::black_box;
+
 use super::{DNS_HEADER_LEN, FRAME_MAX, Image, Room, checksum};
 use crate::abi::{PassReason, ServerAddress};
 
 /// Bytes before the DNS message over IPv4: Ethernet (14), IPv4 without options
-/// (20, RFC 791, section 3.1) and UDP (8, RFC 768).
+/// (20, RFC 791, section 3.1) and UDP (8, RFC 768). In tagged frames
+/// [`TAG_LEN`] more.
 pub const IPV4_HEADERS_LEN: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 
 /// The same over IPv6 (40, RFC 8200, section 3).
@@ -12,6 +15,9 @@ pub const IPV6_HEADERS_LEN: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET_LEN: usize = 14;
+
+/// Bytes of a VLAN tag (IEEE 802.1Q), which stands before the Ethernet type.
+pub const TAG_LEN: usize = 4;
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
@@ -20,6 +26,7 @@ const PROTOCOL_UDP: u8 = 17;
 const DNS_PORT: [u8; 2] = 53_u16.to_be_bytes();
 const ETHERTYPE_IPV4: [u8; 2] = 0x0800_u16.to_be_bytes();
 const ETHERTYPE_IPV6: [u8; 2] = 0x86dd_u16.to_be_bytes();
+const ETHERTYPE_VLAN: [u8; 2] = 0x8100_u16.to_be_bytes();
 /// Version 4, five words of header.
 const VERSION_IHL: u8 = 0x45;
 /// More-fragments and the fragment offset; the don't-fragment bit may be set.
@@ -31,16 +38,69 @@ const HOPS: u8 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpVersion {
     /// IPv4.
-    V4,
+    V4 = 0,
     /// IPv6.
-    V6,
+    V6 = 1,
+}
+
+/// Which headers a frame has: a bit for IPv6 and one for a VLAN tag.
+///
+/// What follows from it is calculated, without branches, which would be four ways
+/// through the loops that copy frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape(usize);
+
+impl Shape {
+    /// `tagged`: with a VLAN tag.
+    #[inline(always)]
+    pub const fn new(version: IpVersion, tagged: bool) -> Self {
+        Self(version as usize | (tagged as usize) << 1)
+    }
+
+    /// The IP version.
+    #[inline(always)]
+    pub const fn version(self) -> IpVersion {
+        if self.0 & 1 == 0 {
+            IpVersion::V4
+        } else {
+            IpVersion::V6
+        }
+    }
+
+    /// Bytes before the DNS message.
+    #[inline(always)]
+    pub const fn headers_len(self) -> usize {
+        IPV4_HEADERS_LEN + (self.0 & 1) * (IPV6_LEN - IPV4_LEN) + (self.0 >> 1 & 1) * TAG_LEN
+    }
+
+    /// Where the frame starts in an image.
+    ///
+    /// The compiler must not know how it came about: it would take the headers from
+    /// the address of the message, a pointer that the verifier then knows nothing
+    /// about.
+    #[inline(always)]
+    pub fn at(self) -> usize {
+        black_box(MESSAGE - self.headers_len())
+    }
+
+    /// As a number.
+    #[inline(always)]
+    pub const fn bits(self) -> usize {
+        self.0
+    }
+
+    /// From [`Self::bits`].
+    #[inline(always)]
+    pub const fn from_bits(bits: usize) -> Self {
+        Self(bits)
+    }
 }
 
 /// Where things are in a frame that may be a query to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     /// Which headers it has.
-    pub version: IpVersion,
+    pub shape: Shape,
     /// The address that was asked.
     pub server: ServerAddress,
     /// Bytes from the Ethernet header to the end of the UDP payload, that is
@@ -50,10 +110,13 @@ pub struct Headers {
 
 /// Offset of the DNS message in an image, whichever headers the frame has: it is
 /// loaded so that the message, which is most of the work, has a constant place.
-pub const MESSAGE: usize = IPV6_HEADERS_LEN;
+pub const MESSAGE: usize = HEADERS_MAX;
+
+/// Bytes of the longest headers.
+pub const HEADERS_MAX: usize = IPV6_HEADERS_LEN + TAG_LEN;
 
 impl IpVersion {
-    /// Bytes before the DNS message.
+    /// Bytes before the DNS message in a frame without a tag.
     #[inline(always)]
     pub const fn headers_len(self) -> usize {
         match self {
@@ -63,75 +126,95 @@ impl IpVersion {
     }
 }
 
-/// What the Ethernet header says is inside.
+/// What the last two bytes of an Ethernet header say is inside.
 #[inline(always)]
-pub fn ip_version(head: &[u8; IPV4_HEADERS_LEN]) -> Option<IpVersion> {
-    match [head[12], head[13]] {
+pub fn ip_version(ethertype: [u8; 2]) -> Option<IpVersion> {
+    match ethertype {
         ETHERTYPE_IPV4 => Some(IpVersion::V4),
         ETHERTYPE_IPV6 => Some(IpVersion::V6),
         _ => None,
     }
 }
 
+/// Whether they say that a VLAN tag follows.
+#[inline(always)]
+pub fn is_tag(ethertype: [u8; 2]) -> bool {
+    ethertype == ETHERTYPE_VLAN
+}
+
 impl Headers {
     /// Reads the headers of an IPv4 frame of `frame_len` bytes which begins with
-    /// `head`.
+    /// `head`, `N` bytes that end with the UDP header.
     ///
     /// The first comparisons let all other traffic go; nothing is read twice and
-    /// nothing beyond the 42 bytes.
+    /// nothing beyond these bytes.
     #[inline(always)]
-    pub fn parse_ipv4(head: &[u8; IPV4_HEADERS_LEN], frame_len: usize) -> Result<Self, PassReason> {
-        if head[23] != PROTOCOL_UDP {
+    pub fn parse_ipv4<const N: usize>(
+        head: &[u8; N],
+        frame_len: usize,
+    ) -> Result<Self, PassReason> {
+        let link_len = const { N - IPV4_LEN - UDP_LEN };
+        let Some(head) = head.last_chunk::<{ IPV4_LEN + UDP_LEN }>() else {
+            return Err(PassReason::NotDns);
+        };
+        if head[9] != PROTOCOL_UDP {
             return Err(PassReason::NotDns);
         }
-        let fragment = u16::from_be_bytes([head[20], head[21]]) & FRAGMENT;
-        if head[14] != VERSION_IHL || fragment != 0 {
+        let fragment = u16::from_be_bytes([head[6], head[7]]) & FRAGMENT;
+        if head[0] != VERSION_IHL || fragment != 0 {
             return Err(PassReason::IpHeader);
         }
-        if [head[36], head[37]] != DNS_PORT {
+        if [head[22], head[23]] != DNS_PORT {
             return Err(PassReason::NotDns);
         }
-        let ip_len = usize::from(u16::from_be_bytes([head[16], head[17]]));
-        let udp_len = usize::from(u16::from_be_bytes([head[38], head[39]]));
+        let ip_len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let udp_len = usize::from(u16::from_be_bytes([head[24], head[25]]));
         if ip_len != IPV4_LEN + udp_len {
             return Err(PassReason::Length);
         }
-        let destination = u32::from_ne_bytes([head[30], head[31], head[32], head[33]]);
+        let destination = u32::from_ne_bytes([head[16], head[17], head[18], head[19]]);
         Self {
-            version: IpVersion::V4,
+            shape: Shape::new(IpVersion::V4, link_len != ETHERNET_LEN),
             server: ServerAddress::from_ipv4_word(destination),
-            frame_len: ETHERNET_LEN + ip_len,
+            frame_len: link_len + ip_len,
         }
         .check(udp_len, frame_len)
     }
 
     /// The same for an IPv6 frame. Extension headers are not followed.
     #[inline(always)]
-    pub fn parse_ipv6(head: &[u8; IPV6_HEADERS_LEN], frame_len: usize) -> Result<Self, PassReason> {
-        if head[20] != PROTOCOL_UDP {
-            return Err(if is_extension_header(head[20]) {
+    pub fn parse_ipv6<const N: usize>(
+        head: &[u8; N],
+        frame_len: usize,
+    ) -> Result<Self, PassReason> {
+        let link_len = const { N - IPV6_LEN - UDP_LEN };
+        let Some(head) = head.last_chunk::<{ IPV6_LEN + UDP_LEN }>() else {
+            return Err(PassReason::NotDns);
+        };
+        if head[6] != PROTOCOL_UDP {
+            return Err(if is_extension_header(head[6]) {
                 PassReason::IpHeader
             } else {
                 PassReason::NotDns
             });
         }
-        if [head[56], head[57]] != DNS_PORT {
+        if [head[42], head[43]] != DNS_PORT {
             return Err(PassReason::NotDns);
         }
-        if head[14] >> 4 != 6 {
+        if head[0] >> 4 != 6 {
             return Err(PassReason::IpHeader);
         }
-        let payload_len = usize::from(u16::from_be_bytes([head[18], head[19]]));
-        let udp_len = usize::from(u16::from_be_bytes([head[58], head[59]]));
+        let payload_len = usize::from(u16::from_be_bytes([head[4], head[5]]));
+        let udp_len = usize::from(u16::from_be_bytes([head[44], head[45]]));
         if payload_len != udp_len {
             return Err(PassReason::Length);
         }
         let word =
             |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         Self {
-            version: IpVersion::V6,
-            server: ServerAddress([word(38), word(42), word(46), word(50)]),
-            frame_len: ETHERNET_LEN + IPV6_LEN + payload_len,
+            shape: Shape::new(IpVersion::V6, link_len != ETHERNET_LEN),
+            server: ServerAddress([word(24), word(28), word(32), word(36)]),
+            frame_len: link_len + IPV6_LEN + payload_len,
         }
         .check(udp_len, frame_len)
     }
@@ -156,11 +239,11 @@ const fn is_extension_header(next: u8) -> bool {
     next < 64 && EXTENSIONS >> next & 1 != 0
 }
 
-/// Where an IPv4 frame starts in an image.
-pub const IPV4_AT: usize = MESSAGE - IPV4_HEADERS_LEN;
+/// Where the IPv4 header starts in an image.
+const IPV4_AT: usize = MESSAGE - UDP_LEN - IPV4_LEN;
 
-/// Where an IPv6 frame starts in an image.
-pub const IPV6_AT: usize = MESSAGE - IPV6_HEADERS_LEN;
+/// Where the IPv6 header starts in an image.
+const IPV6_AT: usize = MESSAGE - UDP_LEN - IPV6_LEN;
 
 /// Whether the IPv4 header in `image` carries the checksum that it should
 /// (RFC 791, section 3.1): the sum over all of it is then all ones.
@@ -177,9 +260,9 @@ pub fn ipv4_checksum_holds(image: &Image) -> bool {
 /// and identification zero, which RFC 6864, section 4.1, allows to what is never
 /// fragmented.
 #[inline(always)]
-pub fn reply_ipv4(image: &mut Image, message_len: usize) {
-    swap_ethernet(image, IPV4_AT);
-    let ip = IPV4_AT + ETHERNET_LEN;
+pub fn reply_ipv4(image: &mut Image, shape: Shape, message_len: usize) {
+    swap_ethernet(image, shape.at());
+    let ip = IPV4_AT;
     let udp_len = UDP_LEN + message_len;
     let (source, destination) = (image.u32_at(ip + 12), image.u32_at(ip + 16));
     image.put_be16(ip, u16::from(VERSION_IHL) << 8);
@@ -195,9 +278,9 @@ pub fn reply_ipv4(image: &mut Image, message_len: usize) {
 
 /// The same for IPv6, where UDP has its checksum always (RFC 8200, section 8.1).
 #[inline(always)]
-pub fn reply_ipv6<R: Room>(image: &mut Image, message_len: usize) {
-    swap_ethernet(image, IPV6_AT);
-    let ip = IPV6_AT + ETHERNET_LEN;
+pub fn reply_ipv6<R: Room>(image: &mut Image, shape: Shape, message_len: usize) {
+    swap_ethernet(image, shape.at());
+    let ip = IPV6_AT;
     let udp_len = UDP_LEN + message_len;
     let (source, destination) = (image.u128_at(ip + 8), image.u128_at(ip + 24));
     image.put_be32(ip, 0x6000_0000);
@@ -219,14 +302,16 @@ pub fn reply_ipv6<R: Room>(image: &mut Image, message_len: usize) {
     image.put_u16(MESSAGE - UDP_LEN + 6, checksum);
 }
 
-/// The checksum field that the reply in `image`, a frame of `len` bytes from `AT`
-/// on, has where its checksum is left to a device: the sum of the pseudo-header
+/// The checksum field that the reply in `image`, a frame of `len` bytes, has where its checksum is left to a device: the sum of the pseudo-header
 /// (`CHECKSUM_PARTIAL` of Linux, include/linux/skbuff.h), as it stands in the
 /// packet.
 #[inline(always)]
-pub fn partial_checksum<const AT: usize>(image: &Image, len: usize) -> u16 {
-    let addresses = if AT == IPV4_AT { 8 } else { 32 };
-    let udp_len = len - (MESSAGE - UDP_LEN - AT);
+pub fn partial_checksum(image: &Image, shape: Shape, len: usize) -> u16 {
+    let addresses = match shape.version() {
+        IpVersion::V4 => 8,
+        IpVersion::V6 => 32,
+    };
+    let udp_len = len - (shape.headers_len() - UDP_LEN);
     let mut sum = u64::from((udp_len as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be());
     for i in 0..addresses / 4 {
         sum += u64::from(image.u32_at(MESSAGE - UDP_LEN - addresses + i * 4));
@@ -234,6 +319,7 @@ pub fn partial_checksum<const AT: usize>(image: &Image, len: usize) -> u16 {
     checksum::fold(sum)
 }
 
+/// The addresses alone: a tag and the type stay as they came.
 #[inline(always)]
 fn swap_ethernet(image: &mut Image, at: usize) {
     let (destination4, destination2) = (image.u32_at(at), image.u16_at(at + 4));
@@ -259,7 +345,7 @@ fn put_udp(image: &mut Image, udp_len: usize) {
 fn ipv4_sum(image: &Image) -> u16 {
     let mut sum = 0;
     for i in 0..IPV4_LEN / 4 {
-        sum += u64::from(image.u32_at(IPV4_AT + ETHERNET_LEN + i * 4));
+        sum += u64::from(image.u32_at(IPV4_AT + i * 4));
     }
     checksum::fold(sum)
 }

@@ -15,6 +15,9 @@ pub type AddressBytes = Bytes<{ 128 + SLACK }>;
 /// The end that the targets of SRV records have in common.
 pub type SuffixBytes = Bytes<{ 256 + SLACK }>;
 
+/// A label with its length, or several.
+pub type LabelBytes = Bytes<{ 64 + SLACK }>;
+
 /// Ports that are meant.
 pub type PortBytes = Bytes<{ 64 + SLACK }>;
 

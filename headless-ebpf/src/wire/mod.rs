@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod dashed;
 mod dns;
 mod headers;
 mod image;
@@ -18,13 +19,16 @@ mod room;
 mod window;
 
 pub use self::{
+    dashed::put_dashed,
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
     headers::{
-        ETHERNET_LEN, Headers, IPV4_AT, IPV4_HEADERS_LEN, IPV6_AT, IPV6_HEADERS_LEN, IpVersion,
-        MESSAGE, ip_version, ipv4_checksum_holds, partial_checksum, reply_ipv4, reply_ipv6,
+        ETHERNET_LEN, HEADERS_MAX, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
+        Shape, TAG_LEN, ip_version, ipv4_checksum_holds, is_tag, partial_checksum, reply_ipv4,
+        reply_ipv6,
     },
     image::{
-        AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, NameBytes, PortBytes, SuffixBytes,
+        AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, LabelBytes, NameBytes, PortBytes,
+        SuffixBytes,
     },
     packet::{FramePacket, Packet},
     question::{Labels, NAME_LEN_MAX, Question, fold},
@@ -41,6 +45,6 @@ pub const UDP_PAYLOAD_MIN: usize = 512;
 
 /// Most bytes of a frame that the engine reads: a query without EDNS options has
 /// at most 282 bytes behind its headers.
-pub const FRAME_MAX: usize = 576;
+pub const FRAME_MAX: usize = 580;
 
 const _: () = assert!(Small::FRAME_MAX <= FRAME_MAX && Large::FRAME_MAX <= IMAGE_CAPACITY);

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::{Image, IpVersion, Large, Room, Small};
+use super::{Image, IpVersion, Large, Room, Shape, Small};
 use crate::abi::{Interface, PassReason};
 
 /// An Ethernet frame that can be answered in place.
@@ -12,6 +12,9 @@ use crate::abi::{Interface, PassReason};
 pub trait Packet {
     /// The largest reply through any packet of this kind.
     type Room: Room;
+
+    /// Whether VLAN tags stand in the frame. In tc the kernel has taken them out.
+    const TAGS: bool;
 
     /// Most bytes of a DNS message in a reply through this very packet, at most
     /// [`Room::MESSAGE_MAX`]; or why there can be no reply.
@@ -31,11 +34,11 @@ pub trait Packet {
     /// The first `N` bytes, `None` where the frame is shorter.
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]>;
 
-    /// Copies the first `len` bytes into `image`, from its offset `AT` on. `len` is
-    /// between 16 and [`super::FRAME_MAX`]; `false` where the frame is shorter than
-    /// `len`.
+    /// Copies the first `len` bytes to where a frame of this shape starts in `image`.
+    /// `len` is between 16 and [`super::FRAME_MAX`]; `false` where the frame is
+    /// shorter than `len`.
     #[must_use]
-    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool;
+    fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool;
 
     /// Makes the frame `len` bytes long. On success its content is anything and
     /// [`Self::store`] must follow; on failure (`false`) it is as it was.
@@ -43,9 +46,10 @@ pub trait Packet {
     fn resize(&mut self, len: usize) -> bool;
 
     /// Replaces the frame, which [`Self::resize`] has given `len` bytes, by the
-    /// `len` bytes from `AT` on of `image`. `false` is a bug: the frame is lost.
+    /// frame of this shape and as many bytes in `image`. `false` is a bug: the frame
+    /// is lost.
     #[must_use]
-    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool;
+    fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool;
 }
 
 /// A frame in memory: the packet of host tests, fuzzers and replays.
@@ -94,6 +98,8 @@ impl<'a, R: Room> FramePacket<'a, R> {
 impl<R: Room> Packet for FramePacket<'_, R> {
     type Room = R;
 
+    const TAGS: bool = R::MESSAGE_MAX == Small::MESSAGE_MAX;
+
     fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
         let room = Interface::new(self.mtu, false).room(version);
         Ok(room.min(R::MESSAGE_MAX))
@@ -107,10 +113,11 @@ impl<R: Room> Packet for FramePacket<'_, R> {
         self.frame().first_chunk()
     }
 
-    fn load<const AT: usize>(&self, image: &mut Image, len: usize) -> bool {
+    fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
+        let at = shape.at();
         let (Some(from), Some(to)) = (
             self.frame().get(..len),
-            image.as_mut_slice().get_mut(AT..AT + len),
+            image.as_mut_slice().get_mut(at..at + len),
         ) else {
             return false;
         };
@@ -126,10 +133,11 @@ impl<R: Room> Packet for FramePacket<'_, R> {
         true
     }
 
-    fn store<const AT: usize>(&mut self, image: &Image, len: usize) -> bool {
+    fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool {
+        let at = shape.at();
         let (Some(to), Some(from)) = (
             self.buffer.get_mut(..len),
-            image.as_slice().get(AT..AT + len),
+            image.as_slice().get(at..at + len),
         ) else {
             return false;
         };

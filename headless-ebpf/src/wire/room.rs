@@ -1,6 +1,6 @@
 //! How large a reply can become.
 
-use super::IPV6_HEADERS_LEN;
+use super::HEADERS_MAX;
 
 /// The size of the largest reply, known when the program is built: it bounds
 /// loops, which the verifier follows turn by turn.
@@ -9,7 +9,7 @@ pub trait Room {
     const MESSAGE_MAX: usize;
 
     /// Most bytes of a frame that the engine writes.
-    const FRAME_MAX: usize = IPV6_HEADERS_LEN + Self::MESSAGE_MAX;
+    const FRAME_MAX: usize = HEADERS_MAX + Self::MESSAGE_MAX;
 }
 
 /// Replies of up to 512 bytes, for clients without EDNS.

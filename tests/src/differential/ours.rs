@@ -104,19 +104,18 @@ impl Ours {
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
         };
         let capacities = Capacities {
+            names_table: 512,
             names_short: 100_000,
             names_medium: 100_000,
             names_long: 10_000,
             chunks: 10_000,
+            reverse: 10_000,
         };
         let ebpf = load::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&config)?;
         KernelInterfaces::open(&ebpf)?.put(LOOPBACK, Interface::new(MTU, true))?;
-        let memory = MemorySink {
-            config: Some(config),
-            ..MemorySink::default()
-        };
+        let memory = MemorySink::new(config, capacities.reverse);
         let mut ours = Self {
             keep: Keep { pod_names },
             index: Index::new(settings),
@@ -160,6 +159,9 @@ impl Ours {
     fn take(&mut self, events: Vec<Event>, serial: u32) -> anyhow::Result<()> {
         let names = self.index.apply_all(events);
         self.index.set_serial(serial);
+        let pointers = self.index.take_pointers();
+        self.host.point(&pointers);
+        self.kernel.point(&pointers);
         write(&mut self.host, &names, serial)?;
         write(&mut self.kernel, &names, serial)
     }

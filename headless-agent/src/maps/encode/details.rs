@@ -1,7 +1,7 @@
 //! A Service's details in chunks, as [`headless_ebpf::abi::DetailsHeader`]'s
 //! module lays them out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use headless_ebpf::abi::{
     CHUNK_BYTES, DETAILS_HEADER_LEN, DetailsHeader, PORT_NAME_MAX, PORT_SCTP, PORT_TCP, PORT_UDP,
@@ -10,11 +10,11 @@ use headless_ebpf::abi::{
 };
 
 use crate::records::{Counted, Target, Targets};
+use crate::watch::objects::dashed_address;
 use crate::watch::{Port, Protocol};
 
-/// The content of the chunks, for the Service whose relative name is `name`.
-/// `None` where it does not fit, and is left to userspace.
-pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
+/// The content of the chunks. `None` where it does not fit, and is left to userspace.
+pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
     if details.ports.len() > PORTS_MAX {
         return None;
     }
@@ -27,12 +27,6 @@ pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
     if run.len() > CHUNK_BYTES {
         return None;
     }
-    let name = if run.len() + name.len() <= CHUNK_BYTES {
-        name
-    } else {
-        &[]
-    };
-    run.extend(name);
     let mut runs = Vec::new();
     let mut targets = 0;
     for group in details.targets.chunk_by(|a, b| a.label == b.label) {
@@ -56,7 +50,7 @@ pub(super) fn runs(name: &[u8], details: &Targets) -> Option<Vec<Vec<u8>>> {
         targets: u16::try_from(targets).ok()?,
         chunks: u16::try_from(runs.len()).ok()?,
         ports_len: u8::try_from(ports.len()).ok()?,
-        name_len: u8::try_from(name.len()).ok()?,
+        unused: 0,
     };
     runs.first_mut()?[..DETAILS_HEADER_LEN].copy_from_slice(&header.word().to_le_bytes());
     Some(runs)
@@ -116,8 +110,16 @@ fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
         ports,
     } = target;
     let label = label.as_deref().unwrap_or_default();
-    let is_wire = label.contains('.');
-    let label = if is_wire { wire(label)? } else { label.into() };
+    let is_dashed =
+        matches!(addresses.as_slice(), [IpAddr::V4(address)] if is_dashed(label, *address));
+    let is_wire = is_dashed || label.contains('.');
+    let label = if is_dashed {
+        Vec::new()
+    } else if is_wire {
+        wire(label)?
+    } else {
+        label.into()
+    };
     if label.len() > 63 {
         return None;
     }
@@ -167,6 +169,11 @@ fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
         parts.push(bytes);
     }
     Some(parts)
+}
+
+/// Whether a label is the address, which the programs make of it themselves.
+fn is_dashed(label: &str, address: Ipv4Addr) -> bool {
+    label == dashed_address(IpAddr::V4(address))
 }
 
 /// Labels with dots between them in wire form; `None` where that is no name.
@@ -230,12 +237,11 @@ mod tests {
                 endpoints: 0,
             },
         );
-        let runs = runs(b"\x05nginx\x07default", &of).unwrap();
-        let mut expected = vec![1, 0, 1, 0, 1, 0, 25, 14];
+        let runs = runs(&of).unwrap();
+        let mut expected = vec![1, 0, 1, 0, 1, 0, 25, 0];
         expected.extend(b"\0\0\0\0\0\0");
         expected.extend(b"\x03\x01\0\0\x01\0any");
         expected.extend(b"\x04\x01\0\x50\x01\0http");
-        expected.extend(b"\x05nginx\x07default");
         expected.extend(b"\x03\0\x11\x05web-0\x0a\0\0\x01\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
         assert_eq!(runs, [expected]);
     }
@@ -246,27 +252,22 @@ mod tests {
         let all: Vec<_> = (0..7)
             .map(|i| target(&label(i), &[&format!("10.0.0.{i}")]))
             .collect();
-        let runs = runs(b"\x05nginx\x07default", &details(&[], &all)).unwrap();
-        // 22 bytes before them, 48 each.
+        let runs = runs(&details(&[], &all)).unwrap();
+        // 8 bytes before them, 48 each.
         let lens: Vec<_> = runs.iter().map(Vec::len).collect();
-        assert_eq!(lens, [22 + 48, 96, 96, 96]);
+        assert_eq!(lens, [8 + 96, 96, 96, 48]);
         assert_eq!(runs[0][..6], [7, 0, 7, 0, 4, 0]);
     }
 
     #[test]
     fn what_does_not_fit_is_left_out() {
-        let name = b"\x05nginx\x07default";
-        let fits =
-            |ports: &[Port], targets: &[Target]| runs(name, &details(ports, targets)).is_some();
+        let fits = |ports: &[Port], targets: &[Target]| runs(&details(ports, targets)).is_some();
         assert!(fits(&[port(&"a".repeat(15), Some(1))], &[]));
         assert!(!fits(&[port(&"a".repeat(16), Some(1))], &[]));
         assert!(!fits(&[port("a", Some(0))], &[]));
         assert!(!fits(&vec![port("fifteen-bytes-p", Some(1)); 5], &[]));
         assert!(!fits(&vec![port("", Some(1)); 17], &[]));
         assert!(!fits(&[], &[target(&"a".repeat(64), &["10.0.0.1"])]));
-        // The name is needed for reverse names alone.
-        let long = runs(&[b'a'; 105], &details(&[], &[])).unwrap();
-        assert_eq!(long, [vec![0, 0, 0, 0, 1, 0, 0, 0]]);
     }
 
     #[test]
@@ -274,7 +275,7 @@ mod tests {
         let many: Vec<_> = (0..17).map(|i| format!("10.0.0.{i}")).collect();
         let mut many: Vec<_> = many.iter().map(String::as_str).collect();
         many.push("fd00::1");
-        let found = runs(b"", &details(&[], &[target("a", &many)])).unwrap();
+        let found = runs(&details(&[], &[target("a", &many)])).unwrap();
         // 15 and 2 IPv4 addresses, 1 IPv6 address, all under the same label.
         assert_eq!(
             found[0][..6],
@@ -288,11 +289,31 @@ mod tests {
 
     #[test]
     fn a_label_with_dots_is_several() {
-        let found = runs(b"", &details(&[], &[target("a.bc", &["10.0.0.1"])])).unwrap();
+        let found = runs(&details(&[], &[target("a.bc", &["10.0.0.1"])])).unwrap();
         assert_eq!(found[0][8..], *b"\x03\0\x01\x45\x01a\x02bc\x0a\0\0\x01");
         for label in ["a..b", ".a", "a.", &format!("a.{}", "b".repeat(64))] {
-            let found = runs(b"", &details(&[], &[target(label, &["10.0.0.1"])]));
+            let found = runs(&details(&[], &[target(label, &["10.0.0.1"])]));
             assert_eq!(found, None, "{label}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_the_address_is_left_out() {
+        let found = |label, addresses: &[&str]| {
+            let run = &runs(&details(&[], &[target(label, addresses)])).unwrap()[0];
+            run[8..].to_vec()
+        };
+        assert_eq!(
+            found("10-0-0-1", &["10.0.0.1"]),
+            *b"\x03\0\x01\x40\x0a\0\0\x01"
+        );
+        for (label, addresses) in [
+            ("10-0-0-2", &["10.0.0.1"][..]),
+            ("10-0-0-1", &["10.0.0.1", "10.0.0.2"]),
+            ("fd00--1", &["fd00::1"]),
+        ] {
+            let len = label.len() as u8;
+            assert_eq!(found(label, addresses)[3..][..9][0], len, "{label}");
         }
     }
 
@@ -304,13 +325,13 @@ mod tests {
         };
         let two = [target("web-0", &["10.0.0.1"]), other];
         let ports = [port("http", Some(80)), port("metrics", Some(9090))];
-        let found = runs(b"", &details(&ports, &two)).unwrap();
+        let found = runs(&details(&ports, &two)).unwrap();
         let end = found[0].len();
         assert_eq!(
             found[0][end - 26..],
             *b"\x03\0\x01\x05web-0\x0a\0\0\x01\x02\0\x01\x85web-0\x0a\0\0\x02"
         );
         let same = [port("dns", Some(53)), port("dns-tcp", Some(53))];
-        assert!(runs(b"", &details(&same, &two)).is_none());
+        assert!(runs(&details(&same, &two)).is_none());
     }
 }

@@ -6,8 +6,8 @@ use headless_ebpf::abi::PodsMode;
 
 use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
 use super::{
-    EndpointScope, Index, NameData, Reverse, ServiceEntry, ServiceView, State, entry_exists,
-    namespace_data, pod_data,
+    EndpointScope, Index, NameData, ServiceEntry, ServiceView, State, entry_exists, namespace_data,
+    pod_data,
 };
 use crate::watch::{Problem, Reason, ServiceKind};
 
@@ -172,7 +172,7 @@ impl Index {
         Some(self.view(*number))
     }
 
-    fn view(&self, number: usize) -> ServiceView<'_> {
+    pub(super) fn view(&self, number: usize) -> ServiceView<'_> {
         let entry = &self.services[number];
         ServiceView {
             namespace: &entry.namespace,
@@ -186,17 +186,5 @@ impl Index {
         let namespace = self.namespaces.get(namespace);
         let count = namespace.and_then(|entry| entry.pod_addresses.get(&address));
         count.copied().unwrap_or_default()
-    }
-
-    /// The Services which have this address themselves or among their endpoints.
-    pub(in crate::records) fn with_address(
-        &self,
-        address: IpAddr,
-    ) -> impl Iterator<Item = ServiceView<'_>> {
-        let Reverse { hash, .. } = self.reverse_entry(address, 0);
-        self.reverse
-            .iter_hash(Reverse::spread(hash))
-            .filter(move |entry| entry.hash == hash)
-            .map(|entry| self.view(entry.service as usize))
     }
 }

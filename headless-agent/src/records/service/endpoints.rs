@@ -140,7 +140,7 @@ impl Endpoints {
     }
 
     /// The labels of endpoints that are not the same in `other`.
-    pub(super) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<Cow<'a, str>> {
+    pub(in crate::records) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<Cow<'a, str>> {
         let mut labels = BTreeSet::new();
         for slice in &self.slices {
             let version = other.version_of(slice).map(|(_, version)| version);

@@ -107,6 +107,7 @@ impl Ports {
         const CHANGED: u64 = Ports::pass_code(PassReason::Changed);
         const TOO_LARGE: u64 = Ports::pass_code(PassReason::TooLarge);
         const MAP: u64 = Ports::pass_code(PassReason::Map);
+        const OUTSIDE_ZONE: u64 = Ports::pass_code(PassReason::OutsideZone);
         Ok(match code {
             NONE => Self::None,
             NUMBERED => Self::Numbered,
@@ -116,6 +117,7 @@ impl Ports {
             CHANGED => return Err(PassReason::Changed),
             TOO_LARGE => return Err(PassReason::TooLarge),
             MAP => return Err(PassReason::Map),
+            OUTSIDE_ZONE => return Err(PassReason::OutsideZone),
             _ => return Err(PassReason::Userspace),
         })
     }

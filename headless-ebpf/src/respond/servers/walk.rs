@@ -38,6 +38,8 @@ pub(super) struct Walk {
     /// Bytes of the ports in the first chunk.
     pub(super) ports_len: u32,
     pub(super) suffix_len: u32,
+    /// Bytes of the label before it.
+    pub(super) label_len: u32,
     /// The chunk that is loaded.
     pub(super) chunk: u32,
     /// Where in it the next target is.
@@ -78,7 +80,8 @@ pub(super) struct Target {
     pub(super) ports: u32,
     /// Whether it is the label before once more.
     pub(super) continues: bool,
-    /// Whether the label is several in wire form.
+    /// Whether the label is several in wire form, or, if it has no length, the target's
+    /// address.
     pub(super) is_wire: bool,
     pub(super) label_len: usize,
     pub(super) ipv4: usize,
@@ -86,20 +89,16 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Bytes of the label with its length.
+    /// Whether its label is its IPv4 address.
     #[inline(always)]
-    pub(super) const fn label_room(self) -> usize {
-        if self.label_len == 0 || self.is_wire {
-            self.label_len
-        } else {
-            1 + self.label_len
-        }
+    pub(super) const fn is_dashed(self) -> bool {
+        self.is_wire && self.label_len == 0
     }
 
-    /// Bytes of the whole name.
+    /// Where its addresses are in the chunk.
     #[inline(always)]
-    pub(super) const fn name_len(self, suffix_len: u32) -> usize {
-        self.label_room() + suffix_len as usize
+    pub(super) const fn addresses_at(self) -> usize {
+        self.at + TARGET_HEADER_LEN + self.label_len
     }
 }
 

@@ -2,12 +2,15 @@
 
 use core::hint::black_box;
 
-use super::{Servers, walk::Written};
+use super::{
+    Servers,
+    walk::{Target, Written},
+};
 use crate::{
     abi::{PassReason, TARGET_HEADER_LEN},
     lookup::Lookup,
     respond::{addresses::load, reply::Limits},
-    wire::{AddressBytes, Image, Room, WINDOW, fold, qtype},
+    wire::{AddressBytes, Image, Room, WINDOW, fold, put_dashed, qtype},
 };
 
 /// Bytes of an SRV record before its target: a pointer to the question's name,
@@ -24,6 +27,9 @@ const fn steps_max<R: Room>() -> usize {
     let steps = R::MESSAGE_MAX / 12;
     if steps < 64 { steps } else { 64 }
 }
+
+/// Bytes of the longest label with its length.
+const LABEL_BYTES: usize = 64;
 
 /// Words of the longest name.
 const NAME_WORDS: usize = 32;
@@ -96,6 +102,24 @@ impl Servers {
         &black_box(&mut self.walk).written
     }
 
+    /// Puts the target's label, or labels, into [`Self::label`].
+    #[inline(always)]
+    pub(super) fn put_label(&mut self, target: Target, chunk: &AddressBytes) {
+        let len = if target.is_dashed() {
+            put_dashed(&mut self.label, chunk.u32_at(target.addresses_at()))
+        } else {
+            // Without a label there is not even a length.
+            let own_len = usize::from(!target.is_wire && target.label_len != 0);
+            self.label.put_u8(0, target.label_len as u8);
+            for i in 0..LABEL_BYTES / 16 {
+                let from = target.at + TARGET_HEADER_LEN + i * 16;
+                self.label.put_u128(own_len + i * 16, chunk.u128_at(from));
+            }
+            own_len + target.label_len
+        };
+        black_box(&mut self.walk).label_len = len as u32;
+    }
+
     /// Whether all were written.
     #[inline(always)]
     fn put_servers<R: Room, L: Lookup>(
@@ -138,7 +162,11 @@ impl Servers {
             if !is_new || number == last {
                 continue;
             }
-            let rdata_len = SRV_HEADER_LEN - GLUE_HEADER_LEN + target.name_len(walk.suffix_len);
+            self.put_label(target, chunk);
+            let walk = black_box(&mut self.walk);
+            let label_len = walk.label_len as usize;
+            let name_len = label_len + walk.suffix_len as usize;
+            let rdata_len = SRV_HEADER_LEN - GLUE_HEADER_LEN + name_len;
             let out = walk.written.end as usize;
             let end = out + GLUE_HEADER_LEN + rdata_len;
             if !walk.limits.allow(end)? {
@@ -172,16 +200,10 @@ impl Servers {
             image.put_u128(out, u128::from_le_bytes(head));
             image.put_u16(out + 16, port as u16);
             let name = out + SRV_HEADER_LEN;
-            // Up to 63 bytes, behind their length unless they have it with them.
-            let label = name + usize::from(!target.is_wire);
-            for i in 0..4 {
-                let from = target.at + TARGET_HEADER_LEN + i * 16;
-                image.put_u128(label + i * 16, chunk.u128_at(from));
+            for i in 0..LABEL_BYTES / 16 {
+                image.put_u128(name + i * 16, self.label.u128_at(i * 16));
             }
-            if !target.is_wire {
-                image.put_u8(name, target.label_len as u8);
-            }
-            let rest = name + target.label_room();
+            let rest = name + label_len;
             for i in 0..NAME_WORDS / 2 {
                 if i * 16 >= walk.suffix_len as usize {
                     break;
@@ -220,7 +242,7 @@ impl Servers {
                 walk.skip(target);
                 continue;
             }
-            let from = target.at + TARGET_HEADER_LEN + target.label_len;
+            let from = target.addresses_at();
             let out = walk.written.end as usize;
             let is_ipv4 = record < target.ipv4;
             let len = if is_ipv4 { 4 } else { 16 };

@@ -1,0 +1,309 @@
+//! From addresses back to the Services that have them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::super::name::RelativeName;
+use super::super::service::endpoint_label;
+use super::{Index, Reverse, ServiceEntry, ServiceView, State};
+use crate::watch::ServiceKind;
+
+/// Where addresses lead, or what of it has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pointers {
+    /// Services by number, counted from 1, with their names; `None` where no address
+    /// leads there any more. Numbers of what is gone are given to others.
+    pub services: BTreeMap<u32, Option<RelativeName>>,
+    /// Addresses, and the Service that alone has them, under one name: `None` where
+    /// there is none, or more than one. Whether the name exists, that is whether
+    /// Service and Namespace do, is another matter.
+    pub addresses: BTreeMap<IpAddr, Option<u32>>,
+}
+
+/// What [`Pointers`] are to be made anew of.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    services: Vec<u32>,
+    addresses: Vec<IpAddr>,
+}
+
+/// What is in the first and not in the second of two sorted lists.
+fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
+    let mut other = other.iter().peekable();
+    from.iter().filter(move |address| {
+        while other.next_if(|at| at < address).is_some() {}
+        other.peek() != Some(address)
+    })
+}
+
+impl Index {
+    /// Brings the reverse table up to date with a Service. `relabelled`: whether its
+    /// slices have changed.
+    pub(super) fn settle_reverse(&mut self, number: usize, before: &State, relabelled: bool) {
+        let scope = self.settings.endpoints;
+        let state = &self.services[number].state;
+        let now = state.reverse(scope);
+        let (old, new) = (&before.endpoints, &state.endpoints);
+        if relabelled && !old.is_empty() && !new.is_empty() {
+            // An address that stays may have another name, or one more.
+            for (some, other) in [(old, new), (new, old)] {
+                let labels = some.differing(other);
+                let addresses = labels.iter().flat_map(|label| some.named(label));
+                let addresses = addresses.map(|(endpoint, _)| endpoint.address);
+                self.stale.addresses.extend(addresses);
+            }
+        }
+        let (old, new) = (own(before), own(state));
+        if old != new {
+            // An address that stays may have been the Service's own.
+            self.stale.addresses.extend(old.iter().chain(new));
+        }
+        let before = before.reverse(scope);
+        let service = number as u32;
+        if before.is_empty() != now.is_empty() {
+            self.stale.services.push(service);
+        }
+        for lost in missing(&before, &now) {
+            let entry = self.reverse_entry(*lost, service);
+            let spread = Reverse::spread(entry.hash);
+            if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
+                found.remove();
+            }
+            self.stale.addresses.push(*lost);
+        }
+        for new in missing(&now, &before) {
+            let entry = self.reverse_entry(*new, service);
+            self.reverse
+                .insert_unique(Reverse::spread(entry.hash), entry, |entry| {
+                    Reverse::spread(entry.hash)
+                });
+            self.stale.addresses.push(*new);
+        }
+    }
+
+    /// What has changed since the last call.
+    pub fn take_pointers(&mut self) -> Pointers {
+        let Stale {
+            services,
+            mut addresses,
+        } = std::mem::take(&mut self.stale);
+        addresses.sort_unstable();
+        addresses.dedup();
+        let services = services.into_iter().map(|number| {
+            let entry = self.services.get(number as usize);
+            (number + 1, entry.and_then(|entry| self.pointed(entry)))
+        });
+        Pointers {
+            services: services.collect(),
+            addresses: self.sole(&addresses),
+        }
+    }
+
+    /// All of them; none is `None`.
+    pub fn pointers(&self) -> Pointers {
+        let mut pointers = Pointers::default();
+        let scope = self.settings.endpoints;
+        for (number, entry) in &self.services {
+            if let Some(name) = self.pointed(entry) {
+                pointers.services.insert(number as u32 + 1, Some(name));
+            }
+            pointers
+                .addresses
+                .extend(self.sole(&entry.state.reverse(scope)));
+        }
+        pointers.addresses.retain(|_, service| service.is_some());
+        pointers
+    }
+
+    /// The name of a Service to which addresses lead.
+    fn pointed(&self, entry: &ServiceEntry) -> Option<RelativeName> {
+        let leads = !entry.state.reverse(self.settings.endpoints).is_empty();
+        leads.then(|| entry.naming(self.room).own()).flatten()
+    }
+
+    /// For each of these addresses, which are sorted, the number of the Service that
+    /// alone has it, see [`Pointers::addresses`].
+    fn sole(&self, addresses: &[IpAddr]) -> BTreeMap<IpAddr, Option<u32>> {
+        let mut by_service: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+        let mut sole = BTreeMap::new();
+        for address in addresses {
+            let (mut own_of, mut others) = (Vec::new(), Vec::new());
+            for (number, view) in self.having(*address) {
+                let list = if own(view.state).contains(address) {
+                    &mut own_of
+                } else {
+                    &mut others
+                };
+                list.push(number);
+            }
+            // A Service's own address is its alone.
+            let service = match (own_of.as_slice(), others.as_slice()) {
+                ([number], _) => Some(number + 1),
+                ([], [number]) => {
+                    by_service.entry(*number).or_default().push(*address);
+                    continue;
+                }
+                _ => None,
+            };
+            sole.insert(*address, service);
+        }
+        for (number, addresses) in by_service {
+            let mut labels: BTreeMap<IpAddr, (Cow<'_, str>, bool)> = BTreeMap::new();
+            let endpoints = &self.services[number as usize].state.endpoints;
+            for (endpoint, _) in endpoints.all() {
+                if addresses.binary_search(&endpoint.address).is_err() {
+                    continue;
+                }
+                let label = endpoint_label(endpoint);
+                labels
+                    .entry(endpoint.address)
+                    .and_modify(|(first, alone)| *alone &= *first == label)
+                    .or_insert((label, true));
+            }
+            let of = |(address, (_, alone)): (_, (_, bool))| (address, alone.then_some(number + 1));
+            sole.extend(labels.into_iter().map(of));
+        }
+        sole
+    }
+
+    /// The Services which have this address themselves or among their endpoints.
+    pub(in crate::records) fn with_address(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = ServiceView<'_>> {
+        self.having(address).map(|(_, view)| view)
+    }
+
+    /// The same with their numbers.
+    fn having(&self, address: IpAddr) -> impl Iterator<Item = (u32, ServiceView<'_>)> {
+        let Reverse { hash, .. } = self.reverse_entry(address, 0);
+        let scope = self.settings.endpoints;
+        self.reverse
+            .iter_hash(Reverse::spread(hash))
+            .filter(move |entry| entry.hash == hash)
+            .map(|entry| (entry.service, self.view(entry.service as usize)))
+            // Others may have the same hash.
+            .filter(move |(_, view)| {
+                let below = view.state.has_reverse_endpoints(scope);
+                own(view.state).contains(&address)
+                    || (below && view.state.endpoints.contains(address))
+            })
+    }
+}
+
+/// Addresses of the Service itself.
+fn own(state: &State) -> &[IpAddr] {
+    match state.service.as_deref().map(|service| &service.kind) {
+        Some(ServiceKind::ClusterIp(addresses)) => addresses,
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::super::super::fixtures::{delete, namespace, service, slice};
+    use super::super::{EndpointScope, Settings};
+    use super::*;
+    use crate::watch::Kind;
+
+    const WEB: &[&str] = &["web/tcp/80"];
+
+    fn index() -> Index {
+        let zone = "cluster.local.".parse().unwrap();
+        let mut index = Index::new(Settings {
+            endpoints: EndpointScope::All,
+            ..Settings::new(zone)
+        });
+        index.apply(namespace("default"));
+        index
+    }
+
+    /// Addresses with the names of their Services.
+    fn shown(index: &mut Index) -> Vec<String> {
+        let Pointers {
+            services,
+            addresses,
+        } = index.take_pointers();
+        let all = index.pointers();
+        let lost = services.iter().filter(|(_, name)| name.is_none());
+        let mut shown: Vec<String> = lost.map(|(number, _)| format!("-{number}")).collect();
+        shown.extend(addresses.iter().map(|(address, service)| match service {
+            Some(number) => {
+                let name = all.services[number].as_ref().unwrap();
+                format!("{address} {name}")
+            }
+            None => format!("{address} -"),
+        }));
+        // What has changed is part of what there is.
+        for (address, service) in addresses {
+            assert_eq!(all.addresses.get(&address).copied().flatten(), service);
+        }
+        shown
+    }
+
+    #[test]
+    fn an_address_leads_to_the_one_service_that_has_it() {
+        let mut index = index();
+        index.apply(service("default", "nginx", "None", WEB));
+        index.apply(slice(
+            "default/nginx-1",
+            "nginx",
+            WEB,
+            &["10.0.0.1=a", "10.0.0.2=b"],
+        ));
+        assert_eq!(
+            shown(&mut index),
+            ["10.0.0.1 nginx.default", "10.0.0.2 nginx.default"]
+        );
+        assert_eq!(shown(&mut index), [""; 0], "nothing has changed since");
+        index.apply(service("default", "api", "10.96.0.1", WEB));
+        index.apply(slice("default/api-1", "api", WEB, &["10.0.0.2=b"]));
+        assert_eq!(
+            shown(&mut index),
+            ["10.0.0.2 -", "10.96.0.1 api.default"],
+            "two have it"
+        );
+        index.apply(delete(Kind::EndpointSlice, "default/api-1"));
+        assert_eq!(shown(&mut index), ["10.0.0.2 nginx.default"]);
+        index.apply(delete(Kind::Service, "default/api"));
+        assert_eq!(shown(&mut index), ["-2", "10.96.0.1 -"]);
+    }
+
+    /// A Service's own address is its alone, until it is not its own any more.
+    #[test]
+    fn an_address_may_be_a_services_own_and_an_endpoints() {
+        let mut index = index();
+        index.apply(service("default", "nginx", "None", WEB));
+        index.apply(slice("default/nginx-1", "nginx", WEB, &["10.0.0.1=a"]));
+        index.apply(service("default", "api", "10.0.0.1", WEB));
+        index.apply(slice("default/api-1", "api", WEB, &["10.0.0.1=b"]));
+        assert_eq!(shown(&mut index), ["10.0.0.1 api.default"]);
+        index.apply(service("default", "api", "None", WEB));
+        assert_eq!(shown(&mut index), ["10.0.0.1 -"]);
+        index.apply(service("default", "api", "10.0.0.1", WEB));
+        assert_eq!(shown(&mut index), ["10.0.0.1 api.default"]);
+    }
+
+    #[test]
+    fn an_address_with_two_names_leads_nowhere() {
+        let mut index = index();
+        index.apply(service("default", "nginx", "None", WEB));
+        index.apply(slice("default/nginx-1", "nginx", WEB, &["10.0.0.1=a"]));
+        index.take_pointers();
+        index.apply(slice("default/nginx-2", "nginx", WEB, &["10.0.0.1=b"]));
+        assert_eq!(shown(&mut index), ["10.0.0.1 -"]);
+        index.apply(slice("default/nginx-2", "nginx", WEB, &["10.0.0.1=a"]));
+        assert_eq!(shown(&mut index), ["10.0.0.1 nginx.default"], "once more");
+        index.apply(slice("default/nginx-2", "nginx", WEB, &[]));
+        shown(&mut index);
+        index.apply(slice("default/nginx-1", "nginx", WEB, &["10.0.0.1=c"]));
+        assert_eq!(
+            shown(&mut index),
+            ["10.0.0.1 nginx.default"],
+            "another name"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Reverse names, seen from a pod.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+
+use headless_tests::agent::{Agent, headless_service, manifests};
+use headless_tests::cluster::reversed;
+use headless_tests::frame::Query;
+use headless_tests::node::{Node, Pod, wait_for};
+use hickory_proto::rr::RecordType;
+
+headless_tests::for_each_hook! { the_names_of_addresses_follow_the_cluster }
+
+fn query(address: &str) -> Query {
+    let name = reversed(address.parse().unwrap());
+    Query::new(&name, RecordType::PTR.into())
+}
+
+/// The name of an address, as the kernel has it.
+fn name(pod: &Pod, address: &str) -> String {
+    let reply = pod.ask(&query(address));
+    let [answer] = reply.answers.as_slice() else {
+        panic!("{reply}");
+    };
+    answer.data.to_string()
+}
+
+fn the_names_of_addresses_follow_the_cluster(hook: &str) {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let file = manifests.path().join("extra.yaml");
+    let extra = |addresses: &[&str]| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        fs::write(&file, headless_service("extra", &addresses)).unwrap();
+    };
+    extra(&["10.9.0.1", "10.9.0.2"]);
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
+    let before = agent.number(&format!("/answers/{hook}"));
+    let zone = "svc.cluster.local.";
+    assert_eq!(
+        name(&pod, "10.0.0.22"),
+        format!("web-0.nginx-headless.default.{zone}")
+    );
+    assert_eq!(
+        name(&pod, "10.96.0.10"),
+        format!("kube-dns.kube-system.{zone}")
+    );
+    assert_eq!(
+        name(&pod, "10.9.0.1"),
+        format!("10-9-0-1.extra.default.{zone}")
+    );
+    assert_eq!(agent.number(&format!("/answers/{hook}")) - before, 3);
+    assert!(cluster_dns.is_unasked());
+
+    // One that is gone is not denied: others may have it.
+    extra(&["10.9.0.2", "10.9.0.3"]);
+    wait_for(|| {
+        pod.client().send(&query("10.9.0.1"));
+        if cluster_dns.is_unasked() {
+            return Err("still answered".into());
+        }
+        Ok(())
+    });
+    assert_eq!(
+        name(&pod, "10.9.0.3"),
+        format!("10-9-0-3.extra.default.{zone}")
+    );
+    let foreign = query("192.0.2.1");
+    pod.client().send(&foreign);
+    assert_eq!(cluster_dns.receive(), foreign.message());
+    assert!(agent.number("/passes/outside_zone") >= 2);
+}
