@@ -103,7 +103,7 @@ fn golden_frames(hook: &str) {
     let (mut passed, mut answered) = (0, 0);
     for case in golden::cases() {
         let frame = case.input();
-        // The kernel takes tags off before tc sees a packet: see `live_edges`.
+        // The kernel takes tags off, before tc and before a tap: see `live_edges`.
         let is_tagged = matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
         if frame.len() < FRAME_MIN || is_tagged {
             continue;

@@ -112,12 +112,12 @@ fn what_has_no_room_the_agent_answers(hook: &str) {
     let medium = "m".repeat(45);
     let long = "l".repeat(63);
     // Each class of names with room for less than a Service and its two endpoints.
-    for (option, room, service) in [
-        ("--names-short", "9", "extra"),
-        ("--names-medium", "2", &medium),
-        ("--names-long", "1", &long),
+    for (room, service) in [
+        (&["--names-table", "1", "--names-short", "8"][..], "extra"),
+        (&["--names-medium", "2"], &medium),
+        (&["--names-long", "1"], &long),
     ] {
-        check_no_room(hook, &[option, room], service);
+        check_no_room(hook, room, service);
     }
 }
 
@@ -153,7 +153,9 @@ fn check_no_room(hook: &str, room: &[&str], service: &str) {
     }
     let file = manifests.path().join("extra.yaml");
     fs::write(&file, text).unwrap();
-    let map = room[0].trim_start_matches('-').replace('-', "_");
+    let map = room[room.len() - 2]
+        .trim_start_matches('-')
+        .replace('-', "_");
     wait_for(|| {
         let problems = agent.problems();
         let said = problems.contains(&format!("{map} is full"))
