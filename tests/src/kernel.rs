@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::tc::{TcAttachOptions, qdisc_add_clsact};
+use aya::programs::{LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun as _, TestRunOptions};
 use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
 use headless_agent::xdp::load::{self, Capacities, KernelLog};
 use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
+use nix::net::if_::if_nametoindex;
 
 use crate::host::Home;
 use crate::maps;
@@ -164,6 +165,48 @@ impl Kernel {
         .unwrap();
     }
 
+    /// Puts the programs on an interface of a node as the agent does: tc, and where it
+    /// is asked for XDP before it.
+    pub fn attach(&mut self, node: &Node, interface: &str, by_xdp: bool) {
+        let program = self.ebpf.program_mut("headless_tc").unwrap();
+        let program: &mut SchedClassifier = program.try_into().unwrap();
+        let ingress = TcAttachType::Ingress;
+        node.run(|| {
+            let tcx = TcAttachOptions::TcxOrder(LinkOrder::first());
+            // Kernels before 6.6 have no tcx.
+            if program
+                .attach_with_options(interface, ingress, tcx)
+                .is_err()
+            {
+                qdisc_add_clsact(interface)?;
+                program.attach(interface, ingress)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        if by_xdp {
+            self.attach_xdp(node, interface);
+        }
+    }
+
+    /// Tells the tc program the MTU of an interface that is one end of a veth.
+    pub fn put_interface(&self, node: &Node, interface: &str, mtu: u32) {
+        let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
+        let interface = Interface::new(mtu, true);
+        self.interfaces().put(index, interface).unwrap();
+    }
+
+    /// Has the tc program know nothing of an interface.
+    pub fn delete_interface(&self, node: &Node, interface: &str) {
+        let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
+        self.interfaces().delete(index).unwrap();
+    }
+
+    fn interfaces(&self) -> MutexGuard<'_, KernelInterfaces> {
+        let interfaces = self.interfaces.lock();
+        interfaces.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many DNS queries a program without names has seen.
     pub fn seen(&self, path: Path) -> u64 {
         self.passed(path, PassReason::NotServed)
@@ -191,9 +234,8 @@ impl Kernel {
         let result = match (home, self.ebpf.program(home.program())) {
             (Home::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
             (Home::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
-                let interfaces = self.interfaces.lock();
-                let mut interfaces = interfaces.unwrap_or_else(PoisonError::into_inner);
-                interfaces.put(LOOPBACK, Interface::new(mtu, true)).unwrap();
+                let interface = Interface::new(mtu, true);
+                self.interfaces().put(LOOPBACK, interface).unwrap();
                 tc.test_run(options)
             }
             (_, other) => panic!("no program for {home:?}: {other:?}"),
@@ -210,14 +252,22 @@ impl Kernel {
 
     /// Runs a frame; besides, which counters it moved.
     pub fn counted(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
-        let before = self.counters.read().unwrap();
+        let before = self.counters();
         let (action, out) = self.run_in(home, frame);
-        let after = self.counters.read().unwrap();
-        let moved = (0..)
-            .zip(before.iter().zip(after))
+        (action, out, self.moved_since(&before))
+    }
+
+    /// Every counter, by index.
+    pub fn counters(&self) -> Vec<u64> {
+        self.counters.read().unwrap()
+    }
+
+    /// Which counters have moved since they were read, and by how much.
+    pub fn moved_since(&self, before: &[u64]) -> Vec<(Counter, u64)> {
+        (0..)
+            .zip(before.iter().zip(self.counters()))
             .filter(|(_, (before, after))| *before != after)
             .map(|(index, (before, after))| (Counter(index), after - before))
-            .collect();
-        (action, out, moved)
+            .collect()
     }
 }

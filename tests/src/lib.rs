@@ -10,6 +10,7 @@
 //!    [`agreement`]: the engine against the plain resolver.
 //!    [`fuzzed`]: what holds for every frame.
 //! 7. [`node`], [`agent`]: a node with pods in network namespaces.
+//!    [`tap`]: frames at a pod's end. [`twin`]: a pod and the engine on the host.
 //! 8. [`control_plane`]: a real API server on a node.
 //! 9. [`differential`]: CoreDNS beside headless.
 //!
@@ -50,6 +51,10 @@ mod network;
 pub mod node;
 
 pub mod agent;
+
+pub mod tap;
+
+pub mod twin;
 
 pub mod differential;
 

@@ -68,7 +68,16 @@ pub fn install<'a>(
     sink: &mut impl RecordSink,
     names: impl IntoIterator<Item = (&'a RelativeName, &'a NameData)>,
 ) {
-    for (set, (name, data)) in (1..).zip(names) {
+    install_from(1, sink, names);
+}
+
+/// Writes names to maps whose sets of addresses have numbers below `first`.
+pub fn install_from<'a>(
+    first: u32,
+    sink: &mut impl RecordSink,
+    names: impl IntoIterator<Item = (&'a RelativeName, &'a NameData)>,
+) {
+    for (set, (name, data)) in (first..).zip(names) {
         let name = MapName::from_wire(name.as_bytes()).unwrap();
         let Encoded { record, chunks } = encode(&name, SEED, data, set);
         for (key, chunk) in chunks {

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -13,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use hickory_proto::op::Message;
+use nix::libc::EINVAL;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::decode;
@@ -42,6 +46,12 @@ fn deadline() -> Duration {
         let seconds = seconds.parse();
         Duration::from_secs(seconds.unwrap_or_else(|error| panic!("{PATIENCE}: {error}")))
     })
+}
+
+/// The number that the kernel gave an error, wherever in the chain it is.
+fn errno(error: &anyhow::Error) -> Option<i32> {
+    let mut causes = error.chain();
+    causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
 }
 
 /// Waits until `look` finds something; panics with what it last missed.
@@ -104,6 +114,11 @@ impl Node {
         assert!(output.status.success(), "ip {arguments}: {output:?}");
     }
 
+    /// Turns a feature of an interface on or off; whether it could be done.
+    pub fn offload(&self, interface: &str, feature: &str, on: bool) -> bool {
+        set_feature(&mut self.command("ethtool"), interface, feature, on)
+    }
+
     /// Gives a pod and the node addresses of IPv6: [`CLIENT_V6`] behind its
     /// interface, [`SERVER_V6`] to the node.
     pub fn add_ipv6(&self, pod: &Pod) {
@@ -134,20 +149,48 @@ impl Node {
         ClusterDns(socket)
     }
 
-    /// Names of the programs that tcx runs on what comes in by an interface, in their
-    /// order.
+    /// Names of the programs that tc runs on what comes in by an interface, in their
+    /// order: those of tcx, then those that filters of the clsact qdisc call.
     pub fn tc_programs(&self, interface: &str) -> Vec<String> {
+        let mut names = self.tcx_programs(interface);
+        names.extend(self.tc_filters(interface));
+        names
+    }
+
+    /// Names of the programs of tcx; none where the kernel has no such thing.
+    pub fn tcx_programs(&self, interface: &str) -> Vec<String> {
+        self.query_tcx(interface).unwrap_or_default()
+    }
+
+    /// Whether the kernel has tcx: from 6.6 on (commit `e420bed02507`).
+    pub fn has_tcx(&self) -> bool {
+        self.query_tcx("lo").is_some()
+    }
+
+    fn query_tcx(&self, interface: &str) -> Option<Vec<String>> {
         let query = || {
-            Ok(SchedClassifier::query_tcx(
-                interface,
-                TcAttachType::Ingress,
-            )?)
+            let found = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+            match found.map_err(anyhow::Error::from) {
+                Ok((_, programs)) => Ok(Some(programs)),
+                Err(error) if errno(&error) == Some(EINVAL) => Ok(None),
+                Err(error) => Err(error),
+            }
         };
-        let (_, programs) = self.run(query).unwrap();
-        let names = programs
-            .iter()
-            .map(|it| it.name_as_str().unwrap().to_owned());
-        names.collect()
+        let programs = self.run(query).unwrap()?;
+        let names = programs.iter().map(|it| it.name_as_str().unwrap());
+        Some(names.map(str::to_owned).collect())
+    }
+
+    /// Names of the programs that filters call.
+    fn tc_filters(&self, interface: &str) -> Vec<String> {
+        let show = ["-json", "filter", "show", "dev", interface, "ingress"];
+        let output = self.command("tc").args(show).output().unwrap();
+        assert!(output.status.success(), "tc {show:?}: {output:?}");
+        let filters: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let filters = filters.as_array().unwrap().iter();
+        // Each filter is preceded by a line about its preference.
+        let names = filters.filter_map(|filter| filter["options"]["bpf_name"].as_str());
+        names.map(str::to_owned).collect()
     }
 
     /// The kernel's id of the XDP program on an interface.
@@ -168,12 +211,24 @@ impl ClusterDns {
         buffer[..len].to_vec()
     }
 
+    /// Waits for a query and sends it back as a response without records.
+    pub fn answer(&self) -> Vec<u8> {
+        let mut buffer = [0; 4096];
+        let (len, from) = self.0.recv_from(&mut buffer).expect("a query was passed");
+        let query = buffer[..len].to_vec();
+        buffer[2] |= 0x80;
+        self.0.send_to(&buffer[..len], from).unwrap();
+        query
+    }
+
+    /// The query that has come, if any.
+    pub fn try_receive(&self) -> Option<Vec<u8>> {
+        try_receive(&self.0)
+    }
+
     /// Whether no query has come.
     pub fn is_unasked(&self) -> bool {
-        self.0.set_nonblocking(true).unwrap();
-        let unasked = self.0.recv(&mut [0; 16]).is_err();
-        self.0.set_nonblocking(false).unwrap();
-        unasked
+        self.try_receive().is_none()
     }
 }
 
@@ -236,9 +291,12 @@ impl Pod {
     /// Turns the checksum offload of the pod's interface on or off: with it, the
     /// node sees packets whose checksum is yet to be made.
     pub fn offload_checksums(&self, on: bool) {
-        let value = if on { "on" } else { "off" };
-        let output = self.run("ethtool", &["-K", "eth0", "tx", value]);
-        assert!(output.status.success(), "ethtool: {output:?}");
+        assert!(self.offload("tx", on), "tx checksums");
+    }
+
+    /// Turns a feature of its interface on or off; whether it could be done.
+    pub fn offload(&self, feature: &str, on: bool) -> bool {
+        set_feature(&mut self.command("ethtool"), "eth0", feature, on)
     }
 
     /// Makes it a router with a pod of its own behind the interface `host_end`, as
@@ -305,6 +363,24 @@ impl Pod {
     }
 }
 
+/// The first message that is there to be read.
+fn try_receive(socket: &UdpSocket) -> Option<Vec<u8>> {
+    let mut buffer = [0; 9000];
+    socket.set_nonblocking(true).unwrap();
+    let received = socket.recv(&mut buffer);
+    socket.set_nonblocking(false).unwrap();
+    received.ok().map(|len| buffer[..len].to_vec())
+}
+
+/// What becomes of a query where the cluster's DNS is only asked.
+#[derive(Debug)]
+pub enum Fate {
+    /// It came to the cluster's DNS as it was.
+    Passed,
+    /// It was answered before.
+    Answered(Message),
+}
+
 /// A DNS client that trusts nothing.
 #[derive(Debug)]
 pub struct Client(UdpSocket);
@@ -312,10 +388,20 @@ pub struct Client(UdpSocket);
 impl Client {
     /// Whether nothing is there to be read.
     pub fn is_silent(&self) -> bool {
-        self.0.set_nonblocking(true).unwrap();
-        let silent = self.0.recv(&mut [0; 16]).is_err();
-        self.0.set_nonblocking(false).unwrap();
-        silent
+        try_receive(&self.0).is_none()
+    }
+
+    /// Asks, and waits for what becomes of it.
+    pub fn follow(&self, query: &Query, cluster_dns: &ClusterDns) -> Fate {
+        self.send(query);
+        wait_for(|| {
+            if let Some(passed) = cluster_dns.try_receive() {
+                assert_eq!(passed, query.message());
+                return Ok(Fate::Passed);
+            }
+            let reply = try_receive(&self.0).ok_or("neither passed nor answered")?;
+            Ok(Fate::Answered(decode::message(&query.message(), &reply)))
+        })
     }
 
     /// Sends a query without waiting for anything.
@@ -323,14 +409,37 @@ impl Client {
         self.0.send(&query.message()).unwrap();
     }
 
+    /// Hands bytes to the kernel at once, which makes datagrams of this many bytes of
+    /// them as late as it can (`UDP_SEGMENT`).
+    pub fn send_segmented(&self, bytes: &[u8], segment: usize) {
+        let segment = i32::try_from(segment).unwrap();
+        setsockopt(&self.0, sockopt::UdpGsoSegment, &segment).unwrap();
+        self.0.send(bytes).unwrap();
+    }
+
+    /// The next message; `None` where none comes in time.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        let mut buffer = [0; 9000];
+        let len = self.0.recv(&mut buffer).ok()?;
+        Some(buffer[..len].to_vec())
+    }
+
     /// Asks once; `None` where no reply comes in time.
     pub fn ask(&self, query: &Query) -> Option<Message> {
         let message = query.message();
         self.0.send(&message).unwrap();
-        let mut buffer = [0; 9000];
-        let len = self.0.recv(&mut buffer).ok()?;
-        Some(decode::message(&message, &buffer[..len]))
+        Some(decode::message(&message, &self.receive()?))
     }
+}
+
+/// Sets a feature by `ethtool`.
+fn set_feature(ethtool: &mut Command, interface: &str, feature: &str, on: bool) -> bool {
+    let value = if on { "on" } else { "off" };
+    let set = ethtool.args(["-K", interface, feature, value]);
+    let output = set.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    // It says so, and ends well, where a driver does something else than was asked.
+    output.status.success() && !words.contains("Could not change")
 }
 
 /// A command in these namespaces that ends with the thread that starts it.

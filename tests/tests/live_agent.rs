@@ -1,7 +1,11 @@
 //! The agent's life, seen from a pod: what is answered by whom while it starts,
 //! changes, stops and dies.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::net::IpAddr;
@@ -9,9 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::programs::{Xdp, XdpMode};
 use headless_tests::agent::{Agent, headless_service, manifests};
+use headless_tests::decode;
 use headless_tests::frame::{Query, qtype};
 use headless_tests::kernel;
-use headless_tests::node::{Node, Pod, wait_for};
+use headless_tests::node::{Fate, Node, Pod, wait_for};
+use hickory_proto::op::Message;
 use nix::sys::signal::Signal;
 
 headless_tests::for_each_hook! {
@@ -24,6 +30,27 @@ headless_tests::for_each_hook! {
     a_broken_document_is_reported_and_the_rest_served
     what_the_kernel_passes_the_agent_answers_where_it_listens
 }
+
+/// The same where tc comes by the clsact qdisc, as it does on kernels before 6.6.
+mod clsact {
+    #[test]
+    fn a_killed_agent_leaves_its_links_to_nobody() {
+        super::a_killed_agent_leaves_its_links_to_nobody(super::CLSACT);
+    }
+
+    #[test]
+    fn a_stopped_agent_answers_until_the_lease_ends() {
+        super::a_stopped_agent_answers_until_the_lease_ends(super::CLSACT);
+    }
+
+    #[test]
+    fn sigterm_detaches() {
+        super::sigterm_detaches(super::CLSACT);
+    }
+}
+
+/// The hook `tc`, attached in the old way.
+const CLSACT: &str = "clsact";
 
 const NAME: &str = "nginx-headless.default.svc.cluster.local";
 
@@ -38,6 +65,15 @@ fn web() -> Vec<IpAddr> {
         .collect()
 }
 
+/// Arguments that put these programs in front.
+fn hooked<'a>(hook: &'a str, others: &[&'a str]) -> Vec<&'a str> {
+    let hook: &[&str] = match hook {
+        CLSACT => &["--hook", "tc", "--tc-mode", "clsact"],
+        hook => &["--hook", hook],
+    };
+    [hook, others].concat()
+}
+
 /// Whether the program is on the interface.
 fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String> {
     match agent.interface_state(interface, hook) {
@@ -49,7 +85,8 @@ fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String
 /// Whether the programs of this hook, and no other, are on the interface.
 fn carries(node: &Node, interface: &str, hook: &str) -> bool {
     let (xdp, tc) = (node.xdp_program(interface), node.tc_programs(interface));
-    tc == ["headless_tc"] && xdp.is_some() == (hook == "xdp")
+    let as_asked = hook != CLSACT || node.tcx_programs(interface).is_empty();
+    tc == ["headless_tc"] && as_asked && xdp.is_some() == (hook == "xdp")
 }
 
 /// Whether nothing is on the interface.
@@ -57,10 +94,14 @@ fn is_bare(node: &Node, interface: &str) -> bool {
     node.xdp_program(interface).is_none() && node.tc_programs(interface).is_empty()
 }
 
-/// Asks until the answer is this one.
+/// Asks until the answer is this one. While names are written, a missing one is not
+/// denied but passed, which is silence here.
 fn wait_for_addresses(pod: &Pod, name: &str, expected: &[IpAddr]) {
     wait_for(|| {
-        let addresses = pod.addresses(name, qtype::A);
+        let reply = pod.client().ask(&Query::new(name, qtype::A));
+        let reply = reply.ok_or("no reply")?;
+        let mut addresses = decode::addresses(&reply.answers);
+        addresses.sort_unstable();
         if addresses == expected {
             Ok(())
         } else {
@@ -74,7 +115,7 @@ fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook, "--lease", "2s"]);
+    let mut agent = Agent::start(&node, manifests.path(), &hooked(hook, &["--lease", "2s"]));
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(cluster_dns.is_unasked());
     assert!(carries(&node, &pod.host_end, hook));
@@ -93,36 +134,56 @@ fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     });
 }
 
-/// Stopped with SIGSTOP, the agent has its links and no heartbeat.
+/// Stopped with SIGSTOP, the agent has its links and no heartbeat: whoever is behind
+/// it answers, and it goes on where it was.
 fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &["--hook", hook, "--lease", "2s"]);
+    let agent = Agent::start(&node, manifests.path(), &hooked(hook, &["--lease", "2s"]));
     agent.signal(Signal::SIGSTOP);
     // The last heartbeat was at most a second ago, hence one is left.
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(cluster_dns.is_unasked());
     let client = pod.client();
-    wait_for(|| {
-        client.send(&query());
-        if cluster_dns.is_unasked() {
+    let mut by_kernel = 1;
+    wait_for(|| match client.follow(&query(), &cluster_dns) {
+        Fate::Passed => Ok(()),
+        Fate::Answered(_) => {
+            by_kernel += 1;
             Err("a query passed".into())
-        } else {
-            Ok(())
         }
     });
     assert!(carries(&node, &pod.host_end, hook), "still attached");
+    let mut passed = 1;
+    let missing = Query::new("nope.default.svc.cluster.local", qtype::A);
+    let nodata = Query::new(NAME, qtype::AAAA);
+    for query in [query(), missing.clone(), nodata] {
+        client.send(&query);
+        assert_eq!(cluster_dns.answer(), query.message());
+        let reply = client.receive().expect("an answer of the cluster's DNS");
+        let reply = Message::from_vec(&reply).unwrap();
+        assert!(!reply.metadata.authoritative && reply.answers.is_empty());
+        passed += 1;
+    }
     agent.signal(Signal::SIGCONT);
-    wait_for(|| {
-        let client = pod.client();
-        client
-            .ask(&query())
-            .map(drop)
-            .ok_or_else(|| "an answer".to_owned())
+    wait_for(|| match client.follow(&query(), &cluster_dns) {
+        Fate::Passed => {
+            passed += 1;
+            Err("a query is answered".to_owned())
+        }
+        Fate::Answered(reply) => {
+            assert_eq!(reply.answers.len(), web().len());
+            Ok(())
+        }
     });
-    assert!(agent.number("/passes/agent_stale") > 0);
+    by_kernel += 1;
+    assert_eq!(pod.ask(&missing).authorities.len(), 1, "NXDOMAIN again");
+    by_kernel += 1;
+    assert!(cluster_dns.is_unasked());
+    assert_eq!(agent.number("/passes/agent_stale"), passed);
+    assert_eq!(agent.kernel_answers(), by_kernel);
 }
 
 fn sigterm_detaches(hook: &str) {
@@ -131,7 +192,7 @@ fn sigterm_detaches(hook: &str) {
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
+        let mut agent = Agent::start(&node, manifests.path(), &hooked(hook, &[]));
         assert_eq!(pod.addresses(NAME, qtype::A), web());
         assert!(carries(&node, &pod.host_end, hook));
         agent.signal(signal);

@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::net::IpAddr;
 
 use headless_tests::agent::{Agent, headless_service, manifests};
 use headless_tests::frame::{Query, qtype};
 use headless_tests::node::{Node, wait_for};
+use hickory_proto::op::ResponseCode;
+
+headless_tests::for_each_hook! { what_has_no_room_the_agent_answers }
 
 fn query(service: &str) -> Query {
     Query::new(&format!("{service}.default.svc.cluster.local"), qtype::A)
@@ -101,4 +105,98 @@ fn full_of_addresses() {
     });
     let reply = pod.ask(&query("extra"));
     assert!(reply.metadata.truncation && reply.answers.len() > 20);
+}
+
+/// A pod gets the same answers as always, from whoever can give them.
+fn what_has_no_room_the_agent_answers(hook: &str) {
+    let medium = "m".repeat(45);
+    let long = "l".repeat(63);
+    // Each class of names with room for less than a Service and its two endpoints.
+    for (room, service) in [
+        (&["--names-table", "1", "--names-short", "8"][..], "extra"),
+        (&["--names-medium", "2"], &medium),
+        (&["--names-long", "1"], &long),
+    ] {
+        check_no_room(hook, room, service);
+    }
+}
+
+fn check_no_room(hook: &str, room: &[&str], service: &str) {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let manifests = manifests();
+    let arguments = ["--hook", hook, "--listen", "10.96.0.10"];
+    let agent = Agent::start(&node, manifests.path(), &[&arguments, room].concat());
+    let counts = || {
+        let of = |pointer: &str| agent.number(pointer);
+        let kernel = of(&format!("/answers/{hook}"));
+        (kernel, of("/answers/agent"), of("/passes/incomplete"))
+    };
+    let deny = |name: &str| {
+        let reply = pod.ask(&query(name));
+        assert_eq!(
+            reply.metadata.response_code,
+            ResponseCode::NXDomain,
+            "{name}"
+        );
+    };
+    deny("nope");
+    assert_eq!(counts(), (1, 0, 0), "{room:?}");
+
+    // Endpoints whose names are of the same class as the Service's, or longer.
+    let hosts = ["a", "b"].map(|letter| letter.repeat(service.len()));
+    let addresses = ["10.9.0.1", "10.9.0.2"];
+    let mut text = headless_service(service, &addresses.map(String::from));
+    for (host, address) in hosts.iter().zip(addresses) {
+        let named = format!("[\"{address}\"]\n    hostname: {host}");
+        text = text.replace(&format!("[\"{address}\"]"), &named);
+    }
+    let file = manifests.path().join("extra.yaml");
+    fs::write(&file, text).unwrap();
+    let map = room[room.len() - 2]
+        .trim_start_matches('-')
+        .replace('-', "_");
+    wait_for(|| {
+        let problems = agent.problems();
+        let said = problems.contains(&format!("{map} is full"))
+            && problems.contains("could not be written: negative answers are withheld");
+        if said { Ok(()) } else { Err(problems) }
+    });
+    assert_eq!(agent.status()["complete"], false);
+
+    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+    let find = |name: &str, expected: &[&str]| {
+        let name = format!("{name}.default.svc.cluster.local");
+        let expected: Vec<_> = expected.iter().map(|text| address(text)).collect();
+        assert_eq!(pod.addresses(&name, qtype::A), expected, "{name}");
+    };
+    find(service, &addresses);
+    for (host, address) in hosts.iter().zip(addresses) {
+        find(&format!("{host}.{service}"), &[address]);
+    }
+    let (kernel, by_agent, passed) = counts();
+    assert_eq!((kernel + by_agent, passed), (1 + 3, by_agent), "{room:?}");
+    assert!(by_agent > 0, "something has no room");
+    // What is not there is denied by who knows it all, what is there is not its concern.
+    deny("nope");
+    deny("nope.extra");
+    find("nginx-headless", &["10.0.0.22", "10.0.0.23", "10.0.0.39"]);
+    let expected = (kernel + 1, by_agent + 2, passed + 2);
+    assert_eq!(counts(), expected, "{room:?}");
+
+    fs::remove_file(&file).unwrap();
+    wait_for(|| {
+        let status = agent.status();
+        if status["complete"] == true {
+            Ok(())
+        } else {
+            Err(format!("{status:#}"))
+        }
+    });
+    deny("nope");
+    deny(service);
+    let (kernel, by_agent, passed) = expected;
+    assert_eq!(counts(), (kernel + 2, by_agent, passed), "{room:?}");
+    let problems = agent.problems();
+    assert!(!problems.contains("withheld"), "{problems}");
 }

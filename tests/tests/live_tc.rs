@@ -61,8 +61,8 @@ fn has_clsact(node: &Node, interface: &str) -> bool {
 }
 
 fn filters(node: &Node, interface: &str, name: &str) -> usize {
-    let filters = shown(node, &format!("filter show dev {interface} ingress"));
-    filters.lines().filter(|line| line.contains(name)).count()
+    let programs = node.tc_programs(interface);
+    programs.iter().filter(|program| *program == name).count()
 }
 
 fn stop(mut agent: Agent<'_>) {
@@ -73,6 +73,10 @@ fn stop(mut agent: Agent<'_>) {
 #[test]
 fn programs_of_others_run_before_and_after_by_tcx() {
     let node = Node::new();
+    if !node.has_tcx() {
+        eprintln!("left out: this kernel has no tcx");
+        return;
+    }
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let (mut before, mut after) = (Kernel::foreign(), Kernel::foreign());
@@ -107,7 +111,8 @@ fn programs_of_others_run_before_and_after_by_clsact() {
     after.attach_tc(&node, &pod.host_end, filter(7));
     let arguments = ["--hook", "tc", "--tc-mode", "clsact"];
     let agent = Agent::start(&node, manifests.path(), &arguments);
-    assert!(node.tc_programs(&pod.host_end).is_empty(), "no tcx");
+    assert!(node.tcx_programs(&pod.host_end).is_empty(), "no tcx");
+    assert_eq!(node.tc_programs(&pod.host_end), [OURS, OTHERS, OTHERS]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert_eq!(after.seen(Path::Tc), 0, "answered before them");
     pass_one(&pod, &cluster_dns);

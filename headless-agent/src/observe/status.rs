@@ -24,7 +24,7 @@ pub struct Status {
     /// Answers by who gave them: `xdp`, `tc`, `agent`.
     pub answers: BTreeMap<String, u64>,
     /// Packets that the programs passed, by reason: each once, by the tc program,
-    /// which is behind XDP wherever that is.
+    /// which is behind XDP wherever that is; `lost` is of both.
     pub passes: BTreeMap<String, u64>,
     /// Answers by who gave them, question type and outcome.
     pub answers_by_type: Vec<Answers>,
@@ -132,6 +132,22 @@ impl Tally {
     }
 }
 
+/// Packets that the programs passed, by reason: by tc, which sees whatever XDP passes,
+/// and those that XDP lost, which nobody sees.
+fn kernel_passes(tallies: &[(&'static str, Tally)]) -> BTreeMap<String, u64> {
+    let mut passes = BTreeMap::new();
+    for (path, tally) in tallies {
+        for (reason, count) in &tally.passes {
+            let by_tc = *path == Path::Tc.label();
+            let lost_before = *path == Path::Xdp.label() && *reason == PassReason::Lost;
+            if by_tc || lost_before {
+                *passes.entry(reason.label().to_owned()).or_default() += count;
+            }
+        }
+    }
+    passes
+}
+
 impl Observed {
     /// What the programs and the agent counted, by label of who it was.
     pub fn tallies(&self) -> anyhow::Result<Vec<(&'static str, Tally)>> {
@@ -150,29 +166,22 @@ impl Observed {
         let resolved = self.responder.resolved.load(Ordering::Relaxed);
         let mut answers = BTreeMap::new();
         let mut answers_by_type = Vec::new();
-        let mut passes = BTreeMap::new();
-        let mut agent_passes = BTreeMap::new();
-        for (path, tally) in self.tallies()? {
-            let own = path == AGENT;
-            let other = if own { resolved } else { 0 };
-            answers.insert(path.to_owned(), tally.answered() + other);
+        let tallies = self.tallies()?;
+        for (path, tally) in &tallies {
+            let other = if *path == AGENT { resolved } else { 0 };
+            answers.insert((*path).to_owned(), tally.answered() + other);
             answers_by_type.extend(tally.answers.iter().map(|(kind, outcome, count)| Answers {
-                path: path.into(),
+                path: (*path).into(),
                 qtype: kind.label().into(),
                 outcome: outcome.label().into(),
                 count: *count,
             }));
-            let by_reason = if own {
-                &mut agent_passes
-            } else if path == Path::Tc.label() {
-                &mut passes
-            } else {
-                continue;
-            };
-            for (reason, count) in tally.passes {
-                by_reason.insert(reason.label().to_owned(), count);
-            }
         }
+        let own = tallies.iter().filter(|(path, _)| *path == AGENT);
+        let own = own.flat_map(|(_, tally)| &tally.passes);
+        let agent_passes = own.map(|(reason, count)| (reason.label().into(), *count));
+        let agent_passes = agent_passes.collect();
+        let passes = kernel_passes(&tallies);
         let synced = self.mirror.index().synced();
         // Read on its own: a guard within the literal would live to its end, and the
         // attacher, which `programs` waits for, writes the interfaces.
@@ -304,5 +313,47 @@ impl Observed {
         let index = self.mirror.index();
         problems.extend(index.problems().iter().map(ToString::to_string));
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headless_ebpf::abi::COUNTERS;
+
+    use super::*;
+
+    #[test]
+    fn every_packet_is_in_the_passes_once() {
+        let mut cells = vec![0; COUNTERS as usize];
+        let mut count = |path, reason, count| {
+            let Counter(index) = Counter::pass(path, reason);
+            cells[index as usize] = count;
+        };
+        for &reason in PassReason::ALL {
+            let seen = 100 + reason as u64;
+            count(Path::Xdp, reason, seen);
+            count(Path::Tc, reason, seen);
+        }
+        count(Path::Xdp, PassReason::TooLarge, 7);
+        count(Path::Tc, PassReason::TooLarge, 2);
+        count(Path::Xdp, PassReason::Lost, 3);
+        count(Path::Tc, PassReason::Lost, 4);
+        let tallies = [
+            (Path::Xdp.label(), Tally::of(Path::Xdp, &cells)),
+            (Path::Tc.label(), Tally::of(Path::Tc, &cells)),
+            (AGENT, Tally::of(Path::Xdp, &cells)),
+        ];
+        let passes = kernel_passes(&tallies);
+        assert_eq!(passes.len(), PassReason::ALL.len());
+        for reason in PassReason::ALL {
+            let expected = match reason {
+                // XDP left the others to tc.
+                PassReason::TooLarge => 2,
+                // Lost in one is not seen by the other.
+                PassReason::Lost => 7,
+                reason => 100 + *reason as u64,
+            };
+            assert_eq!(passes[reason.label()], expected, "{reason:?}");
+        }
     }
 }

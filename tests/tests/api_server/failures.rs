@@ -3,6 +3,9 @@
 use headless_tests::agent::Agent;
 use headless_tests::control_plane::objects::{headless, service, slice};
 use headless_tests::control_plane::{API, account, eventually};
+use headless_tests::frame::{Query, qtype};
+use headless_tests::node::Fate;
+use hickory_proto::op::ResponseCode;
 use serde_json::{Value, json};
 
 use crate::scene::{addresses, count, run};
@@ -152,5 +155,58 @@ fn objects_that_cannot_be_served_are_reported_once() {
         assert!(problems.contains(problem), "{problems}");
         let problem = "EndpointSlice default/lost-1: Service default/lost does not exist";
         assert!(problems.contains(problem), "{problems}");
+    });
+}
+
+/// What the pod of a node sees whose agent has not read everything: as if there were
+/// no agent.
+#[test]
+fn nothing_is_answered_before_everything_is_read() {
+    run(&[], async |scene| {
+        let (cluster, node) = (&scene.cluster, scene.node);
+        cluster.create(&service("web", &headless())).await;
+        cluster
+            .create(&slice("web-1", "web", &[("10.0.0.1", None)]))
+            .await;
+        let pod = node.pod("veth1", 9);
+        let cluster_dns = node.cluster_dns();
+        let lack = without("endpointslices", "watch");
+        let token = account::token(&cluster.0, &["base"], lack).await;
+        let kubeconfig = scene.plane.kubeconfig(API, &token);
+        let mut agent = Agent::spawn(node, &["--kubeconfig", &kubeconfig]);
+        unready(&agent, &["endpointslices synced: not allowed to watch"]).await;
+
+        let web = Query::new("web.default.svc.cluster.local", qtype::A);
+        let nodata = Query {
+            qtype: qtype::AAAA,
+            ..web.clone()
+        };
+        let missing = Query::new("nope.default.svc.cluster.local", qtype::A);
+        let client = pod.client();
+        for query in [&web, &nodata, &missing] {
+            client.send(query);
+            assert_eq!(cluster_dns.answer(), query.message());
+            assert!(client.receive().is_some(), "the cluster's DNS's answer");
+        }
+        assert_eq!(node.xdp_program(&pod.host_end), None);
+        assert_eq!(node.tc_programs(&pod.host_end), [""; 0]);
+        assert_eq!(agent.kernel_answers(), 0);
+        assert_eq!(agent.status()["synced"], false);
+
+        scene.token().await;
+        eventually(async || match agent.get("/readyz") {
+            Ok((200, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        agent.ready();
+        let answers = |query| match client.follow(query, &cluster_dns) {
+            Fate::Answered(reply) => (reply.metadata.response_code, reply.answers.len()),
+            Fate::Passed => panic!("passed: {query:?}"),
+        };
+        assert_eq!(answers(&web), (ResponseCode::NoError, 1));
+        assert_eq!(answers(&nodata), (ResponseCode::NoError, 0));
+        assert_eq!(answers(&missing), (ResponseCode::NXDomain, 0));
+        assert_eq!(agent.kernel_answers(), 3);
     });
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::image::MODULES;
 use crate::exec;
 use crate::test::Tally;
 
@@ -49,8 +50,9 @@ pub(crate) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
          export PATH=/usr/bin:/bin HOME=/tmp HEADLESS_BPF_DIR=/bpf HEADLESS_AGENT=/agent\n\
          say() {{ echo; echo \"{MARK}$*\"; }}\n\
          say release $(uname -r)\n\
-         for module in /modules/*; do insmod $module || say no module $module; done\n\
-         /usr/bin/ip link set lo up\n"
+         for name in {}; do insmod /modules/$name.ko || say no module $name; done\n\
+         /usr/bin/ip link set lo up\n",
+        MODULES.join(" ")
     );
     for suite in suites {
         // In the order of names, one after the other: the guest has one CPU.
@@ -333,7 +335,7 @@ mod tests {
         assert!(silent.contains("before the first suite"), "{silent}");
         let splat = failures(&["xtask: splat [ 1.0] WARNING: CPU: 0", "xtask: done"]);
         assert!(splat.contains("the kernel logged"), "{splat}");
-        let module = failures(&["xtask: no module /modules/veth.ko", "xtask: done"]);
+        let module = failures(&["xtask: no module veth", "xtask: done"]);
         assert!(module.contains("no module"), "{module}");
     }
 

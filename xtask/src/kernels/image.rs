@@ -14,9 +14,9 @@ use super::debian::Kernel;
 use super::guest;
 use crate::exec;
 
-/// Modules of Debian's kernels that the programs' attachment needs; none of
-/// them needs another.
-const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
+/// Modules of Debian's kernels that the programs' attachment and the suites' bridges
+/// need, each behind those that it needs itself.
+pub(super) const MODULES: [&str; 6] = ["veth", "sch_ingress", "cls_bpf", "llc", "stp", "bridge"];
 
 /// What the suites start.
 const TOOLS: [&str; 4] = ["ip", "tc", "ethtool", "setpriv"];

@@ -1,0 +1,134 @@
+//! The golden frames on a live veth: what is passed comes out behind both programs,
+//! bit for bit, what is answered comes back, byte for byte, and each packet is counted
+//! once, with its reason.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use headless_agent::maps::memory::MemorySink;
+use headless_ebpf::respond::Verdict;
+use headless_tests::golden::{self, Case};
+use headless_tests::host::{Home, Host};
+use headless_tests::kernel::{FRAME_MIN, Kernel};
+use headless_tests::node::{Node, Pod};
+use headless_tests::tap::{Tap, Way};
+use headless_tests::twin::counters;
+use headless_tests::{hex, maps};
+
+headless_tests::for_each_hook! { golden_frames }
+
+/// A port of a bridge with the programs, and another through which the bridge sends
+/// what it has no better place for.
+struct Bridge {
+    node: Node,
+    /// Behind the programs.
+    pod: Pod,
+    /// Where what is passed comes out.
+    _other: Pod,
+    asking: Tap,
+    behind: Tap,
+}
+
+impl Bridge {
+    fn new() -> Self {
+        let node = Node::new();
+        let (pod, other) = (node.pod("veth-client", 10), node.pod("veth-other", 11));
+        node.ip("link add br0 type bridge");
+        node.ip("link set br0 up mtu 9000");
+        // Where bridges have netfilter, it looks at what IP is in them and drops what is
+        // none.
+        node.run(|| {
+            for family in ["iptables", "ip6tables"] {
+                let switch = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+                if Path::new(&switch).exists() {
+                    fs::write(switch, "0")?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        for end in [&pod, &other] {
+            end.set_mtu(&node, 9000);
+            // What it would say of itself is counted, too.
+            let silence = || Ok(fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?);
+            end.within(silence).unwrap();
+            node.ip(&format!("link set {} master br0", end.host_end));
+        }
+        Self {
+            asking: Tap::of_pod(&pod),
+            behind: Tap::of_pod(&other),
+            node,
+            pod,
+            _other: other,
+        }
+    }
+}
+
+/// What becomes of a frame, program by program.
+fn expected(case: &Case, hook: &str) -> Vec<(Home, Verdict)> {
+    let homes = if hook == "xdp" { &[Home::Xdp][..] } else { &[] };
+    let mut run = Vec::new();
+    for home in homes.iter().copied().chain([Home::Tc(case.mtu)]) {
+        let verdict = case.expected(home);
+        run.push((home, verdict));
+        if matches!(verdict, Verdict::Answer(..)) {
+            break;
+        }
+    }
+    run
+}
+
+/// Whether the engine makes this reply, with whatever start of an RRset.
+fn makes(maps: &MemorySink, case: &Case, home: Home, reply: &[u8]) -> bool {
+    let total = case.addresses_max();
+    (0..total).any(|start| {
+        let host = Host {
+            now_ns: 1,
+            ..Host::new(maps)
+        };
+        host.starting(start, total)
+            .respond_in(home, &case.input())
+            .1
+            == reply
+    })
+}
+
+fn golden_frames(hook: &str) {
+    let bridge = Bridge::new();
+    let mut kernel = Kernel::load();
+    let host_end = &bridge.pod.host_end;
+    kernel.attach(&bridge.node, host_end, hook == "xdp");
+    let (mut passed, mut answered) = (0, 0);
+    for case in golden::cases() {
+        let frame = case.input();
+        // The kernel takes tags off, before tc and before a tap: see `live_edges`.
+        let is_tagged = matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
+        if frame.len() < FRAME_MIN || is_tagged {
+            continue;
+        }
+        let name = case.name();
+        maps::clear(&mut kernel.maps);
+        kernel.maps.put_config(&case.config()).unwrap();
+        case.fill(&mut kernel.maps);
+        kernel.put_interface(&bridge.node, host_end, case.mtu);
+        let run = expected(&case, hook);
+        let before = kernel.counters();
+        bridge.asking.send(&frame);
+        let (home, verdict) = *run.last().unwrap();
+        if matches!(verdict, Verdict::Answer(..)) {
+            answered += 1;
+            let reply = bridge.asking.wait(Way::In);
+            let as_engine = makes(&case.memory(), &case, home, &reply);
+            assert!(as_engine, "{name} by {home:?}:\n{}", hex::annotate(&reply));
+        } else {
+            passed += 1;
+            bridge.behind.wait_for(&frame);
+        }
+        let moved = kernel.moved_since(&before);
+        assert_eq!(moved, counters(&run), "counters of {name}: {run:?}");
+    }
+    assert!(passed > 100 && answered > 100, "{passed}, {answered}");
+    assert_eq!(bridge.asking.gone(Way::In), Vec::<Vec<u8>>::new());
+}

@@ -1,0 +1,124 @@
+//! What the agent has written of itself, as the pod sees it: each change counts from
+//! the next query on.
+
+use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path, State};
+use headless_ebpf::respond::Verdict;
+use headless_tests::frame::{Query, qtype};
+use headless_tests::maps;
+use headless_tests::tap::Way;
+use headless_tests::twin::{SERVERS, Twin};
+
+headless_tests::for_each_hook! {
+    the_deadline
+    the_right_to_negative_answers
+    names_that_are_being_written
+    an_interface_that_tc_does_not_know
+}
+
+const DATA: Verdict = Verdict::Answer(AnswerKind::A, Outcome::Data);
+
+/// Each with its verdict while all is well.
+fn queries() -> [(Query, Verdict); 6] {
+    let of = |name: &str, qtype| Query::new(&format!("{name}.svc.cluster.local"), qtype);
+    let a = |outcome| Verdict::Answer(AnswerKind::A, outcome);
+    [
+        (of("web.default", qtype::A), DATA),
+        (of("web.default", qtype::A).edns(1232), DATA),
+        (of("nope.default", qtype::A), a(Outcome::NxDomain)),
+        // By its shape alone.
+        (of("a.b.c.web.default", qtype::A), a(Outcome::NxDomain)),
+        (
+            of("web.default", qtype::AAAA),
+            Verdict::Answer(AnswerKind::Aaaa, Outcome::NoData),
+        ),
+        (
+            Query::new("cluster.local", 6),
+            Verdict::Answer(AnswerKind::Other, Outcome::Data),
+        ),
+    ]
+}
+
+/// Asks in each state, then in the one in which all is well; `reason` says why which
+/// verdicts become passes in it.
+fn check(hook: &str, states: &[State], reason: impl Fn(Verdict) -> Option<PassReason>) {
+    let mut twin = Twin::new(hook);
+    twin.add("web.default", 3, 0);
+    let all = states.iter().flat_map(|state| [*state, maps::state()]);
+    for state in all {
+        twin.put_state(state);
+        for server in SERVERS {
+            let client = twin.pod.client_of(server);
+            for (query, verdict) in queries() {
+                let expected = match reason(verdict) {
+                    Some(reason) if state != maps::state() => Verdict::Pass(reason),
+                    _ => verdict,
+                };
+                let found = twin.ask(&client, server, &query);
+                assert_eq!(found, expected, "{query:?} to {server} in {state:?}");
+            }
+        }
+    }
+}
+
+fn the_deadline(hook: &str) {
+    let over = |deadline_ns| State {
+        deadline_ns,
+        ..maps::state()
+    };
+    check(hook, &[over(0), over(1)], |_| Some(PassReason::AgentStale));
+}
+
+fn is_negative(verdict: Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::Answer(_, Outcome::NoData | Outcome::NxDomain)
+    )
+}
+
+fn the_right_to_negative_answers(hook: &str) {
+    let incomplete = State {
+        flags: 0,
+        ..maps::state()
+    };
+    check(hook, &[incomplete], |verdict| {
+        is_negative(verdict).then_some(PassReason::Incomplete)
+    });
+}
+
+fn names_that_are_being_written(hook: &str) {
+    let writing = maps::state().next_generation();
+    check(hook, &[writing], |verdict| {
+        is_negative(verdict).then_some(PassReason::Changed)
+    });
+}
+
+/// Without its MTU nothing can be promised: tc passes what comes, until it is told.
+fn an_interface_that_tc_does_not_know(hook: &str) {
+    let mut twin = Twin::new(hook);
+    twin.add("many.default", 60, 0);
+    // XDP leaves the reply to tc.
+    let query = Query::new("many.default.svc.cluster.local", qtype::A).edns(1232);
+    for server in SERVERS {
+        let client = twin.pod.client_of(server);
+        assert_eq!(twin.ask(&client, server, &query), DATA);
+        let (node, host_end) = (&twin.node, &twin.pod.host_end);
+        twin.kernel.delete_interface(node, host_end);
+        let ((), moved) = twin.counting(|| {
+            client.send(&query);
+            assert_eq!(twin.cluster_dns(server).answer(), query.message());
+            assert!(client.receive().is_some(), "the cluster's DNS's answer");
+        });
+        let unknown = (Counter::pass(Path::Tc, PassReason::Map), 1);
+        let left = (Counter::pass(Path::Xdp, PassReason::TooLarge), 1);
+        let expected = if hook == "xdp" {
+            vec![left, unknown]
+        } else {
+            vec![unknown]
+        };
+        assert_eq!(moved, expected, "{server}");
+        twin.tap.gone(Way::In);
+        twin.behind_xdp.gone(Way::In);
+        twin.set_mtu(1500);
+        assert_eq!(twin.ask(&client, server, &query), DATA);
+    }
+}
