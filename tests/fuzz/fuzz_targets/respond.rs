@@ -5,4 +5,6 @@
 use headless_tests::fuzzed;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|frame: &[u8]| _ = fuzzed::check(frame));
+fuzz_target!(|frame: &[u8]| {
+    fuzzed::check(frame);
+});
