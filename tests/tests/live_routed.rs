@@ -60,12 +60,11 @@ fn replies_are_whole_behind_a_router(hook: &str) {
                 assert_eq!(decode::addresses(&reply.answers).len(), len, "{about}");
                 assert_eq!(moved.len(), 1, "one program answers: {about}");
                 let received = tap.wait(Way::In);
-                let expected = if server.is_ipv4() && !offload {
-                    Checksum::None
-                } else {
-                    Checksum::Whole
-                };
-                assert_eq!(checksum_of(&received), expected, "{about}");
+                // Made here, unless there was none to be made: see `Twin`. A wrong one
+                // the pod's kernel would not have taken.
+                let found = checksum_of(&received);
+                let is_none = server.is_ipv4() && found == Checksum::None;
+                assert!(found == Checksum::Whole || is_none, "{found:?}: {about}");
             }
         }
     }
