@@ -245,7 +245,7 @@ pub struct XdpArgs {
         value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub names_table: u32,
     /// Room for names of up to 40 bytes beyond
-    #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 262_144,
+    #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub names_short: u32,
     /// Room for names of up to 104 bytes

@@ -18,7 +18,7 @@ use crate::{
     lookup::Lookup,
     respond::{Scratch, addresses::load, find, reply::Body},
     wire::{
-        AddressBytes, DNS_HEADER_LEN, Edns, Image, KeyBytes, NAME_LEN_MAX, Question, WINDOW, fold,
+        AddressBytes, DNS_HEADER_LEN, Edns, Image, KeyBytes, Labels, NAME_LEN_MAX, WINDOW, fold,
         put_dashed, qtype,
     },
 };
@@ -107,9 +107,12 @@ pub(in crate::respond) fn answer<L: Lookup>(
     if image.be16_at(after) != qtype::PTR {
         return Err(PassReason::OutsideZone);
     }
-    *question = Question::zeroed();
+    // One by one: zeroes all at once would be a call of `memset`, see `record_of`.
     question.name_len = name_len;
+    question.zone = 0;
+    question.labels = Labels::default();
     question.qtype = qtype::PTR;
+    question.edns = Edns::absent();
     // Whether it is as it should be has been looked at.
     let has_additional = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
     if has_additional && let Some(edns) = Edns::parse(image, after + 4) {
