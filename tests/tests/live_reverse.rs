@@ -70,6 +70,7 @@ fn the_names_of_addresses_follow_the_cluster(hook: &str) {
     );
     let foreign = query("192.0.2.1");
     pod.client().send(&foreign);
-    assert_eq!(cluster_dns.receive(), foreign.message());
+    // Behind those that were asked before.
+    while cluster_dns.receive() != foreign.message() {}
     assert!(agent.number("/passes/outside_zone") >= 2);
 }

@@ -184,7 +184,7 @@ struct Looked {
 /// The record of the first `len` bytes of the name at `name`; zeroes where there is
 /// none. Names of class [`KeyClass::Long`] are left to userspace: for them there would
 /// have to be one more call, and the functions that call each other have 512 bytes of
-/// stack together, which kernels before 6.8 count in steps of 32.
+/// stack together, which kernel 5.10 counts in steps of 32.
 #[inline(always)]
 pub(super) fn record_of<L: Lookup>(
     image: &Image,

@@ -59,7 +59,7 @@ const STEPS_MAX: usize = 192;
 
 /// What is known of the address that is asked about.
 ///
-/// In memory for the same reason as [`Question`].
+/// In memory for the same reason as [`crate::wire::Question`].
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Reverse {
