@@ -17,6 +17,16 @@ fn query(service: &str) -> Query {
     Query::new(&format!("{service}.default.svc.cluster.local"), qtype::A)
 }
 
+/// Whether negative answers are given.
+fn is_complete(agent: &Agent<'_>) -> Result<(), String> {
+    let status = agent.status();
+    if status["complete"] == true {
+        Ok(())
+    } else {
+        Err(format!("{status:#}"))
+    }
+}
+
 #[test]
 fn full_of_names() {
     let node = Node::new();
@@ -61,14 +71,7 @@ fn full_of_names() {
     );
 
     fs::remove_file(&file).unwrap();
-    wait_for(|| {
-        let status = agent.status();
-        if status["complete"] == true {
-            Ok(())
-        } else {
-            Err(format!("{status:#}"))
-        }
-    });
+    wait_for(|| is_complete(&agent));
     assert_eq!(pod.ask(&missing).authorities.len(), 1, "NXDOMAIN again");
     assert!(cluster_dns.is_unasked());
 }
@@ -95,14 +98,7 @@ fn full_of_addresses() {
     assert_eq!(pod.ask(&query("nginx-headless")).answers.len(), 3);
 
     fs::write(&file, headless_service("extra", &many[..40])).unwrap();
-    wait_for(|| {
-        let status = agent.status();
-        if status["complete"] == true {
-            Ok(())
-        } else {
-            Err(format!("{status:#}"))
-        }
-    });
+    wait_for(|| is_complete(&agent));
     let reply = pod.ask(&query("extra"));
     assert!(reply.metadata.truncation && reply.answers.len() > 20);
 }
@@ -185,14 +181,7 @@ fn check_no_room(hook: &str, room: &[&str], service: &str) {
     assert_eq!(counts(), expected, "{room:?}");
 
     fs::remove_file(&file).unwrap();
-    wait_for(|| {
-        let status = agent.status();
-        if status["complete"] == true {
-            Ok(())
-        } else {
-            Err(format!("{status:#}"))
-        }
-    });
+    wait_for(|| is_complete(&agent));
     deny("nope");
     deny(service);
     let (kernel, by_agent, passed) = expected;

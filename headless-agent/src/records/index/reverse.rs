@@ -105,12 +105,14 @@ impl Index {
         let mut pointers = Pointers::default();
         let scope = self.settings.endpoints;
         for (number, entry) in &self.services {
-            if let Some(name) = self.pointed(entry) {
+            let addresses = entry.state.reverse(scope);
+            if addresses.is_empty() {
+                continue;
+            }
+            if let Some(name) = entry.naming(self.room).own() {
                 pointers.services.insert(number as u32 + 1, Some(name));
             }
-            pointers
-                .addresses
-                .extend(self.sole(&entry.state.reverse(scope)));
+            pointers.addresses.extend(self.sole(&addresses));
         }
         pointers.addresses.retain(|_, service| service.is_some());
         pointers

@@ -154,10 +154,6 @@ impl Resolver<'_> {
                 targets = name_below(&own, &zone).into_iter().collect();
                 break;
             }
-            let scope = self.index.settings().endpoints;
-            if !view.state.has_reverse_endpoints(scope) || !view.state.endpoints.contains(at) {
-                continue;
-            }
             for (endpoint, _) in view.state.endpoints.all() {
                 if endpoint.address != at {
                     continue;
