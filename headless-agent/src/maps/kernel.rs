@@ -1,18 +1,21 @@
 //! The BPF maps: writing them as a [`RecordSink`], reading them for `dump`,
 //! metrics and `status`.
 
+mod values;
+
 use std::os::fd::AsFd as _;
 use std::{fmt, io};
 
 use anyhow::Context as _;
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
     COUNTERS, Chunk, ChunkKey, Config, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
     REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State,
     TABLE_HINTS, TableBucket, TableSlot, map,
 };
 
+use self::values::Values;
 use super::table::{Arrays, Stored, Table};
 use super::{MapKind, MapName, RecordSink, SinkError};
 
@@ -41,10 +44,10 @@ pub struct KernelSink {
     medium: HashMap<MapData, [u64; MEDIUM], RecordWords>,
     long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
     chunks: HashMap<MapData, u64, ChunkWords>,
-    servers: Array<MapData, SlotWords>,
-    reverse: Array<MapData, BucketWords>,
-    config: Array<MapData, ConfigWords>,
-    state: Array<MapData, StateWords>,
+    servers: Values<ServerSlot, SlotWords>,
+    reverse: Values<ReverseBucket, BucketWords>,
+    config: Values<Config, ConfigWords>,
+    state: Values<State, StateWords>,
 }
 
 impl fmt::Debug for KernelSink {
@@ -57,11 +60,11 @@ impl KernelSink {
     /// Opens the maps of a loaded object, through handles of their own: the
     /// object keeps its.
     pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
-        let config: Array<MapData, ConfigWords> = open(ebpf, map::CONFIG, Map::Array)?;
-        let written: Config = config.get(&0, BPF_ANY).map(bytemuck::cast)?;
+        let config: Values<Config, ConfigWords> = Values::open(ebpf, map::CONFIG)?;
+        let written = config.get(0)?;
         let arrays = KernelArrays {
-            buckets: open(ebpf, map::TABLE_BUCKETS, Map::Array)?,
-            slots: open(ebpf, map::TABLE_SLOTS, Map::Array)?,
+            buckets: Values::open(ebpf, map::TABLE_BUCKETS)?,
+            slots: Values::open(ebpf, map::TABLE_SLOTS)?,
         };
         Ok(Self {
             table: Table::open(arrays, written.seal_seed)?,
@@ -70,10 +73,10 @@ impl KernelSink {
             medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
             chunks: open(ebpf, map::CHUNKS, Map::HashMap)?,
-            servers: open(ebpf, map::SERVERS, Map::Array)?,
-            reverse: open(ebpf, map::REVERSE, Map::Array)?,
+            servers: Values::open(ebpf, map::SERVERS)?,
+            reverse: Values::open(ebpf, map::REVERSE)?,
             config,
-            state: open(ebpf, map::STATE, Map::Array)?,
+            state: Values::open(ebpf, map::STATE)?,
         })
     }
 
@@ -84,10 +87,7 @@ impl KernelSink {
         (config.table_buckets, _) = self.table.arrays.sizes();
         config.spilled = self.spilled.into();
         self.table.seed = config.seal_seed;
-        let words: ConfigWords = bytemuck::cast(config);
-        self.config
-            .set(0, words, BPF_ANY)
-            .map_err(|error| failed(map::CONFIG, "write", error))
+        self.config.set(0, config)
     }
 }
 
@@ -97,10 +97,9 @@ impl KernelSink {
         if self.spilled {
             return Ok(());
         }
-        let words = self.config.get(&0, BPF_ANY);
-        let words = words.map_err(|error| failed(map::CONFIG, "read", error))?;
+        let config = self.config.get(0)?;
         self.spilled = true;
-        let written = self.put_config(&bytemuck::cast(words));
+        let written = self.put_config(&config);
         written.inspect_err(|_| self.spilled = false)
     }
 
@@ -129,21 +128,8 @@ impl KernelSink {
     fn server_slots(&self, address: ServerAddress) -> Result<Vec<(usize, ServerSlot)>, SinkError> {
         (0..SERVER_PROBES)
             .map(|probe| address.probe(probe))
-            .map(|at| Ok((at, self.slot(at)?)))
+            .map(|at| Ok((at, self.servers.get(at as u32)?)))
             .collect()
-    }
-
-    fn slot(&self, at: usize) -> Result<ServerSlot, SinkError> {
-        self.servers
-            .get(&(at as u32), BPF_ANY)
-            .map(bytemuck::cast)
-            .map_err(|error| failed(map::SERVERS, "read", error))
-    }
-
-    fn put_slot(&mut self, at: usize, slot: ServerSlot) -> Result<(), SinkError> {
-        self.servers
-            .set(at as u32, bytemuck::cast::<_, SlotWords>(slot), BPF_ANY)
-            .map_err(|error| failed(map::SERVERS, "write", error))
     }
 }
 
@@ -360,7 +346,7 @@ impl RecordSink for KernelSink {
             address,
             number: index + 1,
         };
-        self.put_slot(*at, slot)?;
+        self.servers.set(*at as u32, slot)?;
         Ok(own.is_none())
     }
 
@@ -370,7 +356,7 @@ impl RecordSink for KernelSink {
             .iter()
             .find(|(_, slot)| slot.number != 0 && slot.address == address);
         if let Some((at, _)) = own {
-            self.put_slot(*at, ServerSlot::default())?;
+            self.servers.set(*at as u32, ServerSlot::default())?;
         }
         Ok(own.is_some())
     }
@@ -378,7 +364,7 @@ impl RecordSink for KernelSink {
     fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
         let mut servers = Vec::new();
         for at in 0..SERVER_SLOTS {
-            let slot = self.slot(at)?;
+            let slot = self.servers.get(at as u32)?;
             if let Some(index) = slot.number.checked_sub(1) {
                 servers.push((slot.address, index));
             }
@@ -391,31 +377,22 @@ impl RecordSink for KernelSink {
     }
 
     fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
-        self.reverse
-            .get(&index, BPF_ANY)
-            .map(bytemuck::cast)
-            .map_err(|error| failed(map::REVERSE, "read", error))
+        self.reverse.get(index)
     }
 
     fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
-        let words: BucketWords = bytemuck::cast(bucket);
-        self.reverse
-            .set(index, words, BPF_ANY)
-            .map_err(|error| failed(map::REVERSE, "write", error))
+        self.reverse.set(index, bucket)
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
-        let words: StateWords = bytemuck::cast(state);
-        self.state
-            .set(0, words, BPF_ANY)
-            .map_err(|error| failed(map::STATE, "write", error))
+        self.state.set(0, state)
     }
 }
 
 /// The arrays of the table of short names.
 struct KernelArrays {
-    buckets: Array<MapData, [u64; TABLE_HINTS]>,
-    slots: Array<MapData, TableWords>,
+    buckets: Values<TableBucket, [u64; TABLE_HINTS]>,
+    slots: Values<TableSlot, TableWords>,
 }
 
 impl Arrays for KernelArrays {
@@ -424,31 +401,19 @@ impl Arrays for KernelArrays {
     }
 
     fn bucket(&self, index: u32) -> Result<TableBucket, SinkError> {
-        self.buckets
-            .get(&index, BPF_ANY)
-            .map(bytemuck::cast)
-            .map_err(|error| failed(map::TABLE_BUCKETS, "read", error))
+        self.buckets.get(index)
     }
 
     fn put_bucket(&mut self, index: u32, bucket: TableBucket) -> Result<(), SinkError> {
-        let words: [u64; TABLE_HINTS] = bytemuck::cast(bucket);
-        self.buckets
-            .set(index, words, BPF_ANY)
-            .map_err(|error| failed(map::TABLE_BUCKETS, "write", error))
+        self.buckets.set(index, bucket)
     }
 
     fn slot(&self, index: u32) -> Result<TableSlot, SinkError> {
-        self.slots
-            .get(&index, BPF_ANY)
-            .map(bytemuck::cast)
-            .map_err(|error| failed(map::TABLE_SLOTS, "read", error))
+        self.slots.get(index)
     }
 
     fn put_slot(&mut self, index: u32, slot: TableSlot) -> Result<(), SinkError> {
-        let words: TableWords = bytemuck::cast(slot);
-        self.slots
-            .set(index, words, BPF_ANY)
-            .map_err(|error| failed(map::TABLE_SLOTS, "write", error))
+        self.slots.set(index, slot)
     }
 }
 
