@@ -38,13 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let target = exec::target();
     let mut build = exec::cargo();
     build
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--package",
-            "headless-tests",
-        ])
+        .args(["build", "--release", "--package", "headless-tests"])
         .args(["--bin", "scale", "--features", "root-tests,peers"])
         .arg("--target-dir")
         .arg(&target);

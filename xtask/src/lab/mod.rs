@@ -120,13 +120,7 @@ pub(crate) fn build_agent_with(features: &[&str]) -> Result<()> {
     ebpf::build()?;
     let mut command = exec::cargo();
     command
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--package",
-            "headless-agent",
-        ])
+        .args(["build", "--release", "--package", "headless-agent"])
         .args(["--features", &features.join(",")])
         .arg("--target-dir")
         .arg(exec::target());
