@@ -17,8 +17,10 @@
 //! packet until nothing can fail: a packet that is not answered leaves bit for
 //! bit as it came.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod opaque;
 pub mod wire;
 
 pub mod lookup;

@@ -31,6 +31,7 @@ mod program {
 
     /// Answers DNS queries of the pod behind this interface.
     #[xdp]
+    #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_xdp(ctx: XdpContext) -> u32 {
         let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, scratch);
@@ -56,6 +57,7 @@ mod program {
 
     /// The same behind it, or in its place, for what it cannot make large enough.
     #[classifier]
+    #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_tc(ctx: TcContext) -> i32 {
         let mut packet = SkbPacket::new(&ctx);

@@ -1,7 +1,5 @@
 //! [`Packet`] over `__sk_buff`.
 
-use core::hint::black_box;
-
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_INVALIDATE_HASH, TC_ACT_SHOT, TC_ACT_UNSPEC},
@@ -13,6 +11,7 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{Interface, PassReason},
+    opaque,
     respond::Verdict,
     wire::{
         HEADERS_MAX, IMAGE_CAPACITY, Image, IpVersion, Large, MESSAGE, Packet, Shape,
@@ -43,7 +42,7 @@ pub(crate) struct SkbPacket<'a> {
 /// and none remembers one that was made before 1 is added.
 #[inline(always)]
 fn nonzero(len: usize) -> u32 {
-    (black_box(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
+    (opaque::number(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
 }
 
 impl<'a> SkbPacket<'a> {

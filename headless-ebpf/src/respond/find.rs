@@ -1,7 +1,5 @@
 //! From the labels of a name to what is stored under it.
 
-use core::hint::black_box;
-
 use bytemuck::Zeroable as _;
 
 use super::{
@@ -11,6 +9,7 @@ use super::{
 use crate::{
     abi::{Config, KeyClass, NameFlags, NameRecord, PassReason, PodsMode, Seal},
     lookup::{Lookup, RecordWords},
+    opaque,
     wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, WINDOW, fold, qtype},
 };
 
@@ -197,7 +196,7 @@ pub(super) fn record_of<L: Lookup>(
     let class = KeyClass::of_len(len);
     // What the compiler knows of it would make it leave out the mask by which the
     // verifier knows that the window is inside.
-    let len = black_box(len);
+    let len = opaque::number(len);
     let (seal, words) = match class {
         KeyClass::Short => {
             let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);

@@ -11,8 +11,6 @@ mod pod;
 mod reply;
 mod servers;
 
-use core::hint::black_box;
-
 use bytemuck::Zeroable as _;
 
 use self::{
@@ -28,6 +26,7 @@ use crate::{
         State,
     },
     lookup::Lookup,
+    opaque,
     wire::{
         AddressBytes, DNS_HEADER_LEN, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN,
         Image, IpVersion, KeyBytes, MESSAGE, OPT_LEN, Packet, Question, Room, Shape, TAG_LEN,
@@ -101,7 +100,7 @@ impl Slot {
     /// The same once more, of which again nothing is known.
     #[inline(always)]
     fn again(&mut self) -> usize {
-        black_box(self).0 as usize
+        opaque::memory(self).0 as usize
     }
 }
 
@@ -267,7 +266,7 @@ pub fn answer<R: Room, L: Lookup>(
     };
     // From here on the question is what stands in memory, see `Question`: the
     // compiler may not carry the values over in registers.
-    let question = *black_box(&mut scratch.question);
+    let question = *opaque::memory(&mut scratch.question);
     let seed = config.seal_seed;
 
     let decision = if in_zone {
@@ -289,13 +288,13 @@ pub fn answer<R: Room, L: Lookup>(
         Decision::Addresses(family) => {
             let record = *record;
             rrset.choose(&record, family, &body, config.ttl, lookup)?;
-            let chosen = *black_box(&mut *rrset);
+            let chosen = *opaque::memory(&mut *rrset);
             if record.flags.contains(NameFlags::SET) {
                 chosen.put_set::<R, L>(family, image, body.at(), seed, slot, addresses, lookup)?;
             } else {
                 chosen.put_inline(&record, family, image, body.at(), addresses);
             }
-            let chosen = *black_box(rrset);
+            let chosen = *opaque::memory(rrset);
             body.answers(chosen.count as usize, family);
             if chosen.count < chosen.total {
                 Outcome::Truncated
@@ -428,7 +427,7 @@ fn decide<R: Room, L: Lookup>(
             Ports::Numbered | Ports::Unnumbered => {}
         }
     }
-    let record = black_box(&mut *scratch).record;
+    let record = opaque::memory(&mut *scratch).record;
     Ok(match question.qtype {
         qtype::A if record.ipv4 != 0 => Decision::Addresses(Family::Ipv4),
         qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(Family::Ipv6),

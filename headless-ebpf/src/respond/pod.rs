@@ -1,11 +1,10 @@
 //! The address in a pod's name: `10-0-0-22.default.pod.<zone>`.
 
-use core::hint::black_box;
-
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
     abi::NameRecord,
+    opaque,
     wire::{Image, fold},
 };
 
@@ -80,23 +79,23 @@ impl Dashed {
         if len > LABEL_MAX {
             return false;
         }
-        *black_box(&mut *self) = Self::zeroed();
+        *opaque::memory(&mut *self) = Self::zeroed();
         for i in 0..LABEL_MAX {
             if i >= len {
                 break;
             }
             let byte = fold(u64::from(image.u8_at(label + 1 + i))) as u32;
-            black_box(&mut *self).take(byte, i == 0);
+            opaque::memory(&mut *self).take(byte, i == 0);
         }
-        black_box(&mut *self).end();
-        let read = black_box(&mut *self);
+        opaque::memory(&mut *self).end();
+        let read = opaque::memory(&mut *self);
         *record = NameRecord::zeroed();
         if read.dashes == 3 && read.gaps == 0 {
             put_ipv4(record, read.address);
             return read.wrong_ipv4 == 0;
         }
         read.join();
-        let Groups { high, low } = black_box(&mut *self).tail;
+        let Groups { high, low } = opaque::memory(&mut *self).tail;
         if high == 0 && low >> 32 == 0xffff {
             // An IPv4 address mapped into IPv6 is that IPv4 address to CoreDNS.
             put_ipv4(record, low as u32);
@@ -181,13 +180,13 @@ impl Dashed {
     #[inline(always)]
     fn join(&mut self) {
         for i in 0..GROUPS {
-            let part = black_box(&mut *self);
+            let part = opaque::memory(&mut *self);
             if i + part.heads >= GROUPS {
                 break;
             }
             part.head = part.head.push(0);
         }
-        let part = black_box(&mut *self);
+        let part = opaque::memory(&mut *self);
         // Without a gap all of it is the tail, and the head is zero.
         part.tail.high |= part.head.high;
         part.tail.low |= part.head.low;

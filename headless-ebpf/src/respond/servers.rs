@@ -6,8 +6,6 @@ mod reverse;
 mod walk;
 mod write;
 
-use core::hint::black_box;
-
 use bytemuck::{Pod, Zeroable};
 
 pub(super) use self::{ports::Ports, reverse::answer as answer_reverse, walk::Written};
@@ -19,6 +17,7 @@ use crate::{
         PORT_NAME_MAX, PORTS_MAX, PassReason, TARGET_HEADER_LEN,
     },
     lookup::Lookup,
+    opaque,
     wire::{
         AddressBytes, DNS_HEADER_LEN, Image, LabelBytes, NameBytes, PortBytes, Question, Room,
         SuffixBytes, WINDOW, qtype,
@@ -145,8 +144,8 @@ pub(super) fn answer<R: Room, L: Lookup>(
         start,
         room,
         ..
-    } = *black_box(&mut servers.asked);
-    let question: &Question = black_box(question);
+    } = *opaque::memory(&mut servers.asked);
+    let question: &Question = opaque::memory(question);
     let (start, seed) = (start as usize, config.seal_seed);
     let is_pod = place == Place::Pod as u32 || place == Place::VerifiedPod as u32;
     let ports = if place == Place::VerifiedPod as u32 {
@@ -167,7 +166,7 @@ pub(super) fn answer<R: Room, L: Lookup>(
         return Err(PassReason::Userspace);
     };
     if question.qtype != qtype::SRV {
-        let differ = ports != Ports::None && black_box(&mut servers.walk).everywhere == 0;
+        let differ = ports != Ports::None && opaque::memory(&mut servers.walk).everywhere == 0;
         return Ok(if differ { Ports::Differing } else { ports });
     }
     if ports != Ports::Numbered {
@@ -175,7 +174,7 @@ pub(super) fn answer<R: Room, L: Lookup>(
     }
     let is_endpoint = place == Place::Endpoint as u32;
     if is_endpoint || is_pod {
-        let differ = black_box(&mut servers.walk).differing != 0;
+        let differ = opaque::memory(&mut servers.walk).differing != 0;
         if differ || record.flags.0 & (NameFlags::REPEATED.0 | NameFlags::SET.0) != 0 {
             return Err(PassReason::Userspace);
         }
@@ -229,7 +228,7 @@ impl Servers {
         walk.endpoints = header.endpoints.into();
         walk.ports_len = ports_len;
         self.match_ports(chunk);
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         Ok(if walk.matched == 0 {
             Ports::None
         } else if walk.numbered == 0 || walk.targets == 0 {
@@ -242,13 +241,13 @@ impl Servers {
     /// Goes through the ports in the first chunk.
     #[inline(always)]
     fn match_ports(&mut self, chunk: &AddressBytes) {
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         (walk.matched, walk.numbered, walk.candidates) = (0, 0, 0);
         walk.bits = 0;
         (walk.everywhere, walk.differing, walk.at) = (0, 0, 0);
         let protocol = self.protocol.protocol();
         for port in 0..PORTS_MAX {
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             if walk.at >= walk.ports_len {
                 break;
             }
@@ -292,7 +291,7 @@ impl Servers {
         chunk.put_u64(TARGET_HEADER_LEN, words[1]);
         chunk.put_u64(TARGET_HEADER_LEN + 8, words[2]);
         chunk.put_u32(TARGET_HEADER_LEN + 16, words[3] as u32);
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         walk.candidates = (u32::from(record.ipv4) + u32::from(record.ipv6)) * walk.matched;
         (walk.targets, walk.first) = (1, 0);
     }

@@ -1,9 +1,8 @@
 //! Ethernet, IP and UDP: from bytes to offsets, and back into a reply.
 
-use core::hint::black_box;
-
 use super::{DNS_HEADER_LEN, FRAME_MAX, Image, Room, checksum};
 use crate::abi::{PassReason, ServerAddress};
+use crate::opaque;
 
 /// Bytes before the DNS message over IPv4: Ethernet (14), IPv4 without options
 /// (20, RFC 791, section 3.1) and UDP (8, RFC 768). In tagged frames
@@ -80,7 +79,7 @@ impl Shape {
     /// about.
     #[inline(always)]
     pub fn at(self) -> usize {
-        black_box(MESSAGE - self.headers_len())
+        opaque::number(MESSAGE - self.headers_len())
     }
 
     /// As a number.

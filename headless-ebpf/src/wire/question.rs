@@ -1,7 +1,5 @@
 //! The question: is it one that we read, is it in our zone, what are its labels.
 
-use core::hint::black_box;
-
 use bytemuck::{Pod, Zeroable};
 
 use super::{
@@ -9,6 +7,7 @@ use super::{
     dns::{CLASS_IN, Edns, OPT_LEN, flags},
 };
 use crate::abi::{Config, PassReason};
+use crate::opaque;
 
 /// Longest name in wire form (RFC 1035, section 2.3.4).
 pub const NAME_LEN_MAX: usize = 255;
@@ -107,11 +106,11 @@ impl Question {
         }
         // The loops narrow what the verifier knows of their bounds: both are
         // read anew after each, see `Question`.
-        let zone_at = black_box(&mut *self).zone as usize;
+        let zone_at = opaque::memory(&mut *self).zone as usize;
         let Some(labels) = walk(image, name, zone_at) else {
             return Err(why_not(image, start, end, with_opt));
         };
-        let after = name + black_box(&mut *self).name_len as usize;
+        let after = name + opaque::memory(&mut *self).name_len as usize;
         if image.be16_at(after + 2) != CLASS_IN {
             return Err(PassReason::Class);
         }

@@ -5,8 +5,6 @@
 //! look, and a name is believed once its own record has the address. The rules are
 //! those of CoreDNS's `reverse.go`.
 
-use core::hint::black_box;
-
 use bytemuck::{Pod, Zeroable};
 
 use super::{DetailsAt, Servers, walk::Written};
@@ -16,6 +14,7 @@ use crate::{
         NameRecord, PassReason, REVERSE_SLOTS, ReverseAddress, ReverseSlot,
     },
     lookup::Lookup,
+    opaque,
     respond::{Scratch, addresses::load, find, reply::Body},
     wire::{
         AddressBytes, DNS_HEADER_LEN, Edns, Image, KeyBytes, Labels, NAME_LEN_MAX, WINDOW, fold,
@@ -96,13 +95,13 @@ pub(in crate::respond) fn answer<L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    let asked = *black_box(&mut servers.asked);
+    let asked = *opaque::memory(&mut servers.asked);
     let start = asked.start as usize;
     let name = start + DNS_HEADER_LEN;
     if !servers.reverse.read_ipv6(image, name) && !servers.reverse.read_ipv4(image, name) {
         return Err(PassReason::OutsideZone);
     }
-    let name_len = black_box(&mut servers.reverse).at;
+    let name_len = opaque::memory(&mut servers.reverse).at;
     let after = name + name_len as usize;
     if image.be16_at(after) != qtype::PTR {
         return Err(PassReason::OutsideZone);
@@ -119,7 +118,7 @@ pub(in crate::respond) fn answer<L: Lookup>(
         question.edns = edns;
     }
     servers.reverse.find(config, addresses, lookup)?;
-    let limits = Body::new(start, black_box(question), asked.room as usize).limits();
+    let limits = Body::new(start, opaque::memory(question), asked.room as usize).limits();
     servers.walk.limits = limits;
     servers.walk.ttl = config.ttl;
     servers.put_owner(addresses, config, lookup)?;
@@ -190,7 +189,7 @@ impl Reverse {
         (self.at, self.wrong) = (0, 0);
         let mut address = 0;
         for _ in 0..OCTETS {
-            let label = name + black_box(&mut *self).at as usize;
+            let label = name + opaque::memory(&mut *self).at as usize;
             let len = u32::from(image.u8_at(label));
             // Three digits, zeroes before those that are there.
             let missing = 3_u32.wrapping_sub(len) & 3;
@@ -202,11 +201,11 @@ impl Reverse {
             let shortest = 1 + u32::from(value > 9) + u32::from(value > 99);
             let wrong = not_digits | value & !0xff | len ^ shortest;
             address = address << 8 | value & 0xff;
-            let read = black_box(&mut *self);
+            let read = opaque::memory(&mut *self);
             read.wrong |= wrong;
             read.at += 1 + (len & 3);
         }
-        let end = name + black_box(&mut *self).at as usize;
+        let end = name + opaque::memory(&mut *self).at as usize;
         let suffix = (
             fold(image.u64_at(end)),
             fold(image.u64_at(end + 8)) & WINDOW.first(ARPA_LEN, 0),
@@ -214,7 +213,7 @@ impl Reverse {
         let wrong = (suffix.0 ^ IN_ADDR_ARPA.0) | (suffix.1 ^ IN_ADDR_ARPA.1);
         // The number that was read last comes first.
         self.address = ReverseAddress::from_ipv4_word(u32::to_be(address.swap_bytes()));
-        let read = black_box(&mut *self);
+        let read = opaque::memory(&mut *self);
         read.at += 8 + ARPA_LEN as u32;
         wrong == 0 && read.wrong == 0
     }
@@ -227,7 +226,7 @@ impl Reverse {
         bucket: &mut AddressBytes,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let address = black_box(&mut *self).address;
+        let address = opaque::memory(&mut *self).address;
         let buckets = config.reverse_buckets;
         if buckets == 0 || !lookup.reverse(address.bucket(buckets), bucket) {
             return Err(PassReason::OutsideZone);
@@ -236,10 +235,10 @@ impl Reverse {
         for i in 0..REVERSE_SLOTS {
             let slot = ReverseSlot(bucket.u64_at(i * 8));
             if slot.is_of(address) {
-                black_box(&mut *self).slot = slot;
+                opaque::memory(&mut *self).slot = slot;
             }
         }
-        if black_box(self).slot.is_empty() {
+        if opaque::memory(self).slot.is_empty() {
             Err(PassReason::OutsideZone)
         } else {
             Ok(())
@@ -283,7 +282,7 @@ impl Servers {
         config: &Config,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let service = black_box(&mut self.reverse).slot.service();
+        let service = opaque::memory(&mut self.reverse).slot.service();
         let key = ChunkKey::new(service, ChunkKind::Name, 0);
         if load(key, config.seal_seed, chunk, lookup).is_err() {
             return Err(PassReason::Userspace);
@@ -298,7 +297,7 @@ impl Servers {
         for i in 0..CHUNK_BYTES / 16 {
             self.suffix.put_u128(i * 16, chunk.u128_at(1 + i * 16));
         }
-        let svc_at = black_box(&mut self.reverse).name_len as usize;
+        let svc_at = opaque::memory(&mut self.reverse).name_len as usize;
         self.suffix.put_u32(svc_at, SVC);
         for (i, word) in config.zone.iter().enumerate() {
             if i * 8 >= config.zone_len as usize {
@@ -321,7 +320,7 @@ impl Servers {
         seed: u64,
         lookup: &L,
     ) -> Result<bool, PassReason> {
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         let (name, label_len) = (
             walk.limits.at as usize + HEADER_LEN,
             walk.label_len as usize,
@@ -332,9 +331,9 @@ impl Servers {
         for i in 0..NAME_LEN_MAX.div_ceil(16) {
             image.put_u128(name + label_len + i * 16, self.suffix.u128_at(i * 16));
         }
-        let end = label_len + black_box(&mut self.reverse).name_len as usize;
+        let end = label_len + opaque::memory(&mut self.reverse).name_len as usize;
         *record = find::record_of(image, name, end, key, seed, lookup)?;
-        let record = black_box(record);
+        let record = opaque::memory(record);
         // A record of zeroes holds nothing.
         let apart = NameFlags::PASS
             .with(NameFlags::REPEATED)
@@ -343,7 +342,7 @@ impl Servers {
         let is_service = label_len == 0;
         Ok(record.flags.0 & apart.0 == 0
             && is_own == is_service
-            && black_box(&mut self.reverse).is_in(record))
+            && opaque::memory(&mut self.reverse).is_in(record))
     }
 
     /// Looks through the Service's endpoints for the label of the one that has the
@@ -355,7 +354,7 @@ impl Servers {
         seed: u64,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let set = black_box(&mut self.reverse).set;
+        let set = opaque::memory(&mut self.reverse).set;
         if set == 0 {
             return Err(PassReason::Userspace);
         }
@@ -368,7 +367,7 @@ impl Servers {
         self.walk.targets = header.targets.into();
         self.walk.rewind();
         for _ in 0..STEPS_MAX {
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             if walk.left == 0 {
                 break;
             }
@@ -378,7 +377,7 @@ impl Servers {
                 continue;
             };
             // Of several addresses the first of each family is looked at.
-            let ReverseAddress { first, last } = black_box(&mut self.reverse).address;
+            let ReverseAddress { first, last } = opaque::memory(&mut self.reverse).address;
             let ipv4_at = target.addresses_at();
             let ipv6_at = ipv4_at + target.ipv4 * 4;
             let is_ipv4 = target.ipv4 != 0
@@ -391,7 +390,7 @@ impl Servers {
                 self.put_label(target, chunk);
                 return Ok(());
             }
-            black_box(&mut self.walk).skip(target);
+            opaque::memory(&mut self.walk).skip(target);
         }
         Err(PassReason::Userspace)
     }
@@ -399,7 +398,7 @@ impl Servers {
     /// Writes what stands before the record's name.
     #[inline(always)]
     fn put_pointer(&mut self, image: &mut Image) -> Result<(), PassReason> {
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         let name_len = (walk.label_len + walk.suffix_len) as usize;
         let out = walk.limits.at as usize;
         let end = out + HEADER_LEN + name_len;

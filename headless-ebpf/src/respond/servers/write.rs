@@ -1,7 +1,5 @@
 //! Writing SRV records and the addresses of their targets.
 
-use core::hint::black_box;
-
 use super::{
     Servers,
     walk::{Target, Written},
@@ -9,6 +7,7 @@ use super::{
 use crate::{
     abi::{PassReason, TARGET_HEADER_LEN},
     lookup::Lookup,
+    opaque,
     respond::{addresses::load, reply::Limits},
     wire::{AddressBytes, Image, Room, WINDOW, fold, put_dashed, qtype},
 };
@@ -64,7 +63,7 @@ impl Servers {
             let mask = WINDOW.first(folded, i * 8);
             self.suffix.put_u64(i * 8, fold(word) & mask | word & !mask);
         }
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         walk.suffix_len = len as u32;
         walk.written = Written {
             end: limits.at,
@@ -82,15 +81,15 @@ impl Servers {
         if !self.put_servers::<R, L>(image, seed, chunk, lookup)? {
             return Ok(());
         }
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         let loaded = walk.chunk;
         walk.rewind();
-        let walk = black_box(&mut self.walk);
+        let walk = opaque::memory(&mut self.walk);
         if walk.chunk != loaded {
             load(walk.key(), seed, chunk, lookup)?;
         }
         if self.put_glue::<R, L>(image, seed, chunk, lookup)? {
-            black_box(&mut self.walk).written.truncated = 0;
+            opaque::memory(&mut self.walk).written.truncated = 0;
         }
         Ok(())
     }
@@ -99,7 +98,7 @@ impl Servers {
     /// compiler would put on the stack and look at by unaligned parts.
     #[inline(always)]
     pub(in crate::respond) fn written(&mut self) -> &Written {
-        &black_box(&mut self.walk).written
+        &opaque::memory(&mut self.walk).written
     }
 
     /// Puts the target's label, or labels, into [`Self::label`].
@@ -117,7 +116,7 @@ impl Servers {
             }
             own_len + target.label_len
         };
-        black_box(&mut self.walk).label_len = len as u32;
+        opaque::memory(&mut self.walk).label_len = len as u32;
     }
 
     /// Whether all were written.
@@ -130,7 +129,7 @@ impl Servers {
         lookup: &L,
     ) -> Result<bool, PassReason> {
         for _ in 0..steps_max::<R>() {
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             if walk.left == 0 {
                 return Ok(true);
             }
@@ -163,7 +162,7 @@ impl Servers {
                 continue;
             }
             self.put_label(target, chunk);
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             let label_len = walk.label_len as usize;
             let name_len = label_len + walk.suffix_len as usize;
             let rdata_len = SRV_HEADER_LEN - GLUE_HEADER_LEN + name_len;
@@ -210,7 +209,7 @@ impl Servers {
                 }
                 image.put_u128(rest + i * 16, self.suffix.u128_at(i * 16));
             }
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             walk.written.end = end as u32;
             walk.written.answers += 1;
         }
@@ -227,7 +226,7 @@ impl Servers {
         lookup: &L,
     ) -> Result<bool, PassReason> {
         for _ in 0..steps_max::<R>() {
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             if walk.left == 0 {
                 return Ok(true);
             }
@@ -264,7 +263,7 @@ impl Servers {
             };
             // Of a shorter address the rest is overwritten, or not sent.
             image.put_u128(out + GLUE_HEADER_LEN, chunk.u128_at(from));
-            let walk = black_box(&mut self.walk);
+            let walk = opaque::memory(&mut self.walk);
             walk.written.end = end as u32;
             walk.written.additionals += 1;
             walk.record += 1;
