@@ -56,10 +56,29 @@ impl<'a> XdpPacket<'a> {
 const GROW_BEFORE: i32 = 192;
 
 /// Bytes that are copied at a time; no frame that is read or written is shorter.
-const STRIDE: usize = 16;
+const STRIDE: usize = 32;
 
 /// Strides of the longest frame.
 const STRIDES_MAX: usize = FRAME_MAX / STRIDE;
+
+/// A stride.
+type Words = [u64; STRIDE / 8];
+
+/// # Safety
+/// There are [`STRIDE`] bytes to be read.
+#[inline(always)]
+unsafe fn read(from: usize) -> Words {
+    // SAFETY: as promised.
+    unsafe { (from as *const Words).read_unaligned() }
+}
+
+/// # Safety
+/// There are [`STRIDE`] bytes to be written.
+#[inline(always)]
+unsafe fn write(to: usize, words: Words) {
+    // SAFETY: as promised.
+    unsafe { (to as *mut Words).write_unaligned(words) };
+}
 
 impl Packet for XdpPacket<'_> {
     type Room = Small;
@@ -98,9 +117,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             }
             // SAFETY: the packet has these bytes, as just compared.
-            image.put_u128(at + i * STRIDE, unsafe {
-                (from as *const u128).read_unaligned()
-            });
+            image.put_words(at + i * STRIDE, unsafe { read(from) });
         }
         let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
         let from = data + last;
@@ -108,7 +125,7 @@ impl Packet for XdpPacket<'_> {
             return false;
         }
         // SAFETY: as above.
-        image.put_u128(at + last, unsafe { (from as *const u128).read_unaligned() });
+        image.put_words(at + last, unsafe { read(from) });
         true
     }
 
@@ -150,7 +167,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             }
             // SAFETY: the packet has these bytes, as just compared.
-            unsafe { (to as *mut u128).write_unaligned(image.u128_at(at + i * STRIDE)) };
+            unsafe { write(to, image.words_at(at + i * STRIDE)) };
         }
         let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
         let to = data + last;
@@ -158,7 +175,7 @@ impl Packet for XdpPacket<'_> {
             return false;
         }
         // SAFETY: as above.
-        unsafe { (to as *mut u128).write_unaligned(image.u128_at(at + last)) };
+        unsafe { write(to, image.words_at(at + last)) };
         true
     }
 }

@@ -23,8 +23,7 @@ pub use self::{
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
     headers::{
         ETHERNET_LEN, HEADERS_MAX, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
-        Shape, TAG_LEN, ip_version, ipv4_checksum_holds, is_tag, partial_checksum, reply_ipv4,
-        reply_ipv6,
+        Shape, TAG_LEN, ip_version, is_tag, partial_checksum, reply_ipv4, reply_ipv6,
     },
     image::{
         AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, LabelBytes, NameBytes, PortBytes,

@@ -35,7 +35,7 @@ pub trait Packet {
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]>;
 
     /// Copies the first `len` bytes to where a frame of this shape starts in `image`.
-    /// `len` is between 16 and [`super::FRAME_MAX`]; `false` where the frame is
+    /// `len` is between 32 and [`super::FRAME_MAX`]; `false` where the frame is
     /// shorter than `len`.
     #[must_use]
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool;

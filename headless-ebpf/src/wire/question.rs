@@ -145,19 +145,19 @@ fn check_flags(header: u16) -> Result<(), PassReason> {
     }
 }
 
-/// Lower-cases the ASCII letters among eight bytes at once.
+/// Lower-cases the ASCII letters among eight bytes at once. Bytes over 127 become
+/// others over 127, which are in no name that is stored and in no zone.
 ///
 /// Length bytes are at most 63 and letters start at 65, so a name in wire form
 /// can be folded without looking at its structure.
 #[inline(always)]
 pub const fn fold(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
-    let low = word & !HIGH;
+    let low = word & (0x7f * ONES);
+    // Either has its highest bit, which no byte carries into the next, from there on.
     let from_a = low + (0x80 - b'A' as u64) * ONES;
     let past_z = low + (0x80 - b'Z' as u64 - 1) * ONES;
-    let upper = from_a & !past_z & !word & HIGH;
-    word | (upper >> 2)
+    word | ((from_a ^ past_z) >> 2 & (0x20 * ONES))
 }
 
 /// Whether the zone stands at `offset`, in any case.
@@ -282,11 +282,13 @@ mod tests {
                 let mut bytes = [0x5a, 0x41, 0x80, 0xff, 0, 0x40, 0x5b, 0x7a];
                 bytes[place] = byte;
                 let folded = fold(u64::from_le_bytes(bytes)).to_le_bytes();
-                assert_eq!(
-                    folded,
-                    bytes.map(|b| b.to_ascii_lowercase()),
-                    "{byte:#x} at {place}"
-                );
+                for (folded, byte) in folded.into_iter().zip(bytes) {
+                    if byte.is_ascii() {
+                        assert_eq!(folded, byte.to_ascii_lowercase(), "{byte:#x} at {place}");
+                    } else {
+                        assert!(!folded.is_ascii(), "{byte:#x} at {place}");
+                    }
+                }
             }
         }
     }
