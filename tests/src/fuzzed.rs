@@ -34,7 +34,7 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
         ("many.default", 60, 20, empty),
         ("most.default", 28, 7, empty),
         ("ext.default", 0, 0, NameFlags::PASS),
-        ("default", 0, 0, NameFlags::NAMESPACE),
+        ("default", 0, 0, NameFlags::NO_SERVICE),
         (&long, 6, 0, empty),
     ]
     .map(|(name, v4, v6, flags)| {

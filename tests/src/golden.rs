@@ -45,7 +45,7 @@ pub struct Case {
     pub mtu: u32,
     /// What the maps hold: by names without `svc` and the zone, a list of
     /// addresses, ranges of them (`10.1.0.1-10.1.0.40`), flags (`cluster-ip`,
-    /// `pass`, `namespace`, `endpoints-unknown`, `repeated`), ports
+    /// `pass`, `namespace`, `pod`, `endpoints-unknown`, `repeated`), ports
     /// (`port:http/tcp/80`; without a number, `any`) and targets of SRV records
     /// (`target:web-0=10.1.0.1+fd00::1`, with `/0+2` where it has not all of the
     /// ports; without a label, the name itself).
@@ -299,7 +299,7 @@ fn data(items: &[String]) -> NameData {
         let flag = match item.as_str() {
             "cluster-ip" => NameFlags::CLUSTER_IP,
             "pass" => NameFlags::PASS,
-            "namespace" => NameFlags::NAMESPACE,
+            "namespace" | "pod" => NameFlags::NO_SERVICE,
             "endpoints-unknown" => NameFlags::ENDPOINTS_UNKNOWN,
             "repeated" => NameFlags::REPEATED,
             item => {

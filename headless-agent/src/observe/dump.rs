@@ -31,7 +31,7 @@ pub struct Name {
 /// What is known of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
-    /// `pass`, `cluster_ip`, `endpoints_unknown`, `namespace`.
+    /// `pass`, `cluster_ip`, `endpoints_unknown`, `namespace`, `pod`.
     pub flags: Vec<String>,
     /// IPv4 addresses, in ascending order.
     pub ipv4: Vec<Ipv4Addr>,
@@ -46,11 +46,16 @@ impl Data {
     fn new(flags: NameFlags, mut ipv4: Vec<Ipv4Addr>, mut ipv6: Vec<Ipv6Addr>) -> Self {
         ipv4.sort_unstable();
         ipv6.sort_unstable();
+        let no_service = if ipv4.is_empty() && ipv6.is_empty() {
+            "namespace"
+        } else {
+            "pod"
+        };
         let labels = [
             (NameFlags::PASS, "pass"),
             (NameFlags::CLUSTER_IP, "cluster_ip"),
             (NameFlags::ENDPOINTS_UNKNOWN, "endpoints_unknown"),
-            (NameFlags::NAMESPACE, "namespace"),
+            (NameFlags::NO_SERVICE, no_service),
         ];
         let set = labels.iter().filter(|(flag, _)| flags.contains(*flag));
         Self {

@@ -399,9 +399,9 @@ impl Index {
 fn pod_data(address: IpAddr, count: u32) -> Option<NameData> {
     let flags = match count {
         0 => return None,
-        1 => NameFlags::empty(),
+        1 => NameFlags::NO_SERVICE,
         // Each counts for the weight of the SRV record.
-        _ => NameFlags::REPEATED,
+        _ => NameFlags::NO_SERVICE.with(NameFlags::REPEATED),
     };
     let (ipv4, ipv6) = service::families([address]);
     Some(NameData {
@@ -420,7 +420,7 @@ fn entry_exists(namespaces: &HashMap<Box<str>, NamespaceEntry>, name: &str) -> b
 
 const fn namespace_data() -> NameData {
     NameData {
-        flags: NameFlags::NAMESPACE,
+        flags: NameFlags::NO_SERVICE,
         ipv4: Vec::new(),
         ipv6: Vec::new(),
         details: None,

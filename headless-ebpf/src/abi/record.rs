@@ -37,8 +37,9 @@ impl NameFlags {
     pub const ENDPOINTS_UNKNOWN: Self = Self(1 << 2);
     /// The addresses are in [`Chunk`]s, not in the record.
     pub const SET: Self = Self(1 << 3);
-    /// The name is a namespace, hence an empty non-terminal.
-    pub const NAMESPACE: Self = Self(1 << 4);
+    /// Neither a Service nor an endpoint: a namespace, hence an empty non-terminal, or a
+    /// pod, whose name is not one below `svc`.
+    pub const NO_SERVICE: Self = Self(1 << 4);
     /// There are chunks of kind [`ChunkKind::Own`].
     pub const OWN: Self = Self(1 << 5);
     /// There are chunks of kind [`ChunkKind::Endpoints`].
@@ -93,6 +94,17 @@ const _: () = assert!(size_of::<NameRecord>() == 32);
 pub const SET_NUMBER_MAX: u32 = (1 << 24) - 1;
 
 impl NameRecord {
+    /// A record that says nothing.
+    pub const NOTHING: Self = Self {
+        flags: NameFlags::empty(),
+        set_high: 0,
+        ipv4: 0,
+        ipv6: 0,
+        set_low: 0,
+        inline: [0; INLINE_BYTES],
+        seal: 0,
+    };
+
     /// Number of the set that holds the name's chunks, where it has any.
     #[inline(always)]
     pub const fn set(&self) -> u32 {

@@ -42,14 +42,75 @@ const DNS_VERSION: (u64, u32) = (
     u32::from_le_bytes(*b"sion"),
 );
 
+/// What is known of a name whose labels have not been looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// [`Scratch::record`] is its record.
+    Found,
+    /// There is no record of what stands before `svc`.
+    Missing,
+    /// Its shape decides.
+    Unknown,
+}
+
+/// Looks up what stands before `svc`, if that is the name of a Service or an endpoint:
+/// labels are part of a key, so that those of a name that is stored need not be looked
+/// at, and most questions are for one.
+#[inline(always)]
+pub(super) fn stored<L: Lookup>(
+    scratch: &mut Scratch,
+    start: usize,
+    config: &Config,
+    question: &Question,
+    lookup: &L,
+) -> Result<Stored, PassReason> {
+    let Scratch {
+        image,
+        key,
+        record: found,
+        ..
+    } = scratch;
+    let name = start + DNS_HEADER_LEN;
+    // Other types have their own ways, of which some depend on the shape.
+    if question.qtype != qtype::A && question.qtype != qtype::AAAA {
+        return Ok(Stored::Unknown);
+    }
+    // One comparison for names without a label there, too short ones and long ones.
+    let len = (question.zone as usize).wrapping_sub(size_of_val(&SVC));
+    if len.wrapping_sub(1) >= KeyClass::Short.bytes() {
+        return Ok(Stored::Unknown);
+    }
+    // The compiler would leave out the masks by which the verifier knows.
+    let len = opaque::number(len);
+    if fold(u64::from(image.u32_at(name + len))) as u32 != SVC {
+        return Ok(Stored::Unknown);
+    }
+    let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, config.seal_seed);
+    if key.u64_at(0) << 8 == NAME_SERVER << 8 {
+        return Ok(Stored::Unknown);
+    }
+    let Looked { exists, record } = proven(seal, lookup.name(KeyClass::Short, key, seal))?;
+    if !exists {
+        return Ok(Stored::Missing);
+    }
+    *found = record;
+    // Namespaces have no records, and pods no names below `svc`.
+    Ok(if record.flags.contains(NameFlags::NO_SERVICE) {
+        Stored::Unknown
+    } else {
+        Stored::Found
+    })
+}
+
 /// Reads the shape of a name from the right, as CoreDNS does (`parse.go`), and
-/// looks up what the shape leaves open.
+/// looks up what the shape leaves open; `stored` is what is known already.
 #[inline(always)]
 pub(super) fn find<L: Lookup>(
     scratch: &mut Scratch,
     start: usize,
     config: &Config,
     question: &Question,
+    stored: Stored,
     lookup: &L,
 ) -> Result<Found, PassReason> {
     let Scratch {
@@ -101,7 +162,11 @@ pub(super) fn find<L: Lookup>(
     } else {
         0
     };
-    let owner = record(image, name, owner_at, kind_at, key, seed, lookup)?;
+    let owner = if stored == Stored::Missing && owner_at == 0 {
+        Looked::NOTHING
+    } else {
+        record(image, name, owner_at, kind_at, key, seed, lookup)?
+    };
     let is_verified_pod = is_pod && config.pods == PodsMode::Verified as u32;
     if is_pod {
         if config.pods == PodsMode::Disabled as u32 || !owner.exists {
@@ -116,7 +181,7 @@ pub(super) fn find<L: Lookup>(
             return Ok(Found::Record(Place::Pod, DetailsAt::NONE));
         }
     }
-    if !is_pod && owner.exists && owner.record.flags.contains(NameFlags::NAMESPACE) {
+    if !is_pod && owner.exists && owner.record.flags.contains(NameFlags::NO_SERVICE) {
         return Ok(Found::NonTerminal);
     }
     // The details of an endpoint are its Service's.
@@ -178,6 +243,13 @@ fn is_dns_version(image: &Image, name: usize) -> bool {
 struct Looked {
     exists: bool,
     record: NameRecord,
+}
+
+impl Looked {
+    const NOTHING: Self = Self {
+        exists: false,
+        record: NameRecord::NOTHING,
+    };
 }
 
 /// The record of the first `len` bytes of the name at `name`; zeroes where there is
@@ -245,10 +317,7 @@ fn record<L: Lookup>(
 #[inline(always)]
 fn proven(seal: Seal, words: Option<RecordWords>) -> Result<Looked, PassReason> {
     let Some(words) = words else {
-        return Ok(Looked {
-            exists: false,
-            record: NameRecord::zeroed(),
-        });
+        return Ok(Looked::NOTHING);
     };
     let record: NameRecord = bytemuck::cast(words);
     if record.seal == NameRecord::seal_of(seal, words) {

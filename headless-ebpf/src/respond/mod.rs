@@ -15,7 +15,7 @@ use bytemuck::Zeroable as _;
 
 use self::{
     addresses::Rrset,
-    find::Found,
+    find::{Found, Stored},
     pod::Dashed,
     reply::Body,
     servers::{DetailsAt, Place, Ports, Servers},
@@ -30,7 +30,7 @@ use crate::{
     wire::{
         AddressBytes, DNS_HEADER_LEN, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN,
         Image, IpVersion, KeyBytes, MESSAGE, OPT_LEN, Packet, Question, Room, Shape, TAG_LEN,
-        ip_version, is_tag, qtype, reply_ipv4, reply_ipv6,
+        ip_version, is_tag, qtype, reply_ipv4, reply_ipv6, why_not,
     },
 };
 
@@ -251,26 +251,34 @@ pub fn answer<R: Room, L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    let in_zone = match scratch.question.parse(&scratch.image, start, end, config) {
-        Ok(()) => true,
-        Err(PassReason::OutsideZone) if asks_for_name(&scratch.image, start, end) => {
-            let servers = &mut scratch.servers;
-            servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
-            Ports::from_code(lookup.apart_reverse(scratch))?;
-            false
+    let decision = 'decision: {
+        if scratch.question.parse(&scratch.image, start, end, config)? {
+            // From here on the question is what stands in memory, see `Question`: the
+            // compiler may not carry the values over in registers.
+            let question = *opaque::memory(&mut scratch.question);
+            let stored = find::stored(scratch, start, config, &question, lookup)?;
+            if stored == Stored::Found {
+                break 'decision of_record(scratch, &question)?;
+            }
+            if scratch.question.walk(&scratch.image, start) {
+                let question = *opaque::memory(&mut scratch.question);
+                break 'decision decide::<R, L>(
+                    scratch, start, room, config, &question, stored, lookup,
+                )?;
+            }
         }
-        Err(reason) => return Err(reason),
+        match why_not(&scratch.image, start, end) {
+            PassReason::OutsideZone if asks_for_name(&scratch.image, start, end) => {
+                let servers = &mut scratch.servers;
+                servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
+                Ports::from_code(lookup.apart_reverse(scratch))?;
+                Decision::Servers
+            }
+            reason => return Err(reason),
+        }
     };
-    // From here on the question is what stands in memory, see `Question`: the
-    // compiler may not carry the values over in registers.
     let question = *opaque::memory(&mut scratch.question);
     let seed = config.seal_seed;
-
-    let decision = if in_zone {
-        decide::<R, L>(scratch, start, room, config, &question, lookup)?
-    } else {
-        Decision::Servers
-    };
     let Scratch {
         image,
         slot,
@@ -391,6 +399,7 @@ fn decide<R: Room, L: Lookup>(
     room: usize,
     config: &Config,
     question: &Question,
+    stored: Stored,
     lookup: &L,
 ) -> Result<Decision, PassReason> {
     match question.qtype {
@@ -402,7 +411,7 @@ fn decide<R: Room, L: Lookup>(
         qtype::SOA => return Ok(Decision::NoData),
         _ => {}
     }
-    let (place, details) = match find::find(scratch, start, config, question, lookup)? {
+    let (place, details) = match find::find(scratch, start, config, question, stored, lookup)? {
         Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
         Found::Missing | Found::Version => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
@@ -424,7 +433,16 @@ fn decide<R: Room, L: Lookup>(
             Ports::Numbered | Ports::Unnumbered => {}
         }
     }
-    let record = opaque::memory(&mut *scratch).record;
+    of_record(scratch, question)
+}
+
+/// What [`Scratch::record`] answers.
+#[inline(always)]
+fn of_record(scratch: &mut Scratch, question: &Question) -> Result<Decision, PassReason> {
+    let record = &opaque::memory(scratch).record;
+    if record.flags.contains(NameFlags::PASS) {
+        return Err(PassReason::Userspace);
+    }
     Ok(match question.qtype {
         qtype::A if record.ipv4 != 0 => Decision::Addresses(Family::Ipv4),
         qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(Family::Ipv6),

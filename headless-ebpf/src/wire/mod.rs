@@ -30,7 +30,7 @@ pub use self::{
         SuffixBytes,
     },
     packet::{FramePacket, Packet},
-    question::{Labels, NAME_LEN_MAX, Question, fold},
+    question::{Labels, NAME_LEN_MAX, Question, fold, why_not},
     room::{Large, Room, Small},
     window::WINDOW,
 };

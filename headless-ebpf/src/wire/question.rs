@@ -12,6 +12,10 @@ use crate::opaque;
 /// Longest name in wire form (RFC 1035, section 2.3.4).
 pub const NAME_LEN_MAX: usize = 255;
 
+/// Longest label; greater lengths are pointers or mean nothing (RFC 1035, section
+/// 4.1.4).
+const LABEL_LEN_MAX: usize = 63;
+
 /// Most labels of a name without its root: 127 of one byte.
 const LABELS_MAX: usize = 127;
 
@@ -70,12 +74,13 @@ impl Question {
         )
     }
 
-    /// Reads the message between `start` and `end` of `image` as a query for a
-    /// name in the zone of `config`.
+    /// Reads the message between `start` and `end` of `image` as a query for a name that
+    /// ends in the zone of `config`. `false` where it is none, and [`why_not`] says why.
     ///
     /// Nothing may follow the question but an OPT record without options, so
     /// the length of the message gives the length of the name and the place of
-    /// the zone in it; a name outside the zone costs two comparisons.
+    /// the zone in it; a name outside the zone costs two comparisons. The labels before
+    /// the zone are not looked at, see [`Self::walk`].
     #[inline(always)]
     pub fn parse(
         &mut self,
@@ -83,7 +88,7 @@ impl Question {
         start: usize,
         end: usize,
         config: &Config,
-    ) -> Result<(), PassReason> {
+    ) -> Result<bool, PassReason> {
         check_flags(image.be16_at(start + 2))?;
         let with_opt = match image.u64_at(start + 4) {
             ONE_QUESTION => false,
@@ -97,33 +102,52 @@ impl Question {
         let zone_at = name_len.wrapping_sub(config.zone_len as usize);
         // One comparison for "too short", which wraps, and "too long".
         if name_len > NAME_LEN_MAX || zone_at >= NAME_LEN_MAX {
-            return Err(why_not(image, start, end, with_opt));
+            return Ok(false);
         }
         self.name_len = name_len as u32;
         self.zone = zone_at as u32;
         if !ends_in_zone(image, name + zone_at, config) {
-            return Err(why_not(image, start, end, with_opt));
+            return Ok(false);
         }
-        // The loops narrow what the verifier knows of their bounds: both are
-        // read anew after each, see `Question`.
-        let zone_at = opaque::memory(&mut *self).zone as usize;
-        let Some(labels) = walk(image, name, zone_at) else {
-            return Err(why_not(image, start, end, with_opt));
-        };
+        // The loop narrows what the verifier knows of its bound.
         let after = name + opaque::memory(&mut *self).name_len as usize;
-        if image.be16_at(after + 2) != CLASS_IN {
-            return Err(PassReason::Class);
+        let fixed = image.u32_at(after);
+        if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) {
+            return Ok(false);
         }
+        self.qtype = (fixed as u16).swap_bytes();
         self.edns = Edns::absent();
         if with_opt {
             let Some(edns) = Edns::parse(image, after + FIXED_LEN) else {
-                return Err(PassReason::Edns);
+                return Ok(false);
             };
             self.edns = edns;
         }
-        self.labels = labels;
-        self.qtype = image.be16_at(after);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Finds the labels of the name before the zone, in a message that starts at `start`
+    /// of `image`. `false` where a label is too long, a pointer or the root, or where
+    /// the zone does not start at a label, and [`why_not`] says which.
+    #[inline(always)]
+    pub fn walk(&mut self, image: &Image, start: usize) -> bool {
+        let name = start + DNS_HEADER_LEN;
+        let zone_at = opaque::memory(&mut *self).zone as usize;
+        let mut starts = 0_u64;
+        let mut at = 0;
+        for _ in 0..LABELS_MAX {
+            if at >= zone_at {
+                break;
+            }
+            let len = usize::from(image.u8_at(name + at));
+            if len == 0 || len > LABEL_LEN_MAX {
+                return false;
+            }
+            starts = starts << 8 | at as u64;
+            at += 1 + len;
+        }
+        self.labels = Labels(starts);
+        at == zone_at
     }
 }
 
@@ -174,31 +198,13 @@ fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
     difference == 0
 }
 
-/// Walks the labels of the name at `name` up to the zone, `zone_at` bytes on.
-/// `None` where a label is too long, a pointer or the root, or where the zone
-/// does not start at a label.
-#[inline(always)]
-fn walk(image: &Image, name: usize, zone_at: usize) -> Option<Labels> {
-    let mut starts = 0_u64;
-    let mut at = 0;
-    for _ in 0..LABELS_MAX {
-        if at >= zone_at {
-            break;
-        }
-        let len = usize::from(image.u8_at(name + at));
-        if len == 0 || len > 63 {
-            return None;
-        }
-        starts = starts << 8 | at as u64;
-        at += 1 + len;
-    }
-    (at == zone_at).then_some(Labels(starts))
-}
-
 /// Why a message that did not fit is not ours: off the fast path, the name is
 /// walked to its own end.
+///
+/// [`PassReason::OutsideZone`] is said of any message that could be read.
 #[inline(always)]
-fn why_not(image: &Image, start: usize, end: usize, with_opt: bool) -> PassReason {
+pub fn why_not(image: &Image, start: usize, end: usize) -> PassReason {
+    let with_opt = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
     let name = start + DNS_HEADER_LEN;
     let mut at = 0;
     let mut len = 1;
@@ -210,7 +216,7 @@ fn why_not(image: &Image, start: usize, end: usize, with_opt: bool) -> PassReaso
         if len == 0 {
             break;
         }
-        if len > 63 {
+        if len > LABEL_LEN_MAX {
             return PassReason::Name;
         }
         at += 1 + len;
@@ -266,7 +272,11 @@ mod tests {
         let config = Config::new("cluster.local", 30, PodsMode::Insecure, 1).unwrap();
         let (image, end) = message(flags, counts, name, rest);
         let mut question = Question::default();
-        question.parse(&image, 0, end, &config).map(|()| question)
+        if question.parse(&image, 0, end, &config)? && question.walk(&image, 0) {
+            Ok(question)
+        } else {
+            Err(why_not(&image, 0, end))
+        }
     }
 
     /// Flags, counts, name, what follows it, and why it passes.

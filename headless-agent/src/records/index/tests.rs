@@ -18,7 +18,7 @@ const PASS: u8 = NameFlags::PASS.0;
 const CLUSTER_IP: u8 = NameFlags::CLUSTER_IP.0;
 const UNKNOWN: u8 = NameFlags::ENDPOINTS_UNKNOWN.0;
 const REPEATED: u8 = NameFlags::REPEATED.0;
-const NAMESPACE: u8 = NameFlags::NAMESPACE.0;
+const NAMESPACE: u8 = NameFlags::NO_SERVICE.0;
 
 fn empty() -> Index {
     Index::new(settings())

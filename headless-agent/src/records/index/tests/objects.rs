@@ -33,22 +33,22 @@ fn pods_have_names_where_they_are_verified() {
     let mut steps = vec![
         (
             pod("default", "a", "10.0.0.1"),
-            vec!["+10-0-0-1.default.pod.cluster 0 10.0.0.1"],
+            vec!["+10-0-0-1.default.pod.cluster 16 10.0.0.1"],
         ),
         (
             pod("default", "b", "10.0.0.1"),
-            vec!["+10-0-0-1.default.pod.cluster 128 10.0.0.1"],
+            vec!["+10-0-0-1.default.pod.cluster 144 10.0.0.1"],
         ),
         (pod("default", "c", "10.0.0.1"), vec![]),
         (delete(Kind::Pod, "default/c"), vec![]),
         (
             delete(Kind::Pod, "default/b"),
-            vec!["+10-0-0-1.default.pod.cluster 0 10.0.0.1"],
+            vec!["+10-0-0-1.default.pod.cluster 16 10.0.0.1"],
         ),
         (
             pod("default", "a", "fd00::1"),
             vec![
-                "+fd00--1.default.pod.cluster 0 fd00::1",
+                "+fd00--1.default.pod.cluster 16 fd00::1",
                 "-10-0-0-1.default.pod.cluster",
             ],
         ),
