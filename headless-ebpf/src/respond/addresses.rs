@@ -2,11 +2,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Slot, reply::Body};
+use super::reply::Body;
 use crate::{
     abi::{
-        CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Family, INLINE_BYTES, NameRecord,
-        PassReason, Seal,
+        CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Config, Family, INLINE_BYTES, NameFlags,
+        NameRecord, Outcome, PassReason, Seal,
     },
     lookup::Lookup,
     opaque,
@@ -38,30 +38,32 @@ pub(super) struct Rrset {
     pub(super) count: u32,
     /// Which is the first.
     start: u32,
-    /// TTL in seconds.
-    ttl: u32,
-    /// Number of the set, where they are in one.
-    set: u32,
-    /// Where they begin among the record's own, where they are there.
-    base: u32,
+    /// How many of those to be written are.
+    written: u32,
+    /// Which chunk is next.
+    chunk: u32,
+    /// How many addresses the one before it has.
+    held: u32,
+    /// Which of its addresses is the first.
+    within: u32,
+    unused: u32,
 }
 
 impl Rrset {
-    /// Describes the addresses of `family` in `record`, which `body` takes up
-    /// as far as they fit, beginning with any of them, so that clients that use
-    /// the first one spread.
+    /// Chooses how many of the addresses of `family` in `record` are written, as many
+    /// as `body` has room for, and which comes first: any of them, so that clients that
+    /// use the first one spread.
     #[inline(always)]
     pub(super) fn choose<L: Lookup>(
         &mut self,
         record: &NameRecord,
         family: Family,
         body: &Body,
-        ttl: u32,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let (total, base) = match family {
-            Family::Ipv4 => (record.ipv4, 0),
-            Family::Ipv6 => (record.ipv6, u32::from(record.ipv4) * 4),
+        let total = match family {
+            Family::Ipv4 => record.ipv4,
+            Family::Ipv6 => record.ipv6,
         };
         self.total = u32::from(total);
         self.count = body.count_that_fits(usize::from(total), family)? as u32;
@@ -70,9 +72,6 @@ impl Rrset {
         } else {
             0
         };
-        self.ttl = ttl;
-        self.set = record.set();
-        self.base = base;
         Ok(())
     }
 
@@ -82,6 +81,7 @@ impl Rrset {
         &self,
         record: &NameRecord,
         family: Family,
+        ttl: u32,
         image: &mut Image,
         offset: usize,
         addresses: &mut AddressBytes,
@@ -90,10 +90,17 @@ impl Rrset {
         addresses.put_u64(0, words[1]);
         addresses.put_u64(8, words[2]);
         addresses.put_u32(16, words[3] as u32);
-        let head = Head::new(family, self.ttl);
+        let head = Head::new(family, ttl);
         if let Family::Ipv6 = family {
-            // There is room for one.
-            put_ipv6(image, offset, head, addresses, self.base as usize);
+            // There is room for one, behind those of IPv4.
+            put(
+                family,
+                image,
+                offset,
+                head,
+                addresses,
+                usize::from(record.ipv4) * 4,
+            );
             return;
         }
         let mut position = self.start;
@@ -102,69 +109,93 @@ impl Rrset {
                 break;
             }
             let at = offset + i * record_len(Family::Ipv4);
-            put_ipv4(image, at, head, addresses, position as usize * 4);
-            position += 1;
-            if position >= self.total {
-                position = 0;
-            }
+            put(family, image, at, head, addresses, position as usize * 4);
+            position = next(position, self.total);
         }
     }
 
-    /// Writes the records at `offset`, from the chunks of the set.
+    /// Writes the records at `offset`, from the chunks of the set of this number.
+    ///
+    /// Chunk by chunk, each loaded once: from the one with the first address on, and
+    /// each of them round, the first one from that address on.
     #[inline(always)]
     #[expect(
         clippy::too_many_arguments,
         reason = "a struct of them would live on the BPF stack"
     )]
     pub(super) fn put_set<R: Room, L: Lookup>(
-        &self,
+        &mut self,
+        set: u32,
         family: Family,
+        ttl: u32,
         image: &mut Image,
         offset: usize,
         seed: u64,
-        slot: &mut Slot,
         addresses: &mut AddressBytes,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let per_chunk = match family {
-            Family::Ipv4 => CHUNK_IPV4 as u32,
-            Family::Ipv6 => CHUNK_IPV6 as u32,
-        };
-        let head = Head::new(family, self.ttl);
-        let mut position = self.start;
-        let mut loaded = None;
-        // More than fit do not come; this is a bound for the verifier.
-        for i in 0..R::MESSAGE_MAX / record_len(Family::Ipv4) {
-            if i >= self.count as usize {
+        let head = Head::new(family, ttl);
+        let per_chunk = per_chunk(family);
+        self.chunk = self.start / per_chunk;
+        self.within = self.start % per_chunk;
+        self.written = 0;
+        // As many as fit are in so many, and the last one of a set need not be full.
+        for _ in 0..(R::MESSAGE_MAX / record_len(family)).div_ceil(per_chunk as usize) + 1 {
+            // What the loop below leaves, the verifier need not know, see `Slot`.
+            let now = *opaque::memory(&mut *self);
+            if now.written >= now.count {
                 break;
             }
-            // Once round, the verifier knows the position, see `Slot`.
-            let position_now = slot.forget(position as usize) as u32;
-            let chunk = position_now / per_chunk;
-            if loaded != Some(chunk) {
-                load(
-                    ChunkKey::new(self.set, family.into(), chunk as usize),
-                    seed,
-                    addresses,
-                    lookup,
-                )?;
-                loaded = Some(chunk);
+            let key = ChunkKey::new(set, family.into(), now.chunk as usize);
+            load(key, seed, addresses, lookup)?;
+            let left = now.total.wrapping_sub(now.chunk.wrapping_mul(per_chunk));
+            self.held = left.min(per_chunk);
+            self.chunk = if left > per_chunk { now.chunk + 1 } else { 0 };
+            let Self { held, .. } = *opaque::memory(&mut *self);
+            self.written = now.count.min(now.written.wrapping_add(held));
+            let Self { written, .. } = *opaque::memory(&mut *self);
+            let wanted = written.wrapping_sub(now.written);
+            let mut position = now.within;
+            let mut at = offset + now.written as usize * record_len(family);
+            for i in 0..per_chunk {
+                if i >= wanted {
+                    break;
+                }
+                // The compiler knows that this is small and would leave out the mask of
+                // the access, by which the verifier knows it.
+                let within = opaque::number(position as usize * address_len(family));
+                put(family, image, at, head, addresses, within);
+                position = next(position, held);
+                at += record_len(family);
             }
-            // The compiler knows that this is small and would leave out the mask
-            // of the access, by which the verifier knows it.
-            let within = opaque::number((position_now % per_chunk) as usize);
-            let at = offset + i * record_len(family);
-            match family {
-                Family::Ipv4 => put_ipv4(image, at, head, addresses, within * 4),
-                Family::Ipv6 => put_ipv6(image, at, head, addresses, within * 16),
-            }
-            position = position_now + 1;
-            if position >= self.total {
-                position = 0;
-            }
+            self.within = 0;
         }
         Ok(())
     }
+}
+
+/// The position after this one among so many, of which the first comes after the last:
+/// without a branch, which would be two ways through all turns of a loop.
+#[inline(always)]
+fn next(position: u32, count: u32) -> u32 {
+    let next = position as usize + 1;
+    // The compiler would see a comparison in the sign of a difference.
+    let difference = opaque::number(next.wrapping_sub(count as usize));
+    let is_inside = (difference.cast_signed() >> (usize::BITS - 1)).cast_unsigned();
+    (next & is_inside) as u32
+}
+
+/// Addresses in a chunk.
+const fn per_chunk(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => CHUNK_IPV4 as u32,
+        Family::Ipv6 => CHUNK_IPV6 as u32,
+    }
+}
+
+/// Bytes of an address.
+const fn address_len(family: Family) -> usize {
+    record_len(family) - RECORD_HEADER_LEN
 }
 
 /// Most addresses that a record holds itself.
@@ -189,15 +220,62 @@ impl Head {
     }
 }
 
+/// Writes the addresses of this family in `record`, of which there are some, behind
+/// what `body` has.
 #[inline(always)]
-fn put_ipv4(image: &mut Image, at: usize, head: Head, addresses: &AddressBytes, from: usize) {
-    image.put_u128(at, head.0 | u128::from(addresses.u32_at(from)) << 96);
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a struct of them would live on the BPF stack"
+)]
+pub(super) fn put_all<R: Room, L: Lookup>(
+    family: Family,
+    record: &mut NameRecord,
+    rrset: &mut Rrset,
+    body: &mut Body,
+    image: &mut Image,
+    config: &Config,
+    addresses: &mut AddressBytes,
+    lookup: &L,
+) -> Result<Outcome, PassReason> {
+    let record = opaque::memory(record);
+    rrset.choose(record, family, body, lookup)?;
+    let rrset = opaque::memory(rrset);
+    let ttl = config.ttl;
+    if record.flags.contains(NameFlags::SET) {
+        let (set, seed) = (record.set(), config.seal_seed);
+        rrset.put_set::<R, L>(set, family, ttl, image, body.at(), seed, addresses, lookup)?;
+    } else {
+        rrset.put_inline(record, family, ttl, image, body.at(), addresses);
+    }
+    let rrset = opaque::memory(rrset);
+    body.answers(rrset.count as usize, family);
+    Ok(if rrset.count < rrset.total {
+        Outcome::Truncated
+    } else {
+        Outcome::Data
+    })
 }
 
+/// Writes one record at `at`, with the address at `from`.
 #[inline(always)]
-fn put_ipv6(image: &mut Image, at: usize, head: Head, addresses: &AddressBytes, from: usize) {
-    image.put_u128(at, head.0);
-    image.put_u128(at + RECORD_HEADER_LEN, addresses.u128_at(from));
+fn put(
+    family: Family,
+    image: &mut Image,
+    at: usize,
+    head: Head,
+    addresses: &AddressBytes,
+    from: usize,
+) {
+    match family {
+        Family::Ipv4 => {
+            let address = u128::from(addresses.u32_at(from));
+            image.put_u128(at, head.0 | address << 96);
+        }
+        Family::Ipv6 => {
+            image.put_u128(at, head.0);
+            image.put_u128(at + RECORD_HEADER_LEN, addresses.u128_at(from));
+        }
+    }
 }
 
 /// Copies a chunk and proves that it is the one asked for, whole.

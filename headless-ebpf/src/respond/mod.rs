@@ -278,34 +278,29 @@ pub fn answer<R: Room, L: Lookup>(
         }
     };
     let question = *opaque::memory(&mut scratch.question);
-    let seed = config.seal_seed;
     let Scratch {
         image,
-        slot,
         record,
         rrset,
         servers,
-        addresses,
+        addresses: chunk,
         ..
     } = scratch;
     let mut body = Body::new(start, &question, room);
     let outcome = match decision {
-        Decision::Addresses(family) => {
-            let record = *record;
-            rrset.choose(&record, family, &body, config.ttl, lookup)?;
-            let chosen = *opaque::memory(&mut *rrset);
-            if record.flags.contains(NameFlags::SET) {
-                chosen.put_set::<R, L>(family, image, body.at(), seed, slot, addresses, lookup)?;
-            } else {
-                chosen.put_inline(&record, family, image, body.at(), addresses);
-            }
-            let chosen = *opaque::memory(rrset);
-            body.answers(chosen.count as usize, family);
-            if chosen.count < chosen.total {
-                Outcome::Truncated
-            } else {
-                Outcome::Data
-            }
+        // Not one call with the family as a variable: what follows from it is known
+        // when the program is built.
+        Decision::Addresses(Family::Ipv4) => {
+            let family = Family::Ipv4;
+            addresses::put_all::<R, L>(
+                family, record, rrset, &mut body, image, config, chunk, lookup,
+            )?
+        }
+        Decision::Addresses(Family::Ipv6) => {
+            let family = Family::Ipv6;
+            addresses::put_all::<R, L>(
+                family, record, rrset, &mut body, image, config, chunk, lookup,
+            )?
         }
         Decision::Servers => {
             let written = servers.written();
