@@ -35,6 +35,8 @@ const _: () = assert!(MESSAGE <= AT_MASK);
 /// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
 pub(crate) struct SkbPacket<'a> {
     ctx: &'a TcContext,
+    /// Once [`Packet::room`] was asked.
+    interface: Option<Interface>,
 }
 
 /// A length that the compiler knows to be from 1 to [`IMAGE_CAPACITY`], so that the
@@ -48,7 +50,10 @@ fn nonzero(len: usize) -> u32 {
 impl<'a> SkbPacket<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a TcContext) -> Self {
-        Self { ctx }
+        Self {
+            ctx,
+            interface: None,
+        }
     }
 
     /// Whether this is several datagrams that a device is to take apart: sent with
@@ -64,11 +69,6 @@ impl<'a> SkbPacket<'a> {
     fn ifindex(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (&raw const (*self.ctx.skb.skb).ifindex).read_volatile() }
-    }
-
-    #[inline(always)]
-    fn interface(&self) -> Option<Interface> {
-        interface(self.ifindex())
     }
 
     #[inline(always)]
@@ -104,10 +104,10 @@ impl<'a> SkbPacket<'a> {
             Verdict::Pass(_) => TC_ACT_UNSPEC,
             Verdict::Lost => TC_ACT_SHOT,
             Verdict::Answer(..) => {
-                let (ifindex, interface) = (self.ifindex(), self.interface());
+                let ifindex = self.ifindex();
                 // SAFETY: the context is the kernel's.
                 unsafe {
-                    if interface.is_some_and(Interface::has_peer) {
+                    if self.interface.is_some_and(Interface::has_peer) {
                         bpf_skb_change_type(self.ctx.as_ptr().cast(), PACKET_HOST);
                         bpf_redirect_peer(ifindex, 0) as i32
                     } else {
@@ -126,11 +126,12 @@ impl Packet for SkbPacket<'_> {
     const TAGS: bool = false;
 
     #[inline(always)]
-    fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
+    fn room(&mut self, version: IpVersion) -> Result<usize, PassReason> {
         if self.is_joined() {
             return Err(PassReason::Length);
         }
-        match self.interface() {
+        self.interface = interface(self.ifindex());
+        match self.interface {
             Some(interface) => Ok(interface.room(version)),
             None => Err(PassReason::Map),
         }

@@ -19,7 +19,7 @@ pub trait Packet {
     /// Most bytes of a DNS message in a reply through this very packet, at most
     /// [`Room::MESSAGE_MAX`]; or why there can be no reply.
     #[inline(always)]
-    fn room(&self, _version: IpVersion) -> Result<usize, PassReason> {
+    fn room(&mut self, _version: IpVersion) -> Result<usize, PassReason> {
         Ok(Self::Room::MESSAGE_MAX)
     }
 
@@ -100,7 +100,7 @@ impl<R: Room> Packet for FramePacket<'_, R> {
 
     const TAGS: bool = R::MESSAGE_MAX == Small::MESSAGE_MAX;
 
-    fn room(&self, version: IpVersion) -> Result<usize, PassReason> {
+    fn room(&mut self, version: IpVersion) -> Result<usize, PassReason> {
         let room = Interface::new(self.mtu, false).room(version);
         Ok(room.min(R::MESSAGE_MAX))
     }
