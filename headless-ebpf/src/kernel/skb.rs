@@ -35,8 +35,10 @@ const _: () = assert!(MESSAGE <= AT_MASK);
 /// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
 pub(crate) struct SkbPacket<'a> {
     ctx: &'a TcContext,
-    /// Once [`Packet::room`] was asked.
-    interface: Option<Interface>,
+    /// What is known of it once [`Packet::room`] was asked, before that nothing. Not an
+    /// `Option`, whose value the compiler may look at before it knows that there is one:
+    /// it was never written, and the verifier before 6.3 refuses the program.
+    interface: Interface,
 }
 
 /// A length that the compiler knows to be from 1 to [`IMAGE_CAPACITY`], so that the
@@ -52,7 +54,7 @@ impl<'a> SkbPacket<'a> {
     pub(crate) fn new(ctx: &'a TcContext) -> Self {
         Self {
             ctx,
-            interface: None,
+            interface: Interface::default(),
         }
     }
 
@@ -107,7 +109,7 @@ impl<'a> SkbPacket<'a> {
                 let ifindex = self.ifindex();
                 // SAFETY: the context is the kernel's.
                 unsafe {
-                    if self.interface.is_some_and(Interface::has_peer) {
+                    if self.interface.has_peer() {
                         bpf_skb_change_type(self.ctx.as_ptr().cast(), PACKET_HOST);
                         bpf_redirect_peer(ifindex, 0) as i32
                     } else {
@@ -130,11 +132,11 @@ impl Packet for SkbPacket<'_> {
         if self.is_joined() {
             return Err(PassReason::Length);
         }
-        self.interface = interface(self.ifindex());
-        match self.interface {
-            Some(interface) => Ok(interface.room(version)),
-            None => Err(PassReason::Map),
-        }
+        let Some(interface) = interface(self.ifindex()) else {
+            return Err(PassReason::Map);
+        };
+        self.interface = interface;
+        Ok(interface.room(version))
     }
 
     #[inline(always)]
