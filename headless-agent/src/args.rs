@@ -210,6 +210,10 @@ pub struct XdpArgs {
     #[arg(long, env = "HEADLESS_EGRESS_LIMIT", value_name = "MBIT/S", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub egress_limit: u32,
+    /// The same in packets a second; DNS queries are packets, too
+    #[arg(long, env = "HEADLESS_EGRESS_PACKETS", value_name = "PACKETS/S", default_value_t = 50_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub egress_packets: u32,
     /// Only interfaces of such a name (`cali*`), whatever their kind; without,
     /// the veths whose other end is in another network namespace
     #[arg(

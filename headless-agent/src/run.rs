@@ -31,6 +31,7 @@ use crate::mirror::{Keeper, Mirror, Policy};
 use crate::observe::{Observed, admin};
 use crate::records::Index;
 use crate::xdp::attach::{Attacher, Interfaces, Plan};
+use crate::xdp::lift::Traffic;
 use crate::xdp::links::Selection;
 use crate::xdp::load::{self, KernelLog};
 use crate::xdp::{Ebpf, EbpfLogger, discover, probe};
@@ -77,7 +78,10 @@ impl XdpArgs {
             xdp: self.xdp_mode,
             tc: self.tc_mode,
             selection,
-            egress_limit: u64::from(self.egress_limit) * BYTES_PER_MBIT,
+            limits: Traffic {
+                bytes: u64::from(self.egress_limit) * BYTES_PER_MBIT,
+                packets: u64::from(self.egress_packets),
+            },
         })
     }
 }

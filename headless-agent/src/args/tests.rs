@@ -41,6 +41,7 @@ fn defaults_are_kubeadms() {
     assert_eq!(run.xdp.lease, Duration::from_secs(30));
     assert_eq!(run.xdp.hook, Hook::Auto);
     assert_eq!((run.xdp.tc_mode, run.xdp.egress_limit), (TcMode::Auto, 500));
+    assert_eq!(run.xdp.egress_packets, 50_000);
     assert_eq!(run.records.cluster_dns_service.name, "kube-dns");
 }
 
@@ -78,6 +79,7 @@ fn what_cannot_work_is_refused() {
         ["--names-short", "0"],
         ["--hook", "native"],
         ["--egress-limit", "0"],
+        ["--egress-packets", "0"],
     ] {
         assert!(run(&bad).is_err(), "{bad:?}");
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::discover::LinkEvent;
-use super::lift::{Change, Meter};
+use super::lift::{Change, Meter, Traffic};
 use super::links::{Link, Selection};
 use super::tc_hook::{self, TcHook};
 use super::xdp_hook::{self, XdpHook};
@@ -122,8 +122,8 @@ pub struct Plan {
     pub tc: TcMode,
     /// On which interfaces.
     pub selection: Selection,
-    /// Bytes a second from which [`Hook::Auto`] takes XDP off an interface.
-    pub egress_limit: u64,
+    /// From how much a second [`Hook::Auto`] takes XDP off an interface.
+    pub limits: Traffic,
 }
 
 /// Owns the loaded object and its links; dropped, it detaches.
@@ -156,7 +156,7 @@ impl Attacher {
     /// How often it wants to see all interfaces.
     pub fn relist_interval(&self) -> Duration {
         match self.plan.hook {
-            // They carry the bytes that were received.
+            // They carry what was received.
             Hook::Auto => Duration::from_secs(1),
             Hook::Xdp | Hook::Tc => Duration::from_secs(30),
         }
@@ -260,10 +260,10 @@ impl Attacher {
     /// off where that is new.
     fn is_lifted(&mut self, link: &Link) -> bool {
         let meter = self.meters.entry(link.index).or_default();
-        let limit = self.plan.egress_limit;
+        let limits = self.plan.limits;
         let change = link
             .received
-            .and_then(|bytes| meter.observe(Instant::now(), bytes, limit));
+            .and_then(|total| meter.observe(Instant::now(), total, limits));
         let lifted = meter.is_lifted();
         if change == Some(Change::Lift) {
             self.take_off_xdp(link.index, &link.name);

@@ -1,8 +1,8 @@
 //! When XDP comes off an interface, and when it comes back.
 //!
 //! Generic XDP copies each TCP segment that a pod sends, which costs a busy pod a
-//! seventh of its throughput; tc costs it next to nothing. So a busy interface is
-//! left to tc.
+//! seventh of its throughput, and makes room before each packet, a tenth of what a small
+//! one costs; tc costs next to nothing. So a busy interface is left to tc.
 
 use std::time::{Duration, Instant};
 
@@ -26,11 +26,47 @@ pub enum Change {
     Restore,
 }
 
+/// What an interface receives of its pod, in all or in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes.
+    pub bytes: u64,
+    /// Packets; a segment of many kilobytes is one.
+    pub packets: u64,
+}
+
+impl Traffic {
+    /// What came since `before`, a second; `None` where less had come by now.
+    fn rate(self, before: Self, elapsed: Duration) -> Option<Self> {
+        let rate = |now: u64, before: u64| {
+            let received = u128::from(now.checked_sub(before)?);
+            let second = Duration::from_secs(1).as_nanos();
+            u64::try_from(received * second / elapsed.as_nanos()).ok()
+        };
+        Some(Self {
+            bytes: rate(self.bytes, before.bytes)?,
+            packets: rate(self.packets, before.packets)?,
+        })
+    }
+
+    /// Whether it is at one of these limits, or above.
+    fn reaches(self, limits: Self) -> bool {
+        self.bytes >= limits.bytes || self.packets >= limits.packets
+    }
+
+    fn quiet(self) -> Self {
+        Self {
+            bytes: self.bytes / QUIET_PART,
+            packets: self.packets / QUIET_PART,
+        }
+    }
+}
+
 /// What one interface has received of its pod.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meter {
-    /// When the bytes were counted last, and how many they were.
-    last: Option<(Instant, u64)>,
+    /// When it was counted last, and how much it was.
+    last: Option<(Instant, Traffic)>,
     /// Whether XDP is off.
     lifted: bool,
     /// Since when it is off and the interface quiet.
@@ -43,31 +79,28 @@ impl Meter {
         self.lifted
     }
 
-    /// Takes note that `bytes` had been received by `now`; `limit` is in bytes a
-    /// second.
-    pub fn observe(&mut self, now: Instant, bytes: u64, limit: u64) -> Option<Change> {
+    /// Takes note that so much had been received by `now`; `limits` are for a second.
+    pub fn observe(&mut self, now: Instant, total: Traffic, limits: Traffic) -> Option<Change> {
         let Some((then, before)) = self.last else {
-            self.last = Some((now, bytes));
+            self.last = Some((now, total));
             return None;
         };
         let elapsed = now.saturating_duration_since(then);
         if elapsed < WINDOW {
             return None;
         }
-        self.last = Some((now, bytes));
+        self.last = Some((now, total));
         // Where a device of the same index took its place, the count began anew.
-        let received = bytes.checked_sub(before)?;
-        let nanos = elapsed.as_nanos();
-        let rate = u128::from(received) * Duration::from_secs(1).as_nanos() / nanos;
+        let rate = total.rate(before, elapsed)?;
         if !self.lifted {
-            if rate < u128::from(limit) {
+            if !rate.reaches(limits) {
                 return None;
             }
             self.lifted = true;
             self.quiet_since = None;
             return Some(Change::Lift);
         }
-        if rate >= u128::from(limit / QUIET_PART) {
+        if rate.reaches(limits.quiet()) {
             self.quiet_since = None;
             return None;
         }
@@ -86,23 +119,44 @@ impl Meter {
 mod tests {
     use super::*;
 
-    const LIMIT: u64 = 1000;
+    const LIMITS: Traffic = Traffic {
+        bytes: 1000,
+        packets: 1000,
+    };
 
     /// Feeds one rate a second and tells in which seconds something changed.
-    fn changes(rates: &[u64]) -> Vec<(usize, Change)> {
+    fn changes_of(rates: &[u64], traffic: impl Fn(u64) -> Traffic) -> Vec<(usize, Change)> {
         let start = Instant::now();
-        let (mut meter, mut bytes) = (Meter::default(), 77);
-        assert_eq!(meter.observe(start, bytes, LIMIT), None);
+        let (mut meter, mut total) = (Meter::default(), 77);
+        assert_eq!(meter.observe(start, traffic(total), LIMITS), None);
         let mut changes = Vec::new();
         for (second, rate) in (1..).zip(rates) {
-            bytes += rate;
+            total += rate;
             let now = start + Duration::from_secs(second as u64);
-            if let Some(change) = meter.observe(now, bytes, LIMIT) {
+            if let Some(change) = meter.observe(now, traffic(total), LIMITS) {
                 changes.push((second, change));
                 assert_eq!(meter.is_lifted(), change == Change::Lift);
             }
         }
         changes
+    }
+
+    /// The same whether these are the bytes or the packets.
+    fn changes(rates: &[u64]) -> Vec<(usize, Change)> {
+        let changes = changes_of(rates, |bytes| Traffic { bytes, packets: 0 });
+        let of_packets = changes_of(rates, |packets| Traffic { bytes: 0, packets });
+        assert_eq!(changes, of_packets);
+        changes
+    }
+
+    #[test]
+    fn one_of_both_is_enough_and_both_must_be_quiet() {
+        let mut rates = [[0, 1000].as_slice(), &[600; 11], &[0; 10]].concat();
+        let expected = [(2, Change::Lift), (23, Change::Restore)];
+        let traffic = |packets| Traffic { bytes: 7, packets };
+        assert_eq!(changes_of(&rates, traffic), expected);
+        rates[13] = 500;
+        assert_eq!(changes_of(&rates, traffic), expected[..1]);
     }
 
     #[test]
@@ -137,11 +191,12 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut meter = Meter::default();
-        assert_eq!(meter.observe(start, 0, LIMIT), None);
-        assert_eq!(meter.observe(at(100), 900, LIMIT), None);
-        assert_eq!(meter.observe(at(1000), 990, LIMIT), None, "of a second");
-        assert_eq!(meter.observe(at(2000), 5, LIMIT), None, "another device");
-        assert_eq!(meter.observe(at(3000), 900, LIMIT), None);
-        assert_eq!(meter.observe(at(7000), 4900, LIMIT), Some(Change::Lift));
+        let mut observe = |now, bytes| meter.observe(now, Traffic { bytes, packets: 0 }, LIMITS);
+        assert_eq!(observe(start, 0), None);
+        assert_eq!(observe(at(100), 900), None);
+        assert_eq!(observe(at(1000), 990), None, "of a second");
+        assert_eq!(observe(at(2000), 5), None, "another device");
+        assert_eq!(observe(at(3000), 900), None);
+        assert_eq!(observe(at(7000), 4900), Some(Change::Lift));
     }
 }

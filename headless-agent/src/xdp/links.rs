@@ -3,6 +3,8 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
 
+use super::lift::Traffic;
+
 /// What matters of a network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -18,8 +20,8 @@ pub struct Link {
     pub peer: Option<u32>,
     /// Largest packet in bytes, from the IP header on.
     pub mtu: u32,
-    /// Bytes it has received: of a veth, what the pod has sent.
-    pub received: Option<u64>,
+    /// What it has received: of a veth, what the pod has sent.
+    pub received: Option<Traffic>,
     /// Ids of the XDP programs it carries.
     pub programs: Vec<u32>,
 }
@@ -45,7 +47,12 @@ impl Link {
                 LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
                 LinkAttribute::Link(index) => link.peer = Some(*index),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-                LinkAttribute::Stats64(stats) => link.received = Some(stats.rx_bytes),
+                LinkAttribute::Stats64(stats) => {
+                    link.received = Some(Traffic {
+                        bytes: stats.rx_bytes,
+                        packets: stats.rx_packets,
+                    });
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     link.veth = infos
                         .iter()
@@ -174,7 +181,7 @@ mod tests {
     #[test]
     fn a_message_tells_what_the_link_is() {
         let mut stats = Stats64::default();
-        stats.rx_bytes = 7;
+        (stats.rx_bytes, stats.rx_packets) = (700, 7);
         let mut message = LinkMessage::default();
         message.header.index = 12;
         message.attributes = vec![
@@ -190,9 +197,13 @@ mod tests {
         assert_eq!((link.index, link.name.as_str()), (12, "veth12"));
         assert!(link.veth && link.peer_elsewhere);
         assert_eq!(link.programs, [44, 44]);
+        let received = Traffic {
+            bytes: 700,
+            packets: 7,
+        };
         assert_eq!(
             (link.peer, link.mtu, link.received),
-            (Some(2), 1450, Some(7))
+            (Some(2), 1450, Some(received))
         );
         assert_eq!(Link::from_message(&LinkMessage::default()), None, "no name");
     }
