@@ -64,7 +64,7 @@ pub(crate) struct Options {
 /// Runs the tests; fails when one fails or when suites had to be left out.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(series) = &options.kernels {
-        return kernels::run(series, &options.suites, options.update);
+        return kernels::run(kernels::prepare(series)?, &options.suites, options.update);
     }
     let metadata = Metadata::read()?;
     let mut features = Vec::new();

@@ -7,6 +7,7 @@ mod guest;
 mod image;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,21 +57,26 @@ struct Run {
     duration: Duration,
 }
 
-/// Runs the suites on each kernel, on all of them where none is named; with
-/// `update`, what they count becomes the budget.
+/// Kernels, and the machines they can run in.
+pub(crate) struct Machines {
+    kernels: Vec<(Series, Kernel)>,
+    /// Of the folder they are in.
+    lock: File,
+}
+
+/// Installs what the virtual machines are made with and downloads the kernels, all
+/// of them where none is named.
 ///
 /// # Errors
-/// Where something is missing, and where anything went wrong in a guest: the
-/// message names all of it.
-pub(crate) fn run(named: &[Series], suites: &[String], update: bool) -> Result<()> {
+/// Where something is missing, or the archive out of reach.
+pub(crate) fn prepare(named: &[Series]) -> Result<Machines> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("--kernels needs an x86_64 machine: the suites are built for the one they run on");
     }
     apt::ensure(&PACKAGES)?;
     let lock = cache::lock(&exec::target().join("kernels"), "kernels")?;
     let series = if named.is_empty() { &SERIES } else { named };
-    // What is likeliest to fail comes first: the archive may be out of reach.
-    let kernels: Vec<_> = series
+    let kernels = series
         .iter()
         .map(|series| {
             let kernel = Kernel::get(*series)
@@ -78,10 +84,20 @@ pub(crate) fn run(named: &[Series], suites: &[String], update: bool) -> Result<(
             Ok((*series, kernel))
         })
         .collect::<Result<_>>()?;
+    Ok(Machines { kernels, lock })
+}
+
+/// Runs the suites on each kernel, all of them where none is named; with `update`,
+/// what they count becomes the budget.
+///
+/// # Errors
+/// Where anything went wrong in a guest: the message names all of it.
+pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result<()> {
     let base = Base::new(&build(suites)?)?;
 
     let mut budget = Budget::read()?;
     let mut runs = Vec::new();
+    let Machines { kernels, lock } = machines;
     for (series, kernel) in kernels {
         exec::progress("kernels", &format!("booting {}", kernel.release));
         let start = Instant::now();
