@@ -245,7 +245,7 @@ pub struct XdpArgs {
     pub kernel_log: KernelLog,
     /// Room for names of up to 40 bytes, `svc` and the zone not counted, in a table that
     /// is faster than the map that takes the rest
-    #[arg(long, env = "HEADLESS_NAMES_TABLE", value_name = "ENTRIES", default_value_t = 32_768,
+    #[arg(long, env = "HEADLESS_NAMES_TABLE", value_name = "ENTRIES", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub names_table: u32,
     /// Room for names of up to 40 bytes beyond

@@ -8,8 +8,12 @@ mod image;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -94,39 +98,38 @@ pub(crate) fn prepare(named: &[Series]) -> Result<Machines> {
 /// Where anything went wrong in a guest: the message names all of it.
 pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result<()> {
     let base = Base::new(&build(suites)?)?;
-
     let mut budget = Budget::read()?;
-    let mut runs = Vec::new();
     let Machines { kernels, lock } = machines;
-    for (series, kernel) in kernels {
-        exec::progress("kernels", &format!("booting {}", kernel.release));
-        let start = Instant::now();
-        let report = guest::boot(series.name, &kernel.image, &base.with_modules(&kernel)?)?;
-        let mut failures = report.failures();
-        if report.suites.iter().any(|(name, _)| name == "verifier") {
-            if report.verified.is_empty() {
-                failures.push("no program was counted".to_owned());
-            } else if !update {
-                failures.extend(budget.findings(series.name, &report.verified));
-            }
+    let waiting = Mutex::new(kernels.into_iter().enumerate());
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next()
+    };
+    // Each guest has one CPU, so as many run at a time as there are.
+    let work = || {
+        let mut runs = Vec::new();
+        while let Some((place, (series, kernel))) = next() {
+            runs.push((place, run_one(series, kernel, &base)?));
         }
-        let run = Run {
-            series,
-            release: report.release.clone().unwrap_or(kernel.release),
-            report,
-            failures,
-            duration: start.elapsed(),
-        };
-        exec::progress(
-            "kernels",
-            &format!(
-                "{}: {}, {}",
-                run.release,
-                outcome(&run),
-                exec::elapsed(run.duration)
-            ),
-        );
-        runs.push(run);
+        Ok(runs)
+    };
+    let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut runs = thread::scope(|scope| -> Result<Vec<_>> {
+        let workers: Vec<_> = (0..cpus).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            let runs: Result<Vec<_>> = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            all.extend(runs?);
+        }
+        Ok(all)
+    })?;
+    runs.sort_unstable_by_key(|(place, _)| *place);
+    let mut runs: Vec<Run> = runs.into_iter().map(|(_, run)| run).collect();
+    if !update {
+        for run in runs.iter_mut().filter(|run| !run.report.verified.is_empty()) {
+            let findings = budget.findings(run.series.name, &run.report.verified);
+            run.failures.extend(findings);
+        }
     }
     drop(lock);
     println!("\n{}", table(&runs));
@@ -144,6 +147,28 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
         bail!("{}", failures.join("\n       "));
     }
     Ok(())
+}
+
+/// Runs the suites on one kernel.
+fn run_one(series: Series, kernel: Kernel, base: &Base) -> Result<Run> {
+    exec::progress("kernels", &format!("booting {}", kernel.release));
+    let start = Instant::now();
+    let report = guest::boot(series.name, &kernel.image, &base.with_modules(&kernel)?)?;
+    let mut failures = report.failures();
+    let counts = report.suites.iter().any(|(name, _)| name == "verifier");
+    if counts && report.verified.is_empty() {
+        failures.push("no program was counted".to_owned());
+    }
+    let run = Run {
+        series,
+        release: report.release.clone().unwrap_or(kernel.release),
+        report,
+        failures,
+        duration: start.elapsed(),
+    };
+    let (outcome, duration) = (outcome(&run), exec::elapsed(run.duration));
+    exec::progress("kernels", &format!("{}: {outcome}, {duration}", run.release));
+    Ok(run)
 }
 
 /// Builds what runs in the guests: all suites for them, or the named ones.
