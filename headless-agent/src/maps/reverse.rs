@@ -4,7 +4,7 @@
 //! hint and prove it by the name's record. What is not in the table is left to
 //! userspace.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
@@ -142,24 +142,34 @@ impl<S: RecordSink> Writer<S> {
                 self.note(|writer| writer.delete_service(key.set));
             }
         }
-        let mut expected: BTreeMap<u32, Vec<ReverseSlot>> = BTreeMap::new();
-        for (address, service) in &pointers.addresses {
-            let address = ReverseAddress::from(*address);
-            if let Some(service) = service
-                && buckets > 0
-            {
-                let slots = expected.entry(address.bucket(buckets)).or_default();
-                if !slots.iter().any(|slot| slot.is_of(address)) {
-                    slots.push(ReverseSlot::new(address, *service));
-                }
-            }
+        // By bucket, and within each in the order of addresses.
+        let mut expected: Vec<(u32, ReverseSlot)> = Vec::new();
+        if buckets > 0 {
+            let addresses = pointers.addresses.iter();
+            expected.extend(addresses.filter_map(|(address, service)| {
+                let address = ReverseAddress::from(*address);
+                Some((
+                    address.bucket(buckets),
+                    ReverseSlot::new(address, (*service)?),
+                ))
+            }));
+            expected.sort_by_key(|(bucket, _)| *bucket);
         }
+        let mut rest = &*expected;
+        let mut slots = Vec::new();
         let mut used = 0;
         for index in 0..buckets {
-            let slots = expected.get(&index).map_or(&[][..], Vec::as_slice);
+            let (here, behind) = rest.split_at(rest.partition_point(|(at, _)| *at <= index));
+            rest = behind;
+            slots.clear();
+            for (_, slot) in here {
+                if !slots.iter().any(|other: &ReverseSlot| other.is_like(*slot)) {
+                    slots.push(*slot);
+                }
+            }
             let bucket = self.sink.reverse_bucket(index)?;
             used += slots.len().min(REVERSE_SLOTS);
-            if is_current(&bucket, slots) {
+            if is_current(&bucket, &slots) {
                 continue;
             }
             // As above.
@@ -171,7 +181,7 @@ impl<S: RecordSink> Writer<S> {
             let mut bucket = ReverseBucket::default();
             bucket
                 .iter_mut()
-                .zip(slots)
+                .zip(&slots)
                 .for_each(|(to, from)| *to = *from);
             self.sink.put_reverse_bucket(index, bucket)?;
             self.counts.written.fetch_add(1, Ordering::Relaxed);

@@ -38,6 +38,11 @@ impl ReverseSlot {
         !self.is_empty() && self.0 >> 32 == address.tag()
     }
 
+    /// Whether both may be of the same address.
+    pub const fn is_like(self, other: Self) -> bool {
+        self.0 >> 32 == other.0 >> 32
+    }
+
     /// The number of the Service.
     pub const fn service(self) -> u32 {
         self.0 as u32

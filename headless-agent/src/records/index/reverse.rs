@@ -15,10 +15,27 @@ pub struct Pointers {
     /// Services by number, counted from 1, with their names; `None` where no address
     /// leads there any more. Numbers of what is gone are given to others.
     pub services: BTreeMap<u32, Option<RelativeName>>,
-    /// Addresses, and the Service that alone has them, under one name: `None` where
-    /// there is none, or more than one. Whether the name exists, that is whether
+    /// Addresses, sorted, and the Service that alone has them, under one name: `None`
+    /// where there is none, or more than one. Whether the name exists, that is whether
     /// Service and Namespace do, is another matter.
-    pub addresses: BTreeMap<IpAddr, Option<u32>>,
+    pub addresses: Vec<(IpAddr, Option<u32>)>,
+}
+
+/// Whether there is one, and only one.
+#[derive(Clone, Copy)]
+enum Only {
+    None,
+    One(u32),
+    Several,
+}
+
+impl Only {
+    fn take(&mut self, number: u32) {
+        *self = match self {
+            Self::None => Self::One(number),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
 }
 
 /// What [`Pointers`] are to be made anew of.
@@ -112,9 +129,12 @@ impl Index {
             if let Some(name) = entry.naming(self.room).own() {
                 pointers.services.insert(number as u32 + 1, Some(name));
             }
-            pointers.addresses.extend(self.sole(&addresses));
+            let sole = self.sole(&addresses).into_iter();
+            let sole = sole.filter(|(_, service)| service.is_some());
+            pointers.addresses.extend(sole);
         }
-        pointers.addresses.retain(|_, service| service.is_some());
+        pointers.addresses.sort_unstable();
+        pointers.addresses.dedup();
         pointers
     }
 
@@ -126,46 +146,42 @@ impl Index {
 
     /// For each of these addresses, which are sorted, the number of the Service that
     /// alone has it, see [`Pointers::addresses`].
-    fn sole(&self, addresses: &[IpAddr]) -> BTreeMap<IpAddr, Option<u32>> {
-        let mut by_service: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
-        let mut sole = BTreeMap::new();
+    fn sole(&self, addresses: &[IpAddr]) -> Vec<(IpAddr, Option<u32>)> {
+        let mut sole = Vec::with_capacity(addresses.len());
+        let mut of_endpoints = Vec::new();
         for address in addresses {
-            let (mut own_of, mut others) = (Vec::new(), Vec::new());
-            for (number, view) in self.having(*address) {
-                let list = if own(view.state).contains(address) {
-                    &mut own_of
-                } else {
-                    &mut others
-                };
-                list.push(number);
-            }
             // A Service's own address is its alone.
-            let service = match (own_of.as_slice(), others.as_slice()) {
-                ([number], _) => Some(number + 1),
-                ([], [number]) => {
-                    by_service.entry(*number).or_default().push(*address);
-                    continue;
+            let (mut own_of, mut others) = (Only::None, Only::None);
+            for (number, view) in self.having(*address) {
+                if own(view.state).contains(address) {
+                    own_of.take(number);
+                } else {
+                    others.take(number);
                 }
-                _ => None,
-            };
-            sole.insert(*address, service);
-        }
-        for (number, addresses) in by_service {
-            let mut labels: BTreeMap<IpAddr, (Cow<'_, str>, bool)> = BTreeMap::new();
-            let endpoints = &self.services[number as usize].state.endpoints;
-            for (endpoint, _) in endpoints.all() {
-                if addresses.binary_search(&endpoint.address).is_err() {
-                    continue;
-                }
-                let label = endpoint_label(endpoint);
-                labels
-                    .entry(endpoint.address)
-                    .and_modify(|(first, alone)| *alone &= *first == label)
-                    .or_insert((label, true));
             }
-            let of = |(address, (_, alone)): (_, (_, bool))| (address, alone.then_some(number + 1));
-            sole.extend(labels.into_iter().map(of));
+            match (own_of, others) {
+                (Only::One(number), _) => sole.push((*address, Some(number + 1))),
+                (Only::None, Only::One(number)) => of_endpoints.push((number, *address)),
+                _ => sole.push((*address, None)),
+            }
         }
+        of_endpoints.sort_unstable();
+        for asked in of_endpoints.chunk_by(|(a, _), (b, _)| a == b) {
+            let number = asked[0].0;
+            let endpoints = self.services[number as usize].state.endpoints.all();
+            let endpoints = endpoints.map(|(endpoint, _)| (endpoint.address, endpoint));
+            let mut labels: Vec<(IpAddr, Cow<'_, str>)> = endpoints
+                .filter(|(address, _)| asked.binary_search(&(number, *address)).is_ok())
+                .map(|(address, endpoint)| (address, endpoint_label(endpoint)))
+                .collect();
+            labels.sort_unstable();
+            for named in labels.chunk_by(|(a, _), (b, _)| a == b) {
+                let (address, first) = &named[0];
+                let alone = named.iter().all(|(_, label)| label == first);
+                sole.push((*address, alone.then_some(number + 1)));
+            }
+        }
+        sole.sort_unstable();
         sole
     }
 
@@ -241,7 +257,8 @@ mod tests {
         }));
         // What has changed is part of what there is.
         for (address, service) in addresses {
-            assert_eq!(all.addresses.get(&address).copied().flatten(), service);
+            let found = all.addresses.iter().find(|(at, _)| *at == address);
+            assert_eq!(found.and_then(|(_, service)| *service), service);
         }
         shown
     }
