@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use headless_tests::frame::SERVER;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -155,12 +156,12 @@ pub(crate) fn agent(
     let url = format!("http://{}", site.api);
     let mut process = Process::start(&site.node, "HEADLESS_AGENT", |command, _| {
         command.args(["run", "--source", "kubernetes", "--api-server", &url]);
-        command.args(["--listen", "169.254.20.10"]);
+        // In the cluster DNS's place: a question may be passed at the moment in which
+        // its name is written.
+        command.args(["--listen", &SERVER.to_string()]);
         command.args(["--admin", &format!("127.0.0.1:{ADMIN}")]);
         Ok(())
     })?;
-    // What it lets pass must not be refused, or a question would fail.
-    let _cluster_dns = site.node.cluster_dns();
     let look = |process: &Process<'_>| {
         let status = process.json(ADMIN, "/status.json")?;
         let problems = &status["problems"];
