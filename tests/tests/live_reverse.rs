@@ -64,6 +64,11 @@ fn the_names_of_addresses_follow_the_cluster(hook: &str) {
         }
         Ok(())
     });
+    // The names were written by then, and perhaps not yet where the addresses lead.
+    wait_for(|| {
+        let reply = pod.client().ask(&query("10.9.0.3"));
+        reply.map(drop).ok_or("not answered".into())
+    });
     assert_eq!(
         name(&pod, "10.9.0.3"),
         format!("10-9-0-3.extra.default.{zone}")
