@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aya::programs::tc::{TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
@@ -78,7 +79,7 @@ impl Action {
 
 impl Home {
     /// Name of the program in the object.
-    const fn program(self) -> &'static str {
+    pub const fn program(self) -> &'static str {
         match self {
             Self::Xdp => "headless_xdp",
             Self::Tc(_) => "headless_tc",
@@ -248,6 +249,12 @@ impl Kernel {
             (_, other) => panic!("action {other} of {home:?}"),
         };
         (action, out)
+    }
+
+    /// How long a program has run, and how often, since `bpf_stats` counts.
+    pub fn run_time(&self, home: Home) -> (Duration, u64) {
+        let info = self.ebpf.program(home.program()).unwrap().info().unwrap();
+        (info.run_time(), info.run_count())
     }
 
     /// Runs a frame; besides, which counters it moved.

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, with the BPF objects, the peers and the
 //! privileges that some of them need.
 
-use crate::kernels::{self, Series};
+use crate::kernels::{self, Clock, Series};
 use crate::peers::{self, Peer};
 use crate::{apt, ebpf, exec};
 use anyhow::{Context as _, Result, bail};
@@ -34,6 +34,10 @@ const LIVE_PACKAGES: [&str; 7] = [
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command are what they are"
+)]
 pub(crate) struct Options {
     /// Leave out the suites that need CoreDNS, etcd or an API server, which
     /// take 15 minutes to build the first time.
@@ -52,6 +56,10 @@ pub(crate) struct Options {
     /// With --kernels, run this suite only; may be repeated.
     #[arg(long = "suite", value_name = "NAME", requires = "kernels")]
     suites: Vec<String>,
+    /// With --kernels, let the machine's clock go on by one with each instruction: the
+    /// suite `executed` then counts instructions.
+    #[arg(long, requires = "kernels", conflicts_with = "update")]
+    icount: bool,
     /// With --kernels, take what the verifiers count for the budget, and write
     /// tests/kernels/budget.yaml and docs/kernels.md.
     #[arg(long, requires = "kernels", conflicts_with = "suites")]
@@ -64,7 +72,13 @@ pub(crate) struct Options {
 /// Runs the tests; fails when one fails or when suites had to be left out.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(series) = &options.kernels {
-        return kernels::run(kernels::prepare(series)?, &options.suites, options.update);
+        let clock = if options.icount {
+            Clock::Instructions
+        } else {
+            Clock::Time
+        };
+        let machines = kernels::prepare(series, clock)?;
+        return kernels::run(machines, &options.suites, options.update);
     }
     let metadata = Metadata::read()?;
     let mut features = Vec::new();

@@ -139,8 +139,7 @@ impl Rrset {
         self.chunk = self.start / per_chunk;
         self.within = self.start % per_chunk;
         self.written = 0;
-        // As many as fit are in so many, and the last one of a set need not be full.
-        for _ in 0..(R::MESSAGE_MAX / record_len(family)).div_ceil(per_chunk as usize) + 1 {
+        for _ in 0..chunks_max::<R>(family) {
             // What the loop below leaves, the verifier need not know, see `Slot`.
             let now = *opaque::memory(&mut *self);
             if now.written >= now.count {
@@ -191,6 +190,13 @@ const fn per_chunk(family: Family) -> u32 {
         Family::Ipv4 => CHUNK_IPV4 as u32,
         Family::Ipv6 => CHUNK_IPV6 as u32,
     }
+}
+
+/// Most chunks in which as many addresses are as fit: the last one of a set need not be
+/// full, and there may be one behind it.
+const fn chunks_max<R: Room>(family: Family) -> usize {
+    let addresses = R::MESSAGE_MAX / record_len(family);
+    addresses.div_ceil(per_chunk(family) as usize) + 1
 }
 
 /// Bytes of an address.

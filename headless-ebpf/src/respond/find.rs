@@ -105,6 +105,10 @@ pub(super) fn stored<L: Lookup>(
 /// Reads the shape of a name from the right, as CoreDNS does (`parse.go`), and
 /// looks up what the shape leaves open; `stored` is what is known already.
 #[inline(always)]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table, and calls are dear in a program"
+)]
 pub(super) fn find<L: Lookup>(
     scratch: &mut Scratch,
     start: usize,

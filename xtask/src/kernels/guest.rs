@@ -56,8 +56,8 @@ pub(crate) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
     );
     for suite in suites {
         // In the order of names, one after the other: the guest has one CPU.
-        // The counts of `verifier` are not shown without --nocapture.
-        let show = if suite == "verifier" {
+        // What these count is not shown without --nocapture.
+        let show = if ["executed", "verifier"].contains(&suite) {
             " --nocapture"
         } else {
             ""
@@ -183,12 +183,25 @@ impl Drop for Machine {
     }
 }
 
+/// What makes a machine's clock go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Time.
+    Time,
+    /// Each instruction, by a nanosecond.
+    Instructions,
+}
+
 /// Boots a kernel with a root file system, shows what it says with `name`
 /// before each line, and waits for its end.
 ///
 /// # Errors
 /// Where the emulator does not start; whatever the machine does is reported.
-pub(crate) fn boot(name: &str, kernel: &Path, image: &Path) -> Result<Report> {
+pub(crate) fn boot(name: &str, kernel: &Path, image: &Path, clock: Clock) -> Result<Report> {
+    let clock: &[&str] = match clock {
+        Clock::Time => &[],
+        Clock::Instructions => &["-icount", "shift=0,sleep=off"],
+    };
     // An oops ends the machine, by way of a panic and -no-reboot. One CPU: with
     // more, TCG's threads made one boot in 25 fail in the kernel's clocks.
     let mut machine = Command::new(EMULATOR)
@@ -205,6 +218,7 @@ pub(crate) fn boot(name: &str, kernel: &Path, image: &Path) -> Result<Report> {
         .arg("-initrd")
         .arg(image)
         .args(["-append", "console=ttyS0 panic=-1 oops=panic quiet"])
+        .args(clock)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -24,6 +24,7 @@ use serde_json::Value;
 use self::budget::{Budget, Entry};
 pub(crate) use self::debian::Series;
 use self::debian::{Kernel, SERIES};
+pub(crate) use self::guest::Clock;
 use self::guest::Report;
 use self::image::{Base, Programs};
 use crate::test::{CRATE, Metadata, PEERS, ROOT};
@@ -64,6 +65,7 @@ struct Run {
 /// Kernels, and the machines they can run in.
 pub(crate) struct Machines {
     kernels: Vec<(Series, Kernel)>,
+    clock: Clock,
     /// Of the folder they are in.
     lock: File,
 }
@@ -73,7 +75,7 @@ pub(crate) struct Machines {
 ///
 /// # Errors
 /// Where something is missing, or the archive out of reach.
-pub(crate) fn prepare(named: &[Series]) -> Result<Machines> {
+pub(crate) fn prepare(named: &[Series], clock: Clock) -> Result<Machines> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("--kernels needs an x86_64 machine: the suites are built for the one they run on");
     }
@@ -88,7 +90,11 @@ pub(crate) fn prepare(named: &[Series]) -> Result<Machines> {
             Ok((*series, kernel))
         })
         .collect::<Result<_>>()?;
-    Ok(Machines { kernels, lock })
+    Ok(Machines {
+        kernels,
+        clock,
+        lock,
+    })
 }
 
 /// Runs the suites on each kernel, all of them where none is named; with `update`,
@@ -99,7 +105,11 @@ pub(crate) fn prepare(named: &[Series]) -> Result<Machines> {
 pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result<()> {
     let base = Base::new(&build(suites)?)?;
     let mut budget = Budget::read()?;
-    let Machines { kernels, lock } = machines;
+    let Machines {
+        kernels,
+        clock,
+        lock,
+    } = machines;
     let waiting = Mutex::new(kernels.into_iter().enumerate());
     let next = || {
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +119,7 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
     let work = || {
         let mut runs = Vec::new();
         while let Some((place, (series, kernel))) = next() {
-            runs.push((place, run_one(series, kernel, &base)?));
+            runs.push((place, run_one(series, kernel, &base, clock)?));
         }
         Ok(runs)
     };
@@ -126,7 +136,10 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
     runs.sort_unstable_by_key(|(place, _)| *place);
     let mut runs: Vec<Run> = runs.into_iter().map(|(_, run)| run).collect();
     if !update {
-        for run in runs.iter_mut().filter(|run| !run.report.verified.is_empty()) {
+        for run in runs
+            .iter_mut()
+            .filter(|run| !run.report.verified.is_empty())
+        {
             let findings = budget.findings(run.series.name, &run.report.verified);
             run.failures.extend(findings);
         }
@@ -150,10 +163,15 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
 }
 
 /// Runs the suites on one kernel.
-fn run_one(series: Series, kernel: Kernel, base: &Base) -> Result<Run> {
+fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Result<Run> {
     exec::progress("kernels", &format!("booting {}", kernel.release));
     let start = Instant::now();
-    let report = guest::boot(series.name, &kernel.image, &base.with_modules(&kernel)?)?;
+    let report = guest::boot(
+        series.name,
+        &kernel.image,
+        &base.with_modules(&kernel)?,
+        clock,
+    )?;
     let mut failures = report.failures();
     let counts = report.suites.iter().any(|(name, _)| name == "verifier");
     if counts && report.verified.is_empty() {
@@ -167,7 +185,10 @@ fn run_one(series: Series, kernel: Kernel, base: &Base) -> Result<Run> {
         duration: start.elapsed(),
     };
     let (outcome, duration) = (outcome(&run), exec::elapsed(run.duration));
-    exec::progress("kernels", &format!("{}: {outcome}, {duration}", run.release));
+    exec::progress(
+        "kernels",
+        &format!("{}: {outcome}, {duration}", run.release),
+    );
     Ok(run)
 }
 
