@@ -267,7 +267,7 @@ pub struct XdpArgs {
     pub chunks: u32,
     /// Room for addresses that have reverse names, at which about one in fifty is left
     /// to userspace
-    #[arg(long, env = "HEADLESS_REVERSE", value_name = "ENTRIES", default_value_t = 262_144,
+    #[arg(long, env = "HEADLESS_REVERSE", value_name = "ENTRIES", default_value_t = 131_072,
         value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub reverse: u32,
 }

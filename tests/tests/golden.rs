@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headless_ebpf::abi::{AnswerKind, Outcome};
 use headless_ebpf::respond::Verdict;
@@ -67,6 +67,41 @@ fn answers_are_what_another_implementation_reads() {
         let glue = message.additionals.len();
         let may_have_glue = kind == AnswerKind::Srv && sections.0 > 0;
         assert!(glue == 0 || may_have_glue, "{}", case.name());
+    }
+}
+
+/// Where not all addresses fit, each is written as often as any other, whichever comes
+/// first: clients that ignore TC have no others.
+#[test]
+fn every_address_of_a_truncated_answer_is_as_likely() {
+    let cases = [
+        ("a_truncated_wraps", Home::Xdp),
+        ("aaaa_truncated", Home::Xdp),
+        ("tc_a_truncated", Home::Tc(1500)),
+    ];
+    for (name, home) in cases {
+        let all = golden::cases();
+        let case = all.into_iter().find(|case| case.name() == name).unwrap();
+        let (maps, frame) = (case.memory(), case.input());
+        let total = case.addresses_max();
+        let mut times = BTreeMap::new();
+        let mut written = 0;
+        for start in 0..total {
+            let host = Host {
+                now_ns: 1,
+                ..Host::new(&maps).starting(start, total)
+            };
+            let (_, output) = host.respond_in(home, &frame);
+            let answers = decode::reply(&frame, &output).answers;
+            written = answers.len();
+            for address in decode::addresses(&answers) {
+                *times.entry(address).or_insert(0) += 1;
+            }
+        }
+        assert!(written < total as usize, "{name}: truncated");
+        assert_eq!(times.len(), total as usize, "{name}");
+        let as_often = times.values().all(|times| *times == written);
+        assert!(as_often, "{name}: {written} of {total}: {times:?}");
     }
 }
 

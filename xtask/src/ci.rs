@@ -20,7 +20,7 @@ pub(crate) struct Options {
 /// or `all`. Without, the verifiers of [`STABLE`] look at the programs.
 const KERNELS: &str = "HEADLESS_CI_KERNELS";
 
-/// Kernels that do not change under us: those of Debian's releases.
+/// Kernels that change little under us: those of Debian's releases.
 const STABLE: [&str; 3] = ["5.10", "6.1", "6.12"];
 
 /// Asks for one gate more, a run of each fuzz target for this many seconds: its first

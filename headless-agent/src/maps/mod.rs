@@ -21,7 +21,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_SLOTS,
+    Chunk, ChunkKey, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, ReverseSlot, SERVER_SLOTS,
     ServerAddress, ServerSlot, State, TableBucket, TableSlot, map,
 };
 
@@ -111,9 +111,7 @@ impl MapKind {
     pub fn bytes(self, entries: u64, capacity: u64) -> u64 {
         match self {
             Self::Servers => (SERVER_SLOTS * size_of::<ServerSlot>().next_multiple_of(8)) as u64,
-            Self::Reverse => {
-                u64::from(buckets(capacity as u32)) * size_of::<ReverseBucket>() as u64
-            }
+            Self::Reverse => capacity * size_of::<ReverseSlot>() as u64,
             Self::Table => {
                 let buckets = u64::from(table::buckets(capacity as u32));
                 capacity * size_of::<TableSlot>() as u64 + buckets * size_of::<TableBucket>() as u64

@@ -56,8 +56,9 @@ impl Traffic {
 
     fn quiet(self) -> Self {
         Self {
-            bytes: self.bytes / QUIET_PART,
-            packets: self.packets / QUIET_PART,
+            // Not zero, which everything reaches.
+            bytes: self.bytes.div_ceil(QUIET_PART),
+            packets: self.packets.div_ceil(QUIET_PART),
         }
     }
 }
@@ -172,6 +173,15 @@ mod tests {
         let quiet = [quiet.as_slice(), &[499, 0, 1000]].concat();
         let expected = [(1, Change::Lift), (11, Change::Restore), (13, Change::Lift)];
         assert_eq!(changes(&quiet), expected);
+    }
+
+    #[test]
+    fn the_least_limit_can_be_quiet() {
+        let limits = Traffic {
+            bytes: 1,
+            packets: 1,
+        };
+        assert!(!Traffic::default().reaches(limits.quiet()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use headless_ebpf::abi::ABI_VERSION;
+use headless_ebpf::abi::{ABI_VERSION, REVERSE_SLOTS};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::maps::{self, MapKind};
@@ -60,7 +60,8 @@ impl Capacities {
             MapKind::NamesLong => self.names_long,
             MapKind::Chunks => self.chunks,
             MapKind::Servers => headless_ebpf::abi::SERVERS_MAX,
-            MapKind::Reverse => self.reverse,
+            // Of the slots, which addresses do not fill evenly.
+            MapKind::Reverse => maps::buckets(self.reverse) * REVERSE_SLOTS as u32,
             MapKind::Table => self.names_table,
         }
     }
@@ -139,9 +140,9 @@ pub fn load_object(
         .into_iter()
         .filter(|map| *map != MapKind::Servers)
     {
-        let entries = match (map, capacities.of(map)) {
-            (MapKind::Reverse, addresses) => maps::buckets(addresses),
-            (_, entries) => entries,
+        let entries = match map {
+            MapKind::Reverse => maps::buckets(capacities.reverse),
+            _ => capacities.of(map),
         };
         loader.map_max_entries(map.name(), entries);
     }

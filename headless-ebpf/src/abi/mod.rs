@@ -36,7 +36,7 @@ pub use self::{
 /// Version of every layout in this module. It is part of the pin path and of
 /// the object (symbol `ABI`), and is raised with every change of layout or
 /// meaning.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {

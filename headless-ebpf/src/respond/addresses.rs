@@ -116,8 +116,10 @@ impl Rrset {
 
     /// Writes the records at `offset`, from the chunks of the set of this number.
     ///
-    /// Chunk by chunk, each loaded once: from the one with the first address on, and
-    /// each of them round, the first one from that address on.
+    /// Chunk by chunk, from the one with the first address on. Where all addresses are
+    /// written, each chunk is loaded once and the first one taken round; where they do
+    /// not fit, they are those that follow the first, so that over many replies each
+    /// address is written as often as any other.
     #[inline(always)]
     #[expect(
         clippy::too_many_arguments,
@@ -151,7 +153,13 @@ impl Rrset {
             self.held = left.min(per_chunk);
             self.chunk = if left > per_chunk { now.chunk + 1 } else { 0 };
             let Self { held, .. } = *opaque::memory(&mut *self);
-            self.written = now.count.min(now.written.wrapping_add(held));
+            let is_whole = now.count >= now.total;
+            let taken = if is_whole {
+                held
+            } else {
+                held.wrapping_sub(now.within)
+            };
+            self.written = now.count.min(now.written.wrapping_add(taken));
             let Self { written, .. } = *opaque::memory(&mut *self);
             let wanted = written.wrapping_sub(now.written);
             let mut position = now.within;
@@ -192,11 +200,11 @@ const fn per_chunk(family: Family) -> u32 {
     }
 }
 
-/// Most chunks in which as many addresses are as fit: the last one of a set need not be
-/// full, and there may be one behind it.
+/// Most chunks that as many addresses as fit are in: of the first one and of a set's last
+/// one there may be a single address.
 const fn chunks_max<R: Room>(family: Family) -> usize {
     let addresses = R::MESSAGE_MAX / record_len(family);
-    addresses.div_ceil(per_chunk(family) as usize) + 1
+    (addresses - 2).div_ceil(per_chunk(family) as usize) + 2
 }
 
 /// Bytes of an address.

@@ -54,8 +54,8 @@ pub(super) enum Stored {
 }
 
 /// Looks up what stands before `svc`, if that is the name of a Service or an endpoint:
-/// labels are part of a key, so that those of a name that is stored need not be looked
-/// at, and most questions are for one.
+/// the labels' lengths are part of a key, so that those of a name that is stored need
+/// not be looked at, and most questions are for one.
 #[inline(always)]
 pub(super) fn stored<L: Lookup>(
     scratch: &mut Scratch,
@@ -80,9 +80,12 @@ pub(super) fn stored<L: Lookup>(
     if len.wrapping_sub(1) >= KeyClass::Short.bytes() {
         return Ok(Stored::Unknown);
     }
-    // The compiler would leave out the masks by which the verifier knows.
+    // The compiler would leave out the masks by which the verifier knows that the
+    // accesses are inside.
     let len = opaque::number(len);
-    if fold(u64::from(image.u32_at(name + len))) as u32 != SVC {
+    // Keys are padded with zeroes, which would make up for roots behind a name.
+    let last = image.u8_at(name + len.wrapping_sub(1));
+    if last == 0 || fold(u64::from(image.u32_at(name + len))) as u32 != SVC {
         return Ok(Stored::Unknown);
     }
     let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, config.seal_seed);

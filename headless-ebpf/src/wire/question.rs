@@ -170,7 +170,7 @@ fn check_flags(header: u16) -> Result<(), PassReason> {
 }
 
 /// Lower-cases the ASCII letters among eight bytes at once. Bytes over 127 become
-/// others over 127, which are in no name that is stored and in no zone.
+/// others over 127: no name of Kubernetes has any, and a zone that has is never matched.
 ///
 /// Length bytes are at most 63 and letters start at 65, so a name in wire form
 /// can be folded without looking at its structure.

@@ -119,20 +119,18 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
     let work = || {
         let mut runs = Vec::new();
         while let Some((place, (series, kernel))) = next() {
-            runs.push((place, run_one(series, kernel, &base, clock)?));
+            runs.push((place, run_one(series, kernel, &base, clock)));
         }
-        Ok(runs)
+        runs
     };
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut runs = thread::scope(|scope| -> Result<Vec<_>> {
+    let mut runs: Vec<_> = thread::scope(|scope| {
         let workers: Vec<_> = (0..cpus).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::new();
-        for worker in workers {
-            let runs: Result<Vec<_>> = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
-            all.extend(runs?);
-        }
-        Ok(all)
-    })?;
+        let workers = workers.into_iter();
+        workers
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
     runs.sort_unstable_by_key(|(place, _)| *place);
     let mut runs: Vec<Run> = runs.into_iter().map(|(_, run)| run).collect();
     if !update {
@@ -162,16 +160,17 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
     Ok(())
 }
 
-/// Runs the suites on one kernel.
-fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Result<Run> {
+/// Runs the suites on one kernel. What keeps it from running is a failure of this one.
+fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Run {
     exec::progress("kernels", &format!("booting {}", kernel.release));
     let start = Instant::now();
-    let report = guest::boot(
-        series.name,
-        &kernel.image,
-        &base.with_modules(&kernel)?,
-        clock,
-    )?;
+    let report = base
+        .with_modules(&kernel)
+        .and_then(|image| guest::boot(series.name, &kernel.image, &image, clock))
+        .unwrap_or_else(|error| Report {
+            problems: vec![format!("{error:#}")],
+            ..Report::default()
+        });
     let mut failures = report.failures();
     let counts = report.suites.iter().any(|(name, _)| name == "verifier");
     if counts && report.verified.is_empty() {
@@ -189,7 +188,7 @@ fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Result<
         "kernels",
         &format!("{}: {outcome}, {duration}", run.release),
     );
-    Ok(run)
+    run
 }
 
 /// Builds what runs in the guests: all suites for them, or the named ones.
