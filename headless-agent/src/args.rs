@@ -210,7 +210,7 @@ pub struct XdpArgs {
     #[arg(long, env = "HEADLESS_EGRESS_LIMIT", value_name = "MBIT/S", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub egress_limit: u32,
-    /// The same in packets a second; DNS queries are packets, too
+    /// The same in packets a second; queries that the programs answer are not counted
     #[arg(long, env = "HEADLESS_EGRESS_PACKETS", value_name = "PACKETS/S", default_value_t = 50_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub egress_packets: u32,

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::programs::LinkOrder;
 use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact};
@@ -229,6 +229,27 @@ impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
+}
+
+/// Queries that are answered are no reason to lift XDP, however many.
+#[test]
+fn a_pod_that_asks_much_keeps_xdp() {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let manifests = manifests();
+    let arguments = ["--hook", "auto", "--egress-packets", "500"];
+    let agent = Agent::start(&node, manifests.path(), &arguments);
+    let client = pod.client();
+    let start = Instant::now();
+    let mut asked = 0_u64;
+    // Some looks at what it sends, at many times the limit.
+    while start.elapsed() < Duration::from_secs(4) || asked < 8000 {
+        assert!(client.ask(&Query::new(NAME, qtype::A)).is_some());
+        asked += 1;
+    }
+    assert_eq!(agent.number("/answers/xdp"), asked);
+    let state = agent.interface_state(&pod.host_end, "xdp");
+    assert_eq!(state.as_deref(), Some("attached"));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    COUNTERS, Chunk, ChunkKey, Config, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
-    REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot, State,
-    TABLE_HINTS, TableBucket, TableSlot, map,
+    AnswerKind, COUNTERS, Chunk, ChunkKey, Config, Counter, Interface, KEY_WORDS_MAX, KeyClass,
+    NameRecord, Outcome, Path, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
+    ServerAddress, ServerSlot, State, TABLE_HINTS, TableBucket, TableSlot, map,
 };
 
 use self::values::Values;
@@ -463,6 +463,18 @@ impl KernelCounters {
     /// Opens the map of a loaded object.
     pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
         open(ebpf, map::COUNTERS, Map::PerCpuArray).map(Self)
+    }
+
+    /// How many queries the programs have answered.
+    pub fn answers(&self) -> Result<u64, SinkError> {
+        let counters = self.read()?;
+        let of = |path, kind| Outcome::ALL.map(|outcome| Counter::answer(path, kind, outcome));
+        let paths = [Path::Xdp, Path::Tc].into_iter();
+        let all =
+            paths.flat_map(|path| AnswerKind::ALL.into_iter().flat_map(move |it| of(path, it)));
+        Ok(all
+            .filter_map(|Counter(index)| counters.get(index as usize))
+            .sum())
     }
 
     /// Every counter, summed over the CPUs, by index.

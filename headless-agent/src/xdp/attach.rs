@@ -17,6 +17,7 @@ use super::lift::{Change, Meter, Traffic};
 use super::links::{Link, Selection};
 use super::tc_hook::{self, TcHook};
 use super::xdp_hook::{self, XdpHook};
+use crate::maps::kernel::KernelCounters;
 
 /// Why XDP is not attached where tc is not: what XDP leaves would not be counted,
 /// see ARCHITECTURE.md.
@@ -134,6 +135,9 @@ pub struct Attacher {
     xdp: XdpHook,
     tc: TcHook,
     meters: BTreeMap<u32, Meter>,
+    counters: KernelCounters,
+    /// How many queries had been answered when that was looked at last.
+    answered: u64,
     /// MTU of every interface here.
     mtus: BTreeMap<u32, u32>,
     interfaces: Interfaces,
@@ -145,9 +149,11 @@ impl Attacher {
         Ok(Self {
             xdp: XdpHook::new(&ebpf, plan.xdp)?,
             tc: TcHook::new(&ebpf, plan.tc)?,
+            counters: KernelCounters::open(&ebpf)?,
             ebpf,
             plan,
             meters: BTreeMap::new(),
+            answered: 0,
             mtus: BTreeMap::new(),
             interfaces,
         })
@@ -164,6 +170,15 @@ impl Attacher {
 
     /// Follows a change of the node's interfaces.
     pub fn handle(&mut self, event: LinkEvent) {
+        if self.plan.hook == Hook::Auto {
+            match self.counters.answers() {
+                Ok(answers) => self.answered = answers,
+                Err(error) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "answers not counted, queries are taken for a pod's other packets"
+                ),
+            }
+        }
         match event {
             LinkEvent::Changed(link) => {
                 self.mtus.insert(link.index, link.mtu);
@@ -260,10 +275,10 @@ impl Attacher {
     /// off where that is new.
     fn is_lifted(&mut self, link: &Link) -> bool {
         let meter = self.meters.entry(link.index).or_default();
-        let limits = self.plan.limits;
+        let (answered, limits) = (self.answered, self.plan.limits);
         let change = link
             .received
-            .and_then(|total| meter.observe(Instant::now(), total, limits));
+            .and_then(|total| meter.observe(Instant::now(), total, answered, limits));
         let lifted = meter.is_lifted();
         if change == Some(Change::Lift) {
             self.take_off_xdp(link.index, &link.name);

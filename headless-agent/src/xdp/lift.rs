@@ -66,8 +66,9 @@ impl Traffic {
 /// What one interface has received of its pod.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meter {
-    /// When it was counted last, and how much it was.
-    last: Option<(Instant, Traffic)>,
+    /// When it was counted last, how much it was, and how many of all pods' queries had
+    /// been answered.
+    last: Option<(Instant, Traffic, u64)>,
     /// Whether XDP is off.
     lifted: bool,
     /// Since when it is off and the interface quiet.
@@ -81,18 +82,35 @@ impl Meter {
     }
 
     /// Takes note that so much had been received by `now`; `limits` are for a second.
-    pub fn observe(&mut self, now: Instant, total: Traffic, limits: Traffic) -> Option<Change> {
-        let Some((then, before)) = self.last else {
-            self.last = Some((now, total));
+    ///
+    /// `answered` is how many queries the programs had answered by then on all
+    /// interfaces: they are not what XDP is a burden to. Which interface they came from
+    /// is not counted, so that while one pod asks very much, another may send as many
+    /// packets more.
+    pub fn observe(
+        &mut self,
+        now: Instant,
+        total: Traffic,
+        answered: u64,
+        limits: Traffic,
+    ) -> Option<Change> {
+        let Some((then, before, answered_before)) = self.last else {
+            self.last = Some((now, total, answered));
             return None;
         };
         let elapsed = now.saturating_duration_since(then);
         if elapsed < WINDOW {
             return None;
         }
-        self.last = Some((now, total));
+        self.last = Some((now, total, answered));
         // Where a device of the same index took its place, the count began anew.
-        let rate = total.rate(before, elapsed)?;
+        total.packets.checked_sub(before.packets)?;
+        let answers = answered.saturating_sub(answered_before);
+        let others = Traffic {
+            packets: total.packets.saturating_sub(answers).max(before.packets),
+            ..total
+        };
+        let rate = others.rate(before, elapsed)?;
         if !self.lifted {
             if !rate.reaches(limits) {
                 return None;
@@ -129,12 +147,12 @@ mod tests {
     fn changes_of(rates: &[u64], traffic: impl Fn(u64) -> Traffic) -> Vec<(usize, Change)> {
         let start = Instant::now();
         let (mut meter, mut total) = (Meter::default(), 77);
-        assert_eq!(meter.observe(start, traffic(total), LIMITS), None);
+        assert_eq!(meter.observe(start, traffic(total), 0, LIMITS), None);
         let mut changes = Vec::new();
         for (second, rate) in (1..).zip(rates) {
             total += rate;
             let now = start + Duration::from_secs(second as u64);
-            if let Some(change) = meter.observe(now, traffic(total), LIMITS) {
+            if let Some(change) = meter.observe(now, traffic(total), 0, LIMITS) {
                 changes.push((second, change));
                 assert_eq!(meter.is_lifted(), change == Change::Lift);
             }
@@ -176,6 +194,21 @@ mod tests {
     }
 
     #[test]
+    fn queries_that_are_answered_are_no_burden() {
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        let mut observe = |second, packets, answered| {
+            let now = start + Duration::from_secs(second);
+            meter.observe(now, Traffic { bytes: 0, packets }, answered, LIMITS)
+        };
+        assert_eq!(observe(0, 7, 5), None);
+        assert_eq!(observe(1, 9007, 9005), None, "all of them");
+        assert_eq!(observe(2, 9107, 99_005), None, "and another pod's");
+        assert_eq!(observe(3, 19_107, 108_006), None, "all but 999");
+        assert_eq!(observe(4, 29_107, 117_006), Some(Change::Lift));
+    }
+
+    #[test]
     fn the_least_limit_can_be_quiet() {
         let limits = Traffic {
             bytes: 1,
@@ -201,7 +234,7 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut meter = Meter::default();
-        let mut observe = |now, bytes| meter.observe(now, Traffic { bytes, packets: 0 }, LIMITS);
+        let mut observe = |now, bytes| meter.observe(now, Traffic { bytes, packets: 0 }, 0, LIMITS);
         assert_eq!(observe(start, 0), None);
         assert_eq!(observe(at(100), 900), None);
         assert_eq!(observe(at(1000), 990), None, "of a second");
