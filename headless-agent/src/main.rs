@@ -15,11 +15,13 @@ use headless_agent::{check, run};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Options of jemalloc: few arenas, because few threads allocate much, and pages
-/// go back to the system at once, because little is allocated after the start.
+/// go back to the system at once, because little is allocated after the start. Later
+/// would be never for an agent that has nothing to do: jemalloc looks after its pages
+/// when it is called.
 /// `MALLOC_CONF` of jemalloc's manual, with the prefix of tikv-jemalloc-sys.
 #[cfg(feature = "jemalloc")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-static OPTIONS: &[u8; 47] = b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+static OPTIONS: &[u8; 44] = b"narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0\0";
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
