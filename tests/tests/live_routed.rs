@@ -8,7 +8,7 @@ use std::fs;
 
 use headless_tests::decode;
 use headless_tests::frame::{Query, qtype};
-use headless_tests::node::Pod;
+use headless_tests::node::{Pod, wait_for};
 use headless_tests::tap::{Tap, Way};
 use headless_tests::twin::{Checksum, SERVERS, Twin, checksum_of};
 
@@ -51,6 +51,16 @@ fn replies_are_whole_behind_a_router(hook: &str) {
         inner.offload_checksums(*offload);
         for server in SERVERS {
             let client = inner.client_of(server);
+            // The router may have to find its neighbour first, which over IPv6 takes as
+            // long as a client waits.
+            wait_for(|| {
+                let query = Query::new("s.default.svc.cluster.local", qtype::A);
+                let reply = inner.client_of(server).ask(&query);
+                reply
+                    .map(drop)
+                    .ok_or_else(|| format!("no reply from {server}"))
+            });
+            tap.all(Way::In);
             for len in 1..=20 {
                 let name = format!("{}.default.svc.cluster.local", "s".repeat(len));
                 let query = Query::new(&name, qtype::A);
