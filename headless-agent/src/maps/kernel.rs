@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    AnswerKind, COUNTERS, Chunk, ChunkKey, Config, Counter, Interface, KEY_WORDS_MAX, KeyClass,
-    NameRecord, Outcome, Path, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
-    ServerAddress, ServerSlot, State, TABLE_HINTS, TableBucket, TableSlot, map,
+    COUNTERS, Chunk, ChunkKey, Config, Counter, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
+    Path, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot,
+    State, TABLE_HINTS, TableBucket, TableSlot, map,
 };
 
 use self::values::Values;
@@ -467,21 +467,19 @@ impl KernelCounters {
 
     /// How many queries the programs have answered.
     pub fn answers(&self) -> Result<u64, SinkError> {
-        let counters = self.read()?;
-        let of = |path, kind| Outcome::ALL.map(|outcome| Counter::answer(path, kind, outcome));
-        let paths = [Path::Xdp, Path::Tc].into_iter();
-        let all =
-            paths.flat_map(|path| AnswerKind::ALL.into_iter().flat_map(move |it| of(path, it)));
-        Ok(all
-            .filter_map(|Counter(index)| counters.get(index as usize))
-            .sum())
+        let answers = Path::ALL.into_iter().flat_map(Counter::answers);
+        answers.map(|index| self.sum(index)).sum()
     }
 
     /// Every counter, summed over the CPUs, by index.
     pub fn read(&self) -> Result<Vec<u64>, SinkError> {
-        (0..COUNTERS)
-            .map(|index| Ok(self.0.get(&index, 0)?.iter().sum()))
-            .collect::<Result<_, MapError>>()
-            .map_err(|error| failed(map::COUNTERS, "read", error))
+        (0..COUNTERS).map(|index| self.sum(index)).collect()
+    }
+
+    /// One of them, summed over the CPUs.
+    fn sum(&self, index: u32) -> Result<u64, SinkError> {
+        let values = self.0.get(&index, 0);
+        let values = values.map_err(|error| failed(map::COUNTERS, "read", error))?;
+        Ok(values.iter().sum())
     }
 }

@@ -35,25 +35,19 @@ pub struct Traffic {
     pub packets: u64,
 }
 
-impl Traffic {
-    /// What came since `before`, a second; `None` where less had come by now.
-    fn rate(self, before: Self, elapsed: Duration) -> Option<Self> {
-        let rate = |now: u64, before: u64| {
-            let received = u128::from(now.checked_sub(before)?);
-            let second = Duration::from_secs(1).as_nanos();
-            u64::try_from(received * second / elapsed.as_nanos()).ok()
-        };
-        Some(Self {
-            bytes: rate(self.bytes, before.bytes)?,
-            packets: rate(self.packets, before.packets)?,
-        })
-    }
+/// What came since `before`, a second; `None` where less had come by now.
+fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<u64> {
+    let came = u128::from(now.checked_sub(before)?);
+    u64::try_from(came * Duration::from_secs(1).as_nanos() / elapsed.as_nanos()).ok()
+}
 
+impl Traffic {
     /// Whether it is at one of these limits, or above.
     fn reaches(self, limits: Self) -> bool {
         self.bytes >= limits.bytes || self.packets >= limits.packets
     }
 
+    /// Below what an interface is quiet.
     fn quiet(self) -> Self {
         Self {
             // Not zero, which everything reaches.
@@ -104,13 +98,13 @@ impl Meter {
         }
         self.last = Some((now, total, answered));
         // Where a device of the same index took its place, the count began anew.
-        total.packets.checked_sub(before.packets)?;
-        let answers = answered.saturating_sub(answered_before);
-        let others = Traffic {
-            packets: total.packets.saturating_sub(answers).max(before.packets),
-            ..total
+        let bytes = per_second(total.bytes, before.bytes, elapsed)?;
+        let packets = per_second(total.packets, before.packets, elapsed)?;
+        let answers = per_second(answered, answered_before, elapsed)?;
+        let rate = Traffic {
+            bytes,
+            packets: packets.saturating_sub(answers),
         };
-        let rate = others.rate(before, elapsed)?;
         if !self.lifted {
             if !rate.reaches(limits) {
                 return None;

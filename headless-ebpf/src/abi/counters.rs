@@ -1,6 +1,8 @@
 //! Every way a packet can take, numbered: the number is the index of a per-CPU
 //! counter in the kernel, the label is what metrics and `status` print.
 
+use core::ops::Range;
+
 /// Which program gave the answer or the packet up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -191,6 +193,12 @@ pub const COUNTERS: u32 = PER_PATH * Path::ALL.len() as u32;
 const _: () = assert!(PassReason::ALL.len() <= PASSES as usize);
 
 impl Counter {
+    /// The indices of all answers of a path.
+    pub const fn answers(path: Path) -> Range<u32> {
+        let first = path as u32 * PER_PATH + PASSES;
+        first..first + ANSWERS
+    }
+
     /// The counter of packets passed for `reason`.
     #[inline(always)]
     pub const fn pass(path: Path, reason: PassReason) -> Self {
@@ -206,5 +214,24 @@ impl Counter {
                 + kind as u32 * Outcome::ALL.len() as u32
                 + outcome as u32,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_among_the_answers_of_its_path() {
+        for path in Path::ALL {
+            let mut expected = Counter::answers(path);
+            for kind in AnswerKind::ALL {
+                for outcome in Outcome::ALL {
+                    let Counter(index) = Counter::answer(path, kind, outcome);
+                    assert_eq!(expected.next(), Some(index));
+                }
+            }
+            assert_eq!(expected.next(), None);
+        }
     }
 }
