@@ -10,10 +10,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use headless_ebpf::abi::PodsMode;
 
 pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
+use crate::datapath::attach::{Hook, Mode, TcMode};
+use crate::datapath::object::{Capacities, KernelLog};
 use crate::observe::log::Format;
 use crate::records::EndpointScope;
-use crate::xdp::attach::{Hook, Mode, TcMode};
-use crate::xdp::load::{Capacities, KernelLog};
 
 /// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIGURATION: u8 = 64;

@@ -3,15 +3,15 @@
 //! The folders are the way of the data, in order:
 //!
 //! ```text
-//!  watch ──► records ──► maps ──► xdp ──► pods
-//!  objects   names       bytes    program │ what it passes
-//!                │                        ▼
-//!                └────────────────────► fallback
+//!  watch ──► records ──► maps ──► datapath ──► pods
+//!  objects   names       bytes    programs   │ what they pass
+//!                │                             ▼
+//!                └─────────────────────────► fallback
 //! ```
 //!
 //! [`watch`] turns Kubernetes objects into events, [`records`] keeps the names
 //! they make, [`mirror`] is the loop that holds index and maps together,
-//! [`maps`] writes what changed, [`xdp`] has the program on pods' interfaces,
+//! [`maps`] writes what changed, [`datapath`] has the program on pods' interfaces,
 //! [`fallback`] answers what the program leaves, and [`observe`] shows it all.
 //! [`run`] puts them together.
 #![forbid(unsafe_code)]
@@ -24,8 +24,7 @@ pub mod mirror;
 
 pub mod maps;
 
-pub mod xdp;
-
+pub mod datapath;
 pub mod fallback;
 
 pub mod observe;

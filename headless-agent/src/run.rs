@@ -22,6 +22,11 @@ use tracing::info;
 use self::source::Source;
 use self::stages::Stages;
 use crate::args::{DNS_PORT, ListenArgs, RecordArgs, RunArgs, XdpArgs};
+use crate::datapath::attach::{Attacher, Interfaces, Plan};
+use crate::datapath::lift::Traffic;
+use crate::datapath::links::Selection;
+use crate::datapath::object::{self, KernelLog};
+use crate::datapath::{Ebpf, EbpfLogger, discover, probe};
 use crate::fallback;
 use crate::fallback::server::{Responder, Server};
 use crate::maps::WriteCounts;
@@ -30,11 +35,6 @@ use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
 use crate::observe::{Observed, admin};
 use crate::records::Index;
-use crate::xdp::attach::{Attacher, Interfaces, Plan};
-use crate::xdp::lift::Traffic;
-use crate::xdp::links::Selection;
-use crate::xdp::load::{self, KernelLog};
-use crate::xdp::{Ebpf, EbpfLogger, discover, probe};
 
 /// A million bits.
 const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
@@ -177,7 +177,7 @@ impl Prepared {
         probe::probe()?;
         let admin = admin::bind(admin.admin).await?;
         let servers = listen.bind()?;
-        let mut ebpf = load::load(&capacities, xdp.kernel_log)?;
+        let mut ebpf = object::load(&capacities, xdp.kernel_log)?;
         let kernel_log = match xdp.kernel_log {
             KernelLog::Off => None,
             KernelLog::Info | KernelLog::Debug => Some(follow_log(&mut ebpf)?),

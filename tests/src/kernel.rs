@@ -8,8 +8,8 @@ use std::time::Duration;
 use aya::programs::tc::{TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun as _, TestRunOptions};
+use headless_agent::datapath::object::{self, Capacities, KernelLog};
 use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
-use headless_agent::xdp::load::{self, Capacities, KernelLog};
 use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
 use nix::net::if_::if_nametoindex;
@@ -129,7 +129,7 @@ impl Kernel {
     }
 
     fn load_object(bytes: &[u8], capacities: &Capacities) -> Self {
-        let ebpf = load::load_object(bytes, capacities, KernelLog::Off)
+        let ebpf = object::load_object(bytes, capacities, KernelLog::Off)
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
             maps: KernelSink::open(&ebpf).unwrap(),

@@ -36,7 +36,7 @@ pub fn remembered(ebpf: &Ebpf) -> BTreeMap<String, Option<u32>> {
 /// `logs` says whether the programs are to log, too, at level debug: two
 /// globals, which the loader of the agent sets by [`KernelLog`].
 ///
-/// [`KernelLog`]: headless_agent::xdp::load::KernelLog
+/// [`KernelLog`]: headless_agent::datapath::object::KernelLog
 pub fn logged(object: &Path, logs: bool) -> BTreeMap<String, u32> {
     let mut loader = EbpfLoader::new();
     if logs {

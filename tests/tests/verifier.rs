@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use headless_agent::xdp::load::{self, KernelLog};
+use headless_agent::datapath::object::{self, KernelLog};
 use headless_tests::kernel::{CAPACITIES, object};
 use headless_tests::verifier::{INSTRUCTIONS_MAX, logged, remembered};
 
 /// The counts of the agent's object, loaded as the agent does.
 fn counts(log: KernelLog) -> BTreeMap<String, u32> {
     let path = object("headless-xdp.o");
-    let ebpf = load::load_object(&fs::read(&path).unwrap(), &CAPACITIES, log);
+    let ebpf = object::load_object(&fs::read(&path).unwrap(), &CAPACITIES, log);
     let ebpf = ebpf.unwrap_or_else(|error| panic!("{error}"));
     let counts = logged(&path, log != KernelLog::Off);
     let remembered = remembered(&ebpf);

@@ -31,7 +31,10 @@ const LAYERS: [Layer; 5] = [
     Layer {
         paths: &["aya", "aya_log", "aya_obj"],
         within: "headless-agent/src/",
-        except: &["headless-agent/src/maps/kernel", "headless-agent/src/xdp/"],
+        except: &[
+            "headless-agent/src/maps/kernel",
+            "headless-agent/src/datapath/",
+        ],
     },
     Layer {
         paths: &["kube"],
@@ -62,7 +65,7 @@ const LAYERS: [Layer; 5] = [
     },
     // It renders records as the map writer does, but from the index.
     Layer {
-        paths: &["crate::maps::kernel", "crate::xdp"],
+        paths: &["crate::maps::kernel", "crate::datapath"],
         within: "headless-agent/src/fallback",
         except: &[],
     },
@@ -264,10 +267,10 @@ mod tests {
             ("records/index.rs", "use aya::maps::HashMap;", 1),
             ("records/index.rs", "let x: aya::Pod = y;", 1),
             ("records/index.rs", "// aya::maps are elsewhere", 0),
-            ("records/index.rs", "use crate::xdp::aya::x;", 0),
+            ("records/index.rs", "use crate::datapath::aya::x;", 0),
             ("maps/kernel.rs", "use aya::maps::HashMap;", 0),
             ("maps/kernel/batch.rs", "use aya::maps::HashMap;", 0),
-            ("xdp/load.rs", "use aya::Ebpf;", 0),
+            ("datapath/object.rs", "use aya::Ebpf;", 0),
             ("records/index.rs", "use kube::Api;", 1),
             ("watch/mod.rs", "use kube::Api;", 0),
             ("records/index.rs", "use kube_like::Api;", 0),

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::dump::{Data, Name};
 use super::status::{Program, Status};
 use crate::args::{DumpArgs, Output, StatusArgs};
-use crate::xdp::attach::State;
+use crate::datapath::attach::State;
 
 /// Addresses that a line of `dump` shows.
 const ADDRESSES_SHOWN_MAX: usize = 4;

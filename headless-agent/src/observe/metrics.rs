@@ -21,10 +21,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Observed;
+use crate::datapath::attach::State;
 use crate::mirror::Change;
 use crate::watch::health::FailureReason;
 use crate::watch::{Kind, Reason};
-use crate::xdp::attach::State;
 
 /// Content type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

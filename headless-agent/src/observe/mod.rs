@@ -13,12 +13,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::datapath::attach::{Attacher, Interfaces};
+use crate::datapath::object::Capacities;
 use crate::fallback;
 use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::mirror::Mirror;
-use crate::xdp::attach::{Attacher, Interfaces};
-use crate::xdp::load::Capacities;
 
 /// Everything that can be looked at while the agent runs.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path};
 use serde::{Deserialize, Serialize};
 
 use super::Observed;
+use crate::datapath::attach::{Interface, State};
 use crate::maps::{MapKind, heartbeat};
-use crate::xdp::attach::{Interface, State};
 
 /// Label of the agent's own answers, beside those of the programs.
 pub const AGENT: &str = "agent";

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::datapath::attach::Attacher;
 use crate::fallback::server::{Responder, Server};
-use crate::xdp::attach::Attacher;
 
 /// How long the stages may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
+use headless_agent::datapath::object::{self, Capacities, KernelLog};
 use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::kernel::{KernelInterfaces, KernelSink};
 use headless_agent::maps::memory::MemorySink;
@@ -18,7 +19,6 @@ use headless_agent::records::{
     EndpointScope, Forward, Index, NameChange, Reply, Settings, Transport, reply,
 };
 use headless_agent::watch::{Event, Keep, Kind};
-use headless_agent::xdp::load::{self, Capacities, KernelLog};
 use headless_ebpf::abi::{Config, Interface, PassReason, ServerAddress};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Room};
@@ -111,7 +111,7 @@ impl Ours {
             chunks: 10_000,
             reverse: 10_000,
         };
-        let ebpf = load::load(&capacities, KernelLog::Off)?;
+        let ebpf = object::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&config)?;
         KernelInterfaces::open(&ebpf)?.put(LOOPBACK, Interface::new(MTU, true))?;

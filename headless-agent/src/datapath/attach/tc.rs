@@ -15,8 +15,8 @@ use headless_ebpf::abi::Interface;
 use rtnetlink::packet_route::tc::TcHandle;
 use tracing::{debug, info, warn};
 
-use super::attach::{State, TcMode, errno};
-use super::links::Link;
+use super::{State, TcMode, errno};
+use crate::datapath::links::Link;
 use crate::maps::kernel::KernelInterfaces;
 
 /// Name of the program in the object.

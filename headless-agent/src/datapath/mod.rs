@@ -1,6 +1,6 @@
 //! 4. XDP AND TC ANSWER. The programs, and the interfaces they are on.
 //!
-//! [`probe`] says what the machine lacks, [`load`] brings the object into the
+//! [`probe`] says what the machine lacks, [`object`] brings the programs into the
 //! kernel, [`discover`] follows the node's interfaces, [`links`] tells pods'
 //! from others, and [`attach`] puts the programs on them: XDP unless [`lift`] says
 //! that the pod sends too much for it, and tc behind it.
@@ -13,7 +13,5 @@ pub mod attach;
 pub mod discover;
 pub mod lift;
 pub mod links;
-pub mod load;
+pub mod object;
 pub mod probe;
-mod tc_hook;
-mod xdp_hook;

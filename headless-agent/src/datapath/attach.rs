@@ -1,5 +1,8 @@
 //! Puts the programs on pods' interfaces and takes them off again.
 
+mod tc;
+mod xdp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +15,11 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use self::tc::TcHook;
+use self::xdp::XdpHook;
 use super::discover::LinkEvent;
 use super::lift::{Change, Meter, Traffic};
 use super::links::{Link, Selection};
-use super::tc_hook::{self, TcHook};
-use super::xdp_hook::{self, XdpHook};
 use crate::maps::kernel::KernelCounters;
 
 /// Why XDP is not attached where tc is not: what XDP leaves would not be counted,
@@ -206,8 +209,8 @@ impl Attacher {
     /// A program, as the kernel sees it.
     pub fn program_info(&self, path: Path) -> anyhow::Result<ProgramInfo> {
         let name = match path {
-            Path::Xdp => xdp_hook::PROGRAM,
-            Path::Tc => tc_hook::PROGRAM,
+            Path::Xdp => xdp::PROGRAM,
+            Path::Tc => tc::PROGRAM,
         };
         let program = self.ebpf.program(name);
         let program = program.with_context(|| format!("no program {name}"))?;

@@ -7,8 +7,8 @@ use aya::Ebpf;
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{Program, ProgramError, Xdp, XdpMode};
 
-use super::attach::{Mode, State, errno};
-use super::links::Link;
+use super::{Mode, State, errno};
+use crate::datapath::links::Link;
 
 /// Name of the program in the object.
 pub(super) const PROGRAM: &str = "headless_xdp";
