@@ -6,13 +6,13 @@
 //!  watch ──► records ──► maps ──► datapath ──► pods
 //!  objects   names       bytes    programs   │ what they pass
 //!                │                             ▼
-//!                └─────────────────────────► fallback
+//!                └─────────────────────────► responder
 //! ```
 //!
 //! [`watch`] turns Kubernetes objects into events, [`records`] keeps the names
 //! they make, [`mirror`] is the loop that holds index and maps together,
 //! [`maps`] writes what changed, [`datapath`] has the program on pods' interfaces,
-//! [`fallback`] answers what the program leaves, and [`observe`] shows it all.
+//! [`responder`] answers what the program leaves, and [`observe`] shows it all.
 //! [`run`] puts them together.
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ pub mod mirror;
 pub mod maps;
 
 pub mod datapath;
-pub mod fallback;
+pub mod responder;
 
 pub mod observe;
 

@@ -27,14 +27,14 @@ use crate::datapath::lift::Traffic;
 use crate::datapath::links::Selection;
 use crate::datapath::object::{self, KernelLog};
 use crate::datapath::{Ebpf, EbpfLogger, discover, probe};
-use crate::fallback;
-use crate::fallback::server::{Responder, Server};
 use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
 use crate::observe::{Observed, admin};
 use crate::records::Index;
+use crate::responder;
+use crate::responder::server::{Responder, Server};
 
 /// A million bits.
 const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
@@ -202,7 +202,7 @@ impl Prepared {
         let observed = Observed {
             mirror,
             writes,
-            responder: Arc::<fallback::Counts>::default(),
+            responder: Arc::<responder::Counts>::default(),
             counters: KernelCounters::open(&ebpf)?,
             maps: KernelSink::open(&ebpf)?,
             capacities,

@@ -66,7 +66,7 @@ const LAYERS: [Layer; 5] = [
     // It renders records as the map writer does, but from the index.
     Layer {
         paths: &["crate::maps::kernel", "crate::datapath"],
-        within: "headless-agent/src/fallback",
+        within: "headless-agent/src/responder",
         except: &[],
     },
 ];
@@ -274,8 +274,8 @@ mod tests {
             ("records/index.rs", "use kube::Api;", 1),
             ("watch/mod.rs", "use kube::Api;", 0),
             ("records/index.rs", "use kube_like::Api;", 0),
-            ("fallback/server.rs", "use crate::maps::kernel::Maps;", 1),
-            ("fallback/server.rs", "use crate::maps::encode;", 0),
+            ("responder/server.rs", "use crate::maps::kernel::Maps;", 1),
+            ("responder/server.rs", "use crate::maps::encode;", 0),
         ] {
             let file = [agent, file].concat();
             assert_eq!(found(&file, line), findings, "{file}: {line}");

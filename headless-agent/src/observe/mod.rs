@@ -15,10 +15,10 @@ use tokio::sync::watch;
 
 use crate::datapath::attach::{Attacher, Interfaces};
 use crate::datapath::object::Capacities;
-use crate::fallback;
 use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::mirror::Mirror;
+use crate::responder;
 
 /// Everything that can be looked at while the agent runs.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Observed {
     /// What the writer did.
     pub writes: Arc<WriteCounts>,
     /// What the responder did.
-    pub responder: Arc<fallback::Counts>,
+    pub responder: Arc<responder::Counts>,
     /// What the programs did.
     pub counters: KernelCounters,
     /// The maps, for reading.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::datapath::attach::Attacher;
-use crate::fallback::server::{Responder, Server};
+use crate::responder::server::{Responder, Server};
 
 /// How long the stages may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
