@@ -1,6 +1,5 @@
-//! The engine against the plain resolver that is written after CoreDNS: for
-//! random clusters and questions, wherever the engine answers it answers as the
-//! resolver does.
+//! The engine against the plain resolver, which is written after CoreDNS. For random
+//! clusters and questions, every answer of the engine equals the resolver's.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +16,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
-/// Compares one question. Whether it was answered.
+/// Compares the answers to one question. Returns whether the engine answered.
 fn agree(index: &Index, maps: &MemorySink, query: &Query, random: u32) -> bool {
     let host = Host {
         random,
@@ -38,16 +37,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn on_synced_clusters((cluster, queries) in clusters(), random: u32) {
+    fn answers_agree_on_synced_clusters((cluster, queries) in clusters(), random: u32) {
         let (index, writer) = mirror(&cluster, true);
         for query in queries {
             agree(&index, writer.sink(), &query, random);
         }
     }
 
-    /// Before that nothing is denied.
     #[test]
-    fn before_the_cluster_is_synced((cluster, queries) in clusters(), random: u32) {
+    fn nothing_is_denied_before_the_cluster_is_synced((cluster, queries) in clusters(), random: u32) {
         let (index, writer) = mirror(&cluster, false);
         for query in queries {
             if agree(&index, writer.sink(), &query, random) {
@@ -58,9 +56,10 @@ proptest! {
         }
     }
 
-    /// The writer leaves what a fresh one would have written.
+    /// A full pass finds no difference between the index and the maps that it was written
+    /// to.
     #[test]
-    fn maps_hold_what_the_index_knows(cluster in cluster()) {
+    fn the_maps_hold_what_the_index_holds(cluster in cluster()) {
         let (index, mut writer) = mirror(&cluster, true);
         let drift = writer
             .reconcile(|name| index.detailed(name), index.names(), &index.pointers())
@@ -72,9 +71,9 @@ proptest! {
     }
 }
 
-/// The generators reach what they are for.
+/// The properties above would prove little if the generators made only simple questions.
 #[test]
-fn questions_are_answered_in_every_way() {
+fn random_questions_reach_every_outcome() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..300 {

@@ -1,8 +1,8 @@
-//! How much of a processor a program takes for a question, by `bpf_stats`.
+//! Run time of the programs per question, by the kernel's `bpf_stats`.
 //!
-//! The unit is that of the kernel's clock: nanoseconds, or x86 instructions in a machine
-//! whose clock goes on by one with each, as `cargo xtask test --kernels --suite executed
-//! --icount` has it. With `--nocapture` the figures are written.
+//! `bpf_stats` counts units of the kernel's clock. These are nanoseconds, or x86
+//! instructions in the virtual machine of `cargo xtask test --kernels --suite executed
+//! --icount`, whose clock advances by one per instruction. `--nocapture` shows the figures.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,13 +18,13 @@ use headless_tests::host::Home;
 use headless_tests::kernel::{Action, Kernel};
 use headless_tests::maps;
 
-/// Runs of each program, most of them with everything in the caches.
+/// Runs of each program on each frame. Only the first ones miss the processor's caches.
 const RUNS: u32 = 1000;
 
 /// A name of 45 bytes with three IPv4 addresses.
 const NAME: &str = "nginx-headless-07.team-00.svc.cluster.local";
 
-/// A name of as many bytes with eight IPv6 addresses.
+/// A name of 45 bytes with eight IPv6 addresses.
 const NAME_V6: &str = "nginx-headless-v6.team-00.svc.cluster.local";
 
 fn data(ipv4: Vec<Ipv4Addr>, ipv6: Vec<Ipv6Addr>) -> NameData {
@@ -36,11 +36,11 @@ fn data(ipv4: Vec<Ipv4Addr>, ipv6: Vec<Ipv6Addr>) -> NameData {
     }
 }
 
-/// Where the protocol is in a frame of IPv4.
+/// Offset of the protocol number in a frame with an IPv4 packet.
 const PROTOCOL_AT: usize = 23;
 const TCP: u8 = 6;
 
-/// Runs a program many times on a frame and writes what it takes on average.
+/// Runs a program [`RUNS`] times on a frame and prints its mean run time.
 fn measure(kernel: &Kernel, home: Home, label: &str, frame: &[u8], expected: Action) {
     let (time_before, runs_before) = kernel.run_time(home);
     for _ in 0..RUNS {
@@ -55,7 +55,7 @@ fn measure(kernel: &Kernel, home: Home, label: &str, frame: &[u8], expected: Act
 }
 
 #[test]
-fn every_question_is_answered_and_takes_its_time() {
+fn questions_are_answered_and_their_run_time_is_measured() {
     let mut kernel = Kernel::with_table(1024);
     let sink = &mut kernel.maps;
     sink.put_config(&maps::config("cluster.local", 30)).unwrap();
@@ -91,7 +91,8 @@ fn every_question_is_answered_and_takes_its_time() {
             let frame = query.frame();
             measure(&kernel, home, label, &frame, Action::Tx);
         }
-        // What the kernel's own measuring takes, and the first comparisons.
+        // A TCP packet passes at the first comparisons: nearly all of its run time is that
+        // of the kernel's own measurement.
         let mut frame = Query::new(NAME, qtype::A).frame();
         frame[PROTOCOL_AT] = TCP;
         measure(&kernel, home, "tcp", &frame, Action::Pass);

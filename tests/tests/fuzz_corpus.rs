@@ -1,4 +1,4 @@
-//! The fuzzers' corpus and checks without a fuzzer: what runs everywhere.
+//! The fuzzers' corpus and checks without a fuzzer, so that `cargo test` runs them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,13 +9,14 @@ use fastrand::Rng;
 use headless_tests::frame::{Envelope, HEADERS_LEN};
 use headless_tests::{fuzzed, golden};
 
-/// How many mutated frames are checked: some seconds.
+/// Number of mutated frames. Checking them takes some seconds.
 const MUTATED: usize = 20_000;
 
-/// A frame with a few things wrong, by the rule of thumb of fuzzers: bits, bytes that
-/// mean something to a parser, pieces gone, doubled or of another frame.
+/// Mutates a frame one to four times, as fuzzers do: flips a bit, sets a byte to a value
+/// with a meaning in DNS or IP, removes or doubles a piece, or appends the end of another
+/// frame.
 fn mutated(frames: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
-    const TELLING: [u8; 12] = [0, 1, 3, 8, 12, 28, 33, 41, 63, 64, 0xc0, 0xff];
+    const MEANINGFUL: [u8; 12] = [0, 1, 3, 8, 12, 28, 33, 41, 63, 64, 0xc0, 0xff];
     let mut frame = frames[rng.usize(..frames.len())].clone();
     for _ in 0..rng.usize(1..5) {
         if frame.is_empty() {
@@ -25,7 +26,7 @@ fn mutated(frames: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
         let piece = at..(at + rng.usize(1..24)).min(frame.len());
         match rng.u8(..8) {
             0 => frame[at] ^= 1 << rng.u8(..8),
-            1 => frame[at] = TELLING[rng.usize(..TELLING.len())],
+            1 => frame[at] = MEANINGFUL[rng.usize(..MEANINGFUL.len())],
             2 => frame[at] = frame[at].wrapping_add(1),
             3 => frame[at] = frame[at].wrapping_sub(1),
             4 => frame.truncate(at),
@@ -44,10 +45,10 @@ fn mutated(frames: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     frame
 }
 
-/// What fuzzers do, without looking where it leads: golden frames, mutated, with new
-/// luck each time. A failure says the seed that leads there again.
+/// Checks mutated golden frames, without a fuzzer's feedback on coverage. The seed is new
+/// in each run; `HEADLESS_SEED` repeats the run that printed it.
 #[test]
-fn mutated_frames() {
+fn mutated_golden_frames_keep_the_properties() {
     let frames: Vec<_> = golden::cases().iter().map(golden::Case::input).collect();
     let seed = std::env::var("HEADLESS_SEED")
         .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
@@ -58,7 +59,7 @@ fn mutated_frames() {
         let frame = mutated(&frames, &mut rng);
         answered += u32::from(fuzzed::check(&frame));
         if let Some(message) = frame.get(HEADERS_LEN..) {
-            // With the headers right again.
+            // Repaired headers, so that more mutations reach the DNS parser.
             answered += u32::from(fuzzed::check(&Envelope::default().wrap(message)));
         }
     }
@@ -66,7 +67,7 @@ fn mutated_frames() {
 }
 
 #[test]
-fn corpus() {
+fn the_corpus_keeps_the_properties() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/respond");
     let mut frames = 0;
     for entry in fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! Golden frames through the engine on the host: every byte of what leaves.
+//! Golden frames through the engine on the host: verdicts, and every byte of the replies.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use headless_tests::golden::{self, Case};
 use headless_tests::host::{Home, Host};
 use headless_tests::{decode, hex};
 
-/// Runs a case with a dice that falls as it says.
+/// Runs a case with the random number that makes the reply start as the case says.
 fn run(case: &Case, home: Home) -> (Verdict, Vec<u8>) {
     let maps = case.memory();
     let host = Host {
@@ -23,7 +23,7 @@ fn run(case: &Case, home: Home) -> (Verdict, Vec<u8>) {
 }
 
 #[test]
-fn frames_leave_as_they_should() {
+fn every_frame_has_its_verdict_and_its_bytes() {
     let mut wrong = Vec::new();
     for case in golden::cases() {
         for home in case.homes() {
@@ -38,7 +38,7 @@ fn frames_leave_as_they_should() {
             }
             if output != case.output(home) {
                 let output = hex::annotate(&output);
-                wrong.push(format!("{name} in {home:?}: other bytes:\n{output}"));
+                wrong.push(format!("{name} in {home:?}: the bytes differ:\n{output}"));
             }
         }
     }
@@ -46,7 +46,7 @@ fn frames_leave_as_they_should() {
 }
 
 #[test]
-fn answers_are_what_another_implementation_reads() {
+fn another_implementation_reads_the_answers() {
     let cases = golden::cases();
     let runs = cases
         .iter()
@@ -70,10 +70,10 @@ fn answers_are_what_another_implementation_reads() {
     }
 }
 
-/// Where not all addresses fit, each is written as often as any other, whichever comes
-/// first: clients that ignore TC have no others.
+/// Clients that ignore TC see only the addresses of a truncated reply. Over all starts of
+/// the RRset, each address must therefore appear equally often.
 #[test]
-fn every_address_of_a_truncated_answer_is_as_likely() {
+fn truncated_answers_have_every_address_equally_often() {
     let cases = [
         ("a_truncated_wraps", Home::Xdp),
         ("aaaa_truncated", Home::Xdp),
@@ -98,16 +98,16 @@ fn every_address_of_a_truncated_answer_is_as_likely() {
                 *times.entry(address).or_insert(0) += 1;
             }
         }
-        assert!(written < total as usize, "{name}: truncated");
+        assert!(written < total as usize, "{name} is not truncated");
         assert_eq!(times.len(), total as usize, "{name}");
         let as_often = times.values().all(|times| *times == written);
         assert!(as_often, "{name}: {written} of {total}: {times:?}");
     }
 }
 
-/// Of what is answered; `malformed` has the reasons for what is not.
+/// The suite `malformed` checks the same for the reasons of passes.
 #[test]
-fn nothing_that_can_be_told_apart_is_left_out() {
+fn every_kind_and_outcome_of_an_answer_has_a_golden_frame() {
     let cases = golden::cases();
     let verdicts: Vec<_> = cases.iter().map(|case| case.expected(Home::Xdp)).collect();
     for (kind, outcome) in [
@@ -129,14 +129,14 @@ fn nothing_that_can_be_told_apart_is_left_out() {
     ] {
         assert!(
             verdicts.contains(&Verdict::Answer(kind, outcome)),
-            "{kind:?} {outcome:?}"
+            "no golden frame has {kind:?} {outcome:?}"
         );
     }
 }
 
-/// Where a checksum is left to a device, it completes to the one of the reply.
+/// A device that completes the partial checksum gets the checksum of the whole reply.
 #[test]
-fn a_partial_checksum_completes_to_the_whole() {
+fn partial_checksums_complete_to_the_whole_checksum() {
     let mut seen = 0;
     for case in golden::cases() {
         let home = Home::Tc(case.mtu);
@@ -151,7 +151,7 @@ fn a_partial_checksum_completes_to_the_whole() {
         let field = HEADERS_LEN_V6 - 2;
         let whole = [frame[field], frame[field + 1]];
         frame[field..][..2].copy_from_slice(&partial.to_le_bytes());
-        // As `skb_checksum_help` of Linux does.
+        // The same sum as Linux's `skb_checksum_help`.
         let completed = frame::checksum(&frame[HEADERS_LEN_V6 - 8..]).to_be_bytes();
         assert_eq!(completed, whole, "{}", case.name());
         seen += 1;
@@ -160,7 +160,7 @@ fn a_partial_checksum_completes_to_the_whole() {
 }
 
 #[test]
-fn every_start_of_an_rrset_comes_up() {
+fn replies_start_with_every_address_of_an_rrset() {
     for case in golden::cases() {
         if !matches!(
             case.expected(Home::Xdp),

@@ -1,6 +1,6 @@
-//! The golden frames on a live veth: what is passed comes out behind both programs,
-//! bit for bit, what is answered comes back, byte for byte, and each packet is counted
-//! once, with its reason.
+//! The golden frames on a live veth. A passed frame leaves both programs bit for bit as
+//! it came. An answered frame comes back as the engine's reply, byte for byte. Each packet
+//! is counted once, as an answer or as a pass with its reason.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,17 +17,19 @@ use headless_tests::tap::{Tap, Way};
 use headless_tests::twin::counters;
 use headless_tests::{hex, maps};
 
-headless_tests::for_each_hook! { golden_frames }
+headless_tests::for_each_hook! { golden_frames_are_answered_or_pass_unchanged }
 
-/// A port of a bridge with the programs, and another through which the bridge sends
-/// what it has no better place for.
+/// A bridge with two ports. The programs are on the first port. The bridge floods frames
+/// for unknown addresses to the second port, so passed frames appear there.
 struct Bridge {
     node: Node,
-    /// Behind the programs.
+    /// The pod at the first port, which sends the frames.
     pod: Pod,
-    /// Where what is passed comes out.
+    /// The pod at the second port; dropping it would remove the port.
     _other: Pod,
+    /// Tap of the sending pod.
     asking: Tap,
+    /// Tap of the other pod.
     behind: Tap,
 }
 
@@ -37,8 +39,8 @@ impl Bridge {
         let (pod, other) = (node.pod("veth-client", 10), node.pod("veth-other", 11));
         node.ip("link add br0 type bridge");
         node.ip("link set br0 up mtu 9000");
-        // Where bridges have netfilter, it looks at what IP is in them and drops what is
-        // none.
+        // With br_netfilter loaded, iptables would check the IP packets on the bridge and
+        // drop the malformed ones.
         node.run(|| {
             for family in ["iptables", "ip6tables"] {
                 let switch = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
@@ -51,7 +53,7 @@ impl Bridge {
         .unwrap();
         for end in [&pod, &other] {
             end.set_mtu(&node, 9000);
-            // What it would say of itself is counted, too.
+            // The programs would count the packets of IPv6 neighbour discovery.
             let silence = || Ok(fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?);
             end.within(silence).unwrap();
             node.ip(&format!("link set {} master br0", end.host_end));
@@ -66,7 +68,7 @@ impl Bridge {
     }
 }
 
-/// What becomes of a frame, program by program.
+/// Verdicts on a frame, of each program that sees it.
 fn expected(case: &Case, hook: &str) -> Vec<(Home, Verdict)> {
     let homes = if hook == "xdp" { &[Home::Xdp][..] } else { &[] };
     let mut run = Vec::new();
@@ -80,7 +82,7 @@ fn expected(case: &Case, hook: &str) -> Vec<(Home, Verdict)> {
     run
 }
 
-/// Whether the engine makes this reply, with whatever start of an RRset.
+/// Whether the engine makes this reply for some start of the RRset.
 fn makes(maps: &MemorySink, case: &Case, home: Home, reply: &[u8]) -> bool {
     let total = case.addresses_max();
     (0..total).any(|start| {
@@ -95,7 +97,7 @@ fn makes(maps: &MemorySink, case: &Case, home: Home, reply: &[u8]) -> bool {
     })
 }
 
-fn golden_frames(hook: &str) {
+fn golden_frames_are_answered_or_pass_unchanged(hook: &str) {
     let bridge = Bridge::new();
     let mut kernel = Kernel::load();
     let host_end = &bridge.pod.host_end;
@@ -103,7 +105,8 @@ fn golden_frames(hook: &str) {
     let (mut passed, mut answered) = (0, 0);
     for case in golden::cases() {
         let frame = case.input();
-        // The kernel takes tags off, before tc and before a tap: see `live_edges`.
+        // The kernel moves a VLAN tag out of the frame before tc and a tap see it, so
+        // `live_edges` tests tagged frames instead.
         let is_tagged = matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
         if frame.len() < FRAME_MIN || is_tagged {
             continue;
@@ -127,7 +130,7 @@ fn golden_frames(hook: &str) {
             bridge.behind.wait_for(&frame);
         }
         let moved = kernel.moved_since(&before);
-        assert_eq!(moved, counters(&run), "counters of {name}: {run:?}");
+        assert_eq!(moved, counters(&run), "counters moved by {name}: {run:?}");
     }
     assert!(passed > 100 && answered > 100, "{passed}, {answered}");
     assert_eq!(bridge.asking.gone(Way::In), Vec::<Vec<u8>>::new());

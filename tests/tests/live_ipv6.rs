@@ -1,5 +1,5 @@
-//! A pod that asks over IPv6: the pod's kernel takes a datagram only with the
-//! right checksum.
+//! A pod that asks over IPv4 and IPv6. Over IPv6, the pod's kernel drops replies without
+//! the right UDP checksum.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,9 +11,9 @@ use headless_tests::decode;
 use headless_tests::frame::{Query, SERVER, SERVER_V6, qtype};
 use headless_tests::node::Node;
 
-headless_tests::for_each_hook! { a_dual_stack_pod_is_answered_over_both }
+headless_tests::for_each_hook! { a_dual_stack_pod_is_answered_over_both_families }
 
-fn a_dual_stack_pod_is_answered_over_both(hook: &str) {
+fn a_dual_stack_pod_is_answered_over_both_families(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     node.add_ipv6(&pod);
@@ -26,7 +26,7 @@ fn a_dual_stack_pod_is_answered_over_both(hook: &str) {
     fs::write(&file, text.replace("[IPv4]", "[IPv4, IPv6]")).unwrap();
     let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
 
-    // Names of every length have messages of even and of odd length.
+    // The checksum of a message depends on whether its length is even or odd.
     let names = (1..=63).map(|len| format!("{}.default.svc.cluster.local", "x".repeat(len)));
     let service = "nginx-headless.default.svc.cluster.local";
     for server in [IpAddr::V4(SERVER), IpAddr::V6(SERVER_V6)] {
@@ -51,7 +51,7 @@ fn a_dual_stack_pod_is_answered_over_both(hook: &str) {
                 assert_eq!(ask(Query::new(&name, qtype::AAAA)).authorities.len(), 1);
             }
             let answered = agent.number(&format!("/answers/{hook}")) - before;
-            assert_eq!(answered, 2 + 63, "by the kernel, {server}");
+            assert_eq!(answered, 2 + 63, "answers by the kernel, {server}");
         }
     }
     let foreign = Query::new("www.example.com", qtype::A);

@@ -1,5 +1,5 @@
-//! Resolvers in a pod, answered by the program on the pod's interface: three C
-//! libraries' and a client that looks at every byte.
+//! Resolvers in a pod, answered by the program on the pod's interface: glibc's,
+//! busybox's, musl's, and a client of our own that checks every byte.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,19 +15,20 @@ use headless_tests::node::{Node, Pod, wait_for};
 use hickory_proto::op::ResponseCode;
 
 headless_tests::for_each_hook! {
-    glibc
-    busybox
-    musl
-    rrsets_of_all_sizes
-    long_names_and_odd_sizes
-    what_is_passed_arrives_as_it_was
+    glibc_resolves_names
+    busybox_resolves_names
+    musl_resolves_names
+    rrsets_of_all_sizes_are_answered
+    names_of_all_lengths_are_answered
+    passed_queries_arrive_unchanged
 }
 
+/// Addresses of the demo's headless Service.
 const WEB: [&str; 3] = ["10.0.0.22", "10.0.0.23", "10.0.0.39"];
 
-/// Runs `check` in a pod of a node with an agent on the demo's manifests, with
-/// the pod's checksum offload on and off. All that is asked must be answered by
-/// the kernel.
+/// Runs `check` in a pod of a node whose agent reads the demo's manifests, first with
+/// the pod's checksum offload, then without. The kernel must answer every query of
+/// `check`.
 fn in_pod(hook: &str, check: impl Fn(&Pod)) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
@@ -39,12 +40,15 @@ fn in_pod(hook: &str, check: impl Fn(&Pod)) {
         let before = agent.number(&format!("/answers/{hook}"));
         check(&pod);
         let answered = agent.number(&format!("/answers/{hook}")) - before;
-        assert!(answered > 0, "no answer by the kernel, offload {offload}");
-        assert!(cluster_dns.is_unasked(), "passed, offload {offload}");
+        assert!(answered > 0, "the kernel gave no answer, offload {offload}");
+        assert!(
+            cluster_dns.is_unasked(),
+            "a query was passed, offload {offload}"
+        );
     }
 }
 
-/// The first word of each line, sorted, once.
+/// First words of all lines, sorted and without duplicates.
 fn first_words(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let words = text
@@ -54,7 +58,7 @@ fn first_words(output: &Output) -> Vec<String> {
     words.into_iter().collect()
 }
 
-fn glibc(hook: &str) {
+fn glibc_resolves_names(hook: &str) {
     in_pod(hook, |pod| {
         for name in [
             "nginx-headless",
@@ -70,7 +74,8 @@ fn glibc(hook: &str) {
         assert_eq!(first_words(&output), ["10.0.0.23"]);
         let output = pod.run("getent", &["ahostsv4", "frontend"]);
         assert_eq!(first_words(&output), ["10.96.93.17"]);
-        // NODATA and NXDOMAIN both end in 2: the key is not there.
+        // `getent` ends with status 2 for NODATA and NXDOMAIN ("key not found"). Its
+        // `ahostsv6` may give the IPv4 addresses instead, mapped into IPv6.
         for arguments in [
             ["ahostsv6", "nginx-headless.default.svc.cluster.local."],
             ["ahosts", "nope.default.svc.cluster.local."],
@@ -84,7 +89,7 @@ fn glibc(hook: &str) {
     });
 }
 
-fn busybox(hook: &str) {
+fn busybox_resolves_names(hook: &str) {
     in_pod(hook, |pod| {
         let output = pod.run(
             "busybox",
@@ -101,8 +106,8 @@ fn busybox(hook: &str) {
     });
 }
 
-/// A static program with musl's resolver, which asks for A and AAAA at once and
-/// takes neither for the other.
+/// Compiles a static program with musl's resolver, which sends the queries for A and
+/// AAAA at once and must not confuse the replies.
 fn musl_program() -> PathBuf {
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("getaddrinfo-{}", std::process::id()));
@@ -117,7 +122,7 @@ fn musl_program() -> PathBuf {
     program
 }
 
-fn musl(hook: &str) {
+fn musl_resolves_names(hook: &str) {
     let program = musl_program();
     in_pod(hook, |pod| {
         for name in ["nginx-headless", "nginx-headless.default.svc.cluster.local"] {
@@ -133,13 +138,63 @@ fn musl(hook: &str) {
     std::fs::remove_file(program).unwrap();
 }
 
-fn rrsets_of_all_sizes(hook: &str) {
+/// A headless Service of `size` endpoints and a query for its addresses.
+struct Asked {
+    size: u32,
+    query: Query,
+    /// Bytes of the reply before its answer section, and of its OPT record.
+    used: u32,
+}
+
+impl Asked {
+    /// A query without EDNS, or with this payload size in bytes.
+    fn new(size: u32, payload: Option<u16>) -> Self {
+        let name = format!("s{size}.default.svc.cluster.local");
+        let query = Query::new(&name, qtype::A);
+        // The header, the name in wire form, type and class.
+        let used = 12 + name.len() as u32 + 2 + 4;
+        match payload {
+            None => Self { size, query, used },
+            Some(payload) => Self {
+                size,
+                query: query.edns(payload),
+                used: used + 11,
+            },
+        }
+    }
+
+    /// Number of addresses that a reply of at most `limit` bytes holds, at 16 bytes each.
+    fn fitting(&self, limit: u32) -> u32 {
+        self.size.min((limit - self.used) / 16)
+    }
+
+    /// Asks, and checks that the reply has as many addresses as fit into `limit` bytes.
+    /// Returns whether it is truncated.
+    fn check(&self, pod: &Pod, limit: u32) -> bool {
+        let reply = pod.ask(&self.query);
+        let given: BTreeSet<_> = decode::addresses(&reply.answers).into_iter().collect();
+        let all: BTreeSet<_> = addresses(self.size).map(IpAddr::V4).collect();
+        let (size, fits) = (self.size, self.fitting(limit));
+        let about = format!("{size} addresses in {limit} bytes");
+        assert_eq!(given.len() as u32, fits, "{about}");
+        assert_eq!(reply.answers.len() as u32, fits, "{about}");
+        assert_eq!(reply.metadata.truncation, fits < size, "{about}");
+        assert!(given.is_subset(&all), "{about}");
+        fits < size
+    }
+}
+
+/// The first `size` addresses of 10.3.0.0/16.
+fn addresses(size: u32) -> impl Iterator<Item = Ipv4Addr> {
+    (1..=size).map(|i| Ipv4Addr::from_bits(0x0a03_0000 + i))
+}
+
+fn rrsets_of_all_sizes_are_answered(hook: &str) {
     const SIZES: [u32; 10] = [1, 4, 5, 6, 13, 14, 27, 28, 29, 100];
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let addresses = |size: u32| (1..=size).map(|i| Ipv4Addr::from_bits(0x0a03_0000 + i));
     for size in SIZES {
         let texts: Vec<String> = addresses(size).map(|at| at.to_string()).collect();
         let file = manifests.path().join(format!("s{size}.yaml"));
@@ -150,48 +205,23 @@ fn rrsets_of_all_sizes(hook: &str) {
     for offload in [true, false] {
         pod.offload_checksums(offload);
         for size in SIZES {
-            // Short and long names leave different room for records.
-            let name = format!("s{size}.default.svc.cluster.local");
-            let all: BTreeSet<_> = addresses(size).map(IpAddr::V4).collect();
-            // 16 bytes a record behind header and question, without and with
-            // an OPT record.
-            let used = 12 + name.len() as u32 + 2 + 4;
-            for (query, room) in [
-                (Query::new(&name, qtype::A), 512 - used),
-                (Query::new(&name, qtype::A).edns(512), 512 - used - 11),
-            ] {
-                let reply = pod.ask(&query);
-                let given: BTreeSet<_> = decode::addresses(&reply.answers).into_iter().collect();
-                let fits = size.min(room / 16);
-                assert_eq!(given.len() as u32, fits, "{size} addresses");
-                assert_eq!(reply.answers.len() as u32, fits, "{size} addresses");
-                assert_eq!(reply.metadata.truncation, fits < size, "{size} addresses");
-                assert!(given.is_subset(&all));
-                truncated += u64::from(fits < size);
+            for payload in [None, Some(512)] {
+                truncated += u64::from(Asked::new(size, payload).check(&pod, 512));
             }
-            // What is larger than XDP can make a packet is tc's, up to what the client
-            // takes, here or in jumbo frames.
+            // The tc program answers what is too large for XDP, up to the client's payload
+            // size. A reply larger than the MTU passes.
             for (payload, mtu) in [(1232, 1500), (4096, 1500), (4096, 9000)] {
                 pod.set_mtu(&node, mtu);
                 wait_for(|| agent.has_mtu(&pod.host_end, mtu));
-                let query = Query::new(&name, qtype::A).edns(payload);
-                let client = u32::from(payload) - used - 11;
-                if used + 11 + 16 * size.min(client / 16) > mtu - 28 {
-                    pod.client().send(&query);
-                    assert_eq!(cluster_dns.receive(), query.message());
-                    continue;
+                let asked = Asked::new(size, Some(payload));
+                let limit = u32::from(payload);
+                let headers = 20 + 8;
+                if asked.used + 16 * asked.fitting(limit) > mtu - headers {
+                    pod.client().send(&asked.query);
+                    assert_eq!(cluster_dns.receive(), asked.query.message());
+                } else {
+                    truncated += u64::from(asked.check(&pod, limit));
                 }
-                let reply = pod.ask(&query);
-                let given: BTreeSet<_> = decode::addresses(&reply.answers).into_iter().collect();
-                let fits = size.min(client / 16);
-                assert_eq!(
-                    given.len() as u32,
-                    fits,
-                    "{size} addresses, {payload} bytes"
-                );
-                assert_eq!(reply.metadata.truncation, fits < size, "{size} addresses");
-                assert!(given.is_subset(&all));
-                truncated += u64::from(fits < size);
             }
         }
     }
@@ -203,7 +233,7 @@ fn rrsets_of_all_sizes(hook: &str) {
         .filter(|it| it["qtype"] == "A" && it["outcome"] == "truncated");
     let counted: u64 = counted.map(|it| it["count"].as_u64().unwrap()).sum();
     assert_eq!(counted, truncated);
-    // What XDP leaves and tc answers is no pass.
+    // A query that XDP leaves to tc is no pass. Only the two too large for the MTU are.
     assert_eq!(
         status["passes"]["too_large"].as_u64().unwrap(),
         2,
@@ -212,10 +242,9 @@ fn rrsets_of_all_sizes(hook: &str) {
     assert!(truncated > 0);
 }
 
-fn long_names_and_odd_sizes(hook: &str) {
+fn names_of_all_lengths_are_answered(hook: &str) {
     in_pod(hook, |pod| {
-        // Every length that a name can have: the packet grows at its head, its
-        // tail or both.
+        // The lengths make the packet grow at its head, at its tail, or at both.
         for len in 1..=232 {
             let labels = "x".repeat(len);
             let labels: Vec<_> = labels.as_bytes().chunks(63).collect();
@@ -236,14 +265,10 @@ fn long_names_and_odd_sizes(hook: &str) {
     });
 }
 
-fn what_is_passed_arrives_as_it_was(hook: &str) {
-    let node = Node::new();
-    let pod = node.pod("veth-client", 10);
-    let cluster_dns = node.cluster_dns();
-    let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
+/// Queries that pass, each with its reason as the counters call it.
+fn passed_queries() -> [(&'static str, Query); 10] {
     let name = "nginx-headless.default.svc.cluster.local";
-    let cases = [
+    [
         ("outside_zone", Query::new("example.com", qtype::A)),
         ("qtype", Query::new("cluster.local", qtype::NS)),
         (
@@ -293,11 +318,19 @@ fn what_is_passed_arrives_as_it_was(hook: &str) {
             },
         ),
         ("userspace", Query::new("ns.dns.cluster.local", qtype::A)),
-    ];
+    ]
+}
+
+fn passed_queries_arrive_unchanged(hook: &str) {
+    let node = Node::new();
+    let pod = node.pod("veth-client", 10);
+    let cluster_dns = node.cluster_dns();
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     for offload in [true, false] {
         pod.offload_checksums(offload);
         let client = pod.client();
-        for (reason, query) in &cases {
+        for (reason, query) in &passed_queries() {
             let counter = format!("/passes/{reason}");
             let before = agent.number(&counter);
             client.send(query);

@@ -1,6 +1,8 @@
-//! A pod that is a router itself, as one with containers in it is: what it routes on
-//! needs a checksum that holds, or that a device can complete. The last device makes
-//! none, so the kernel does it in its place.
+//! A pod that routes to a pod inside it, as a pod with containers does.
+//!
+//! A reply that the outer pod forwards needs a valid UDP checksum, or a partial one that a
+//! device completes. The last device has no checksum offload here, so the kernel completes
+//! the checksum.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,14 +14,14 @@ use headless_tests::node::{Pod, wait_for};
 use headless_tests::tap::{Tap, Way};
 use headless_tests::twin::{Checksum, SERVERS, Twin, checksum_of};
 
-headless_tests::for_each_hook! { replies_are_whole_behind_a_router }
+headless_tests::for_each_hook! { forwarded_replies_have_valid_checksums }
 
 fn ip(pod: &Pod, arguments: &str) {
     let output = pod.run("ip", &arguments.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "ip {arguments}: {output:?}");
 }
 
-/// A pod behind the pod, with addresses of both families.
+/// Makes a pod inside the twin's pod, with addresses of both families.
 fn nested(twin: &Twin) -> Pod {
     let router = &twin.pod;
     let inner = router.nested("veth-inner", 20);
@@ -34,14 +36,14 @@ fn nested(twin: &Twin) -> Pod {
     inner
 }
 
-fn replies_are_whole_behind_a_router(hook: &str) {
+fn forwarded_replies_have_valid_checksums(hook: &str) {
     let mut twin = Twin::new(hook);
     for len in 1..=20 {
         twin.add(&format!("{}.default", "s".repeat(len)), len as u32, 1);
     }
     let inner = nested(&twin);
     let tap = Tap::of_pod(&inner);
-    // XDP cannot finish a checksum that was left to a device: the known gap.
+    // XDP cannot complete a partial checksum (a known gap, see ARCHITECTURE.md).
     let offloads = if hook == "tc" {
         &[true, false][..]
     } else {
@@ -51,8 +53,8 @@ fn replies_are_whole_behind_a_router(hook: &str) {
         inner.offload_checksums(*offload);
         for server in SERVERS {
             let client = inner.client_of(server);
-            // The router may have to find its neighbour first, which over IPv6 takes as
-            // long as a client waits.
+            // The first reply may be late: the router must find its neighbour's Ethernet
+            // address, which over IPv6 can take as long as a client waits.
             wait_for(|| {
                 let query = Query::new("s.default.svc.cluster.local", qtype::A);
                 let reply = inner.client_of(server).ask(&query);
@@ -68,13 +70,16 @@ fn replies_are_whole_behind_a_router(hook: &str) {
                 let about = format!("{name} at {server}, offload {offload}");
                 let reply = reply.unwrap_or_else(|| panic!("no reply: {about}"));
                 assert_eq!(decode::addresses(&reply.answers).len(), len, "{about}");
-                assert_eq!(moved.len(), 1, "one program answers: {about}");
+                assert_eq!(moved.len(), 1, "exactly one program answers: {about}");
                 let received = tap.wait(Way::In);
-                // Made here, unless there was none to be made: see `Twin`. A wrong one
-                // the pod's kernel would not have taken.
+                // Over IPv4, a reply may have no checksum (see `Twin`). Otherwise it must
+                // be complete here. The pod's kernel drops replies with a wrong one.
                 let found = checksum_of(&received);
-                let is_none = server.is_ipv4() && found == Checksum::None;
-                assert!(found == Checksum::Whole || is_none, "{found:?}: {about}");
+                let may_be_none = server.is_ipv4() && found == Checksum::None;
+                assert!(
+                    found == Checksum::Whole || may_be_none,
+                    "{found:?}: {about}"
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What can be wrong with a packet, and the golden frames that have it: each passes
-//! with a reason of its own, in both programs.
+//! All faults of a packet, with the golden frames that have them. Each such frame passes
+//! in both programs, with the reason of its fault.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,10 +11,11 @@ use headless_ebpf::abi::PassReason;
 use headless_ebpf::respond::Verdict;
 use headless_tests::golden::{self, Case};
 
-/// What is wrong, the reason that it is passed for, and the frames, `pass_` left out.
+/// Kinds of faults: a description, the reason of the pass, and the golden frames without
+/// the prefix `pass_`.
 const CORPUS: &[(&str, PassReason, &[&str])] = &[
     (
-        "lengths that lie",
+        "length fields that are wrong",
         PassReason::Length,
         &[
             "cut",
@@ -37,7 +38,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "frames that end at or within a header",
+        "frames that end at a header or within one",
         PassReason::NotDns,
         &[
             "ethernet_cut",
@@ -51,7 +52,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "messages that are missing, or end before they should",
+        "messages that are missing or cut",
         PassReason::Length,
         &[
             "label_over_zone",
@@ -66,12 +67,12 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "more than is read",
+        "messages longer than the engine reads",
         PassReason::TooLong,
         &["too_long", "v6_too_long"],
     ),
     (
-        "headers of another kind",
+        "other protocols than IP and UDP",
         PassReason::NotDns,
         &[
             "arp",
@@ -83,7 +84,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "versions and header lengths that cannot be",
+        "impossible IP versions and header lengths",
         PassReason::IpHeader,
         &[
             "ihl_beyond",
@@ -107,7 +108,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "options and extension headers",
+        "IPv4 options and IPv6 extension headers",
         PassReason::IpHeader,
         &[
             "ip_options",
@@ -119,7 +120,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "wrong checksums",
+        "wrong IPv4 checksums",
         PassReason::IpHeader,
         &["ip_checksum", "ip_checksum_zero"],
     ),
@@ -141,12 +142,12 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "truncated queries",
+        "queries with TC",
         PassReason::Truncated,
         &["truncated", "truncated_edns"],
     ),
     (
-        "other counts than a query has",
+        "record counts that a query does not have",
         PassReason::Counts,
         &[
             "additional_count_high",
@@ -163,7 +164,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "pointers in a question, in circles and elsewhere",
+        "compression pointers in a question",
         PassReason::Name,
         &[
             "pointer",
@@ -178,7 +179,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "labels of other types, and whose length lies",
+        "labels of unknown types or wrong lengths",
         PassReason::Name,
         &[
             "label_64",
@@ -189,7 +190,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "names too long, and without an end",
+        "names that are too long or do not end",
         PassReason::Name,
         &[
             "128_labels",
@@ -200,7 +201,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "names whose end the zone is not",
+        "names that end with the zone's bytes but not its labels",
         PassReason::OutsideZone,
         &["zone_within_label"],
     ),
@@ -217,17 +218,17 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         ],
     ),
     (
-        "types that are no question's",
+        "types that no question may have",
         PassReason::Qtype,
         &["type_0", "type_opt"],
     ),
     (
-        "bytes behind the question",
+        "bytes after the question",
         PassReason::Trailing,
         &["edns_uncounted", "trailing", "trailing_zone"],
     ),
     (
-        "OPT records that are none, or not alone",
+        "malformed OPT records, and other records in their place",
         PassReason::Edns,
         &[
             "additional_a",
@@ -249,8 +250,7 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
     ),
 ];
 
-/// Reasons that have nothing to do with what is wrong with a packet: golden frames have
-/// them all the same.
+/// Reasons for which well-formed packets pass. Golden frames have these too.
 const WELL_FORMED: [PassReason; 7] = [
     PassReason::AgentStale,
     PassReason::Userspace,
@@ -261,13 +261,18 @@ const WELL_FORMED: [PassReason; 7] = [
     PassReason::OutsideZone,
 ];
 
-/// Reasons that no frame brings about, each with a test that does something else.
-const ELSEWHERE: [(PassReason, &str, &str); 5] = [
-    (PassReason::NoRoom, "pass_is_untouched.rs", "no_room"),
+/// Reasons that a frame alone does not cause, each with the file and the name of the test
+/// that causes it.
+const BY_OTHER_TESTS: [(PassReason, &str, &str); 5] = [
+    (
+        PassReason::NoRoom,
+        "pass_is_untouched.rs",
+        "a_packet_that_cannot_grow_passes_unchanged",
+    ),
     (
         PassReason::Map,
         "pass_is_untouched.rs",
-        "reasons_that_no_frame_brings_about",
+        "failed_writes_and_missing_maps_have_reasons",
     ),
     (
         PassReason::Map,
@@ -277,12 +282,12 @@ const ELSEWHERE: [(PassReason, &str, &str); 5] = [
     (
         PassReason::Lost,
         "pass_is_untouched.rs",
-        "reasons_that_no_frame_brings_about",
+        "failed_writes_and_missing_maps_have_reasons",
     ),
-    // Several datagrams in one buffer, with a length that is right.
+    // Several datagrams in one buffer, whose length fields are right.
     (
         PassReason::Length,
-        "live_edges.rs",
+        "live_edges/joined.rs",
         "queries_joined_by_the_sender",
     ),
 ];
@@ -294,7 +299,7 @@ fn cases() -> BTreeMap<String, Case> {
         .collect()
 }
 
-/// Reasons for which a case passes in any program.
+/// Reasons for which the cases pass, in any program.
 fn reasons<'a>(cases: impl IntoIterator<Item = &'a Case>) -> BTreeSet<PassReason> {
     let verdicts = cases
         .into_iter()
@@ -308,7 +313,7 @@ fn reasons<'a>(cases: impl IntoIterator<Item = &'a Case>) -> BTreeSet<PassReason
 }
 
 #[test]
-fn whatever_is_wrong_passes_with_its_reason() {
+fn every_malformed_frame_passes_with_its_reason() {
     let cases = cases();
     let mut seen = BTreeSet::new();
     for (about, reason, frames) in CORPUS {
@@ -316,18 +321,17 @@ fn whatever_is_wrong_passes_with_its_reason() {
             let name = format!("pass_{frame}");
             let case = cases.get(&name);
             let case = case.unwrap_or_else(|| panic!("{about}: no frame {name}"));
-            // What is in order cannot be the reason: the name is there.
             for home in case.homes() {
                 let found = case.expected(home);
                 assert_eq!(found, Verdict::Pass(*reason), "{about}: {name} in {home:?}");
             }
-            assert!(seen.insert(name), "{frame} twice");
+            assert!(seen.insert(name), "{frame} is listed twice");
         }
     }
 }
 
 #[test]
-fn every_reason_is_brought_about() {
+fn every_pass_reason_has_a_test() {
     let cases = cases();
     let malformed: BTreeSet<_> = CORPUS.iter().map(|(_, reason, _)| *reason).collect();
     let by_frames = reasons(cases.values());
@@ -338,23 +342,23 @@ fn every_reason_is_brought_about() {
         );
     }
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut elsewhere = BTreeSet::new();
-    for (reason, file, test) in ELSEWHERE {
+    let mut by_other_tests = BTreeSet::new();
+    for (reason, file, test) in BY_OTHER_TESTS {
         let text = fs::read_to_string(tests.join(file)).unwrap();
         assert!(
             text.contains(&format!("fn {test}(")),
-            "{reason:?}: no {test} in {file}"
+            "{reason:?}: {file} has no test {test}"
         );
-        let says = text.contains(&format!("PassReason::{reason:?}"));
-        assert!(says, "{file} does not say {reason:?}");
-        elsewhere.insert(reason);
+        let mentions = text.contains(&format!("PassReason::{reason:?}"));
+        assert!(mentions, "{file} does not mention {reason:?}");
+        by_other_tests.insert(reason);
     }
     for reason in PassReason::ALL {
         assert!(
             malformed.contains(reason)
                 || WELL_FORMED.contains(reason)
-                || elsewhere.contains(reason),
-            "{reason:?} is brought about by nothing"
+                || by_other_tests.contains(reason),
+            "no test causes {reason:?}"
         );
     }
 }

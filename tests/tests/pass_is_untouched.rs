@@ -1,5 +1,5 @@
-//! Whatever comes: nothing panics, and a frame that is not answered is bit for
-//! bit the frame that came.
+//! For every frame, however malformed: the engine does not panic, and a frame that it
+//! passes is bit for bit the frame that came.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ use proptest::sample::{Index, select};
 
 const ZONE: &str = "svc.cluster.local";
 
-/// A query that is answered, mostly.
+/// A query, most often one that the engine answers.
 fn query() -> impl Strategy<Value = Query> {
     let names: Vec<String> = names()
         .iter()
@@ -47,7 +47,7 @@ fn query() -> impl Strategy<Value = Query> {
     })
 }
 
-/// What the reply must have: everything, and nothing else.
+/// Checks that a reply has exactly the records of the name.
 fn check_answer(frame: &[u8], reply: &[u8], outcome: Outcome) {
     let message = decode::reply(frame, reply);
     let question = message.queries.first().unwrap();
@@ -69,7 +69,7 @@ fn check_answer(frame: &[u8], reply: &[u8], outcome: Outcome) {
     if !matches!(question.query_type(), RecordType::A | RecordType::AAAA)
         && matches!(outcome, Outcome::Data | Outcome::Truncated)
     {
-        // `agrees_with_resolver` has these.
+        // The suite `agrees_with_resolver` checks these types.
         let kinds = [RecordType::SRV, RecordType::TXT, RecordType::SOA];
         assert!(kinds.contains(&question.query_type()));
         return;
@@ -89,12 +89,12 @@ fn check_answer(frame: &[u8], reply: &[u8], outcome: Outcome) {
     assert_eq!(message.metadata.response_code, rcode);
 }
 
-/// Checks what holds for all frames.
+/// Checks the properties that hold for all frames.
 fn check(maps: &MemorySink, frame: &[u8], random: u32) {
     assert_ne!(run(maps, frame, random), Verdict::Lost);
 }
 
-/// The same, and what became of the frame.
+/// Does the same as [`check`] and returns the verdict.
 fn run(maps: &MemorySink, frame: &[u8], random: u32) -> Verdict {
     let host = Host {
         random,
@@ -113,20 +113,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_bytes(frame in prop::collection::vec(any::<u8>(), 0..700), random: u32) {
+    fn random_bytes_pass_unchanged(frame in prop::collection::vec(any::<u8>(), 0..700), random: u32) {
         check(&filled(), &frame, random);
     }
 
     #[test]
-    fn random_messages(message in prop::collection::vec(any::<u8>(), 0..540), random: u32) {
+    fn random_messages_pass_unchanged(message in prop::collection::vec(any::<u8>(), 0..540), random: u32) {
         let maps = filled();
         check(&maps, &Envelope::default().wrap(&message), random);
         check(&maps, &EnvelopeV6::default().wrap(&message), random);
     }
 
-    /// Header and zone are right, all else is not.
+    /// The header and the zone are right; the rest of the name is random.
     #[test]
-    fn random_names(
+    fn random_names_are_answered_or_pass_unchanged(
         name in prop::collection::vec(prop_oneof![0u8..70, any::<u8>()], 0..260),
         qtype: u16,
         random: u32,
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn mutated_queries(
+    fn mutated_queries_are_answered_or_pass_unchanged(
         query in query(),
         bytes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         bits in prop::collection::vec((any::<Index>(), 0..8u8), 0..3),
@@ -158,9 +158,10 @@ proptest! {
         check(&filled(), &frame, random);
     }
 
-    /// Cut anywhere, with lengths that know of it or not.
+    /// Cuts the frame, which contradicts its length fields, then the message in a frame
+    /// with the right length fields.
     #[test]
-    fn cut_queries(query in query(), at: Index, padding in 0..64usize, random: u32) {
+    fn cut_queries_are_answered_or_pass_unchanged(query in query(), at: Index, padding in 0..64usize, random: u32) {
         let maps = filled();
         let frame = query.frame();
         let cut = &frame[..at.index(frame.len() + 1)];
@@ -173,9 +174,10 @@ proptest! {
         check(&maps, &envelope.wrap(cut), random);
     }
 
-    /// In maps that hold nothing but noise, under every key that is asked.
+    /// Every record holds random bytes. Only a record with the right seal may be answered
+    /// from.
     #[test]
-    fn noise_in_the_maps(query in query(), words: [u64; 4], sealed: bool, random: u32) {
+    fn records_of_random_bytes_are_believed_only_if_sealed(query in query(), words: [u64; 4], sealed: bool, random: u32) {
         let mut sink = filled();
         let keys: Vec<_> = sink.names.keys().copied().collect();
         for key in keys {
@@ -188,8 +190,7 @@ proptest! {
         let (verdict, after) = host.respond(&frame);
         match verdict {
             Verdict::Pass(_) => prop_assert_eq!(after, frame),
-            // A seal vouches for what is in the record.
-            // The zone has records of its own.
+            // The zone's own records (`Other`) do not come from the maps.
             Verdict::Answer(kind, Outcome::Data | Outcome::Truncated) => {
                 prop_assert!(sealed || kind == AnswerKind::Other);
             }
@@ -200,9 +201,9 @@ proptest! {
         }
     }
 
-    /// Room for the reply is asked for before anything is written.
+    /// The packet gets its new size before the engine writes to it.
     #[test]
-    fn no_room(query in query(), room: Index, random: u32, in_tc: bool) {
+    fn a_packet_that_cannot_grow_passes_unchanged(query in query(), room: Index, random: u32, in_tc: bool) {
         let maps = filled();
         let frame = query.frame();
         let host = Host { random, ..Host::new(&maps) };
@@ -221,7 +222,7 @@ proptest! {
 }
 
 #[test]
-fn most_valid_queries_are_answered() {
+fn names_in_the_maps_are_answered() {
     let maps = filled();
     for (name, data) in names() {
         let frame = Query::new(&format!("{name}.{ZONE}"), qtype::A).frame();
@@ -231,7 +232,7 @@ fn most_valid_queries_are_answered() {
     }
 }
 
-/// A frame that can be resized and not written.
+/// A frame that can be resized and cannot be written.
 struct Unwritable<'a>(FramePacket<'a>);
 
 impl Packet for Unwritable<'_> {
@@ -261,7 +262,7 @@ impl Packet for Unwritable<'_> {
 }
 
 #[test]
-fn reasons_that_no_frame_brings_about() {
+fn failed_writes_and_missing_maps_have_reasons() {
     let mut maps = filled();
     let frame = Query::new("web.default.svc.cluster.local", qtype::A).frame();
 
@@ -289,7 +290,7 @@ fn reasons_that_no_frame_brings_about() {
 }
 
 #[test]
-fn the_deadline_is_the_first_moment_without_answers() {
+fn answers_end_at_the_deadline() {
     let mut maps = filled();
     maps.state = State {
         deadline_ns: 1000,
@@ -307,7 +308,7 @@ fn the_deadline_is_the_first_moment_without_answers() {
 }
 
 #[test]
-fn the_reply_goes_back_to_who_asked() {
+fn the_reply_goes_back_to_the_client() {
     let maps = filled();
     let frame = Query::new("web.default.svc.cluster.local", qtype::A).frame();
     let (_, reply) = Host::new(&maps).respond(&frame);

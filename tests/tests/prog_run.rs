@@ -1,5 +1,5 @@
-//! The programs in the kernel, by `BPF_PROG_TEST_RUN`: what leaves is, byte for
-//! byte, what the engine on the host makes, with whatever start of an RRset.
+//! The programs in the kernel, by `BPF_PROG_TEST_RUN`. Each output frame equals the
+//! engine's on the host byte for byte, for some start of the RRset.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Whether the verdict leaves the order of addresses to chance.
+/// Whether the reply starts with an address that the program chooses at random.
 const fn is_rotated(verdict: Verdict) -> bool {
     matches!(
         verdict,
@@ -34,13 +34,14 @@ const fn is_rotated(verdict: Verdict) -> bool {
     )
 }
 
-/// Whether the kernel runs a frame at all: for tc, it looks at the IP header first
-/// (`bpf_prog_test_run_skb`).
+/// Whether `BPF_PROG_TEST_RUN` accepts the frame. For tc the kernel reads the IP header
+/// first (`bpf_prog_test_run_skb`), so the frame must be long enough to have one.
 fn is_runnable(home: Home, frame: &[u8]) -> bool {
     home == Home::Xdp || frame.len() >= FRAME_MIN + 40
 }
 
-/// Compares one frame; `total` is at least the size of its RRset.
+/// Runs one frame in the kernel and on the host, and compares action, bytes and counters.
+/// `total` is at least the number of addresses in its RRset.
 fn compare(kernel: &Kernel, home: Home, maps: &MemorySink, frame: &[u8], total: u32) -> Verdict {
     let host = Host {
         now_ns: 1,
@@ -49,7 +50,11 @@ fn compare(kernel: &Kernel, home: Home, maps: &MemorySink, frame: &[u8], total: 
     let (verdict, expected) = host.respond_in(home, frame);
     let (action, got, moved) = kernel.counted(home, frame);
     let counter = verdict.counter(home.path()).map(|counter| (counter, 1));
-    assert_eq!(moved, Vec::from_iter(counter), "counters of {verdict:?}");
+    assert_eq!(
+        moved,
+        Vec::from_iter(counter),
+        "counters moved by {verdict:?}"
+    );
     assert_eq!(action, Action::of(verdict), "{verdict:?}");
     if !is_rotated(verdict) {
         assert_eq!(got, expected, "{verdict:?}: {}", hex::annotate(&got));
@@ -65,7 +70,7 @@ fn compare(kernel: &Kernel, home: Home, maps: &MemorySink, frame: &[u8], total: 
 }
 
 #[test]
-fn golden_frames() {
+fn golden_frames_come_out_as_on_the_host() {
     let mut kernel = Kernel::load();
     for case in golden::cases() {
         maps::clear(&mut kernel.maps);
@@ -92,7 +97,7 @@ fn golden_frames() {
 }
 
 #[test]
-fn every_start_comes_up() {
+fn replies_start_with_every_address_of_an_rrset() {
     let mut kernel = Kernel::load();
     for case in [
         "a_headless",
@@ -111,7 +116,8 @@ fn every_start_comes_up() {
         let frame = case.input();
         let total = case.addresses_max() as usize;
         let mut firsts = BTreeSet::new();
-        // Each fails to come up with a probability below 10^-20.
+        // In `total * 60` runs the probability that one address is never the first is
+        // below e^-60.
         for _ in 0..total * 60 {
             let (_, reply) = kernel.run_in(Home::Tc(case.mtu), &frame);
             firsts.insert(decode::addresses(&decode::reply(&frame, &reply).answers)[0]);
@@ -120,7 +126,7 @@ fn every_start_comes_up() {
     }
 }
 
-/// One kernel for all the cases of a property.
+/// The loaded programs, shared by all cases of a property because loading takes seconds.
 fn shared() -> std::sync::MutexGuard<'static, Option<Kernel>> {
     static KERNEL: Mutex<Option<Kernel>> = Mutex::new(None);
     let mut kernel = KERNEL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +134,8 @@ fn shared() -> std::sync::MutexGuard<'static, Option<Kernel>> {
     kernel
 }
 
-/// The same cluster in both, by the same writes.
+/// Fills the host's and the kernel's maps with the same records of a cluster; returns the
+/// host's.
 fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let config = maps::config(cluster.zone, 30);
     let mut sink = maps::memory(config, maps::state(), SERVER);
@@ -159,7 +166,7 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     writer
 }
 
-/// The frames of a cluster's questions, some of them damaged.
+/// A cluster and frames with questions about it, a quarter of them damaged.
 fn frames() -> impl Strategy<Value = (Cluster, Vec<Vec<u8>>)> {
     cluster().prop_flat_map(|cluster| {
         let damage = vec((any::<Index>(), any::<u8>()), 0..3);
@@ -189,7 +196,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_clusters((cluster, frames) in frames()) {
+    fn random_clusters_are_answered_as_on_the_host((cluster, frames) in frames()) {
         let mut kernel = shared();
         let kernel = kernel.as_mut().expect("loaded");
         let writer = mirror(kernel, &cluster);
@@ -198,7 +205,7 @@ proptest! {
             .flat_map(|record| [record.ipv4, record.ipv6])
             .filter(|total| *total > 0)
             .map(u32::from)
-            // A pod's, which no map holds.
+            // A pod's name has one address, which no record holds.
             .chain([1])
             .collect();
         for frame in frames {
@@ -223,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes(frame in vec(any::<u8>(), FRAME_MIN..FRAME_MAX)) {
+    fn random_bytes_pass_unchanged(frame in vec(any::<u8>(), FRAME_MIN..FRAME_MAX)) {
         let kernel = shared();
         let kernel = kernel.as_ref().expect("loaded");
         for home in [Home::Xdp, Home::Tc(1500)] {

@@ -1,7 +1,7 @@
-//! The verifier accepts every program, with instructions to spare.
+//! The verifier accepts every program with at least 10% of its instruction limit left.
 //!
-//! With `--nocapture`, the counts are written for `cargo xtask test --kernels`,
-//! which compares them to `kernels/budget.yaml`.
+//! `--nocapture` prints the counts. `cargo xtask test --kernels` reads them there and
+//! compares them to `kernels/budget.yaml`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use headless_agent::datapath::object::{self, KernelLog};
 use headless_tests::kernel::{CAPACITIES, object};
 use headless_tests::verifier::{INSTRUCTIONS_MAX, logged, remembered};
 
-/// The counts of the agent's object, loaded as the agent does.
+/// Verified instructions by program, of the agent's object loaded as the agent loads it.
 fn counts(log: KernelLog) -> BTreeMap<String, u32> {
     let path = object("headless-xdp.o");
     let ebpf = object::load_object(&fs::read(&path).unwrap(), &CAPACITIES, log);
@@ -25,15 +25,18 @@ fn counts(log: KernelLog) -> BTreeMap<String, u32> {
     );
     for (name, count) in remembered {
         if let Some(count) = count {
-            assert_eq!(counts[&name], count, "{name}: by the log and by its info");
+            assert_eq!(
+                counts[&name], count,
+                "{name}: the log and the program info differ"
+            );
         }
     }
     counts
 }
 
-/// One test, because [`logged`] is alone in its process.
+/// A single test, because no other thread may open files while [`logged`] runs.
 #[test]
-fn programs_load_with_room_to_spare() {
+fn programs_stay_below_the_verifiers_limit() {
     let mut all = counts(KernelLog::Off);
     for (name, count) in counts(KernelLog::Debug) {
         all.insert(name + "/kernel-log", count);
