@@ -14,18 +14,18 @@ use tempfile::TempDir;
 
 use crate::node::{Node, wait_for};
 
-/// Where every agent has its admin endpoint: each node has a loopback of its
-/// own.
+/// Admin endpoint of every agent. The agents of two nodes do not clash, since each
+/// node is a network namespace with its own loopback.
 const ADMIN: &str = "127.0.0.1:9153";
 
-/// The agent's binary, by `HEADLESS_AGENT`.
+/// Path of the agent's binary, from the environment variable `HEADLESS_AGENT`.
 pub fn binary() -> PathBuf {
     std::env::var_os("HEADLESS_AGENT")
         .expect("HEADLESS_AGENT names the agent's binary: use `cargo xtask test`")
         .into()
 }
 
-/// The demo's manifests in a folder that may be changed.
+/// A temporary copy of the demo's manifests, which a test may change.
 pub fn manifests() -> TempDir {
     let folder = TempDir::new().unwrap();
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/demo");
@@ -36,8 +36,8 @@ pub fn manifests() -> TempDir {
     folder
 }
 
-/// A headless Service in the namespace `default` with endpoints at these
-/// addresses.
+/// Manifests of a headless Service in the namespace `default`, with one ready
+/// endpoint per IPv4 address.
 pub fn headless_service(name: &str, addresses: &[String]) -> String {
     let endpoints: Vec<String> = addresses
         .iter()
@@ -54,8 +54,8 @@ pub fn headless_service(name: &str, addresses: &[String]) -> String {
     )
 }
 
-/// Makes tests of functions that take a hook (`--hook`): each runs once for every
-/// program that can be in front.
+/// Makes two tests of each function: one calls it with `"xdp"`, one with `"tc"`,
+/// the values of the agent's option `--hook`.
 #[macro_export]
 macro_rules! for_each_hook {
     ($($test:ident)+) => {
@@ -68,7 +68,7 @@ macro_rules! for_each_hook {
     };
 }
 
-/// A running agent, which is killed when it is dropped.
+/// A running agent. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Agent<'a> {
     node: &'a Node,
@@ -77,8 +77,9 @@ pub struct Agent<'a> {
 }
 
 impl<'a> Agent<'a> {
-    /// Starts one and waits until it is ready. Without `--listen` it has no
-    /// responder: what the kernel passes is the cluster's DNS's.
+    /// Starts an agent that reads a folder of manifests, and waits until it is ready.
+    /// Without `--listen` in `arguments` the agent has no responder, so the cluster's
+    /// DNS gets every query that the programs pass.
     pub fn start(node: &'a Node, manifests: &Path, arguments: &[&str]) -> Self {
         let folder = manifests.to_str().unwrap();
         let mut agent = Self::spawn(node, &[&["--manifests", folder], arguments].concat());
@@ -86,12 +87,12 @@ impl<'a> Agent<'a> {
         agent
     }
 
-    /// Starts one.
+    /// Starts an agent and does not wait.
     pub fn spawn(node: &'a Node, arguments: &[&str]) -> Self {
         Self::spawn_by(node, &[], arguments)
     }
 
-    /// Starts one by a command that becomes it.
+    /// Starts an agent through a command that replaces itself by the agent (`exec`).
     pub fn spawn_by(node: &'a Node, launcher: &[&str], arguments: &[&str]) -> Self {
         let log = TempDir::new().unwrap();
         let file = fs::File::create(log.path().join("log")).unwrap();
@@ -113,7 +114,7 @@ impl<'a> Agent<'a> {
         Self { node, child, log }
     }
 
-    /// Waits until it is ready.
+    /// Waits until `/readyz` answers 200. Panics with the log if the agent ends.
     pub fn ready(&mut self) {
         wait_for(|| {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -126,7 +127,7 @@ impl<'a> Agent<'a> {
         });
     }
 
-    /// Status and body of an answer of the admin endpoint.
+    /// Asks the admin endpoint; returns the HTTP status and the body.
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
         let ask = || {
             let mut stream = TcpStream::connect(ADMIN)?;
@@ -143,12 +144,12 @@ impl<'a> Agent<'a> {
         Ok((status.ok_or("no status")?, body.to_owned()))
     }
 
-    /// What it has logged.
+    /// The agent's log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log.path().join("log")).unwrap()
     }
 
-    /// What a subcommand prints.
+    /// Runs a subcommand of the agent's binary; returns its standard output.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self
             .node
@@ -161,26 +162,26 @@ impl<'a> Agent<'a> {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What `status --output json` prints.
+    /// The JSON of `status --output json`.
     pub fn status(&self) -> Value {
         serde_json::from_str(&self.run(&["status", "--output", "json"])).unwrap()
     }
 
-    /// A number in the status.
+    /// A number in the status, by its JSON pointer (RFC 6901).
     pub fn number(&self, pointer: &str) -> u64 {
         let status = self.status();
         let number = status.pointer(pointer).and_then(Value::as_u64);
         number.unwrap_or_else(|| panic!("no number at {pointer} of {status:#}"))
     }
 
-    /// The sentences of the status about what is not as it should be.
+    /// The problems that the status lists, as text to search in.
     pub fn problems(&self) -> String {
         let status = self.status();
         format!("{}\n{}", status["problems"], status["reported"])
     }
 
-    /// What became of a program (`xdp`, `tc`) on an interface; `None` where the agent
-    /// has nothing to do with it.
+    /// State of a program (`xdp` or `tc`) on an interface; `None` for an interface
+    /// that the agent does not manage.
     pub fn interface_state(&self, interface: &str, program: &str) -> Option<String> {
         let status = self.status();
         let interfaces = status["interfaces"].as_array().unwrap();
@@ -188,7 +189,7 @@ impl<'a> Agent<'a> {
         Some(found[program]["state"].as_str().unwrap().to_owned())
     }
 
-    /// Whether the agent knows of this MTU of an interface.
+    /// Succeeds once the agent has seen that the interface has this MTU.
     pub fn has_mtu(&self, interface: &str, mtu: u32) -> Result<(), String> {
         let status = self.status();
         let interfaces = status["interfaces"].as_array().unwrap();
@@ -200,22 +201,22 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Answers of both programs.
+    /// Number of answers that the XDP and the tc program have given.
     pub fn kernel_answers(&self) -> u64 {
         self.number("/answers/xdp") + self.number("/answers/tc")
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the agent.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap());
         kill(pid, signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until the agent ends.
     pub fn wait(&mut self) -> ExitStatus {
         wait_for(|| {
             let ended = self.child.try_wait().unwrap();
-            ended.ok_or_else(|| "the agent's end".to_owned())
+            ended.ok_or_else(|| "the agent still runs".to_owned())
         })
     }
 }

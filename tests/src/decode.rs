@@ -1,5 +1,5 @@
-//! Replies as another DNS implementation reads them, and what holds for all of
-//! them.
+//! Replies decoded by another DNS implementation, hickory-proto, and the checks that
+//! every reply must pass.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use hickory_proto::rr::{RData, Record};
 
 use crate::frame::{self, HEADERS_LEN, HEADERS_LEN_V6};
 
-/// Checks everything about a reply that does not depend on what is asked, and
-/// decodes it.
+/// Decodes the DNS message of a reply frame, after all checks that do not depend on
+/// the question: headers mirrored, lengths, checksums, header flags.
 pub fn reply(query: &[u8], reply: &[u8]) -> Message {
     let (q, r) = (query, reply);
     assert_eq!(
@@ -39,7 +39,11 @@ pub fn reply(query: &[u8], reply: &[u8]) -> Message {
     );
     assert_eq!((&r[34..36], &r[36..38]), (&q[36..38], &q[34..36]), "ports");
     assert_eq!(word(38), r.len() - 34, "UDP length");
-    assert_eq!(word(40), 0, "no UDP checksum");
+    assert_eq!(
+        word(40),
+        0,
+        "UDP checksum, which the engine leaves out over IPv4"
+    );
     message(&q[HEADERS_LEN..], &r[HEADERS_LEN..])
 }
 
@@ -61,8 +65,9 @@ fn reply_v6(q: &[u8], r: &[u8]) -> Message {
     );
     assert_eq!((&r[54..56], &r[56..58]), (&q[56..58], &q[54..56]), "ports");
     assert_eq!(word(58), r.len() - 54, "UDP length");
-    assert_ne!(word(60), 0, "a UDP checksum, which IPv6 demands");
-    // RFC 8200, section 8.1: addresses, length, next header, then UDP itself.
+    assert_ne!(word(60), 0, "IPv6 demands a UDP checksum");
+    // The pseudo-header of RFC 8200, section 8.1 (addresses, length, next header), then
+    // the UDP header and its payload.
     let mut covered = r[22..54].to_vec();
     covered.extend([0, 0, r[58], r[59], 0, 0, 0, 17]);
     covered.extend(&r[54..]);
@@ -70,7 +75,7 @@ fn reply_v6(q: &[u8], r: &[u8]) -> Message {
     message(&q[HEADERS_LEN_V6..], &r[HEADERS_LEN_V6..])
 }
 
-/// As [`reply`], for bare messages.
+/// Does the same as [`reply`] for DNS messages without headers.
 pub fn message(query: &[u8], reply: &[u8]) -> Message {
     let message = Message::from_vec(reply)
         .unwrap_or_else(|error| panic!("hickory-proto cannot read {reply:02x?}: {error}"));
@@ -89,12 +94,12 @@ pub fn message(query: &[u8], reply: &[u8]) -> Message {
     assert_eq!(
         message.edns.is_some(),
         asked,
-        "OPT if and only if there was one"
+        "an OPT record if and only if the query has one"
     );
     message
 }
 
-/// Where the first question of a message ends.
+/// Offset of the first byte after the first question of a message.
 pub fn question_end(message: &[u8]) -> usize {
     let mut at = 12;
     while message[at] != 0 {
@@ -103,7 +108,7 @@ pub fn question_end(message: &[u8]) -> usize {
     at + 5
 }
 
-/// The addresses of A and AAAA records, in their order.
+/// Addresses of A and AAAA records, in the order of the records.
 pub fn addresses(records: &[Record]) -> Vec<IpAddr> {
     records
         .iter()

@@ -1,7 +1,7 @@
-//! Bytes in text: pairs of hexadecimal digits, `#` begins a comment.
+//! Bytes written as text: pairs of hexadecimal digits; `#` starts a comment.
 
 use std::fmt::Write as _;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use hickory_proto::op::Message;
@@ -9,10 +9,10 @@ use hickory_proto::rr::RecordType;
 
 use crate::frame::{HEADERS_LEN, HEADERS_LEN_V6};
 
-/// Bytes on a line.
+/// Number of bytes on a line.
 const LINE: usize = 16;
 
-/// The bytes of a text.
+/// Reads the bytes of a text. The error names the line and the word.
 pub fn parse(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -22,13 +22,17 @@ pub fn parse(text: &str) -> Result<Vec<u8>, String> {
             let byte = (pair.len() == 2 && digits)
                 .then(|| u8::from_str_radix(pair, 16).ok())
                 .flatten();
-            bytes.push(byte.ok_or_else(|| format!("line {number}: `{pair}` is no byte"))?);
+            bytes.push(
+                byte.ok_or_else(|| {
+                    format!("line {number}: `{pair}` is not two hexadecimal digits")
+                })?,
+            );
         }
     }
     Ok(bytes)
 }
 
-/// A frame as text, with what its parts mean as far as they mean something.
+/// Writes a frame as text, with a comment before each part that can be decoded.
 pub fn annotate(frame: &[u8]) -> String {
     let mut text = String::new();
     let mut part = |range: Range<usize>, comment: &str| {
@@ -51,26 +55,13 @@ pub fn annotate(frame: &[u8]) -> String {
     let is_ipv6 = frame.get(link_len - 2..link_len) == Some(&[0x86, 0xdd]);
     let headers_len = link_len - 14 + if is_ipv6 { HEADERS_LEN_V6 } else { HEADERS_LEN };
     let udp_at = headers_len - 8;
-    if let Some(ip) = frame.get(link_len..udp_at).filter(|_| is_ipv6) {
-        let [source, destination] = [8, 24].map(|at| {
-            let octets: [u8; 16] = ip[at..at + 16].try_into().unwrap();
-            Ipv6Addr::from(octets)
-        });
-        let len = u16::from_be_bytes([ip[4], ip[5]]);
-        part(
-            link_len..udp_at,
-            &format!("IPv6: {source} to {destination}, {len} bytes of payload"),
-        );
-    } else if let Some(ip) = frame.get(link_len..udp_at) {
-        let [source, destination] = [12, 16].map(|at| {
-            let octets: Vec<String> = ip[at..at + 4].iter().map(u8::to_string).collect();
-            octets.join(".")
-        });
-        let len = u16::from_be_bytes([ip[2], ip[3]]);
-        part(
-            link_len..udp_at,
-            &format!("IPv4: {source} to {destination}, {len} bytes"),
-        );
+    if let Some(ip) = frame.get(link_len..udp_at) {
+        let comment = if is_ipv6 {
+            ipv6_text(ip)
+        } else {
+            ipv4_text(ip)
+        };
+        part(link_len..udp_at, &comment);
     }
     if let Some(udp) = frame.get(udp_at..headers_len) {
         let [source, destination, len] =
@@ -82,20 +73,40 @@ pub fn annotate(frame: &[u8]) -> String {
         for (range, comment) in message_parts(message) {
             part(range.start + headers_len..range.end + headers_len, &comment);
         }
-        part(end..frame.len(), "behind the packet");
+        part(end..frame.len(), "bytes after the IP packet");
     }
     let whole = [link_len, udp_at, headers_len]
         .into_iter()
         .rfind(|end| *end <= frame.len())
         .unwrap_or_default();
     if frame.len() < headers_len {
-        part(whole..frame.len(), "the rest");
+        part(whole..frame.len(), "incomplete header");
     }
     text
 }
 
-/// The parts of a message and what they say; one part where hickory-proto
-/// cannot read it.
+/// Comment for an IPv4 header.
+fn ipv4_text(header: &[u8]) -> String {
+    let [source, destination] = [12, 16].map(|at| {
+        let octets: [u8; 4] = header[at..at + 4].try_into().unwrap();
+        Ipv4Addr::from(octets)
+    });
+    let len = u16::from_be_bytes([header[2], header[3]]);
+    format!("IPv4: {source} to {destination}, {len} bytes")
+}
+
+/// Comment for an IPv6 header.
+fn ipv6_text(header: &[u8]) -> String {
+    let [source, destination] = [8, 24].map(|at| {
+        let octets: [u8; 16] = header[at..at + 16].try_into().unwrap();
+        Ipv6Addr::from(octets)
+    });
+    let len = u16::from_be_bytes([header[4], header[5]]);
+    format!("IPv6: {source} to {destination}, {len} bytes of payload")
+}
+
+/// Ranges of a message's header, questions and records, each with a comment. A message
+/// that hickory-proto cannot read is a single part.
 fn message_parts(message: &[u8]) -> Vec<(Range<usize>, String)> {
     let whole = || vec![(0..message.len(), "DNS".to_owned())];
     let Ok(decoded) = Message::from_vec(message) else {
@@ -153,11 +164,11 @@ fn message_parts(message: &[u8]) -> Vec<(Range<usize>, String)> {
         return whole();
     }
     let end = places.last().map_or(0, |last| last.end);
-    let trailing = (end..message.len(), "trailing".to_owned());
+    let trailing = (end..message.len(), "bytes after the message".to_owned());
     places.into_iter().zip(texts).chain([trailing]).collect()
 }
 
-/// Where header, questions and records stand.
+/// Ranges of a message's header, questions and records, in this order.
 fn places(message: &[u8]) -> Option<Vec<Range<usize>>> {
     let word = |at: usize| {
         let bytes = message.get(at..at + 2)?.first_chunk::<2>()?;
@@ -195,7 +206,7 @@ mod tests {
     use crate::frame::{Query, qtype};
 
     #[test]
-    fn what_is_annotated_reads_the_same() {
+    fn annotated_frames_parse_to_the_same_bytes() {
         let frame = Query::new("web.default.svc.cluster.local", qtype::A)
             .edns(1232)
             .frame();
@@ -215,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_byte_is_refused() {
+    fn words_that_are_not_two_digits_are_refused() {
         assert_eq!(parse("0a # 0b\n0C").unwrap(), [0x0a, 0x0c]);
         assert!(parse("0a\n1").unwrap_err().contains("line 2"));
         assert!(parse("+1").is_err());

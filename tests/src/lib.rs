@@ -1,20 +1,21 @@
-//! What the test suites are built from.
+//! Building blocks of the test suites.
 //!
-//! 1. [`frame`]: query frames, with every deviation that a packet can have.
-//! 2. [`maps`]: names as the programs find them, in memory and in the kernel.
-//! 3. [`host`] and [`kernel`]: the two homes of the engine that are compared.
-//!    [`verifier`]: what the kernel says of the programs.
-//! 4. [`decode`]: replies as hickory-proto reads them.
-//! 5. [`golden`] and [`hex`]: frames kept in files.
-//! 6. [`cluster`]: small clusters and questions about them, at random.
-//!    [`agreement`]: the engine against the plain resolver.
-//!    [`fuzzed`]: what holds for every frame.
-//! 7. [`node`], [`agent`]: a node with pods in network namespaces.
-//!    [`tap`]: frames at a pod's end. [`twin`]: a pod and the engine on the host.
-//! 8. [`control_plane`]: a real API server on a node.
-//! 9. [`differential`]: CoreDNS beside headless.
+//! 1. [`frame`]: makes query frames, well-formed or malformed in any field.
+//! 2. [`maps`]: writes names into the maps of the host or of the kernel.
+//! 3. [`host`] and [`kernel`]: run the engine on the host and in the kernel, to compare
+//!    the two. [`verifier`]: counts the instructions that the verifier processes.
+//! 4. [`decode`]: reads replies with hickory-proto and checks them.
+//! 5. [`golden`] and [`hex`]: keep frames in files.
+//! 6. [`cluster`]: makes small random clusters and questions about them.
+//!    [`agreement`]: compares the engine with the plain resolver.
+//!    [`fuzzed`]: checks the properties that hold for every frame.
+//! 7. [`node`] and [`agent`]: a node with pods in network namespaces, and an agent on it.
+//!    [`tap`]: captures frames of an interface. [`twin`]: a pod beside the engine on the
+//!    host.
+//! 8. [`control_plane`]: starts a real API server on a node.
+//! 9. [`differential`]: compares headless with CoreDNS.
 //!
-//! Everything here fails by panicking, for the sake of the stack trace.
+//! All of it panics on failure, because a panic shows the stack trace.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -44,7 +45,7 @@ pub mod agreement;
 
 pub mod fuzzed;
 
-/// The wiring of the lab, which has the same kernel calls to make.
+/// The lab's network set-up, shared because tests make the same kernel calls.
 #[path = "../../xtask/src/lab/network.rs"]
 mod network;
 

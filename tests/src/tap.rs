@@ -1,8 +1,9 @@
-//! Frames as they leave and reach a pod, from the Ethernet header on.
+//! Captures of the frames that an interface sends and receives, from the Ethernet
+//! header on.
 //!
-//! A packet socket sees what is sent after the kernel has done all that it does
-//! itself, with a checksum where the device makes none (`xmit_one` in
-//! net/core/dev.c), and what is received before IP does.
+//! A packet socket sees an outgoing frame last, just before the device: if the device
+//! computes no checksums, the kernel has filled the checksum in by then (`xmit_one` in
+//! net/core/dev.c). It sees an incoming frame before the IP layer does.
 
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -19,22 +20,22 @@ use crate::frame::{HEADERS_LEN, HEADERS_LEN_V6};
 use crate::hex;
 use crate::node::{Node, Pod, wait_for};
 
-/// The pod's own end of its veth.
+/// Name of the pod's end of its veth.
 const INTERFACE: &str = "eth0";
 
-/// Room for the largest datagram and its headers.
+/// Size in bytes of the receive buffer: the largest IP datagram and its headers.
 const FRAME_MAX: usize = 66_000;
 
-/// Which way a frame went.
+/// Direction of a frame, as the interface sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Sent on the interface.
+    /// The interface sent the frame.
     Out,
-    /// Received on it.
+    /// The interface received the frame.
     In,
 }
 
-/// A packet socket on an interface, which sees everything since it was made.
+/// A packet socket on one interface. It sees every frame since it was opened.
 #[derive(Debug)]
 pub struct Tap {
     socket: OwnedFd,
@@ -42,13 +43,13 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// At a pod's end of its veth.
+    /// Opens a tap on the pod's end of its veth.
     pub fn of_pod(pod: &Pod) -> Self {
         pod.within(|| Self::open(INTERFACE)).unwrap()
     }
 
-    /// At the node's end, where what comes in has been through XDP and not through tc
-    /// (`__netif_receive_skb_core` in net/core/dev.c).
+    /// Opens a tap on the node's end of a veth. An incoming frame gets there after XDP
+    /// and before tc (`__netif_receive_skb_core` in net/core/dev.c).
     pub fn of_node(node: &Node, interface: &str) -> Self {
         node.run(|| Self::open(interface)).unwrap()
     }
@@ -62,8 +63,8 @@ impl Tap {
         })
     }
 
-    /// The next frame; `None` where there is none yet.
-    fn next_of_any(&self) -> Option<(Way, Vec<u8>)> {
+    /// The next frame; `None` if none has come yet.
+    fn next_frame(&self) -> Option<(Way, Vec<u8>)> {
         let mut buffer = vec![0; FRAME_MAX];
         loop {
             let received = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut buffer);
@@ -71,7 +72,7 @@ impl Tap {
                 Err(Errno::EAGAIN) => return None,
                 received => received.unwrap(),
             };
-            let from = from.expect("an address of the link layer");
+            let from = from.expect("a packet socket tells the link-layer address");
             let way = if from.pkttype() == PACKET_OUTGOING {
                 Way::Out
             } else {
@@ -83,58 +84,58 @@ impl Tap {
         }
     }
 
-    /// The next DNS frame; `None` where there is none yet.
-    fn next(&self) -> Option<(Way, Vec<u8>)> {
-        std::iter::from_fn(|| self.next_of_any()).find(|(_, frame)| is_dns(frame))
+    /// The next DNS frame; `None` if none has come yet.
+    fn next_dns_frame(&self) -> Option<(Way, Vec<u8>)> {
+        std::iter::from_fn(|| self.next_frame()).find(|(_, frame)| is_dns(frame))
     }
 
-    /// Waits until a frame comes in that is this one, whatever it is. Others before it
-    /// are not kept.
+    /// Waits until the interface receives exactly this frame, DNS or not. Discards the
+    /// frames before it.
     pub fn wait_for(&self, frame: &[u8]) {
         wait_for(|| {
-            let mut frames = std::iter::from_fn(|| self.next_of_any());
+            let mut frames = std::iter::from_fn(|| self.next_frame());
             let found = frames.any(|found| found == (Way::In, frame.to_vec()));
             if found {
                 Ok(())
             } else {
-                Err(format!("a frame as\n{}", hex::annotate(frame)))
+                Err(format!("no such frame received:\n{}", hex::annotate(frame)))
             }
         });
     }
 
-    /// Waits for the next DNS frame that goes this way. Others before it are not kept.
+    /// Waits for the next DNS frame in this direction. Discards the frames before it.
     pub fn wait(&self, way: Way) -> Vec<u8> {
         wait_for(|| {
-            let mut frames = std::iter::from_fn(|| self.next());
+            let mut frames = std::iter::from_fn(|| self.next_dns_frame());
             let found = frames.find(|(went, _)| *went == way);
             found
                 .map(|(_, frame)| frame)
-                .ok_or_else(|| format!("a DNS frame {way:?}"))
+                .ok_or_else(|| format!("no DNS frame in the direction {way:?}"))
         })
     }
 
-    /// DNS frames that have gone this way; others are not kept.
+    /// Takes the captured DNS frames of one direction. Discards all other frames.
     pub fn gone(&self, way: Way) -> Vec<Vec<u8>> {
-        let (these, _) = self.all(way);
-        these
+        self.all(way).0
     }
 
-    /// DNS frames that have gone this way, and those that went the other.
+    /// Takes all captured DNS frames: those of this direction, then those of the other.
     pub fn all(&self, way: Way) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        let frames = std::iter::from_fn(|| self.next());
+        let frames = std::iter::from_fn(|| self.next_dns_frame());
         let (these, others): (Vec<_>, Vec<_>) = frames.partition(|(went, _)| *went == way);
         let frames = |of: Vec<(Way, Vec<u8>)>| of.into_iter().map(|(_, frame)| frame).collect();
         (frames(these), frames(others))
     }
 
-    /// Sends a frame as it stands. This socket does not see it.
+    /// Sends a frame without any change. A packet socket does not capture the frames
+    /// that it sends itself.
     pub fn send(&self, frame: &[u8]) {
-        // SAFETY: all bits zero are a value of this type.
+        // SAFETY: `sockaddr_ll` is plain integers, for which all bits zero are valid.
         let mut to: sockaddr_ll = unsafe { zeroed() };
         to.sll_family = AF_PACKET as u16;
         to.sll_ifindex = i32::try_from(self.interface).unwrap();
         let len = size_of::<sockaddr_ll>() as u32;
-        // SAFETY: an address of this family and this length.
+        // SAFETY: `to` is a live `sockaddr_ll` of family AF_PACKET, and `len` its size.
         let to = unsafe { LinkAddr::from_raw((&raw const to).cast(), Some(len)) };
         let socket = self.socket.as_raw_fd();
         let sent = sendto(socket, frame, &to.unwrap(), MsgFlags::empty());

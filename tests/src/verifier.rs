@@ -1,4 +1,4 @@
-//! What the kernel's verifier says of a program that it accepts.
+//! Number of instructions that the kernel's verifier processes for a program.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,13 +9,13 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Instructions that the verifier may look at in a program
+/// Most instructions that the verifier processes before it refuses a program
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h).
 pub const INSTRUCTIONS_MAX: u32 = 1_000_000;
 
-/// Instructions that were looked at when the programs were loaded, by their
-/// names; `None` where the kernel does not remember it: it does from 5.16
-/// (commit `aba64c7da983`).
+/// Instructions that the verifier processed when it loaded the programs, by program
+/// name, from the kernel's program info. `None` before kernel 5.16, whose commit
+/// `aba64c7da983` added the count.
 pub fn remembered(ebpf: &Ebpf) -> BTreeMap<String, Option<u32>> {
     let count = |program: &Program| {
         let info = program.info();
@@ -26,15 +26,14 @@ pub fn remembered(ebpf: &Ebpf) -> BTreeMap<String, Option<u32>> {
         .collect()
 }
 
-/// The same from the verifier's log, for any kernel.
+/// The same count from the verifier's log, which every kernel writes.
 ///
-/// The log of a load that succeeds is not to be had from aya. So the load is
-/// made to fail after the verifier has had its say: where the program's
-/// descriptor should be made, the process has reached its limit of them. No
-/// other thread may open files meanwhile.
+/// aya returns the log only when a load fails. This function therefore makes each load
+/// fail late: the process has no file descriptor left for the program that the verifier
+/// has accepted. No other thread may open files meanwhile.
 ///
-/// `logs` says whether the programs are to log, too, at level debug: two
-/// globals, which the loader of the agent sets by [`KernelLog`].
+/// `logs` turns on the programs' own log at level debug by the two globals that the
+/// agent's loader sets for [`KernelLog`].
 ///
 /// [`KernelLog`]: headless_agent::datapath::object::KernelLog
 pub fn logged(object: &Path, logs: bool) -> BTreeMap<String, u32> {
@@ -54,17 +53,19 @@ pub fn logged(object: &Path, logs: bool) -> BTreeMap<String, u32> {
             let log = without_descriptors(|| match program {
                 Program::Xdp(program) => program.load(),
                 Program::SchedClassifier(program) => program.load(),
-                _ => panic!("program {name} is of no known kind"),
+                _ => panic!("program {name} is neither XDP nor tc"),
             });
-            let count = processed(&log).unwrap_or_else(|| panic!("{name}: no count in:\n{log}"));
+            let count = processed(&log)
+                .unwrap_or_else(|| panic!("{name}: the log has no instruction count:\n{log}"));
             (name.to_owned(), count)
         })
         .collect()
 }
 
-/// The log of a load for which no descriptor is left.
+/// Runs a load while the process may open no more files; returns the verifier's log.
 fn without_descriptors(load: impl FnOnce() -> Result<(), ProgramError>) -> String {
-    // A new descriptor has the lowest free number, and must be below the limit.
+    // Every new descriptor gets the lowest free number, which must be below the limit.
+    // With the limit at the number that is free now, none can be opened.
     let lowest = File::open("/dev/null").unwrap().as_raw_fd();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, lowest.try_into().unwrap(), hard).unwrap();
@@ -72,11 +73,11 @@ fn without_descriptors(load: impl FnOnce() -> Result<(), ProgramError>) -> Strin
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     match result {
         Err(ProgramError::LoadError { verifier_log, .. }) => verifier_log.to_string(),
-        other => panic!("a load without descriptors: {other:?}"),
+        other => panic!("the load should fail for lack of descriptors: {other:?}"),
     }
 }
 
-/// `N` of `processed N insns (limit ...) ...`.
+/// The number `N` in the log's line `processed N insns (limit ...) ...`.
 fn processed(log: &str) -> Option<u32> {
     let line = log
         .lines()

@@ -1,4 +1,5 @@
-//! The agent's service account with exactly the rights that `deploy/` gives.
+//! The agent's service account, with exactly the rights that the manifests of `deploy/`
+//! grant.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +11,19 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-/// Where the agent is deployed.
+/// Namespace of the agent's service account.
 pub const NAMESPACE: &str = "kube-system";
 
-/// Its account's name.
+/// Name of the agent's service account.
 pub const NAME: &str = "headless-agent";
 
-/// A folder of `deploy/`.
+/// Path of a folder in `deploy/`.
 pub fn folder(name: &str) -> PathBuf {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     deploy.join(name)
 }
 
-/// Files that a folder's `kustomization.yaml` names, in its order.
+/// Files that a folder's `kustomization.yaml` lists as resources, in its order.
 pub fn resources(folder: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
     let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
@@ -37,17 +38,17 @@ pub fn documents(file: &Path) -> Vec<Value> {
     serde_saphyr::from_multiple(&text).unwrap()
 }
 
-/// The documents of a folder's resources.
+/// All documents of the resources of a folder.
 pub fn manifests(folder: &Path) -> Vec<Value> {
     let files = resources(folder);
     files.iter().flat_map(|file| documents(file)).collect()
 }
 
-/// Applies an object on the server's side, which checks every field of it
-/// strictly; `dry_run` leaves it at that.
+/// Applies an object by server-side apply, with strict validation of every field. With
+/// `dry_run` the server validates and stores nothing.
 ///
 /// # Errors
-/// What the server says.
+/// If the server refuses the object or cannot be reached.
 pub async fn apply(client: &Client, manifest: &Value, dry_run: bool) -> Result<(), kube::Error> {
     let mut object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
     let types: &TypeMeta = object.types.as_ref().unwrap();
@@ -65,8 +66,8 @@ pub async fn apply(client: &Client, manifest: &Value, dry_run: bool) -> Result<(
     Ok(())
 }
 
-/// Applies the account, the roles and the bindings of folders of `deploy/`, after
-/// `change`; returns a token of the account.
+/// Applies the service account, roles and bindings of folders in `deploy/`, each
+/// modified by `change` before; returns a token of the account, valid for an hour.
 pub async fn token(client: &Client, folders: &[&str], change: impl Fn(&mut Value)) -> String {
     for name in folders {
         for mut manifest in manifests(&folder(name)) {

@@ -1,4 +1,4 @@
-//! A line to the API server that can be cut.
+//! A TCP proxy in front of the API server, which a test can cut and restore.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Forwards connections from one port to another, unless cut.
+/// Forwards connections from one port of loopback to another until it is cut.
 #[derive(Debug)]
 pub struct Line {
     open: Arc<watch::Sender<bool>>,
@@ -43,12 +43,12 @@ impl Line {
         Self { open, task }
     }
 
-    /// Ends all connections and lets none through.
+    /// Closes all connections, and closes each new one at once.
     pub fn cut(&self) {
         self.open.send_replace(false);
     }
 
-    /// Lets connections through again.
+    /// Forwards new connections again.
     pub fn restore(&self) {
         self.open.send_replace(true);
     }

@@ -1,6 +1,6 @@
-//! A control plane of etcd and kube-apiserver on a node's loopback, with RBAC.
+//! A control plane on a node's loopback: etcd, and kube-apiserver with RBAC.
 //!
-//! There are no controllers: tests make the objects that controllers would.
+//! No controllers run, so tests create the objects that controllers would create.
 
 pub mod account;
 pub mod line;
@@ -28,28 +28,31 @@ use crate::node::Node;
 /// Port of the API server.
 pub const API: u16 = 6443;
 
-/// Port of a second API server on the same store.
+/// Port of a second API server, which uses the same etcd.
 pub const SECOND_API: u16 = 6444;
 
-/// Port of etcd's clients.
+/// Port at which etcd serves its clients.
 const ETCD: u16 = 2379;
 
-/// The longest wait for a process of the control plane.
+/// Longest time that a test waits for the control plane.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Waits until `look` finds something; panics with what it last missed.
+/// Repeats `look` until it succeeds; panics with its last error after [`DEADLINE`].
 pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match look().await {
             Ok(found) => return found,
-            Err(missing) => assert!(Instant::now() < deadline, "waited in vain: {missing}"),
+            Err(missing) => assert!(
+                Instant::now() < deadline,
+                "gave up after {DEADLINE:?}: {missing}"
+            ),
         }
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A process that is killed when it is dropped.
+/// A process of the control plane. Dropping it kills the process.
 #[derive(Debug)]
 struct Process {
     name: &'static str,
@@ -69,14 +72,14 @@ impl Process {
         Self { name, child, log }
     }
 
-    /// The end of what it has logged.
+    /// The last 4000 bytes of the process's log.
     fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let end = &log[log.len().saturating_sub(4000)..];
         String::from_utf8_lossy(end).into_owned()
     }
 
-    /// Fails the test where it has ended.
+    /// Panics if the process has ended.
     fn check(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} ended: {status}\n{}", self.name, self.log());
@@ -99,11 +102,12 @@ impl Drop for Process {
     }
 }
 
-/// The control plane.
+/// A running control plane.
 #[derive(Debug)]
 pub struct ControlPlane<'a> {
     node: &'a Node,
-    // Before the folder, so that they end before it goes.
+    // Fields are dropped in their order: the processes end before their folder is
+    // deleted.
     server: Option<Process>,
     second: Option<Process>,
     etcd: Process,
@@ -112,8 +116,8 @@ pub struct ControlPlane<'a> {
 }
 
 impl<'a> ControlPlane<'a> {
-    /// Starts one; to be called in the node's network namespace. `arguments` are
-    /// more of the API server's.
+    /// Starts a control plane. The caller must be in the node's network namespace.
+    /// `arguments` are added to the API server's command line.
     pub async fn start(node: &'a Node, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         pki::make(folder.path());
@@ -132,8 +136,8 @@ impl<'a> ControlPlane<'a> {
 
     /// Starts the API server and waits until it is ready.
     pub async fn start_server(&mut self) {
-        assert!(self.server.is_none(), "the API server runs");
-        self.server = Some(self.ready(API).await);
+        assert!(self.server.is_none(), "the API server runs already");
+        self.server = Some(self.launch(API).await);
     }
 
     /// Kills the API server.
@@ -143,21 +147,22 @@ impl<'a> ControlPlane<'a> {
 
     /// Starts a second API server on the same store and waits until it is ready.
     pub async fn start_second(&mut self) {
-        self.second = Some(self.ready(SECOND_API).await);
+        self.second = Some(self.launch(SECOND_API).await);
     }
 
-    async fn ready(&mut self, port: u16) -> Process {
+    /// Starts an API server on `port` and waits until it is ready.
+    async fn launch(&mut self, port: u16) -> Process {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let mut command = self.node.command(binary("HEADLESS_KUBE_APISERVER"));
         let options = [
             ("etcd-servers", format!("http://127.0.0.1:{ETCD}")),
             ("bind-address", "127.0.0.1".into()),
             ("secure-port", port.to_string()),
-            // Of the node; loopback is refused.
+            // The node's own address: kube-apiserver refuses to advertise loopback.
             ("advertise-address", "169.254.20.10".into()),
             ("endpoint-reconciler-type", "none".into()),
             ("authorization-mode", "RBAC".into()),
-            // Would want the service accounts that a controller makes.
+            // This plugin wants service accounts that a controller would create.
             ("disable-admission-plugins", "ServiceAccount".into()),
             ("allow-privileged", "true".into()),
             ("client-ca-file", path(pki::CA)),
@@ -189,7 +194,7 @@ impl<'a> ControlPlane<'a> {
             ready.map_err(|error| error.to_string())
         })
         .await;
-        // Made by the server itself, soon after it is ready.
+        // The server creates these namespaces itself, shortly after it is ready.
         let namespaces = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(client);
         eventually(async || {
             for name in ["default", "kube-system"] {
@@ -202,7 +207,7 @@ impl<'a> ControlPlane<'a> {
         process
     }
 
-    /// The administrator's client of an API server.
+    /// A client of the API server on this port, with the administrator's rights.
     pub async fn client(&self, port: u16) -> Client {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let user = json!({
@@ -216,7 +221,7 @@ impl<'a> ControlPlane<'a> {
         Client::try_from(config.await.unwrap()).unwrap()
     }
 
-    /// A kubeconfig file of a bearer of this token.
+    /// Writes a kubeconfig file with this bearer token; returns its path.
     pub fn kubeconfig(&self, port: u16, token: &str) -> String {
         let file = self.folder.path().join("kubeconfig");
         let kubeconfig = self.kubeconfig_of(port, &json!({ "token": token }));
@@ -239,19 +244,19 @@ impl<'a> ControlPlane<'a> {
         })
     }
 
-    /// File of the authority's certificate.
+    /// Path of the certificate authority's certificate.
     pub fn ca(&self) -> String {
         self.folder.path().join(pki::CA).display().to_string()
     }
 
-    /// A file of the control plane's folder with this text.
+    /// Writes a file into the control plane's folder; returns its path.
     pub fn file(&self, name: &str, text: &str) -> String {
         let file = self.folder.path().join(name);
         fs::write(&file, text).unwrap();
         file.display().to_string()
     }
 
-    /// Makes the store forget every version but the last.
+    /// Compacts etcd: only the latest version of each object stays readable.
     pub async fn compact(&self) {
         let range = json!({ "key": "AA==", "range_end": "AA==", "count_only": true });
         let revision = etcd_call("range", &range).await;
@@ -286,7 +291,7 @@ fn http(path: &str) -> axum::http::Request<Vec<u8>> {
     axum::http::Request::get(path).body(Vec::new()).unwrap()
 }
 
-/// Calls etcd by its JSON gateway.
+/// Calls a method of etcd's key-value service by its JSON gateway.
 async fn etcd_call(method: &str, request: &Value) -> Value {
     let body = request.to_string();
     let address = SocketAddr::from(([127, 0, 0, 1], ETCD));

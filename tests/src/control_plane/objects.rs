@@ -1,4 +1,4 @@
-//! Objects as users and controllers make them, and what can be done with them.
+//! Objects as users and controllers create them, and operations on them.
 
 use std::fmt::Debug;
 
@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Requests under way at a time.
+/// Number of requests that run at the same time.
 const CONCURRENCY: usize = 24;
 
-/// An object from what it looks like in JSON.
+/// Makes an object from its JSON form.
 pub fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).unwrap()
 }
@@ -25,7 +25,7 @@ pub fn service(name: &str, spec: &Value) -> Service {
     service_in("default", name, spec)
 }
 
-/// A Service.
+/// A Service in any namespace.
 pub fn service_in(namespace: &str, name: &str, spec: &Value) -> Service {
     object(json!({
         "metadata": { "namespace": namespace, "name": name },
@@ -38,9 +38,9 @@ pub fn headless() -> Value {
     json!({ "clusterIP": "None", "selector": { "app": "web" } })
 }
 
-/// A slice as the control plane's controller makes it for a headless Service in
-/// the namespace `default`; of ready endpoints, the first of each with a hostname
-/// if there is one.
+/// An EndpointSlice as the control plane's controller makes it for a headless Service in
+/// the namespace `default`. Each endpoint is ready and is a pair of its address and its
+/// hostname, if it has one.
 pub fn slice(name: &str, service: &str, endpoints: &[(&str, Option<&str>)]) -> EndpointSlice {
     let mut slice = bare_slice("default", name, service, endpoints);
     let labels = slice.metadata.labels.get_or_insert_default();
@@ -49,7 +49,7 @@ pub fn slice(name: &str, service: &str, endpoints: &[(&str, Option<&str>)]) -> E
     slice
 }
 
-/// Marks a slice as the control plane's controller does.
+/// Adds the label by which the control plane's controller marks its slices.
 pub fn managed(slice: &mut EndpointSlice) {
     let labels = slice.metadata.labels.get_or_insert_default();
     labels.insert(
@@ -58,7 +58,7 @@ pub fn managed(slice: &mut EndpointSlice) {
     );
 }
 
-/// A slice as people make it by hand, with no label but its Service's name.
+/// An EndpointSlice as people make it by hand: its only label is the Service's name.
 pub fn bare_slice(
     namespace: &str,
     name: &str,
@@ -88,7 +88,7 @@ pub fn bare_slice(
     }))
 }
 
-/// A pod in the namespace `default` that no node runs.
+/// A pod in the namespace `default` that is not scheduled to a node.
 pub fn pod(name: &str) -> Pod {
     object(json!({
         "metadata": { "namespace": "default", "name": name },
@@ -96,12 +96,12 @@ pub fn pod(name: &str) -> Pod {
     }))
 }
 
-/// What can be done with the cluster; everything panics where it fails.
+/// Operations on the cluster. Each panics if it fails.
 #[derive(Clone)]
 pub struct Cluster(pub Client);
 
 impl Cluster {
-    /// The API of a kind in a namespace.
+    /// The API of one kind of object in a namespace.
     pub fn api<K>(&self, namespace: &str) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -109,7 +109,7 @@ impl Cluster {
         Api::namespaced(self.0.clone(), namespace)
     }
 
-    /// Makes an object.
+    /// Creates an object.
     pub async fn create<K>(&self, object: &K)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -121,7 +121,7 @@ impl Cluster {
         made.unwrap_or_else(|error| panic!("cannot create {:?}: {error}", object.meta().name));
     }
 
-    /// Makes many objects at once.
+    /// Creates many objects, [`CONCURRENCY`] at a time.
     pub async fn create_all<K>(&self, objects: Vec<K>)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -145,7 +145,8 @@ impl Cluster {
         patched.unwrap_or_else(|error| panic!("cannot patch {name}: {error}"));
     }
 
-    /// Replaces the addresses of a slice; each endpoint is ready.
+    /// Replaces the endpoints of a slice in the namespace `default` by one ready endpoint
+    /// per address.
     pub async fn set_addresses(&self, slice: &str, addresses: &[&str]) {
         let endpoints: Vec<_> = addresses
             .iter()
@@ -155,7 +156,7 @@ impl Cluster {
         self.patch::<EndpointSlice>("default", slice, &patch).await;
     }
 
-    /// Changes the status of a pod.
+    /// Changes the status of a pod in the namespace `default` by a JSON merge patch.
     pub async fn set_status(&self, pod: &str, status: &Value) {
         let api = self.api::<Pod>("default");
         let patch = Patch::Merge(json!({ "status": status }));
@@ -163,7 +164,7 @@ impl Cluster {
         api.patch_status(pod, &params, &patch).await.unwrap();
     }
 
-    /// Deletes an object.
+    /// Deletes an object at once, without a grace period.
     pub async fn delete<K>(&self, namespace: &str, name: &str)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -175,7 +176,7 @@ impl Cluster {
         deleted.unwrap_or_else(|error| panic!("cannot delete {name}: {error}"));
     }
 
-    /// Makes a namespace.
+    /// Creates a namespace.
     pub async fn create_namespace(&self, name: &str) {
         let api = Api::<Namespace>::all(self.0.clone());
         let namespace = object(json!({ "metadata": { "name": name } }));
@@ -183,7 +184,7 @@ impl Cluster {
         made.unwrap();
     }
 
-    /// Deletes a namespace, and finishes that as the namespace controller does.
+    /// Deletes a namespace and removes its finalizers, as the namespace controller would.
     pub async fn delete_namespace(&self, name: &str) {
         let api = Api::<Namespace>::all(self.0.clone());
         api.delete(name, &DeleteParams::default()).await.unwrap();
@@ -194,6 +195,9 @@ impl Cluster {
         finalized.await.unwrap();
         let left = api.list(&ListParams::default()).await.unwrap();
         let is_it = |left: &Namespace| left.metadata.name.as_deref() == Some(name);
-        assert!(!left.items.iter().any(is_it), "namespace {name} is gone");
+        assert!(
+            !left.items.iter().any(is_it),
+            "namespace {name} still exists"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The certificates of a control plane: one authority, the server's and the
+//! Certificates of a control plane: one authority signs the API server's and the
 //! administrator's.
 
 use std::fs;
@@ -9,10 +9,11 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// File of the authority's certificate.
+/// Name of the file with the authority's certificate.
 pub(super) const CA: &str = "ca.crt";
 
-/// Makes all of it in a folder, and the keys of service accounts' tokens.
+/// Writes all keys and certificates into a folder, and the key pair that signs the
+/// tokens of service accounts.
 pub(super) fn make(folder: &Path) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -27,7 +28,7 @@ pub(super) fn make(folder: &Path) {
     let server = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let usage = ExtendedKeyUsagePurpose::ServerAuth;
     sign(folder, "apiserver", server, usage, &issuer);
-    // The group that may do everything (`system:masters`).
+    // The API server allows this group everything, whatever RBAC says.
     let mut admin = CertificateParams::default();
     let names = &mut admin.distinguished_name;
     names.push(DnType::OrganizationName, "system:masters");
