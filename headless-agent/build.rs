@@ -1,13 +1,15 @@
-//! Embeds the BPF object that `cargo xtask ebpf` built. Without one an empty
-//! file stands in, which the agent refuses to load: so `cargo build`, `clippy`
-//! and `test` need no BPF toolchain.
+//! Embeds the BPF object that `cargo xtask ebpf` built.
+//!
+//! Without an object, the script embeds an empty file, which the agent refuses to load.
+//! `cargo build`, `cargo clippy` and `cargo test` therefore need no BPF toolchain.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{env, fs, io};
 
-/// Names another object, embedded as it is.
+/// Environment variable: path of an object to embed in place of the built one. Its age is
+/// not checked.
 const OVERRIDE: &str = "HEADLESS_EBPF_OBJECT";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", sources.display());
     let metadata = match fs::metadata(&object) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Cargo runs a script each time while a file it watches is missing.
+            // Cargo runs this script in every build while a file that it watches is
+            // missing.
             place_stub(&object);
             fs::write(embedded, [])?;
             return Ok(());
@@ -42,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if metadata.len() > 0 {
             println!(
                 "cargo::warning=target/bpf/headless-xdp.o is older than headless-ebpf/src and \
-                 left out: run `cargo xtask ebpf` for an agent that can answer in the kernel"
+                 not embedded: run `cargo xtask ebpf`, or the agent cannot answer in the kernel"
             );
         }
         Vec::new()
@@ -51,8 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Puts an empty object, older than any source, where the built one belongs.
-/// Failing at it (a read-only checkout) costs only needless runs.
+/// Creates an empty object, older than any source, in the place of the built one. A
+/// failure (in a read-only checkout) only makes cargo run this script in every build.
 fn place_stub(object: &Path) {
     if let Some(folder) = object.parent()
         && fs::create_dir_all(folder).is_ok()
@@ -66,7 +69,7 @@ fn place_stub(object: &Path) {
     }
 }
 
-/// When the newest file below the folder was written.
+/// Modification time of the newest file in a folder and its subfolders.
 fn newest(folder: &Path) -> io::Result<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
     for entry in fs::read_dir(folder)? {

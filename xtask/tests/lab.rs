@@ -1,8 +1,8 @@
-//! The promises of `cargo xtask lab`: the command's exit status is handed on,
-//! labs do not clash, and nothing is left of one, however it ends.
+//! The promises of `cargo xtask lab`: it ends with the command's exit status, several
+//! labs run side by side, and a lab leaves nothing behind, however it ends.
 //!
-//! Needs root. `HEADLESS_AGENT` names the agent, which is built if it does not:
-//! `cargo test -p xtask --features root-tests`.
+//! Run as root: `cargo test -p xtask --features root-tests`. `HEADLESS_AGENT` is the path of
+//! the agent's binary. Without it, the lab builds the agent.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,18 +18,20 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The longest wait for something that must happen.
+/// Longest time that a test waits for the end of a lab's processes.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The node's and one pod's.
+/// Number of a lab's network namespaces: the node's and one pod's.
 const NETWORK_NAMESPACES: usize = 2;
 
-/// In the environment of every process of one lab.
+/// Environment variable of all processes of a lab. Its value identifies the lab.
 const MARK: &str = "HEADLESS_TEST_LAB";
 
-/// A lab under test, found again by its mark.
+/// A lab under test.
 struct Lab {
+    /// The process `xtask lab`, which is outside of the lab's namespaces.
     outside: Child,
+    /// The environment variable [`MARK`] of this lab, as `NAME=VALUE`.
     mark: String,
 }
 
@@ -56,16 +58,18 @@ impl Lab {
         Self { outside, mark }
     }
 
-    /// Waits for the command's first line.
+    /// Waits for the first line that the command prints.
     fn first_line(&mut self) -> String {
         let mut line = String::new();
         let stdout = self.outside.stdout.as_mut().unwrap();
-        // Only the first line is there yet, so the buffer takes no more.
+        // The command has printed only its first line so far, so the buffer takes no more
+        // than that from the pipe.
         BufReader::new(stdout).read_line(&mut line).unwrap();
         line.trim().to_owned()
     }
 
-    /// Lets a command that reads its standard input go on, and waits.
+    /// Closes the command's standard input and waits for its end. Returns the exit status and
+    /// the rest of the output.
     fn finish(mut self) -> (ExitStatus, String) {
         drop(self.outside.stdin.take());
         let mut rest = String::new();
@@ -74,14 +78,14 @@ impl Lab {
         (self.outside.wait().unwrap(), rest)
     }
 
-    /// Sends the signal to the process outside and waits for its end.
+    /// Sends a signal to the process `xtask lab` and waits for its end.
     fn end_by(&mut self, signal: Signal) -> ExitStatus {
         let pid = Pid::from_raw(self.outside.id().try_into().unwrap());
         kill(pid, signal).unwrap();
         self.outside.wait().unwrap()
     }
 
-    /// The processes of the lab.
+    /// Folders in `/proc` of the lab's processes, by their environment.
     fn processes(&self) -> Vec<PathBuf> {
         all_processes()
             .filter(|process| {
@@ -94,7 +98,7 @@ impl Lab {
             .collect()
     }
 
-    /// The network namespaces of the lab's processes, without ours.
+    /// Network namespaces of the lab's processes, without this test's own.
     fn network_namespaces(&self) -> BTreeSet<PathBuf> {
         let own = fs::read_link("/proc/self/ns/net").unwrap();
         let mut namespaces: BTreeSet<_> = self
@@ -111,7 +115,7 @@ impl Lab {
         while !self.processes().is_empty() {
             assert!(
                 Instant::now() < deadline,
-                "left behind: {:?}",
+                "the lab left processes behind: {:?}",
                 self.processes()
             );
             sleep(Duration::from_millis(5));
@@ -120,7 +124,7 @@ impl Lab {
 }
 
 impl Drop for Lab {
-    /// A test that fails must not leave what it found.
+    /// Kills the processes that a failed test leaves.
     fn drop(&mut self) {
         for process in self.processes() {
             let pid = process.file_name().unwrap().to_string_lossy().parse();
@@ -139,11 +143,12 @@ fn all_processes() -> impl Iterator<Item = PathBuf> {
         })
 }
 
-/// Asserts that neither a process nor a mount of this machine holds one of the
-/// namespaces, and that the lab's mounts were its own.
+/// Asserts that no process and no mount of this machine holds one of the namespaces, and
+/// that no mount of the lab is visible here.
 ///
-/// A process that ends gives up its memory, and with it the mark by which
-/// [`Lab::assert_gone`] knows it, before it gives up its namespaces (`do_exit`).
+/// An ending process releases its memory before its namespaces (`do_exit` in
+/// kernel/exit.c). [`Lab::assert_gone`], which reads the environment from that memory,
+/// can therefore miss a process that still holds a namespace.
 fn assert_unused(namespaces: &BTreeSet<PathBuf>) {
     let holders = || -> Vec<_> {
         all_processes()
@@ -156,7 +161,7 @@ fn assert_unused(namespaces: &BTreeSet<PathBuf>) {
     while !holders().is_empty() {
         assert!(
             Instant::now() < deadline,
-            "{:?} are still in {namespaces:?}",
+            "processes {:?} still hold {namespaces:?}",
             holders()
         );
         sleep(Duration::from_millis(5));
@@ -170,7 +175,7 @@ fn assert_unused(namespaces: &BTreeSet<PathBuf>) {
 }
 
 #[test]
-fn exit_status_is_the_commands() {
+fn the_lab_ends_with_the_commands_exit_status() {
     for (script, status) in [
         ("exit 0", 0),
         ("exit 7", 7),
@@ -185,7 +190,7 @@ fn exit_status_is_the_commands() {
 }
 
 #[test]
-fn the_command_is_in_a_pod() {
+fn the_command_runs_in_a_pod() {
     let script = "cat /etc/resolv.conf; getent ahostsv4 nginx-headless | cut -d' ' -f1 | sort -u; \
                   ls /sys/class/net";
     let (ended, output) = Lab::start(&[], &["sh", "-c", script]).finish();
@@ -201,7 +206,7 @@ fn the_command_is_in_a_pod() {
 }
 
 #[test]
-fn counters_are_written_at_the_end() {
+fn the_counters_are_written_when_the_command_ends() {
     let file = std::env::temp_dir().join(format!("headless-lab-{}.json", std::process::id()));
     let options = ["--stats", file.to_str().unwrap()];
     let command = ["getent", "ahostsv4", "nginx-headless"];
@@ -214,7 +219,7 @@ fn counters_are_written_at_the_end() {
         .map(|key| counters.pointer(key).and_then(serde_json::Value::as_u64));
     assert!(
         kernel.iter().flatten().sum::<u64>() >= 1,
-        "no answer by the kernel: {counters}"
+        "the kernel gave no answer: {counters}"
     );
     assert!(counters["passes"].is_object(), "{counters}");
 }
@@ -244,7 +249,7 @@ fn nothing_is_left_when_the_lab_is_killed_or_interrupted() {
 
 #[test]
 fn nothing_is_left_when_the_lab_is_killed_while_it_starts() {
-    // Once, so that what is killed below is a lab and not a compiler.
+    // The first lab may build the agent. The labs below then start at once.
     let (ended, _) = Lab::start(&[], &["true"]).finish();
     assert!(ended.success());
     for delay in (0..600).step_by(25) {
@@ -257,7 +262,7 @@ fn nothing_is_left_when_the_lab_is_killed_while_it_starts() {
 }
 
 #[test]
-fn labs_do_not_clash() {
+fn three_labs_run_side_by_side() {
     let script = "echo up; read -r _; getent ahostsv4 nginx-headless | cut -d' ' -f1 | sort -u";
     let mut labs: Vec<_> = (0..3)
         .map(|_| Lab::start(&["--pods", "2"], &["sh", "-c", script]))
@@ -265,7 +270,7 @@ fn labs_do_not_clash() {
     for lab in &mut labs {
         assert_eq!(lab.first_line(), "up");
     }
-    // Now all are up at once.
+    // All three labs are up now.
     for lab in labs {
         let (ended, output) = lab.finish();
         assert!(ended.success());
