@@ -16,6 +16,15 @@ pub(crate) fn ratio(of: &[f64], to: &[f64]) -> f64 {
     median(rounds.filter(|ratio| ratio.is_finite()))
 }
 
+/// A count as a number with a fraction.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nanoseconds, packets and bytes of minutes are far below 2^53"
+)]
+pub(crate) fn number(count: u64) -> f64 {
+    count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

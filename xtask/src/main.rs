@@ -14,9 +14,11 @@ mod kernels;
 mod lab;
 mod latency;
 mod peers;
+mod tally;
 mod test;
 mod tidy;
 mod toolchain;
+mod workspace;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

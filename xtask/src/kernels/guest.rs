@@ -1,7 +1,6 @@
 //! A virtual machine without a disk: what it runs, and what it said.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::image::MODULES;
+use super::script::MARK;
 use crate::exec;
-use crate::test::Tally;
+use crate::tally::Tally;
 
 /// Runs the machines.
 const EMULATOR: &str = "qemu-system-x86_64";
@@ -25,55 +24,9 @@ const SILENCE_MAX: Duration = Duration::from_mins(20);
 /// The longest life of a machine.
 const LIFE_MAX: Duration = Duration::from_hours(2);
 
-/// Before what the script says, as opposed to the suites: a line of its own,
-/// whatever was being written.
-const MARK: &str = "xtask: ";
-
 /// Before what the suite `verifier` says of a program: its name and the
 /// instructions that the verifier looked at.
 const VERIFIED: &str = "verified: ";
-
-/// Lines of the kernel's log that a sound kernel does not write.
-const SPLATS: &str = "] (WARNING|BUG|KASAN|UBSAN|Oops|general protection)[: ]";
-
-/// The guest's /init. Nothing is mounted on /tmp: the checkout, whose path the
-/// suites know, may be below it. It runs the suites one after the other, then says which
-/// complaints the kernel has logged.
-pub(crate) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
-    let mut script = format!(
-        "#!/bin/sh\n\
-         b=/bin/busybox\n\
-         $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys\n\
-         $b mount -t devtmpfs devtmpfs /dev\n\
-         $b --install -s /bin\n\
-         export HEADLESS_TEST_DEADLINE=300\n\
-         export PATH=/usr/bin:/bin HOME=/tmp HEADLESS_BPF_DIR=/bpf HEADLESS_AGENT=/agent\n\
-         say() {{ echo; echo \"{MARK}$*\"; }}\n\
-         say release $(uname -r)\n\
-         for name in {}; do insmod /modules/$name.ko || say no module $name; done\n\
-         /usr/bin/ip link set lo up\n",
-        MODULES.join(" ")
-    );
-    for suite in suites {
-        // In the order of names, one after the other: the guest has one CPU.
-        // What these count is not shown without --nocapture.
-        let show = if ["executed", "verifier"].contains(&suite) {
-            " --nocapture"
-        } else {
-            ""
-        };
-        let _infallible = writeln!(
-            script,
-            "say suite {suite}; /suites/{suite} --test-threads 1{show} 2>&1; say end $?"
-        );
-    }
-    let _infallible = writeln!(
-        script,
-        "dmesg | grep -E '{SPLATS}' | while read -r line; do say splat \"$line\"; done\n\
-         say done\npoweroff -f"
-    );
-    script
-}
 
 /// How a suite went.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -351,15 +304,6 @@ mod tests {
         assert!(splat.contains("the kernel logged"), "{splat}");
         let module = failures(&["xtask: no module veth", "xtask: done"]);
         assert!(module.contains("no module"), "{module}");
-    }
-
-    #[test]
-    fn the_script_runs_every_suite() {
-        let script = script(["golden", "verifier"].into_iter());
-        assert!(script.starts_with("#!/bin/sh\n"));
-        assert!(script.contains("/suites/golden --test-threads 1 2>&1"));
-        assert!(script.contains("/suites/verifier --test-threads 1 --nocapture 2>&1"));
-        assert!(script.ends_with("poweroff -f\n"));
     }
 
     #[test]

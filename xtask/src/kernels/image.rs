@@ -11,12 +11,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::debian::Kernel;
-use super::guest;
+use super::script::{MODULES, script};
 use crate::exec;
-
-/// Modules of Debian's kernels that the programs' attachment and the suites' bridges
-/// need, each behind those that it needs itself.
-pub(super) const MODULES: [&str; 6] = ["veth", "sch_ingress", "cls_bpf", "llc", "stp", "bridge"];
 
 /// What the suites start.
 const TOOLS: [&str; 4] = ["ip", "tc", "ethtool", "setpriv"];
@@ -80,7 +76,7 @@ impl Base {
         }
         let init = root.join("init");
         let names = programs.suites.iter().map(|(name, _)| name.as_str());
-        fs::write(&init, guest::script(names)).context("cannot write the guest's /init")?;
+        fs::write(&init, script(names)).context("cannot write the guest's /init")?;
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755))
             .context("cannot make /init executable")?;
         let archive = folder.join("base.cpio");

@@ -5,6 +5,7 @@ mod budget;
 mod debian;
 mod guest;
 mod image;
+mod script;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,7 +28,7 @@ use self::debian::{Kernel, SERIES};
 pub(crate) use self::guest::Clock;
 use self::guest::Report;
 use self::image::{Base, Programs};
-use crate::test::{CRATE, Metadata, PEERS, ROOT};
+use crate::workspace::{CRATE, PEERS, ROOT, Suites};
 use crate::{apt, cache, ebpf, exec};
 
 /// What the virtual machines and their root file systems are made with.
@@ -194,10 +195,10 @@ fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Run {
 /// Builds what runs in the guests: all suites for them, or the named ones.
 fn build(named: &[String]) -> Result<Programs> {
     let objects = ebpf::build()?;
-    let metadata = Metadata::read()?;
-    let peers = metadata.suites(PEERS);
-    let mut suites: Vec<_> = metadata
-        .suites(ROOT)
+    let all = Suites::read()?;
+    let peers = all.requiring(PEERS);
+    let mut suites: Vec<_> = all
+        .requiring(ROOT)
         .into_iter()
         .chain([BESIDES])
         .filter(|name| !peers.contains(name) && !LEFT_OUT.contains(name))

@@ -14,18 +14,16 @@ mod histogram;
 mod peers;
 mod process;
 mod report;
+mod site;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use headless_tests::node::Node;
 
 use self::api::ApiServer;
-use self::changes::Changes;
 use self::cluster::Cluster;
 use self::report::{Machine, Objects, Report};
+use self::site::Site;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -70,28 +68,4 @@ fn main() -> anyhow::Result<()> {
     print!("{report}");
     runtime.shutdown_background();
     Ok(())
-}
-
-/// A node with a pod and the API server on its loopback.
-struct Site {
-    node: Node,
-    api: SocketAddr,
-}
-
-impl Site {
-    fn new(api: &Arc<ApiServer>) -> anyhow::Result<Self> {
-        let node = Node::new();
-        let listener = node.run(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
-        let address = listener.local_addr()?;
-        api.serve(listener)?;
-        Ok(Self { node, api: address })
-    }
-
-    fn run<T: Send>(
-        &self,
-        work: impl FnOnce(SocketAddr) -> anyhow::Result<T> + Send,
-    ) -> anyhow::Result<T> {
-        let api = self.api;
-        self.node.run(move || work(api))
-    }
 }

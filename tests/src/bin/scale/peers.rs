@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::ApiServer;
-use crate::changes::Latency;
+use crate::changes::{Changes, Latency};
 use crate::cluster::Cluster;
 use crate::histogram::{Bounds, Histogram};
 use crate::process::{Memory, Process};
-use crate::{Changes, Site};
+use crate::site::Site;
 
 /// How long a peer is left alone before its memory is read: allocators give
 /// back what loading needed only after a while.

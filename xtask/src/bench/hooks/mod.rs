@@ -6,6 +6,7 @@
 
 mod cluster;
 mod coredns;
+mod extent;
 mod program;
 mod report;
 mod round_trips;
@@ -13,12 +14,11 @@ mod site;
 mod traffic;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use nix::sched::CpuSet;
-use serde::Serialize;
 
+use self::extent::{FULL, QUICK};
 use self::report::{Machine, Report};
 use self::site::Site;
 use self::traffic::Cpus;
@@ -36,34 +36,6 @@ pub(crate) struct Options {
     /// Rounds of traffic, of which each has every hook once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     flow_rounds: Option<u32>,
-}
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Extent {
-    /// Rounds of questions.
-    rounds: u32,
-    /// Queries of a way in a round.
-    queries: u32,
-    /// Rounds of traffic.
-    flow_rounds: u32,
-    /// Length of a measured flow.
-    #[serde(skip)]
-    flow: Duration,
-}
-
-/// Of the round trips, and of the programs' time: a million runs of each
-/// program, and a tenth of it.
-const FULL: [Extent; 2] = [extent(31, 5_000, 31), extent(20, 50_000, 0)];
-const QUICK: [Extent; 2] = [extent(15, 2_000, 9), extent(10, 10_000, 0)];
-
-const fn extent(rounds: u32, queries: u32, flow_rounds: u32) -> Extent {
-    Extent {
-        rounds,
-        queries,
-        flow_rounds,
-        flow: Duration::from_secs(1),
-    }
 }
 
 /// Measures, prints tables and writes `target/bench/quick.json`, or
@@ -134,15 +106,6 @@ fn others(all: &CpuSet, but: &CpuSet) -> Result<CpuSet> {
     Ok(latency::first_cpu(&rest).unwrap_or(*but))
 }
 
-/// A count as a number with a fraction.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds, packets and bytes of minutes are far below 2^53"
-)]
-fn number(count: u64) -> f64 {
-    count as f64
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -157,16 +120,5 @@ mod tests {
         let other = others(&two, &first).unwrap();
         assert!(other.is_set(3).unwrap() && !other.is_set(1).unwrap());
         assert_eq!(others(&first, &first).unwrap(), first);
-    }
-
-    #[test]
-    fn programs_run_as_often_as_is_asked_of_the_mean() {
-        let runs = |[
-            _,
-            Extent {
-                rounds, queries, ..
-            },
-        ]: [Extent; 2]| rounds * queries;
-        assert_eq!((runs(FULL), runs(QUICK)), (1_000_000, 100_000));
     }
 }

@@ -7,11 +7,11 @@ use aya::sys::{Stats, enable_stats};
 use nix::sched::CpuSet;
 use serde::Serialize;
 
-use super::Extent;
 use super::cluster::{Question, SERVICES_SMALL};
+use super::extent::Extent;
 use super::round_trips::ensure_answered;
 use super::site::{Served, Site};
-use crate::figures::{median, ratio};
+use crate::figures::{median, number, ratio};
 use crate::lab::network::Netns;
 use crate::lab::program;
 use crate::latency::{self, Client, Target};
@@ -186,7 +186,7 @@ fn alternate(mut cases: Vec<Case>, extent: Extent, cpus: &CpuSet) -> Result<Vec<
                 case.program,
                 extent.queries
             );
-            case.means.push(nanoseconds / super::number(runs));
+            case.means.push(nanoseconds / number(runs));
             case.runs += runs;
             case.nanoseconds += nanoseconds;
         }
@@ -201,7 +201,7 @@ fn row(case: &Case) -> Row {
         question: case.question.label(),
         services: case.services,
         runs: case.runs,
-        mean_ns: case.nanoseconds / super::number(case.runs),
+        mean_ns: case.nanoseconds / number(case.runs),
         median_ns: median(case.means.iter().copied()),
     }
 }

@@ -9,8 +9,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use super::Extent;
 use super::cluster::{Question, SERVICES_SMALL};
+use super::extent::Extent;
 use super::program::{Loaded, Programs};
 use super::{program, round_trips, traffic};
 

@@ -7,10 +7,10 @@ use nix::sched::CpuSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Extent;
 use super::cluster::{Question, SERVICES_SMALL};
+use super::extent::Extent;
 use super::site::{COREDNS, Served, Site, UNSERVED};
-use crate::figures::{median, ratio};
+use crate::figures::{median, number, ratio};
 use crate::lab::network::Netns;
 use crate::latency::{self, Client, Target};
 
@@ -125,7 +125,7 @@ fn ask(netns: &Netns, target: &Target, cpus: &CpuSet, count: u32) -> Result<(f64
     netns.run(|| {
         latency::pin_thread(cpus)?;
         let histogram = Client::new(target)?.measure(count)?;
-        let micros = |quantile| super::number(histogram.value_at_quantile(quantile)) / 1e3;
+        let micros = |quantile| number(histogram.value_at_quantile(quantile)) / 1e3;
         Ok((micros(0.5), micros(0.99)))
     })
 }

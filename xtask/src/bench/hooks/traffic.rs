@@ -18,9 +18,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
 
-use super::Extent;
+use super::extent::Extent;
 use super::site::Site;
-use crate::figures::{median, ratio};
+use crate::figures::{median, number, ratio};
 use crate::lab::network::{self, GATEWAY, Netns};
 use crate::latency;
 
@@ -249,7 +249,7 @@ fn tcp(
     )?;
     let (bytes, elapsed, cpu) = received;
     Ok(Flow {
-        amount: super::number(bytes),
+        amount: number(bytes),
         seconds: elapsed.as_secs_f64(),
         cpu: sent + cpu,
     })
@@ -312,7 +312,7 @@ fn small(
     // gets none was never sent to.
     ensure!(arrived > 0, "no packet arrived at {at}");
     Ok(Flow {
-        amount: super::number(packets),
+        amount: number(packets),
         seconds: elapsed.as_secs_f64(),
         // The receiver's depends on how many were lost at its socket.
         cpu: sender_cpu,

@@ -1,0 +1,67 @@
+//! The script that a guest runs.
+
+use std::fmt::Write as _;
+
+/// Modules of Debian's kernels that the programs' attachment and the suites' bridges
+/// need, each behind those that it needs itself.
+pub(super) const MODULES: [&str; 6] = ["veth", "sch_ingress", "cls_bpf", "llc", "stp", "bridge"];
+
+/// Before what the script says, as opposed to the suites: a line of its own,
+/// whatever was being written.
+pub(super) const MARK: &str = "xtask: ";
+
+/// Lines of the kernel's log that a sound kernel does not write.
+const SPLATS: &str = "] (WARNING|BUG|KASAN|UBSAN|Oops|general protection)[: ]";
+
+/// The guest's /init. Nothing is mounted on /tmp: the checkout, whose path the
+/// suites know, may be below it. It runs the suites one after the other, then says which
+/// complaints the kernel has logged.
+pub(super) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
+    let mut script = format!(
+        "#!/bin/sh\n\
+         b=/bin/busybox\n\
+         $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys\n\
+         $b mount -t devtmpfs devtmpfs /dev\n\
+         $b --install -s /bin\n\
+         export HEADLESS_TEST_DEADLINE=300\n\
+         export PATH=/usr/bin:/bin HOME=/tmp HEADLESS_BPF_DIR=/bpf HEADLESS_AGENT=/agent\n\
+         say() {{ echo; echo \"{MARK}$*\"; }}\n\
+         say release $(uname -r)\n\
+         for name in {}; do insmod /modules/$name.ko || say no module $name; done\n\
+         /usr/bin/ip link set lo up\n",
+        MODULES.join(" ")
+    );
+    for suite in suites {
+        // In the order of names, one after the other: the guest has one CPU.
+        // What these count is not shown without --nocapture.
+        let show = if ["executed", "verifier"].contains(&suite) {
+            " --nocapture"
+        } else {
+            ""
+        };
+        let _infallible = writeln!(
+            script,
+            "say suite {suite}; /suites/{suite} --test-threads 1{show} 2>&1; say end $?"
+        );
+    }
+    let _infallible = writeln!(
+        script,
+        "dmesg | grep -E '{SPLATS}' | while read -r line; do say splat \"$line\"; done\n\
+         say done\npoweroff -f"
+    );
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_runs_every_suite() {
+        let script = script(["golden", "verifier"].into_iter());
+        assert!(script.starts_with("#!/bin/sh\n"));
+        assert!(script.contains("/suites/golden --test-threads 1 2>&1"));
+        assert!(script.contains("/suites/verifier --test-threads 1 --nocapture 2>&1"));
+        assert!(script.ends_with("poweroff -f\n"));
+    }
+}

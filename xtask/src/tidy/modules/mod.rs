@@ -1,0 +1,255 @@
+//! The rules of modules: none reads from a layer above its own, and no files
+//! read from each other in a circle.
+//!
+//! Both look at parsed sources. A path counts where it stands in a `use` item,
+//! in code, in a type, or among a macro's arguments, and leads to the file that
+//! defines the item, through imports, globs and re-exports. So a child may use
+//! its siblings through its parent; it may use what the parent's own file
+//! defines as long as the parent uses nothing of the child, but for
+//! re-exporting it. Methods are not seen: they need no path.
+
+mod graph;
+mod known;
+mod resolve;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use self::graph::{Edge, Foreign, Graph};
+use self::known::KNOWN;
+use self::source::Package;
+pub(super) use self::source::Root;
+use self::table::Layers;
+
+/// A package of the workspace.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) name: String,
+    pub(super) roots: Vec<Root>,
+}
+
+/// Checks the packages against the tables in `architecture`; returns the
+/// findings.
+///
+/// # Errors
+/// When a source or a table cannot be read.
+pub(super) fn check(
+    workspace: &Path,
+    packages: &[Sources],
+    architecture: &str,
+) -> Result<Vec<String>> {
+    let tables = table::read(architecture).context("cannot read the layers of ARCHITECTURE.md")?;
+    let mut findings = Vec::new();
+    let mut stale: BTreeSet<_> = KNOWN.iter().copied().collect();
+    for Sources { name, roots } in packages {
+        let package = Package::read(workspace, roots)?;
+        let layers = tables.iter().find(|table| table.package == *name);
+        let checked = Checked::new(&package, layers, KNOWN);
+        findings.extend(checked.findings());
+        for known in &checked.excused {
+            stale.remove(known);
+        }
+    }
+    for table in tables {
+        if !packages.iter().any(|package| package.name == table.package) {
+            findings.push(format!(
+                "ARCHITECTURE.md: {} has layers but is no package",
+                table.package
+            ));
+        }
+    }
+    findings.extend(stale.into_iter().map(|(from, to)| {
+        format!("{from} no longer reads from {to} against the rules: take it off the list KNOWN")
+    }));
+    Ok(findings)
+}
+
+/// A file, and a file or a foreign crate that it may read from against the rules.
+type Excuse = (&'static str, &'static str);
+
+/// A package, with what is excused in it.
+struct Checked<'a> {
+    package: &'a Package,
+    layers: Option<&'a Layers>,
+    edges: Vec<Edge>,
+    foreign: Vec<Foreign>,
+    /// What would be a finding if it were not excused.
+    excused: Vec<Excuse>,
+}
+
+impl<'a> Checked<'a> {
+    fn new(package: &'a Package, layers: Option<&'a Layers>, known: &[Excuse]) -> Self {
+        let (edges, foreign) = package.edges();
+        let all = Self {
+            package,
+            layers,
+            edges,
+            foreign,
+            excused: Vec::new(),
+        };
+        let graph = all.graph();
+        let broken = all
+            .edges
+            .iter()
+            .filter(|edge| graph.is_circular(all.files(**edge)) || !all.is_ordered(**edge));
+        let misused = all
+            .foreign
+            .iter()
+            .filter(|foreign| !all.is_allowed(foreign));
+        let broken: BTreeSet<(&str, &str)> = broken
+            .map(|edge| all.names(*edge))
+            .chain(misused.map(|foreign| (all.file(foreign.from), foreign.name.as_str())))
+            .collect();
+        let excused = known
+            .iter()
+            .copied()
+            .filter(|excuse| broken.contains(excuse));
+        let excused: Vec<_> = excused.collect();
+        let edges = all.edges.iter().copied();
+        let foreign = all.foreign.iter();
+        Self {
+            edges: edges
+                .filter(|edge| !excused.contains(&all.names(*edge)))
+                .collect(),
+            foreign: foreign
+                .filter(|foreign| !excused.contains(&(all.file(foreign.from), &foreign.name)))
+                .cloned()
+                .collect(),
+            excused,
+            ..all
+        }
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let mut findings = self.unlisted();
+        findings.extend(self.misplaced());
+        findings.extend(self.misused());
+        findings.extend(
+            self.graph()
+                .circles()
+                .iter()
+                .map(|circle| self.shown(circle)),
+        );
+        findings
+    }
+
+    fn shown(&self, circle: &[usize]) -> String {
+        let mut lines = vec!["these files read from each other in a circle:".to_owned()];
+        for (at, from) in circle.iter().enumerate() {
+            let to = circle[(at + 1) % circle.len()];
+            let mut edges = self.edges.iter();
+            let edge = edges.find(|edge| self.files(**edge) == (*from, to));
+            let line = edge.map_or(0, |edge| edge.line);
+            lines.push(format!("    {}:{line}", self.package.files[*from]));
+        }
+        lines.join("\n")
+    }
+
+    /// Modules without a row, and rows without a module.
+    fn unlisted(&self) -> Vec<String> {
+        let Some(layers) = self.layers else {
+            return Vec::new();
+        };
+        let modules = &self.package.modules;
+        let top = modules.iter().filter(|module| module.path.len() == 1);
+        let missing = top.filter(|module| layers.row(&module.path).is_none());
+        let missing = missing.map(|module| {
+            let file = &self.package.files[module.file];
+            format!("{file}: no row of the layers in ARCHITECTURE.md has it")
+        });
+        let listed = layers.listed();
+        let gone = listed.filter(|(_, path)| !modules.iter().any(|module| module.path == *path));
+        let gone = gone.map(|(_, path)| {
+            let (package, path) = (&layers.package, path.join("::"));
+            format!("ARCHITECTURE.md: {package} has no module {path}")
+        });
+        missing.chain(gone).collect()
+    }
+
+    /// Modules that read from a row below their own, or from another in it; for
+    /// two files the first line.
+    fn misplaced(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let misplaced = self.edges.iter().filter(|edge| !self.is_ordered(**edge));
+        let first = misplaced.filter(|edge| seen.insert(self.files(**edge)));
+        let text = first.map(|edge| {
+            let (file, line) = (self.file(edge.from), edge.line);
+            let [from, to] = [edge.from, edge.to].map(|module| self.path(module).join("::"));
+            let to = if to.is_empty() { "the root" } else { &to };
+            format!("{file}:{line}: {from} reads from {to}, which no row above its own has")
+        });
+        text.collect()
+    }
+
+    /// Modules that name a foreign crate that is kept to other layers; for a file
+    /// the first line.
+    fn misused(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let misused = self
+            .foreign
+            .iter()
+            .filter(|foreign| !self.is_allowed(foreign));
+        let first = misused.filter(|foreign| seen.insert((self.file(foreign.from), &foreign.name)));
+        let text = first.map(|Foreign { from, name, line }| {
+            let (file, path) = (self.file(*from), self.path(*from).join("::"));
+            format!("{file}:{line}: {path} names {name}, which the layers keep to others")
+        });
+        text.collect()
+    }
+
+    /// Whether the table allows it: no row keeps the crate, or the module's does.
+    fn is_allowed(&self, Foreign { from, name, .. }: &Foreign) -> bool {
+        let Some(layers) = self.layers else {
+            return true;
+        };
+        let is_kept = layers.rows.iter().any(|row| row.crates.contains(name));
+        let Some((row, _)) = layers.row(self.path(*from)) else {
+            return true;
+        };
+        !is_kept || layers.rows[row].crates.contains(name)
+    }
+
+    /// Whether the table allows it. A crate's root reads from all, and nothing
+    /// reads from it.
+    fn is_ordered(&self, edge: Edge) -> bool {
+        let Some(layers) = self.layers else {
+            return true;
+        };
+        let [from, to] = [edge.from, edge.to].map(|module| self.path(module));
+        if from.is_empty() {
+            return true;
+        }
+        match (layers.row(from), layers.row(to)) {
+            (Some((of, module)), Some((other, read))) => other < of || module == read,
+            // A module without a row is a finding of its own.
+            _ => !to.is_empty(),
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::new(self.edges.iter().map(|edge| self.files(*edge)))
+    }
+
+    fn files(&self, edge: Edge) -> (usize, usize) {
+        let file = |module: usize| self.package.modules[module].file;
+        (file(edge.from), file(edge.to))
+    }
+
+    fn names(&self, edge: Edge) -> (&'a str, &'a str) {
+        (self.file(edge.from), self.file(edge.to))
+    }
+
+    fn file(&self, module: usize) -> &'a str {
+        &self.package.files[self.package.modules[module].file]
+    }
+
+    fn path(&self, module: usize) -> &'a [String] {
+        &self.package.modules[module].path
+    }
+}
