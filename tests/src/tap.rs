@@ -119,7 +119,7 @@ impl Tap {
         self.all(way).0
     }
 
-    /// Takes all captured DNS frames: those of this direction, then those of the other.
+    /// Takes all captured DNS frames, as two lists: this direction and the other one.
     pub fn all(&self, way: Way) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let frames = std::iter::from_fn(|| self.next_dns_frame());
         let (these, others): (Vec<_>, Vec<_>) = frames.partition(|(went, _)| *went == way);

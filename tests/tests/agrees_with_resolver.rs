@@ -45,13 +45,17 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_denied_before_the_cluster_is_synced((cluster, queries) in clusters(), random: u32) {
+    fn nothing_is_denied_before_the_cluster_is_synced(
+        (cluster, queries) in clusters(),
+        random: u32,
+    ) {
         let (index, writer) = mirror(&cluster, false);
         for query in queries {
             if agree(&index, writer.sink(), &query, random) {
                 let (verdict, _) = Host::new(writer.sink()).respond(&query.frame());
-                let positive = matches!(verdict, Verdict::Answer(_, Outcome::Data | Outcome::Truncated));
-                prop_assert!(positive, "{verdict:?}");
+                let is_positive =
+                    matches!(verdict, Verdict::Answer(_, Outcome::Data | Outcome::Truncated));
+                prop_assert!(is_positive, "{verdict:?}");
             }
         }
     }

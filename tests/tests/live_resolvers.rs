@@ -208,8 +208,8 @@ fn rrsets_of_all_sizes_are_answered(hook: &str) {
             for payload in [None, Some(512)] {
                 truncated += u64::from(Asked::new(size, payload).check(&pod, 512));
             }
-            // The tc program answers what is too large for XDP, up to the client's payload
-            // size. A reply larger than the MTU passes.
+            // The tc program sends replies that are too large for XDP, up to the client's
+            // payload size. Where the reply would exceed the MTU, the query passes.
             for (payload, mtu) in [(1232, 1500), (4096, 1500), (4096, 9000)] {
                 pod.set_mtu(&node, mtu);
                 wait_for(|| agent.has_mtu(&pod.host_end, mtu));

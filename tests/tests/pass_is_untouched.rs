@@ -113,12 +113,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_bytes_pass_unchanged(frame in prop::collection::vec(any::<u8>(), 0..700), random: u32) {
+    fn random_bytes_pass_unchanged(
+        frame in prop::collection::vec(any::<u8>(), 0..700),
+        random: u32,
+    ) {
         check(&filled(), &frame, random);
     }
 
     #[test]
-    fn random_messages_pass_unchanged(message in prop::collection::vec(any::<u8>(), 0..540), random: u32) {
+    fn random_messages_pass_unchanged(
+        message in prop::collection::vec(any::<u8>(), 0..540),
+        random: u32,
+    ) {
         let maps = filled();
         check(&maps, &Envelope::default().wrap(&message), random);
         check(&maps, &EnvelopeV6::default().wrap(&message), random);
@@ -161,7 +167,12 @@ proptest! {
     /// Cuts the frame, which contradicts its length fields, then the message in a frame
     /// with the right length fields.
     #[test]
-    fn cut_queries_are_answered_or_pass_unchanged(query in query(), at: Index, padding in 0..64usize, random: u32) {
+    fn cut_queries_are_answered_or_pass_unchanged(
+        query in query(),
+        at: Index,
+        padding in 0..64usize,
+        random: u32,
+    ) {
         let maps = filled();
         let frame = query.frame();
         let cut = &frame[..at.index(frame.len() + 1)];
@@ -177,7 +188,12 @@ proptest! {
     /// Every record holds random bytes. Only a record with the right seal may be answered
     /// from.
     #[test]
-    fn records_of_random_bytes_are_believed_only_if_sealed(query in query(), words: [u64; 4], sealed: bool, random: u32) {
+    fn records_of_random_bytes_are_believed_only_if_sealed(
+        query in query(),
+        words: [u64; 4],
+        sealed: bool,
+        random: u32,
+    ) {
         let mut sink = filled();
         let keys: Vec<_> = sink.names.keys().copied().collect();
         for key in keys {
@@ -203,7 +219,12 @@ proptest! {
 
     /// The packet gets its new size before the engine writes to it.
     #[test]
-    fn a_packet_that_cannot_grow_passes_unchanged(query in query(), room: Index, random: u32, in_tc: bool) {
+    fn a_packet_that_cannot_grow_passes_unchanged(
+        query in query(),
+        room: Index,
+        random: u32,
+        in_tc: bool,
+    ) {
         let maps = filled();
         let frame = query.frame();
         let host = Host { random, ..Host::new(&maps) };

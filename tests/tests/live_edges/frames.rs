@@ -1,4 +1,4 @@
-//! Frames that are more than a packet or less than one: padding, fragments, VLAN tags.
+//! Frames that are not just one packet: padding, fragments, VLAN tags.
 
 use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path};
 use headless_tests::frame::{Envelope, EnvelopeV6, Opt, Query};

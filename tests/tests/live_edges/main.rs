@@ -1,8 +1,8 @@
 //! Unusual packets as pods send them, on a live veth.
 //!
-//! Each test runs behind each program, over both IP versions, with the UDP checksum
-//! computed by the pod or left to its device. A tap at the pod's end captures every
-//! reply, which must equal the reply of the engine on the host byte for byte.
+//! Each test runs once with XDP before tc and once with tc alone. Most ask over both IP
+//! versions, with the UDP checksum computed by the pod or left to its device. A tap at the
+//! pod's end captures the replies, which must equal the engine's on the host byte for byte.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
