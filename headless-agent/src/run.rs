@@ -31,7 +31,8 @@ use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
-use crate::observe::{Observed, admin};
+use crate::observe::probes::Signs;
+use crate::observe::{Sources, admin};
 use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
@@ -150,7 +151,7 @@ impl Signals {
 /// bound, nothing is attached.
 struct Prepared {
     source: Source,
-    observed: Arc<Observed>,
+    sources: Arc<Sources>,
     keeper: Keeper<KernelSink>,
     filled: watch::Receiver<bool>,
     attaching: watch::Sender<bool>,
@@ -189,8 +190,10 @@ impl Prepared {
         let mirror = Arc::new(Mirror::new(Index::new(settings), config));
         let writes = Arc::<WriteCounts>::default();
         let names = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
+        let source_max_age_deny = args.source.source_max_age_deny;
         let policy = Policy {
             lease: xdp.lease,
+            source_max_age_deny,
             cluster_dns: records.cluster_dns_service.clone(),
             listen: listen.served(),
         };
@@ -199,21 +202,24 @@ impl Prepared {
 
         let (attaching, attached) = watch::channel(false);
         let interfaces = Interfaces::default();
-        let observed = Observed {
-            mirror,
-            writes,
+        let sources = Sources {
+            signs: Signs {
+                mirror,
+                writes,
+                attaching: attached,
+                source_max_age_deny,
+            },
             responder: Arc::<responder::Counts>::default(),
             counters: KernelCounters::open(&ebpf)?,
             maps: KernelSink::open(&ebpf)?,
             capacities,
             interfaces: Arc::clone(&interfaces),
             attacher: Arc::new(Mutex::new(Attacher::new(ebpf, plan, interfaces)?)),
-            attaching: attached,
             lease: xdp.lease,
         };
         Ok(Self {
             source,
-            observed: Arc::new(observed),
+            sources: Arc::new(sources),
             keeper,
             filled,
             attaching,
@@ -226,7 +232,7 @@ impl Prepared {
     fn start(self) -> Stages {
         let Self {
             source,
-            observed,
+            sources,
             keeper,
             filled,
             attaching,
@@ -234,22 +240,20 @@ impl Prepared {
             admin,
             kernel_log,
         } = self;
-        let mut stages = Stages::new(Arc::clone(&observed.attacher));
+        let mut stages = Stages::new(Arc::clone(&sources.attacher));
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
-        let health = Arc::clone(observed.mirror.source());
+        let mirror = &sources.signs.mirror;
+        let health = Arc::clone(mirror.source());
         stages.spawn("source", source.follow(health, sender));
         stages.spawn("mirror", keeper.run(batches));
-        let attacher = Arc::clone(&observed.attacher);
+        let attacher = Arc::clone(&sources.attacher);
         stages.spawn("attach", attach(attacher, filled, attaching));
-        let responder = Responder::new(
-            Arc::clone(&observed.mirror),
-            Arc::clone(&observed.responder),
-        );
+        let responder = Responder::new(Arc::clone(mirror), Arc::clone(&sources.responder));
         for server in servers {
             stages.serve(server, responder.clone());
         }
         let stop = stages.stopping();
-        stages.finish("admin endpoint", admin::serve(admin, observed, stop));
+        stages.finish("admin endpoint", admin::serve(admin, sources, stop));
         if let Some(log) = kernel_log {
             stages.spawn("kernel log", log);
         }

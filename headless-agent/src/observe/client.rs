@@ -15,7 +15,8 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 
 use super::dump::{Data, Name};
-use super::status::{Program, Status};
+use super::snapshot::Program;
+use super::status::Status;
 use crate::args::{DumpArgs, Output, StatusArgs};
 use crate::datapath::attach::State;
 
@@ -140,7 +141,7 @@ fn status_table(status: &Status) -> Result<String, fmt::Error> {
         yes(status.complete),
         status.lease,
         status.heartbeat_age,
-        status.age,
+        status.silence.unwrap_or(status.age),
     )?;
     writeln!(text, "servers {}", list(&status.servers))?;
     for (title, table) in [
