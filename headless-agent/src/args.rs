@@ -10,11 +10,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use headless_ebpf::abi::PodsMode;
 
 pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
-use crate::datapath::attach::{Hook, Mode, TcMode};
 use crate::datapath::object::{Capacities, KernelLog};
+use crate::datapath::plan::{Hook, TcMode, XdpMode};
 use crate::observe::log::Format;
 use crate::records::EndpointScope;
-use crate::watch::ServiceRef;
 
 /// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIGURATION: u8 = 64;
@@ -170,6 +169,15 @@ impl From<Endpoints> for EndpointScope {
     }
 }
 
+/// Namespace and name of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 fn service(text: &str) -> Result<ServiceRef, String> {
     match text.split_once('/') {
         Some((namespace, name))
@@ -193,7 +201,7 @@ pub struct XdpArgs {
     pub hook: Hook,
     /// How XDP sits on an interface
     #[arg(long, env = "HEADLESS_XDP_MODE", value_enum, default_value_t)]
-    pub xdp_mode: Mode,
+    pub xdp_mode: XdpMode,
     /// How tc sits on an interface
     #[arg(long, env = "HEADLESS_TC_MODE", value_enum, default_value_t)]
     pub tc_mode: TcMode,

@@ -58,7 +58,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::Run(args) => {
                 run::run(*args).await?;
@@ -73,7 +73,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::from(u8::from(found)))
             }
         }
-    })
+    });
+    // Dropping it would wait for threads that block, however long stopping has taken.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

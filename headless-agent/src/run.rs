@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use headless_ebpf::abi::{Config, PodsMode};
-use parking_lot::Mutex;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
@@ -22,17 +21,16 @@ use tracing::info;
 use self::source::Source;
 use self::stages::Stages;
 use crate::args::{DNS_PORT, ListenArgs, RecordArgs, RunArgs, XdpArgs};
-use crate::datapath::attach::{Attacher, Interfaces, Plan};
+use crate::datapath::attach::Attacher;
 use crate::datapath::lift::Traffic;
-use crate::datapath::links::Selection;
 use crate::datapath::object::{self, KernelLog};
-use crate::datapath::{Ebpf, EbpfLogger, discover, probe};
+use crate::datapath::plan::{InterfacePatterns, Plan};
+use crate::datapath::{Ebpf, EbpfLogger, keep, probe};
 use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
-use crate::observe::probes::Signs;
-use crate::observe::{Sources, admin};
+use crate::observe::{Observed, admin};
 use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
@@ -72,13 +70,13 @@ impl RecordArgs {
 
 impl XdpArgs {
     fn plan(&self) -> Result<Plan, ConfigError> {
-        let selection = Selection::new(&self.interface, &self.exclude_interface)
+        let interfaces = InterfacePatterns::new(&self.interface, &self.exclude_interface)
             .context("--interface or --exclude-interface")?;
         Ok(Plan {
             hook: self.hook,
             xdp: self.xdp_mode,
             tc: self.tc_mode,
-            selection,
+            interfaces,
             limits: Traffic {
                 bytes: u64::from(self.egress_limit) * BYTES_PER_MBIT,
                 packets: u64::from(self.egress_packets),
@@ -151,10 +149,10 @@ impl Signals {
 /// bound, nothing is attached.
 struct Prepared {
     source: Source,
-    sources: Arc<Sources>,
+    observed: Arc<Observed>,
     keeper: Keeper<KernelSink>,
     filled: watch::Receiver<bool>,
-    attaching: watch::Sender<bool>,
+    attacher: Attacher,
     servers: Vec<Server>,
     admin: TcpListener,
     kernel_log: Option<BoxFuture<'static, anyhow::Result<()>>>,
@@ -190,39 +188,33 @@ impl Prepared {
         let mirror = Arc::new(Mirror::new(Index::new(settings), config));
         let writes = Arc::<WriteCounts>::default();
         let names = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
-        let source_max_age_deny = args.source.source_max_age_deny;
         let policy = Policy {
             lease: xdp.lease,
-            source_max_age_deny,
             cluster_dns: records.cluster_dns_service.clone(),
             listen: listen.served(),
         };
         let (on_filled, filled) = watch::channel(false);
         let keeper = Keeper::new(Arc::clone(&mirror), names, policy, on_filled);
 
-        let (attaching, attached) = watch::channel(false);
-        let interfaces = Interfaces::default();
-        let sources = Sources {
-            signs: Signs {
-                mirror,
-                writes,
-                attaching: attached,
-                source_max_age_deny,
-            },
+        let counters = KernelCounters::open(&ebpf)?;
+        let maps = KernelSink::open(&ebpf)?;
+        let (attacher, datapath) = Attacher::new(ebpf, plan)?;
+        let observed = Observed {
+            mirror,
+            writes,
             responder: Arc::<responder::Counts>::default(),
-            counters: KernelCounters::open(&ebpf)?,
-            maps: KernelSink::open(&ebpf)?,
+            counters,
+            maps,
             capacities,
-            interfaces: Arc::clone(&interfaces),
-            attacher: Arc::new(Mutex::new(Attacher::new(ebpf, plan, interfaces)?)),
+            datapath,
             lease: xdp.lease,
         };
         Ok(Self {
             source,
-            sources: Arc::new(sources),
+            observed: Arc::new(observed),
             keeper,
             filled,
-            attaching,
+            attacher,
             servers,
             admin,
             kernel_log,
@@ -232,60 +224,34 @@ impl Prepared {
     fn start(self) -> Stages {
         let Self {
             source,
-            sources,
+            observed,
             keeper,
             filled,
-            attaching,
+            attacher,
             servers,
             admin,
             kernel_log,
         } = self;
-        let mut stages = Stages::new(Arc::clone(&sources.attacher));
+        let mut stages = Stages::new();
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
-        let mirror = &sources.signs.mirror;
-        let health = Arc::clone(mirror.source());
+        let health = Arc::clone(observed.mirror.source());
         stages.spawn("source", source.follow(health, sender));
         stages.spawn("mirror", keeper.run(batches));
-        let attacher = Arc::clone(&sources.attacher);
-        stages.spawn("attach", attach(attacher, filled, attaching));
-        let responder = Responder::new(Arc::clone(mirror), Arc::clone(&sources.responder));
+        stages.attach(|stop| keep::keep(attacher, filled, stop));
+        let responder = Responder::new(
+            Arc::clone(&observed.mirror),
+            Arc::clone(&observed.responder),
+        );
         for server in servers {
             stages.serve(server, responder.clone());
         }
         let stop = stages.stopping();
-        stages.finish("admin endpoint", admin::serve(admin, sources, stop));
+        stages.finish("admin endpoint", admin::serve(admin, observed, stop));
         if let Some(log) = kernel_log {
             stages.spawn("kernel log", log);
         }
         stages
     }
-}
-
-/// Waits until the maps hold the cluster, then has the programs on every pod's
-/// interface.
-async fn attach(
-    attacher: Arc<Mutex<Attacher>>,
-    mut filled: watch::Receiver<bool>,
-    attaching: watch::Sender<bool>,
-) -> anyhow::Result<()> {
-    filled
-        .wait_for(|filled| *filled)
-        .await
-        .context("the mirror ended before it was filled")?;
-    let (sender, mut events) = mpsc::channel(CHANNEL_LEN);
-    let interval = attacher.lock().relist_interval();
-    let follow = discover::follow(sender, interval);
-    let handle = async {
-        while let Some(event) = events.recv().await {
-            let attacher = Arc::clone(&attacher);
-            tokio::task::spawn_blocking(move || attacher.lock().handle(event)).await?;
-            // The first event is the list of all there are.
-            attaching.send_replace(true);
-        }
-        anyhow::Ok(())
-    };
-    tokio::try_join!(follow, handle)?;
-    bail!("link events ended")
 }
 
 /// Hands what the programs log to the agent's log, from now on.

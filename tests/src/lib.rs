@@ -10,6 +10,7 @@
 //!    [`agreement`]: compares the engine with the plain resolver.
 //!    [`fuzzed`]: checks the properties that hold for every frame.
 //! 7. [`node`] and [`agent`]: a node with pods in network namespaces, and an agent on it.
+//!    [`bpf_link`]: finds and detaches links.
 //!    [`tap`]: captures frames of an interface. [`twin`]: a pod beside the engine on the
 //!    host.
 //! 8. [`control_plane`]: starts a real API server on a node.
@@ -52,6 +53,8 @@ mod network;
 pub mod node;
 
 pub mod agent;
+
+pub mod bpf_link;
 
 pub mod tap;
 

@@ -1,32 +1,23 @@
-//! When XDP comes off an interface, and when it comes back.
+//! Decides when XDP comes off an interface, and when it comes back.
 //!
 //! Generic XDP copies each TCP segment that a pod sends, which costs a busy pod a
 //! seventh of its throughput, and makes room before each packet, a tenth of what a small
-//! one costs; tc costs next to nothing. So a busy interface is left to tc.
+//! packet costs; tc costs next to nothing. So a busy interface is left to tc.
 
 use std::time::{Duration, Instant};
 
-/// Shorter than this, no rate is taken: it would be chance. The interfaces are
-/// listed once a second.
-const WINDOW: Duration = Duration::from_millis(900);
+/// The shortest time over which a rate is taken; over less it would be chance. The
+/// interfaces are listed a little less often.
+const WINDOW: Duration = Duration::from_millis(700);
 
-/// How long an interface must be quiet.
+/// How long an interface must be quiet before XDP comes back.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What is quiet, as a part of the limit: a pod that is about at the limit
-/// should not have XDP come and go.
+/// An interface is quiet below the limit divided by this: at a pod whose traffic is
+/// about at the limit, XDP should not come and go.
 const QUIET_PART: u64 = 2;
 
-/// A change of what is on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// XDP is to come off.
-    Lift,
-    /// XDP is to come back.
-    Restore,
-}
-
-/// What an interface receives of its pod, in all or in a second.
+/// Traffic that an interface receives from its pod, in all or in a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes.
@@ -35,10 +26,10 @@ pub struct Traffic {
     pub packets: u64,
 }
 
-/// What came since `before`, a second; `None` where less had come by now.
+/// The growth from `before` to `now` in a second; `None` where the count began anew.
 fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<u64> {
-    let came = u128::from(now.checked_sub(before)?);
-    u64::try_from(came * Duration::from_secs(1).as_nanos() / elapsed.as_nanos()).ok()
+    let growth = u128::from(now.checked_sub(before)?);
+    u64::try_from(growth * Duration::from_secs(1).as_nanos() / elapsed.as_nanos()).ok()
 }
 
 impl Traffic {
@@ -47,7 +38,7 @@ impl Traffic {
         self.bytes >= limits.bytes || self.packets >= limits.packets
     }
 
-    /// Below what an interface is quiet.
+    /// Below this traffic an interface is quiet.
     fn quiet(self) -> Self {
         Self {
             // Not zero, which everything reaches.
@@ -57,29 +48,32 @@ impl Traffic {
     }
 }
 
-/// What one interface has received of its pod.
+/// A reading of the counts of one interface.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Instant,
+    total: Traffic,
+    /// Queries of all pods that had been answered by then.
+    answered: u64,
+}
+
+/// Measures the traffic of one interface.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meter {
-    /// When it was counted last, how much it was, and how many of all pods' queries had
-    /// been answered.
-    last: Option<(Instant, Traffic, u64)>,
-    /// Whether XDP is off.
+    last: Option<Reading>,
+    /// Whether XDP should be off.
     lifted: bool,
-    /// Since when it is off and the interface quiet.
+    /// Since when XDP is off and the interface quiet.
     quiet_since: Option<Instant>,
 }
 
 impl Meter {
-    /// Whether XDP is off.
-    pub fn is_lifted(&self) -> bool {
-        self.lifted
-    }
-
-    /// Takes note that so much had been received by `now`; `limits` are for a second.
+    /// Takes a reading and says whether XDP should be off. `total` is the traffic received
+    /// until `now`; `limits` are for a second.
     ///
-    /// `answered` is how many queries the programs had answered by then on all
-    /// interfaces: they are not what XDP is a burden to. Which interface they came from
-    /// is not counted, so that while one pod asks very much, another may send as many
+    /// `answered` is the number of queries that the programs had answered by then on all
+    /// interfaces: XDP is no burden to these. The programs do not count which interface
+    /// they came from, so that while one pod asks very much, another may send as many
     /// packets more.
     pub fn observe(
         &mut self,
@@ -87,45 +81,49 @@ impl Meter {
         total: Traffic,
         answered: u64,
         limits: Traffic,
-    ) -> Option<Change> {
-        let Some((then, before, answered_before)) = self.last else {
-            self.last = Some((now, total, answered));
-            return None;
+    ) -> bool {
+        let reading = Reading {
+            at: now,
+            total,
+            answered,
         };
-        let elapsed = now.saturating_duration_since(then);
-        if elapsed < WINDOW {
-            return None;
-        }
-        self.last = Some((now, total, answered));
-        // Where a device of the same index took its place, the count began anew.
-        let bytes = per_second(total.bytes, before.bytes, elapsed)?;
-        let packets = per_second(total.packets, before.packets, elapsed)?;
-        let answers = per_second(answered, answered_before, elapsed)?;
-        let rate = Traffic {
-            bytes,
-            packets: packets.saturating_sub(answers),
+        let Some(last) = self.last else {
+            self.last = Some(reading);
+            return self.lifted;
         };
-        if !self.lifted {
-            if !rate.reaches(limits) {
-                return None;
+        if now.saturating_duration_since(last.at) >= WINDOW {
+            self.last = Some(reading);
+            // Another device may have the same index: then the counts begin anew.
+            if let Some(rate) = rate(last, reading) {
+                self.decide(last.at, now, rate, limits);
             }
-            self.lifted = true;
-            self.quiet_since = None;
-            return Some(Change::Lift);
         }
-        if rate.reaches(limits.quiet()) {
-            self.quiet_since = None;
-            return None;
-        }
-        // It was quiet from the beginning of what was measured.
-        let since = *self.quiet_since.get_or_insert(then);
-        if now.saturating_duration_since(since) < QUIET {
-            return None;
-        }
-        self.lifted = false;
-        self.quiet_since = None;
-        Some(Change::Restore)
+        self.lifted
     }
+
+    /// Decides by the rate between two moments.
+    fn decide(&mut self, then: Instant, now: Instant, rate: Traffic, limits: Traffic) {
+        if !self.lifted {
+            self.lifted = rate.reaches(limits);
+            self.quiet_since = None;
+        } else if rate.reaches(limits.quiet()) {
+            self.quiet_since = None;
+        } else {
+            let since = *self.quiet_since.get_or_insert(then);
+            self.lifted = now.saturating_duration_since(since) < QUIET;
+        }
+    }
+}
+
+/// The traffic in a second between two readings, without the answered queries.
+fn rate(before: Reading, now: Reading) -> Option<Traffic> {
+    let elapsed = now.at.saturating_duration_since(before.at);
+    let packets = per_second(now.total.packets, before.total.packets, elapsed)?;
+    let answers = per_second(now.answered, before.answered, elapsed)?;
+    Some(Traffic {
+        bytes: per_second(now.total.bytes, before.total.bytes, elapsed)?,
+        packets: packets.saturating_sub(answers),
+    })
 }
 
 #[cfg(test)]
@@ -137,19 +135,30 @@ mod tests {
         packets: 1000,
     };
 
+    /// A change of what the meter says.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Change {
+        Lift,
+        Restore,
+    }
+
     /// Feeds one rate a second and tells in which seconds something changed.
     fn changes_of(rates: &[u64], traffic: impl Fn(u64) -> Traffic) -> Vec<(usize, Change)> {
         let start = Instant::now();
         let (mut meter, mut total) = (Meter::default(), 77);
-        assert_eq!(meter.observe(start, traffic(total), 0, LIMITS), None);
+        assert!(!meter.observe(start, traffic(total), 0, LIMITS));
         let mut changes = Vec::new();
+        let mut before = false;
         for (second, rate) in (1..).zip(rates) {
             total += rate;
             let now = start + Duration::from_secs(second as u64);
-            if let Some(change) = meter.observe(now, traffic(total), 0, LIMITS) {
-                changes.push((second, change));
-                assert_eq!(meter.is_lifted(), change == Change::Lift);
+            let lifted = meter.observe(now, traffic(total), 0, LIMITS);
+            match (before, lifted) {
+                (false, true) => changes.push((second, Change::Lift)),
+                (true, false) => changes.push((second, Change::Restore)),
+                _ => {}
             }
+            before = lifted;
         }
         changes
     }
@@ -195,11 +204,11 @@ mod tests {
             let now = start + Duration::from_secs(second);
             meter.observe(now, Traffic { bytes: 0, packets }, answered, LIMITS)
         };
-        assert_eq!(observe(0, 7, 5), None);
-        assert_eq!(observe(1, 9007, 9005), None, "all of them");
-        assert_eq!(observe(2, 9107, 99_005), None, "and another pod's");
-        assert_eq!(observe(3, 19_107, 108_006), None, "all but 999");
-        assert_eq!(observe(4, 29_107, 117_006), Some(Change::Lift));
+        assert!(!observe(0, 7, 5));
+        assert!(!observe(1, 9007, 9005), "all of them");
+        assert!(!observe(2, 9107, 99_005), "and another pod's");
+        assert!(!observe(3, 19_107, 108_006), "all but 999");
+        assert!(observe(4, 29_107, 117_006));
     }
 
     #[test]
@@ -229,11 +238,11 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut meter = Meter::default();
         let mut observe = |now, bytes| meter.observe(now, Traffic { bytes, packets: 0 }, 0, LIMITS);
-        assert_eq!(observe(start, 0), None);
-        assert_eq!(observe(at(100), 900), None);
-        assert_eq!(observe(at(1000), 990), None, "of a second");
-        assert_eq!(observe(at(2000), 5), None, "another device");
-        assert_eq!(observe(at(3000), 900), None);
-        assert_eq!(observe(at(7000), 4900), Some(Change::Lift));
+        assert!(!observe(start, 0));
+        assert!(!observe(at(100), 900));
+        assert!(!observe(at(1000), 990), "of a second");
+        assert!(!observe(at(2000), 5), "another device");
+        assert!(!observe(at(3000), 900));
+        assert!(observe(at(7000), 4900));
     }
 }

@@ -1,11 +1,11 @@
-//! Which interfaces are pods'.
+//! What rtnetlink says of a network interface.
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};
 
 use super::lift::Traffic;
 
-/// What matters of a network interface.
+/// The properties of a network interface that matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Index of the interface, unique in its network namespace.
@@ -14,112 +14,105 @@ pub struct Link {
     pub name: String,
     /// Whether it is one end of a veth pair.
     pub veth: bool,
+    /// Whether it is a bond or a team, which sends by the interfaces below it.
+    pub bundle: bool,
     /// Whether its other end is in another network namespace.
     pub peer_elsewhere: bool,
-    /// Index of its other end, or of what it is on; unique in the namespace of that.
+    /// Index of a veth's other end, or of the interface below a VLAN and the like; unique
+    /// in the namespace of that interface.
     pub peer: Option<u32>,
+    /// Index of the bridge, bond or team that it is a port of.
+    pub master: Option<u32>,
     /// Largest packet in bytes, from the IP header on.
     pub mtu: u32,
-    /// What it has received: of a veth, what the pod has sent.
+    /// Traffic that it has received: of a veth, the traffic that the pod has sent.
     pub received: Option<Traffic>,
-    /// Ids of the XDP programs it carries.
+    /// Ids of the XDP programs that it carries.
     pub programs: Vec<u32>,
 }
 
 impl Link {
-    /// From a message of rtnetlink; `None` where it has no name.
-    pub fn from_message(message: &LinkMessage) -> Option<Self> {
-        let mut link = Self {
-            index: message.header.index,
-            name: String::new(),
+    /// An interface of which no more is known.
+    pub fn named(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.into(),
             veth: false,
+            bundle: false,
             peer_elsewhere: false,
             peer: None,
+            master: None,
             mtu: 0,
             received: None,
             programs: Vec::new(),
-        };
+        }
+    }
+
+    /// Reads a message of rtnetlink; `None` where it is about a bridge's port and not
+    /// about the interface ([`is_of_link`]), and where it has no name.
+    pub fn from_message(message: &LinkMessage) -> Option<Self> {
+        if !is_of_link(message) {
+            return None;
+        }
+        let mut link = Self::named(message.header.index, "");
         for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name.clone_from(name),
-                // IFLA_LINK_NETNSID, which the kernel adds only where the peer
-                // is in another namespace (`rtnl_fill_link_netnsid`).
-                LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
-                LinkAttribute::Link(index) => link.peer = Some(*index),
-                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-                LinkAttribute::Stats64(stats) => {
-                    link.received = Some(Traffic {
-                        bytes: stats.rx_bytes,
-                        packets: stats.rx_packets,
-                    });
-                }
-                LinkAttribute::LinkInfo(infos) => {
-                    link.veth = infos
-                        .iter()
-                        .any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
-                }
-                LinkAttribute::Xdp(xdp) => {
-                    link.programs = xdp
-                        .iter()
-                        .filter_map(|attribute| match attribute {
-                            LinkXdp::ProgId(id)
-                            | LinkXdp::DrvProgId(id)
-                            | LinkXdp::SkbProgId(id)
-                            | LinkXdp::HwProgId(id)
-                                if *id != 0 =>
-                            {
-                                Some(*id)
-                            }
-                            _ => None,
-                        })
-                        .collect();
-                }
-                _ => {}
-            }
+            link.read(attribute);
         }
         (!link.name.is_empty()).then_some(link)
     }
+
+    fn read(&mut self, attribute: &LinkAttribute) {
+        match attribute {
+            LinkAttribute::IfName(name) => self.name.clone_from(name),
+            // IFLA_LINK_NETNSID, which the kernel adds only where the peer
+            // is in another namespace (`rtnl_fill_link_netnsid`).
+            LinkAttribute::LinkNetNsId(_) => self.peer_elsewhere = true,
+            LinkAttribute::Link(index) => self.peer = Some(*index),
+            LinkAttribute::Controller(index) => self.master = Some(*index),
+            LinkAttribute::Mtu(mtu) => self.mtu = *mtu,
+            LinkAttribute::Stats64(stats) => {
+                self.received = Some(Traffic {
+                    bytes: stats.rx_bytes,
+                    packets: stats.rx_packets,
+                });
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::Kind(kind) = info {
+                        self.veth = *kind == InfoKind::Veth;
+                        self.bundle =
+                            *kind == InfoKind::Bond || *kind == InfoKind::Other("team".into());
+                    }
+                }
+            }
+            LinkAttribute::Xdp(xdp) => {
+                let ids = xdp.iter().filter_map(program_id);
+                self.programs = ids.collect();
+            }
+            _ => {}
+        }
+    }
 }
 
-/// Chooses the interfaces that get the program.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
+/// Whether a message is about an interface. `RTM_NEWLINK` and `RTM_DELLINK` of the family
+/// `AF_BRIDGE` are about an interface's part in a bridge: the interface is there before
+/// and after (`br_ifinfo_notify`).
+pub fn is_of_link(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
 }
 
-impl Selection {
-    /// `include`: patterns of the names of interfaces that get the program,
-    /// whatever their kind; without any, these are the veths whose other end is
-    /// in another network namespace. `exclude`: patterns of names that never do.
-    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, globset::Error> {
-        Ok(Self {
-            include: if include.is_empty() {
-                None
-            } else {
-                Some(patterns(include)?)
-            },
-            exclude: patterns(exclude)?,
-        })
+fn program_id(attribute: &LinkXdp) -> Option<u32> {
+    match attribute {
+        LinkXdp::ProgId(id)
+        | LinkXdp::DrvProgId(id)
+        | LinkXdp::SkbProgId(id)
+        | LinkXdp::HwProgId(id)
+            if *id != 0 =>
+        {
+            Some(*id)
+        }
+        _ => None,
     }
-
-    /// Whether this interface gets the program.
-    pub fn selects(&self, link: &Link) -> bool {
-        let Self { include, exclude } = self;
-        let included = include.as_ref().map_or_else(
-            || link.veth && link.peer_elsewhere,
-            |patterns| patterns.is_match(&link.name),
-        );
-        included && !exclude.is_match(&link.name)
-    }
-}
-
-fn patterns(patterns: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern)?);
-    }
-    set.build()
 }
 
 #[cfg(test)]
@@ -129,54 +122,6 @@ mod tests {
     use netlink_packet_route::link::Stats64;
 
     use super::*;
-
-    fn link(name: &str, veth: bool, peer_elsewhere: bool) -> Link {
-        Link {
-            index: 7,
-            name: name.into(),
-            veth,
-            peer_elsewhere,
-            peer: None,
-            mtu: 1500,
-            received: None,
-            programs: Vec::new(),
-        }
-    }
-
-    fn names(list: &[&str]) -> Vec<String> {
-        list.iter().copied().map(String::from).collect()
-    }
-
-    #[test]
-    fn without_patterns_pods_veths_are_selected() {
-        let selection = Selection::new(&[], &[]).unwrap();
-        assert!(selection.selects(&link("veth1", true, true)));
-        assert!(
-            !selection.selects(&link("veth2", true, false)),
-            "both ends here"
-        );
-        assert!(
-            !selection.selects(&link("macvlan0", false, true)),
-            "no veth"
-        );
-        assert!(!selection.selects(&link("eth0", false, false)));
-    }
-
-    #[test]
-    fn patterns_replace_and_restrict() {
-        let only = Selection::new(&names(&["cali*", "eth0"]), &names(&["cali9*"])).unwrap();
-        assert!(only.selects(&link("cali1", true, true)));
-        assert!(
-            only.selects(&link("eth0", false, false)),
-            "any kind by name"
-        );
-        assert!(!only.selects(&link("cali99", true, true)), "exclusion wins");
-        assert!(!only.selects(&link("veth1", true, true)));
-
-        let but = Selection::new(&[], &names(&["lxc_health"])).unwrap();
-        assert!(!but.selects(&link("lxc_health", true, true)));
-        assert!(but.selects(&link("lxc1", true, true)));
-    }
 
     #[test]
     fn a_message_tells_what_the_link_is() {
@@ -205,11 +150,18 @@ mod tests {
             (link.peer, link.mtu, link.received),
             (Some(2), 1450, Some(received))
         );
+        assert!(!link.bundle && link.master.is_none());
         assert_eq!(Link::from_message(&LinkMessage::default()), None, "no name");
     }
 
+    /// Otherwise a port that a bridge lets go looks like an interface that is gone.
     #[test]
-    fn a_bad_pattern_is_an_error() {
-        assert!(Selection::new(&names(&["a[b"]), &[]).is_err());
+    fn a_message_about_a_bridges_port_is_not_about_the_link() {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName("veth12".into())];
+        assert!(Link::from_message(&message).is_some());
+        message.header.interface_family = AddressFamily::Bridge;
+        assert!(!is_of_link(&message));
+        assert_eq!(Link::from_message(&message), None);
     }
 }

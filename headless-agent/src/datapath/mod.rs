@@ -1,17 +1,23 @@
-//! 4. XDP AND TC ANSWER. The programs, and the interfaces they are on.
+//! 4. XDP AND TC ANSWER. The programs, and the interfaces that carry them.
 //!
-//! [`probe`] says what the machine lacks, [`object`] brings the programs into the
-//! kernel, [`discover`] follows the node's interfaces, [`links`] tells pods'
-//! from others, and [`attach`] puts the programs on them: XDP unless [`lift`] says
-//! that the pod sends too much for it, and tc behind it.
+//! [`probe`] says what the machine lacks, and [`object`] loads the programs. One task
+//! ([`keep`]) owns everything else: it hears from the kernel about interfaces and routes
+//! ([`discover`], [`links`], [`routes`]), and compares what each interface should carry
+//! with what the kernel says that it carries ([`attach`]). [`lift`] decides when a pod
+//! sends too much for XDP. [`plan`] holds the operator's choices. Everybody else reads
+//! the [`snapshot`] that the task publishes.
 
-// The wiring holds these without naming where they come from.
+// The wiring holds these without naming the crates they come from.
 pub use aya::Ebpf;
 pub use aya_log::EbpfLogger;
 
 pub mod attach;
 pub mod discover;
+pub mod keep;
 pub mod lift;
 pub mod links;
 pub mod object;
+pub mod plan;
 pub mod probe;
+pub mod routes;
+pub mod snapshot;

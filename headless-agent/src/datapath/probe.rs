@@ -1,4 +1,4 @@
-//! What the machine must have, said in one sentence each where it does not.
+//! Checks at the start what the machine must have, and names whatever is missing.
 
 use std::io;
 use std::path::Path;
@@ -13,35 +13,35 @@ use tracing::warn;
 /// (5.9, commit `aa8d3a716b59`) and `bpf_redirect_peer` (5.10, `9aa1206e8f48`).
 const KERNEL_MIN: KernelVersion = KernelVersion::new(5, 10, 0);
 
-/// What is missing.
+/// The machine lacks something.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Not allowed.
+    /// The process lacks a capability.
     #[error("missing capability {0}: run as root, or add CAP_BPF and CAP_NET_ADMIN")]
     Capability(&'static str),
     /// Capabilities cannot be read.
     #[error("cannot read this process's capabilities")]
     Capabilities(#[source] io::Error),
-    /// Too old.
+    /// The kernel is too old.
     #[error("kernel {0} is too old: 5.10 is the oldest supported")]
     Kernel(String),
-    /// No version.
+    /// The kernel does not tell its version.
     #[error("cannot tell the kernel's version: {0}")]
     Version(String),
-    /// The syscall is refused or does not know such programs.
+    /// The kernel refuses `bpf(2)`, or does not know programs of this type.
     #[error(
         "the kernel refuses {kind} programs by bpf(2) ({reason}): look at seccomp, kernel \
          lockdown and CONFIG_BPF_SYSCALL"
     )]
     Syscall {
-        /// Of which kind.
+        /// Type of the programs.
         kind: &'static str,
-        /// What it said.
+        /// The kernel's answer.
         reason: String,
     },
 }
 
-/// Whether programs can be loaded and attached here.
+/// Checks that programs can be loaded and attached here.
 pub fn probe() -> Result<(), ProbeError> {
     let version =
         KernelVersion::current().map_err(|error| ProbeError::Version(error.to_string()))?;
@@ -62,13 +62,14 @@ pub fn probe() -> Result<(), ProbeError> {
         return Err(ProbeError::Syscall { kind, reason });
     }
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        // The programs need none of it, the kernel only names types less well.
+        // The programs do not need BTF; without it, listings show no type names.
         warn!("the kernel has no BTF (/sys/kernel/btf/vmlinux): loading without");
     }
     Ok(())
 }
 
-/// `CAP_BPF` exists from kernel 5.8; `CAP_SYS_ADMIN` holds it.
+/// Checks for the two capabilities. `CAP_BPF` exists from kernel 5.8; `CAP_SYS_ADMIN`
+/// includes it.
 fn check_capabilities(effective: CapabilitySet) -> Result<(), ProbeError> {
     if !effective.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN) {
         return Err(ProbeError::Capability("CAP_BPF"));

@@ -47,12 +47,6 @@ impl<S: RecordSink> Writer<S> {
         &self.sink
     }
 
-    /// The same, to change it behind the writer's back.
-    #[cfg(test)]
-    pub(crate) fn sink_mut(&mut self) -> &mut S {
-        &mut self.sink
-    }
-
     /// Names whose last write failed.
     pub fn failed(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.failed.iter().map(AsRef::as_ref)
@@ -267,21 +261,16 @@ impl<S: RecordSink> Writer<S> {
         }
     }
 
-    /// Makes the served addresses exactly these, in this order. Returns the addresses
-    /// that find no place.
-    pub fn serve(&mut self, addresses: &[ServerAddress]) -> Result<Vec<ServerAddress>, SinkError> {
-        let mut unplaced = Vec::new();
+    /// Makes the served addresses exactly these, in this order.
+    pub fn serve(&mut self, addresses: &[ServerAddress]) -> Result<(), SinkError> {
         let installed: HashMap<_, _> = self.sink.servers()?.into_iter().collect();
         self.counts
             .set_entries(MapKind::Servers, installed.len() as u64);
         for (index, address) in (0..).zip(addresses) {
             if installed.get(address) != Some(&index) {
                 let added = self.sink.put_server(*address, index);
-                match added.inspect_err(|error| self.counts.failure(error)) {
-                    Ok(added) => self.counts.added(MapKind::Servers, added),
-                    Err(SinkError::Full { .. }) => unplaced.push(*address),
-                    Err(error) => return Err(error),
-                }
+                let added = added.inspect_err(|error| self.counts.failure(error))?;
+                self.counts.added(MapKind::Servers, added);
             }
         }
         for address in installed.keys().filter(|key| !addresses.contains(key)) {
@@ -289,7 +278,7 @@ impl<S: RecordSink> Writer<S> {
             let existed = existed.inspect_err(|error| self.counts.failure(error))?;
             self.counts.removed(MapKind::Servers, existed);
         }
-        Ok(unplaced)
+        Ok(())
     }
 
     /// The last state written.

@@ -15,10 +15,9 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 
 use super::dump::{Data, Name};
-use super::snapshot::Program;
 use super::status::Status;
 use crate::args::{DumpArgs, Output, StatusArgs};
-use crate::datapath::attach::State;
+use crate::datapath::snapshot::{Program, ProgramState};
 
 /// Addresses that a line of `dump` shows.
 const ADDRESSES_SHOWN_MAX: usize = 4;
@@ -141,7 +140,7 @@ fn status_table(status: &Status) -> Result<String, fmt::Error> {
         yes(status.complete),
         status.lease,
         status.heartbeat_age,
-        status.silence.unwrap_or(status.age),
+        status.age,
     )?;
     writeln!(text, "servers {}", list(&status.servers))?;
     for (title, table) in [
@@ -209,11 +208,12 @@ fn interfaces(status: &Status) -> Table {
     let mut interfaces = table(["INTERFACE", "INDEX", "MTU", "XDP", "TC"]);
     for interface in &status.interfaces {
         let [xdp, tc] = [&interface.xdp, &interface.tc].map(|state| match state {
-            State::Attached => "attached",
-            State::Lifted => "lifted while the pod sends much",
-            State::Unused => "not used",
-            State::Foreign => "another program, left alone",
-            State::Refused(reason) | State::Failed(reason) => reason,
+            ProgramState::Attached => "attached",
+            ProgramState::Lifted => "lifted while the pod sends much",
+            ProgramState::Unused => "not used",
+            ProgramState::Uplink => "carries a default route, left alone",
+            ProgramState::Foreign => "another program, left alone",
+            ProgramState::Refused(reason) | ProgramState::Failed(reason) => reason,
         });
         interfaces.add_row([
             &interface.name,

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headless_ebpf::abi::{Outcome, Path};
@@ -19,16 +20,17 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Snapshot, Sources};
-use crate::datapath::attach::State;
-use crate::mirror::EventKind;
+use super::Observed;
+use crate::datapath::snapshot::ProgramState;
+use crate::mirror::Change;
+use crate::watch::health::FailureReason;
 use crate::watch::{Kind, Reason};
 
 /// Content type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The registry with everything of the agent in it.
-pub fn registry(sources: &Arc<Sources>) -> Registry {
+pub fn registry(observed: &Arc<Observed>) -> Registry {
     let mut registry = Registry::with_prefix("headless");
     registry.register(
         "build",
@@ -39,9 +41,9 @@ pub fn registry(sources: &Arc<Sources>) -> Registry {
         "dns_programming_duration",
         "Time from the arrival of a change of the cluster to the last map write it caused",
         Unit::Seconds,
-        sources.signs.mirror.programming().clone(),
+        observed.mirror.programming().clone(),
     );
-    registry.register_collector(Box::new(Arc::clone(sources)));
+    registry.register_collector(Box::new(Arc::clone(observed)));
     registry
 }
 
@@ -116,20 +118,23 @@ impl Page<'_> {
     }
 }
 
-impl Collector for Sources {
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Collector for Observed {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshot = self.look().map_err(|_| fmt::Error)?;
         let mut page = Page(encoder);
-        snapshot.encode_answers(&mut page)?;
-        snapshot.encode_maps(&mut page)?;
-        snapshot.encode_watch(&mut page)?;
-        snapshot.encode_programs(&mut page)
+        self.encode_answers(&mut page)?;
+        self.encode_maps(&mut page)?;
+        self.encode_watch(&mut page)?;
+        self.encode_programs(&mut page)
     }
 }
 
-impl Snapshot {
+impl Observed {
     fn encode_answers(&self, page: &mut Page<'_>) -> fmt::Result {
-        let tallies = &self.tallies;
+        let tallies = self.tallies().map_err(|_| fmt::Error)?;
         page.counters(
             "dns_answers",
             "Answers, by who gave them",
@@ -155,23 +160,25 @@ impl Snapshot {
                     .map(|(reason, count)| ([("path", *path), ("reason", reason.label())], *count))
             }),
         )?;
-        let messages = &self.messages;
+        let counts = &self.responder;
         page.counters(
             "agent_messages",
             "Messages to the agent's responder that the engine passed, by result",
             [
-                ([("result", "resolved")], messages.resolved),
-                ([("result", "refused")], messages.refused),
-                ([("result", "ignored")], messages.ignored),
-                ([("result", "unsent")], messages.unsent),
+                ([("result", "resolved")], load(&counts.resolved)),
+                ([("result", "refused")], load(&counts.refused)),
+                ([("result", "ignored")], load(&counts.ignored)),
+                ([("result", "unsent")], load(&counts.unsent)),
             ],
         )
     }
 
     fn encode_maps(&self, page: &mut Page<'_>) -> fmt::Result {
-        let cells = |value: fn(&super::snapshot::Map) -> u64| {
-            let maps = self.maps.iter();
-            maps.map(move |(map, usage)| ([("map", map.label())], value(usage)))
+        let usage = self.map_usage();
+        let cells = |value: fn(&super::status::Map) -> u64| {
+            usage
+                .iter()
+                .map(move |(map, usage)| ([("map", map.as_str())], value(usage)))
         };
         page.gauges(
             "map_entries",
@@ -196,44 +203,43 @@ impl Snapshot {
             "map_writes",
             "Writes to the maps, by result",
             [
-                ([("result", "written")], writes.written),
-                ([("result", "full")], writes.full),
-                ([("result", "failed")], writes.failed),
+                ([("result", "written")], load(&writes.written)),
+                ([("result", "full")], load(&writes.full)),
+                ([("result", "failed")], load(&writes.failed)),
             ],
         )?;
         page.counters(
             "map_drift",
             "Entries that a full pass found to differ from the index",
-            [(NONE, writes.drift)],
+            [(NONE, load(&writes.drift))],
         )?;
         page.gauge(
             "map_names_pending",
             "Names whose last write failed and that are tried again",
             None,
-            writes.pending,
+            load(&writes.pending),
         )?;
         page.gauge(
             "complete",
             "Whether the programs may give negative answers",
             None,
-            u64::from(writes.complete),
+            u64::from(writes.complete()),
         )
     }
 
     fn encode_watch(&self, page: &mut Page<'_>) -> fmt::Result {
-        let vitals = &self.vitals;
-        let mirror = &vitals.mirror;
+        let mirror = &self.mirror;
         page.counters(
             "watch_events",
             "Changes of the cluster, by kind of object",
             Kind::ALL.into_iter().flat_map(|kind| {
-                EventKind::ALL.into_iter().map(move |event| {
-                    let labels = [("kind", kind.name()), ("event", event.label())];
-                    (labels, mirror.events(kind, event))
+                Change::ALL.into_iter().map(move |change| {
+                    let labels = [("kind", kind.name()), ("event", change.label())];
+                    (labels, mirror.events(kind, change))
                 })
             }),
         )?;
-        let problems = &mirror.problem_counts;
+        let problems = mirror.problem_counts();
         page.counters(
             "object_problems",
             "Objects or parts of them that cannot be served, by reason",
@@ -242,62 +248,60 @@ impl Snapshot {
                 ([("reason", reason)], count)
             }),
         )?;
+        let source = mirror.source();
         page.counters(
             "watch_errors",
             "Requests to the API server that failed, by kind of object",
-            self.failures.iter().map(|(kind, reason, count)| {
-                let labels = [("kind", kind.name()), ("reason", reason.label())];
-                (labels, *count)
+            Kind::ALL.into_iter().flat_map(|kind| {
+                FailureReason::ALL.into_iter().map(move |reason| {
+                    let labels = [("kind", kind.name()), ("reason", reason.label())];
+                    (labels, source.failures(kind, reason))
+                })
             }),
         )?;
         page.gauge(
             "source_age",
-            "Time that the agent may be behind the cluster; 0 while every watch runs",
+            "Time that what is known of the cluster may be behind it; 0 while every watch runs",
             Some(&Unit::Seconds),
-            vitals.source_age.as_secs_f64(),
-        )?;
-        page.gauge(
-            "source_silence",
-            "Time since the API server last sent anything on the watch that is silent for longest",
-            Some(&Unit::Seconds),
-            vitals.silence.map_or(0.0, |it| it.age.as_secs_f64()),
-        )?;
-        page.gauge(
-            "source_current",
-            "Whether the source has been silent for no longer than negative answers allow",
-            None,
-            u64::from(vitals.silent().is_none()),
+            source.age().as_secs_f64(),
         )?;
         page.gauge(
             "heartbeat_age",
             "Time since the programs were last told that the agent lives",
             Some(&Unit::Seconds),
-            vitals.heartbeat_age.unwrap_or_default().as_secs_f64(),
+            self.heartbeat_age().unwrap_or_default(),
         )
     }
 
     fn encode_programs(&self, page: &mut Page<'_>) -> fmt::Result {
-        let interfaces = self.interfaces.iter();
-        let states: Vec<_> = interfaces
-            .flat_map(|interface| {
-                let xdp = (Path::Xdp, interface.xdp.label());
-                [xdp, (Path::Tc, interface.tc.label())]
-            })
-            .collect();
+        let datapath = self.datapath();
+        let states = datapath.attachments.values().flat_map(|attachment| {
+            let xdp = (Path::Xdp, attachment.xdp.label());
+            [xdp, (Path::Tc, attachment.tc.label())]
+        });
+        let states: Vec<_> = states.collect();
         page.gauges(
             "interfaces",
-            "Interfaces that were to get a program, by what became of them",
+            "Interfaces that could get a program, by the program's state on them",
             None,
             Path::ALL.into_iter().flat_map(|path| {
                 let states = &states;
-                State::LABELS.into_iter().map(move |label| {
+                ProgramState::LABELS.into_iter().map(move |label| {
                     let count = states.iter().filter(|it| **it == (path, label)).count();
                     ([("program", path.label()), ("state", label)], count as u64)
                 })
             }),
         )?;
-        let programs = &self.programs;
-        let label = |path: &str| [("program", path.to_owned())];
+        page.counters(
+            "program_restorations",
+            "Programs that somebody removed from an interface and that were attached again",
+            datapath
+                .restored
+                .iter()
+                .map(|(path, count)| ([("program", *path)], *count)),
+        )?;
+        let programs = &datapath.programs;
+        let label = |path: &'static str| [("program", path)];
         page.gauges(
             "program_verified_instructions",
             "Instructions that the verifier looked at; 0 where the kernel does not tell",

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::ConfigError;
 use crate::args::{Endpoints, Pods, RecordArgs, SourceArgs, SourceKind};
 use crate::watch::health::Health;
-use crate::watch::kubernetes::{self, Access, Client, Patience, Selection, watch_kubernetes};
+use crate::watch::kubernetes::{self, Access, Client, Selection, watch_kubernetes};
 use crate::watch::manifests::watch_manifests;
 use crate::watch::{Batch, Keep};
 
@@ -17,7 +17,7 @@ pub(super) enum Source {
     /// A folder of YAML.
     Manifests(PathBuf, Keep),
     /// A cluster's API server.
-    Kubernetes(Client, Selection, Patience),
+    Kubernetes(Client, Selection),
 }
 
 /// Whether the folder is one.
@@ -35,7 +35,6 @@ impl SourceArgs {
             source,
             manifests,
             api,
-            ..
         } = self;
         let api = Access::from(api).is_given();
         let wrong = |text: &str| Err(anyhow::Error::msg(text.to_owned()).into());
@@ -73,8 +72,7 @@ impl SourceArgs {
             cluster_dns: (dns.namespace.clone(), dns.name.clone()),
             keep,
         };
-        let patience = Patience::within(self.source_max_age_deny);
-        Ok(Source::Kubernetes(client, selection, patience))
+        Ok(Source::Kubernetes(client, selection))
     }
 }
 
@@ -87,8 +85,8 @@ impl Source {
     ) -> anyhow::Result<()> {
         match self {
             Self::Manifests(folder, keep) => Ok(watch_manifests(folder, keep, batches).await?),
-            Self::Kubernetes(client, selection, patience) => {
-                watch_kubernetes(client, selection, patience, health, batches).await
+            Self::Kubernetes(client, selection) => {
+                watch_kubernetes(client, selection, health, batches).await
             }
         }
     }

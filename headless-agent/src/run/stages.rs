@@ -1,18 +1,15 @@
 //! Tasks that run until the agent ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::datapath::attach::Attacher;
 use crate::responder::server::{Responder, Server};
 
-/// How long the stages may take to end.
+/// How long detaching may take, and after it ending the stages.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The running stages: none of them ends by itself.
@@ -20,17 +17,36 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Stages {
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
     stop: CancellationToken,
-    attacher: Arc<Mutex<Attacher>>,
+    /// Is cancelled when the programs are to be detached.
+    detach: CancellationToken,
+    /// Is cancelled once they are.
+    detached: CancellationToken,
 }
 
 impl Stages {
-    /// None yet. The interfaces of `attacher` are detached at the end.
-    pub(super) fn new(attacher: Arc<Mutex<Attacher>>) -> Self {
+    /// None yet.
+    pub(super) fn new() -> Self {
         Self {
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
-            attacher,
+            detach: CancellationToken::new(),
+            detached: CancellationToken::new(),
         }
+    }
+
+    /// Runs the stage that attaches the programs, and detaches them when its token is
+    /// cancelled.
+    pub(super) fn attach<S>(&mut self, stage: impl FnOnce(CancellationToken) -> S)
+    where
+        S: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let detached = self.detached.clone().drop_guard();
+        let stage = stage(self.detach.clone());
+        self.finish("attach", async move {
+            let result = stage.await;
+            drop(detached);
+            result
+        });
     }
 
     /// Is cancelled when the stages are to end.
@@ -90,10 +106,10 @@ impl Stages {
     /// Detaches first, so that nothing is answered by what is about to stop,
     /// then ends the stages.
     pub(super) async fn stop(mut self) {
-        let attacher = Arc::clone(&self.attacher);
-        let detached = tokio::task::spawn_blocking(move || attacher.lock().detach_all()).await;
-        if let Err(error) = detached {
-            warn!("not all interfaces detached: {error}");
+        self.detach.cancel();
+        let detached = self.detached.cancelled();
+        if tokio::time::timeout(STOP_TIMEOUT, detached).await.is_err() {
+            warn!("not all interfaces were detached in time");
         }
         self.stop.cancel();
         let ended = async {
@@ -107,5 +123,46 @@ impl Stages {
             warn!("not all stages ended in time");
             self.tasks.abort_all();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn programs_are_detached_before_the_other_stages_end() {
+        let (sender, order) = mpsc::channel();
+        let mut stages = Stages::new();
+        let (stop, ended) = (stages.stopping(), sender.clone());
+        stages.finish("other", async move {
+            stop.cancelled().await;
+            Ok(ended.send("other")?)
+        });
+        stages.attach(|detach| async move {
+            detach.cancelled().await;
+            tokio::task::yield_now().await;
+            Ok(sender.send("attach")?)
+        });
+        stages.stop().await;
+        assert_eq!(order.iter().collect::<Vec<_>>(), ["attach", "other"]);
+    }
+
+    /// As where the kernel holds a lock that detaching needs.
+    #[tokio::test]
+    async fn a_detachment_that_blocks_does_not_hold_up_the_end() {
+        let block = Arc::new(std::sync::Barrier::new(2));
+        let blocked = Arc::clone(&block);
+        let mut stages = Stages::new();
+        stages.attach(|_| async move {
+            let blocked = tokio::task::spawn_blocking(move || blocked.wait());
+            blocked.await?;
+            Ok(())
+        });
+        stages.stop().await;
+        // Only now, and only for the test's runtime to end.
+        block.wait();
     }
 }

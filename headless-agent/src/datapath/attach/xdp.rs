@@ -2,40 +2,60 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use aya::Ebpf;
-use aya::programs::xdp::XdpLinkId;
-use aya::programs::{Program, ProgramError, Xdp, XdpMode};
+use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
+use headless_ebpf::abi::Path;
 
-use super::{Mode, State, errno};
+use super::installed::{self, Ensured, XdpInstalled, errno};
+use super::programs;
 use crate::datapath::links::Link;
+use crate::datapath::plan::XdpMode;
 
-/// Name of the program in the object.
-pub(super) const PROGRAM: &str = "headless_xdp";
-
-/// Why native mode is refused on a veth.
-const NATIVE_ON_VETH: &str = "native XDP on a veth loses XDP_TX unless the pod's end runs XDP \
-     too, and takes the pod's segmentation offload away: use generic mode";
-
-/// Links of the program.
+/// The program's links; a link that is dropped is detached.
 #[derive(Debug)]
 pub(super) struct XdpHook {
     program_id: u32,
-    mode: Mode,
-    links: BTreeMap<u32, XdpLinkId>,
+    links: BTreeMap<u32, XdpLink>,
 }
 
 impl XdpHook {
     /// On no interface yet.
-    pub(super) fn new(ebpf: &Ebpf, mode: Mode) -> anyhow::Result<Self> {
-        let program = ebpf.program(PROGRAM);
-        let program = program.with_context(|| format!("no program {PROGRAM}"))?;
-        let info = program.info().context("cannot read the program's state")?;
+    pub(super) fn new(ebpf: &Ebpf) -> anyhow::Result<Self> {
         Ok(Self {
-            program_id: info.id(),
-            mode,
+            program_id: programs::id(ebpf, Path::Xdp)?,
             links: BTreeMap::new(),
         })
+    }
+
+    /// Makes the interface carry the program. `link` must have been read after the last
+    /// call for this interface.
+    pub(super) fn ensure(&mut self, ebpf: &mut Ebpf, link: &Link, mode: XdpMode) -> Ensured {
+        let held = self.links.contains_key(&link.index);
+        match installed::xdp(link, self.program_id) {
+            XdpInstalled::Ours if held => return Ensured::Kept,
+            XdpInstalled::Foreign => {
+                // Where there was ours, its link leads nowhere now.
+                self.links.remove(&link.index);
+                return Ensured::Foreign;
+            }
+            XdpInstalled::Ours | XdpInstalled::Nothing => {}
+        }
+        self.links.remove(&link.index);
+        match attach(ebpf, link.index, mode) {
+            Ok(attached) => {
+                self.links.insert(link.index, attached);
+                if held {
+                    Ensured::Restored
+                } else {
+                    Ensured::Attached
+                }
+            }
+            Err(error) => match errno(&error) {
+                // Another program came in between, in this mode or another.
+                Some(libc::EBUSY | libc::EEXIST) => Ensured::Foreign,
+                _ => Ensured::failed(&error),
+            },
+        }
     }
 
     /// The interfaces that carry the program.
@@ -43,46 +63,18 @@ impl XdpHook {
         self.links.keys().copied()
     }
 
-    /// Puts the program on an interface, unless it is there.
-    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, link: &Link) -> State {
-        if self.links.contains_key(&link.index) {
-            return State::Attached;
-        }
-        if link.programs.iter().any(|id| *id != self.program_id) {
-            return State::Foreign;
-        }
-        let mode = match self.mode {
-            Mode::Native if link.veth => return State::Refused(NATIVE_ON_VETH.into()),
-            Mode::Native => XdpMode::Driver,
-            Mode::Generic => XdpMode::Skb,
-        };
-        let attached = program(ebpf).and_then(|xdp| Ok(xdp.attach_to_if_index(link.index, mode)?));
-        match attached {
-            Ok(id) => {
-                self.links.insert(link.index, id);
-                State::Attached
-            }
-            Err(error) => match error.downcast_ref::<ProgramError>().and_then(errno) {
-                // Another program came in between, in this mode or another.
-                Some(libc::EBUSY | libc::EEXIST) => State::Foreign,
-                _ => State::Failed(format!("{error:#}")),
-            },
-        }
-    }
-
-    /// Takes the program off an interface and says whether it was on it.
-    pub(super) fn detach(&mut self, ebpf: &mut Ebpf, index: u32) -> anyhow::Result<bool> {
-        let Some(id) = self.links.remove(&index) else {
-            return Ok(false);
-        };
-        program(ebpf)?.detach(id)?;
-        Ok(true)
+    /// Takes the program off an interface, if it is there.
+    pub(super) fn remove(&mut self, index: u32) {
+        self.links.remove(&index);
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
-    match ebpf.program_mut(PROGRAM) {
-        Some(Program::Xdp(xdp)) => Ok(xdp),
-        _ => anyhow::bail!("the BPF object has no XDP program {PROGRAM}"),
-    }
+fn attach(ebpf: &mut Ebpf, index: u32, mode: XdpMode) -> anyhow::Result<XdpLink> {
+    let mode = match mode {
+        XdpMode::Native => AyaMode::Driver,
+        XdpMode::Generic => AyaMode::Skb,
+    };
+    let program = programs::xdp(ebpf)?;
+    let id = program.attach_to_if_index(index, mode)?;
+    Ok(program.take_link(id)?)
 }

@@ -16,6 +16,10 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-ebpf/src/respond/mod.rs",
     ),
     (
+        "headless-agent/src/mirror/mod.rs",
+        "headless-agent/src/args.rs",
+    ),
+    (
         "headless-ebpf/src/wire/room.rs",
         "headless-ebpf/src/wire/headers.rs",
     ),
@@ -85,18 +89,10 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-agent/src/maps/kernel.rs",
     ),
     (
-        "headless-agent/src/datapath/attach/tc.rs",
-        "headless-agent/src/datapath/attach.rs",
-    ),
-    (
-        "headless-agent/src/datapath/attach/xdp.rs",
-        "headless-agent/src/datapath/attach.rs",
-    ),
-    (
         "headless-agent/src/run/source.rs",
         "headless-agent/src/run.rs",
     ),
-    ("headless-agent/src/datapath/attach.rs", "clap"),
+    ("headless-agent/src/datapath/plan.rs", "clap"),
     ("headless-agent/src/datapath/object.rs", "clap"),
     ("headless-agent/src/observe/log.rs", "clap"),
     ("headless-agent/src/run.rs", "aya"),

@@ -1,0 +1,374 @@
+//! Keeps the programs on the interfaces that should carry them.
+//!
+//! [`desired`] says what each interface should carry, [`installed`] reads from the kernel
+//! what it carries, and the hooks ([`xdp`], [`tc`]) make the second equal to the first. The
+//! comparison is repeated, so that a program which somebody removes comes back.
+
+mod clsact;
+pub mod desired;
+mod installed;
+mod programs;
+mod report;
+mod tc;
+mod tcx;
+mod xdp;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use aya::Ebpf;
+use headless_ebpf::abi::Path;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::desired::{Absence, Desired, Facts, TcWay, desired};
+use self::installed::Ensured;
+use self::tc::TcHook;
+use self::xdp::XdpHook;
+use super::discover::{News, Watcher};
+use super::lift::Meter;
+use super::links::Link;
+use super::plan::{Hook, Plan};
+use super::routes;
+use super::snapshot::{Attachment, ProgramState, Snapshot, Snapshots};
+use crate::maps::kernel::KernelCounters;
+
+/// Why XDP is not attached where tc is not: packets that XDP passes would not be counted,
+/// see ARCHITECTURE.md.
+const NOT_WITHOUT_TC: &str = "not without the tc program behind it";
+
+/// An interface that was compared.
+#[derive(Debug)]
+struct Compared {
+    desired: Desired,
+    attachment: Attachment,
+    /// Programs whose removal by somebody else has been logged.
+    logged: BTreeSet<&'static str>,
+}
+
+/// The loaded programs and everything about their attachments. Dropped, it detaches
+/// whatever is attached by links.
+#[derive(Debug)]
+pub struct Attacher {
+    ebpf: Ebpf,
+    plan: Plan,
+    way: TcWay,
+    xdp: XdpHook,
+    tc: TcHook,
+    counters: KernelCounters,
+    meters: BTreeMap<u32, Meter>,
+    /// Interfaces whose pods send too much for XDP.
+    lifted: BTreeSet<u32>,
+    links: BTreeMap<u32, Link>,
+    /// Interfaces by which default routes send.
+    routes: BTreeSet<u32>,
+    compared: BTreeMap<u32, Compared>,
+    /// Whether filters of earlier agents have been removed.
+    swept: bool,
+    restored: BTreeMap<&'static str, u64>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Attacher {
+    /// For the loaded programs in `ebpf`, which are on no interface yet. Readers follow it
+    /// by the snapshots.
+    pub fn new(ebpf: Ebpf, plan: Plan) -> anyhow::Result<(Self, Snapshots)> {
+        let restored = Path::ALL.into_iter().map(|path| (path.label(), 0));
+        let restored: BTreeMap<_, _> = restored.collect();
+        let first = Snapshot {
+            programs: programs::describe(&ebpf)?,
+            restored: restored.clone(),
+            ..Snapshot::default()
+        };
+        let (sender, snapshots) = watch::channel(Arc::new(first));
+        let attacher = Self {
+            way: tc::way(plan.tc),
+            xdp: XdpHook::new(&ebpf)?,
+            tc: TcHook::new(&ebpf)?,
+            counters: KernelCounters::open(&ebpf)?,
+            ebpf,
+            plan,
+            meters: BTreeMap::new(),
+            lifted: BTreeSet::new(),
+            links: BTreeMap::new(),
+            routes: BTreeSet::new(),
+            compared: BTreeMap::new(),
+            swept: false,
+            restored,
+            snapshots: sender,
+        };
+        Ok((attacher, snapshots))
+    }
+
+    /// Compares what the interfaces in the news should carry with what they carry, mends
+    /// the differences and publishes a snapshot. Ends early, without one, where the agent
+    /// is to stop.
+    ///
+    /// # Errors
+    /// Where rtnetlink does not answer. That a program cannot be attached is no error but
+    /// a state of the interface.
+    pub async fn compare(
+        &mut self,
+        watcher: &Watcher,
+        news: &News,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        // A route goes silently with the interface that it sends by (`fib_sync_down_dev`).
+        if news.routes || !self.routes.is_disjoint(&news.links) {
+            self.routes = watcher.default_routes().await?;
+        }
+        let read = self.read(watcher, news).await?;
+        self.measure(&read);
+        let changed = self.changed(&self.desired());
+        // They are compared with what is read now, not with what was read before their
+        // programs were attached.
+        for index in changed.difference(&read) {
+            self.read_one(watcher, *index).await?;
+        }
+        let desired = self.desired();
+        self.sweep(watcher, &desired).await;
+        for index in self.carrying() {
+            if !desired.contains_key(&index) {
+                self.detach(watcher, index).await;
+            }
+        }
+        for (index, desired) in desired {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            if (read.contains(&index) || changed.contains(&index))
+                && let Some(link) = self.links.get(&index).cloned()
+            {
+                self.apply(watcher, &link, desired).await;
+            }
+        }
+        self.publish()
+    }
+
+    /// Takes the programs off every interface.
+    pub async fn detach_all(&mut self, watcher: &Watcher) {
+        for index in self.xdp.interfaces().collect::<Vec<_>>() {
+            self.xdp.remove(index);
+        }
+        self.tc.remove_all(watcher.requests()).await;
+        self.compared.clear();
+    }
+
+    /// What each interface should carry, by index.
+    fn desired(&self) -> BTreeMap<u32, Desired> {
+        let facts = Facts {
+            links: &self.links,
+            uplinks: &routes::carriers(&self.routes, &self.links),
+            lifted: &self.lifted,
+        };
+        desired(&self.plan, self.way, facts)
+    }
+
+    /// The interfaces that should carry something else than at the last comparison.
+    fn changed(&self, desired: &BTreeMap<u32, Desired>) -> BTreeSet<u32> {
+        let changed = desired.iter().filter(|(index, desired)| {
+            let before = self.compared.get(index).map(|it| &it.desired);
+            before != Some(*desired)
+        });
+        changed.map(|(index, _)| *index).collect()
+    }
+
+    /// The interfaces that may carry something of ours.
+    fn carrying(&self) -> BTreeSet<u32> {
+        let hooks = self.xdp.interfaces().chain(self.tc.interfaces());
+        hooks.chain(self.compared.keys().copied()).collect()
+    }
+
+    /// Reads the interfaces in the news from the kernel and returns their indices.
+    async fn read(&mut self, watcher: &Watcher, news: &News) -> anyhow::Result<BTreeSet<u32>> {
+        if !news.all {
+            for index in &news.links {
+                self.read_one(watcher, *index).await?;
+            }
+            return Ok(news.links.clone());
+        }
+        let links = watcher.links().await?;
+        let gone: Vec<u32> = self
+            .links
+            .keys()
+            .filter(|it| !links.contains_key(it))
+            .copied()
+            .collect();
+        for index in gone {
+            self.forget(index);
+        }
+        let read = links.keys().copied().collect();
+        self.links = links;
+        Ok(read)
+    }
+
+    async fn read_one(&mut self, watcher: &Watcher, index: u32) -> anyhow::Result<()> {
+        match watcher.link(index).await? {
+            Some(link) => {
+                self.links.insert(index, link);
+            }
+            None => self.forget(index),
+        }
+        Ok(())
+    }
+
+    /// Measures what the pods send, where that decides whether they have XDP.
+    fn measure(&mut self, read: &BTreeSet<u32>) {
+        if self.plan.hook != Hook::Auto {
+            return;
+        }
+        let answered = match self.counters.answers() {
+            Ok(answered) => answered,
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the answers cannot be counted, so the pods' traffic is not measured"
+                );
+                return;
+            }
+        };
+        let (now, limits) = (Instant::now(), self.plan.limits);
+        for link in read.iter().filter_map(|index| self.links.get(index)) {
+            if let Some(total) = link.received
+                && self.plan.interfaces.choose(link)
+            {
+                let meter = self.meters.entry(link.index).or_default();
+                if meter.observe(now, total, answered, limits) {
+                    self.lifted.insert(link.index);
+                } else {
+                    self.lifted.remove(&link.index);
+                }
+            }
+        }
+    }
+
+    /// Removes, once, filters that killed agents left where this one will not put any.
+    async fn sweep(&mut self, watcher: &Watcher, desired: &BTreeMap<u32, Desired>) {
+        if std::mem::replace(&mut self.swept, true) {
+            return;
+        }
+        for index in self.links.keys() {
+            if desired.get(index).map(|it| it.tc) != Some(Ok(TcWay::Clsact)) {
+                self.tc.sweep(watcher.requests(), *index).await;
+            }
+        }
+    }
+
+    /// Makes one interface carry what it should.
+    async fn apply(&mut self, watcher: &Watcher, link: &Link, desired: Desired) {
+        let requests = watcher.requests();
+        // No packet may meet XDP without tc behind it: tc comes first and goes last.
+        if desired.xdp.is_err() {
+            self.xdp.remove(link.index);
+        }
+        let tc = match desired.tc {
+            Ok(way) => {
+                let ensured = self
+                    .tc
+                    .ensure(&mut self.ebpf, requests, (link, way), desired.record);
+                Ok(ensured.await)
+            }
+            Err(absence) => {
+                self.tc.remove(requests, link.index).await;
+                Err(absence)
+            }
+        };
+        let Some(tc) = self.settle(link, Path::Tc, tc) else {
+            return;
+        };
+        let xdp = match desired.xdp {
+            Ok(_) if tc != ProgramState::Attached => {
+                self.xdp.remove(link.index);
+                Some(ProgramState::Refused(NOT_WITHOUT_TC.into()))
+            }
+            Ok(mode) => {
+                let ensured = self.xdp.ensure(&mut self.ebpf, link, mode);
+                self.settle(link, Path::Xdp, Ok(ensured))
+            }
+            Err(absence) => Some(absence.state()),
+        };
+        let Some(xdp) = xdp else {
+            return;
+        };
+        let attachment = Attachment {
+            name: link.name.clone(),
+            ifindex: link.index,
+            mtu: desired.mtu,
+            xdp,
+            tc,
+        };
+        let before = self.compared.remove(&link.index);
+        report::changes(before.as_ref().map(|it| &it.attachment), &attachment);
+        let compared = Compared {
+            desired,
+            attachment,
+            logged: before.map(|it| it.logged).unwrap_or_default(),
+        };
+        self.compared.insert(link.index, compared);
+    }
+
+    /// The state that comes of an attempt; `None` where the interface is no longer what it
+    /// was, which an event will tell. Counts programs that somebody else had removed.
+    fn settle(
+        &mut self,
+        link: &Link,
+        path: Path,
+        ensured: Result<Ensured, Absence>,
+    ) -> Option<ProgramState> {
+        Some(match ensured {
+            Err(absence) => absence.state(),
+            Ok(Ensured::Kept | Ensured::Attached) => ProgramState::Attached,
+            Ok(Ensured::Restored) => {
+                let program = path.label();
+                *self.restored.entry(program).or_default() += 1;
+                let compared = self.compared.get_mut(&link.index);
+                if compared.is_none_or(|compared| compared.logged.insert(program)) {
+                    report::restored(link, program);
+                }
+                ProgramState::Attached
+            }
+            Ok(Ensured::Foreign) => ProgramState::Foreign,
+            Ok(Ensured::Failed(reason)) => ProgramState::Failed(reason),
+            Ok(Ensured::Stale) => return None,
+        })
+    }
+
+    /// Takes the programs off an interface that should carry nothing any more.
+    async fn detach(&mut self, watcher: &Watcher, index: u32) {
+        self.xdp.remove(index);
+        self.tc.remove(watcher.requests(), index).await;
+        if let Some(compared) = self.compared.remove(&index) {
+            let name = compared.attachment.name;
+            info!(interface = name, ifindex = index, "detached");
+        }
+    }
+
+    /// Forgets an interface that is gone.
+    fn forget(&mut self, index: u32) {
+        self.links.remove(&index);
+        self.meters.remove(&index);
+        self.lifted.remove(&index);
+        self.xdp.remove(index);
+        self.tc.forget(index);
+        if let Some(compared) = self.compared.remove(&index) {
+            let name = compared.attachment.name;
+            debug!(interface = name, ifindex = index, "the interface is gone");
+        }
+    }
+
+    fn publish(&self) -> anyhow::Result<()> {
+        let attachments = self.compared.iter();
+        let snapshot = Snapshot {
+            compared: true,
+            attachments: attachments
+                .map(|(index, compared)| (*index, compared.attachment.clone()))
+                .collect(),
+            programs: programs::describe(&self.ebpf)?,
+            restored: self.restored.clone(),
+        };
+        self.snapshots.send_replace(Arc::new(snapshot));
+        Ok(())
+    }
+}

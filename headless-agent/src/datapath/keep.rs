@@ -1,0 +1,92 @@
+//! The one task that owns the programs: it attaches them once the maps are filled, keeps
+//! them attached, and takes them off at the end.
+//!
+//! The task has a thread and a runtime of its own. Attaching blocks on locks of the kernel,
+//! and must neither hold up the threads that serve requests nor wait for them.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::attach::Attacher;
+use super::discover::{News, Watcher};
+
+/// How often all interfaces are compared. The kernel sends no event when a program is
+/// removed, and none about traffic; a removed program should be back within a second.
+const COMPARE: Duration = Duration::from_millis(800);
+
+/// How often the routes are read whatever the events say.
+const READ_ROUTES: Duration = Duration::from_secs(30);
+
+/// Keeps the programs attached from the moment when `filled` becomes true until `stop`,
+/// then takes them off. No event is handled after `stop`.
+///
+/// # Errors
+/// Where rtnetlink fails; the programs are taken off then, too.
+pub async fn keep(
+    attacher: Attacher,
+    mut filled: watch::Receiver<bool>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        filled = filled.wait_for(|filled| *filled) => {
+            filled.context("the mirror ended before it was filled")?;
+        }
+    }
+    on_thread(move || follow(attacher, stop)).await
+}
+
+/// Runs a future to its end on a thread and a runtime of its own.
+async fn on_thread<F>(work: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make a runtime")?;
+    let (sender, result) = oneshot::channel();
+    thread::Builder::new()
+        .name("datapath".into())
+        .spawn(move || {
+            // Nobody waits any more where stopping took too long.
+            let _unheard = sender.send(runtime.block_on(work()));
+        })
+        .context("cannot start a thread")?;
+    result.await.context("the thread panicked")?
+}
+
+async fn follow(mut attacher: Attacher, stop: CancellationToken) -> anyhow::Result<()> {
+    // Subscribed first, read second: nothing falls in between.
+    let mut watcher = Watcher::connect()?;
+    let [mut everything, mut links] = [READ_ROUTES, COMPARE].map(|period| {
+        let mut interval = interval(period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    });
+    let result = loop {
+        let news = tokio::select! {
+            biased;
+            () = stop.cancelled() => break Ok(()),
+            _ = everything.tick() => Ok(News::everything()),
+            _ = links.tick() => Ok(News::of_links()),
+            news = watcher.next() => news,
+        };
+        // A comparison is never dropped halfway: it would leave filters that nobody knows.
+        let compared = match news {
+            Ok(news) => attacher.compare(&watcher, &news, &stop).await,
+            Err(error) => Err(error),
+        };
+        if compared.is_err() {
+            break compared;
+        }
+    };
+    attacher.detach_all(&watcher).await;
+    result
+}
