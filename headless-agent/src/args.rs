@@ -14,6 +14,7 @@ use crate::datapath::object::{Capacities, KernelLog};
 use crate::datapath::plan::{Hook, TcMode, XdpMode};
 use crate::observe::log::Format;
 use crate::records::EndpointScope;
+use crate::watch::ServiceRef;
 
 /// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIGURATION: u8 = 64;
@@ -167,15 +168,6 @@ impl From<Endpoints> for EndpointScope {
             Endpoints::All => Self::All,
         }
     }
-}
-
-/// Namespace and name of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceRef {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
 }
 
 fn service(text: &str) -> Result<ServiceRef, String> {

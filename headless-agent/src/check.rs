@@ -49,7 +49,8 @@ pub async fn check(args: &CheckArgs) -> anyhow::Result<String> {
     let mut index = Index::new(records.settings(Vec::new())?);
     let keep = records.keep();
     let batch = tokio::task::spawn_blocking(move || manifests::load(&folder, keep)).await??;
-    let mut problems = batch.problems;
+    let reports = batch.reports.into_iter();
+    let mut problems: Vec<_> = reports.flat_map(|report| report.problems).collect();
     index.apply_all(batch.events);
     problems.extend(index.problems());
     let mut text = String::new();

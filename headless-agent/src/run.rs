@@ -30,7 +30,8 @@ use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::maps::writer::Writer;
 use crate::mirror::{Keeper, Mirror, Policy};
-use crate::observe::{Observed, admin};
+use crate::observe::probes::Signs;
+use crate::observe::{Sources, admin};
 use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
@@ -149,7 +150,7 @@ impl Signals {
 /// bound, nothing is attached.
 struct Prepared {
     source: Source,
-    observed: Arc<Observed>,
+    sources: Arc<Sources>,
     keeper: Keeper<KernelSink>,
     filled: watch::Receiver<bool>,
     attacher: Attacher,
@@ -188,8 +189,10 @@ impl Prepared {
         let mirror = Arc::new(Mirror::new(Index::new(settings), config));
         let writes = Arc::<WriteCounts>::default();
         let names = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
+        let source_max_age_deny = args.source.source_max_age_deny;
         let policy = Policy {
             lease: xdp.lease,
+            source_max_age_deny,
             cluster_dns: records.cluster_dns_service.clone(),
             listen: listen.served(),
         };
@@ -199,19 +202,22 @@ impl Prepared {
         let counters = KernelCounters::open(&ebpf)?;
         let maps = KernelSink::open(&ebpf)?;
         let (attacher, datapath) = Attacher::new(ebpf, plan)?;
-        let observed = Observed {
-            mirror,
-            writes,
+        let sources = Sources {
+            signs: Signs {
+                mirror,
+                writes,
+                datapath,
+                source_max_age_deny,
+            },
             responder: Arc::<responder::Counts>::default(),
             counters,
             maps,
             capacities,
-            datapath,
             lease: xdp.lease,
         };
         Ok(Self {
             source,
-            observed: Arc::new(observed),
+            sources: Arc::new(sources),
             keeper,
             filled,
             attacher,
@@ -224,7 +230,7 @@ impl Prepared {
     fn start(self) -> Stages {
         let Self {
             source,
-            observed,
+            sources,
             keeper,
             filled,
             attacher,
@@ -234,19 +240,17 @@ impl Prepared {
         } = self;
         let mut stages = Stages::new();
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
-        let health = Arc::clone(observed.mirror.source());
+        let mirror = &sources.signs.mirror;
+        let health = Arc::clone(mirror.source());
         stages.spawn("source", source.follow(health, sender));
         stages.spawn("mirror", keeper.run(batches));
         stages.attach(|stop| keep::keep(attacher, filled, stop));
-        let responder = Responder::new(
-            Arc::clone(&observed.mirror),
-            Arc::clone(&observed.responder),
-        );
+        let responder = Responder::new(Arc::clone(mirror), Arc::clone(&sources.responder));
         for server in servers {
             stages.serve(server, responder.clone());
         }
         let stop = stages.stopping();
-        stages.finish("admin endpoint", admin::serve(admin, observed, stop));
+        stages.finish("admin endpoint", admin::serve(admin, sources, stop));
         if let Some(log) = kernel_log {
             stages.spawn("kernel log", log);
         }

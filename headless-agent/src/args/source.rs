@@ -1,6 +1,7 @@
 //! Where objects come from.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -17,9 +18,31 @@ pub struct SourceArgs {
     /// Folder of Kubernetes YAML to read and to follow
     #[arg(long, env = "HEADLESS_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// How long the API server may send nothing on a watch, not even a bookmark, before
+    /// names are no longer denied
+    #[arg(
+        long,
+        env = "HEADLESS_SOURCE_MAX_AGE_DENY",
+        value_name = "DURATION",
+        default_value = "2m",
+        value_parser = max_age
+    )]
+    pub source_max_age_deny: Duration,
     /// The API server.
     #[command(flatten)]
     pub api: ApiArgs,
+}
+
+/// The shortest `--source-max-age-deny`: below, a healthy server would be asked for
+/// every watch every few seconds.
+const MAX_AGE_MIN: Duration = Duration::from_secs(10);
+
+fn max_age(text: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if age < MAX_AGE_MIN {
+        return Err("shorter than 10s".into());
+    }
+    Ok(age)
 }
 
 /// What to follow.

@@ -74,6 +74,7 @@ fn what_cannot_work_is_refused() {
         ["--listen", "kube-dns"],
         ["--lease", "1s"],
         ["--lease", "soon"],
+        ["--source-max-age-deny", "9s"],
         ["--ttl", "3601"],
         ["--cluster-dns-service", "kube-dns"],
         ["--names-short", "0"],

@@ -47,6 +47,12 @@ impl<S: RecordSink> Writer<S> {
         &self.sink
     }
 
+    /// The same, to change it behind the writer's back.
+    #[cfg(test)]
+    pub(crate) fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
     /// Names whose last write failed.
     pub fn failed(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.failed.iter().map(AsRef::as_ref)
@@ -261,16 +267,21 @@ impl<S: RecordSink> Writer<S> {
         }
     }
 
-    /// Makes the served addresses exactly these, in this order.
-    pub fn serve(&mut self, addresses: &[ServerAddress]) -> Result<(), SinkError> {
+    /// Makes the served addresses exactly these, in this order. Returns the addresses
+    /// that find no place.
+    pub fn serve(&mut self, addresses: &[ServerAddress]) -> Result<Vec<ServerAddress>, SinkError> {
+        let mut unplaced = Vec::new();
         let installed: HashMap<_, _> = self.sink.servers()?.into_iter().collect();
         self.counts
             .set_entries(MapKind::Servers, installed.len() as u64);
         for (index, address) in (0..).zip(addresses) {
             if installed.get(address) != Some(&index) {
                 let added = self.sink.put_server(*address, index);
-                let added = added.inspect_err(|error| self.counts.failure(error))?;
-                self.counts.added(MapKind::Servers, added);
+                match added.inspect_err(|error| self.counts.failure(error)) {
+                    Ok(added) => self.counts.added(MapKind::Servers, added),
+                    Err(SinkError::Full { .. }) => unplaced.push(*address),
+                    Err(error) => return Err(error),
+                }
             }
         }
         for address in installed.keys().filter(|key| !addresses.contains(key)) {
@@ -278,7 +289,7 @@ impl<S: RecordSink> Writer<S> {
             let existed = existed.inspect_err(|error| self.counts.failure(error))?;
             self.counts.removed(MapKind::Servers, existed);
         }
-        Ok(())
+        Ok(unplaced)
     }
 
     /// The last state written.

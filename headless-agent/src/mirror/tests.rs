@@ -2,19 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::net::IpAddr;
 use std::str::FromStr as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use headless_ebpf::abi::{PodsMode, State};
+use headless_ebpf::abi::{PodsMode, SERVERS_MAX, ServerAddress, State};
 use hickory_proto::rr::Name;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::keeper::Pieces;
+use super::reported::PROBLEMS_SHOWN_MAX;
 use super::*;
 use crate::maps::memory::MemorySink;
-use crate::maps::{MapName, WriteCounts, encode};
+use crate::maps::writer::Writer;
+use crate::maps::{MapKind, MapName, RecordSink as _, WriteCounts, encode};
 use crate::records::Settings;
 use crate::watch::{
-    Endpoint, EndpointSlice, Namespace, Object, Port, Reason, Service, ServiceKind,
+    Batch, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Problem, Reason, Report,
+    Service, ServiceKind, ServiceRef,
 };
 
 fn config() -> Config {
@@ -88,6 +94,7 @@ fn keeper(mirror: &Arc<Mirror>) -> (Keeper<MemorySink>, watch::Receiver<bool>) {
     );
     let policy = Policy {
         lease: Duration::from_secs(30),
+        source_max_age_deny: Duration::from_mins(2),
         cluster_dns: ServiceRef {
             namespace: "kube-system".into(),
             name: "kube-dns".into(),
@@ -99,6 +106,10 @@ fn keeper(mirror: &Arc<Mirror>) -> (Keeper<MemorySink>, watch::Receiver<bool>) {
         Keeper::new(Arc::clone(mirror), writer, policy, on_filled),
         filled,
     )
+}
+
+fn apply(keeper: &mut Keeper<MemorySink>, batch: Batch) {
+    futures::executor::block_on(keeper.take(batch)).unwrap();
 }
 
 fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
@@ -122,21 +133,21 @@ fn served_addresses_wait_for_the_whole_list() {
     let mirror = mirror();
     let (mut keeper, _filled) = keeper(&mirror);
     let slices = slice("web", &[[10, 0, 0, 1]]);
-    keeper.apply(batch(vec![slices])).unwrap();
-    assert_eq!(mirror.servers(), [] as [IpAddr; 0]);
-    keeper.apply(cluster()).unwrap();
+    apply(&mut keeper, batch(vec![slices]));
+    assert_eq!(mirror.snapshot().served, [] as [IpAddr; 0]);
+    apply(&mut keeper, cluster());
     let expected: [IpAddr; 2] = [[10, 96, 0, 10].into(), [169, 254, 20, 10].into()];
-    assert_eq!(mirror.servers(), expected);
+    assert_eq!(mirror.snapshot().served, expected);
 }
 
 #[test]
 fn filled_when_every_kind_is_listed_and_not_before() {
     let mirror = mirror();
     let (mut keeper, filled) = keeper(&mirror);
-    keeper.apply(batch(vec![namespace("default")])).unwrap();
+    apply(&mut keeper, batch(vec![namespace("default")]));
     assert!(!*filled.borrow());
     assert_eq!(keeper.writer.sink().state.flags & State::COMPLETE, 0);
-    keeper.apply(cluster()).unwrap();
+    apply(&mut keeper, cluster());
     assert!(*filled.borrow());
     assert_ne!(keeper.writer.sink().state.flags & State::COMPLETE, 0);
     assert!(installed(&keeper, b"\x03web\x07default"));
@@ -147,18 +158,21 @@ fn filled_when_every_kind_is_listed_and_not_before() {
 fn the_dns_service_and_own_addresses_are_served() {
     let mirror = mirror();
     let (mut keeper, _filled) = keeper(&mirror);
-    keeper.apply(cluster()).unwrap();
+    apply(&mut keeper, cluster());
     let listen = IpAddr::from([169, 254, 20, 10]);
-    assert_eq!(mirror.servers(), [IpAddr::from([10, 96, 0, 10]), listen]);
+    assert_eq!(
+        mirror.snapshot().served,
+        [IpAddr::from([10, 96, 0, 10]), listen]
+    );
     let moved = ServiceKind::ClusterIp(Box::new([IpAddr::from([10, 96, 0, 11])]));
     let event = service("kube-system", "kube-dns", moved);
-    keeper.apply(batch(vec![event])).unwrap();
-    assert_eq!(mirror.servers(), [IpAddr::from([10, 96, 0, 11]), listen]);
-    let served: Vec<_> = mirror
-        .servers()
-        .into_iter()
-        .map(ServerAddress::from)
-        .collect();
+    apply(&mut keeper, batch(vec![event]));
+    assert_eq!(
+        mirror.snapshot().served,
+        [IpAddr::from([10, 96, 0, 11]), listen]
+    );
+    let served = mirror.snapshot().served.clone().into_iter();
+    let served: Vec<_> = served.map(ServerAddress::from).collect();
     let mut installed = keeper.writer.sink().servers().unwrap();
     installed.sort_by_key(|(_, index)| *index);
     assert_eq!(installed, [(served[0], 0), (served[1], 1)]);
@@ -168,11 +182,9 @@ fn the_dns_service_and_own_addresses_are_served() {
 fn what_is_deleted_is_gone_from_the_maps() {
     let mirror = mirror();
     let (mut keeper, _filled) = keeper(&mirror);
-    keeper.apply(cluster()).unwrap();
+    apply(&mut keeper, cluster());
     assert!(installed(&keeper, b"\x0810-0-0-1\x03web\x07default"));
-    keeper
-        .apply(batch(vec![slice("web", &[[10, 0, 0, 2]])]))
-        .unwrap();
+    apply(&mut keeper, batch(vec![slice("web", &[[10, 0, 0, 2]])]));
     assert!(!installed(&keeper, b"\x0810-0-0-1\x03web\x07default"));
     assert!(installed(&keeper, b"\x0810-0-0-2\x03web\x07default"));
     let reference = crate::watch::ObjectRef {
@@ -180,34 +192,170 @@ fn what_is_deleted_is_gone_from_the_maps() {
         namespace: "default".into(),
         name: "web".into(),
     };
-    keeper.apply(batch(vec![Event::Delete(reference)])).unwrap();
+    apply(&mut keeper, batch(vec![Event::Delete(reference)]));
     assert!(!installed(&keeper, b"\x03web\x07default"));
-    assert_eq!(mirror.events(Kind::Service, Change::Delete), 1);
-    assert_eq!(mirror.events(Kind::EndpointSlice, Change::Apply), 2);
+    assert_eq!(
+        mirror.snapshot().events(Kind::Service, EventKind::Delete),
+        1
+    );
+    assert_eq!(
+        mirror
+            .snapshot()
+            .events(Kind::EndpointSlice, EventKind::Apply),
+        2
+    );
 }
 
-#[test]
-fn problems_are_counted_and_kept() {
-    let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
-    let problem = |i: usize| Problem {
-        object: format!("Service default/bad-{i}"),
+/// A report about the Service of this number.
+fn report(i: usize, wrong: bool) -> Report {
+    let about = format!("Service default/bad-{i}");
+    let problem = Problem {
+        object: about.clone(),
         field: "spec.clusterIP".into(),
         reason: Reason::InvalidAddress("fd00::1e525".into()),
     };
-    keeper
-        .apply(Batch {
-            problems: (0..PROBLEMS_SHOWN_MAX + 5).map(problem).collect(),
-            ..Batch::default()
-        })
-        .unwrap();
-    assert_eq!(mirror.problem_counts()["invalid_address"], 105);
-    let reported = mirror.reported();
-    assert_eq!(reported.len(), PROBLEMS_SHOWN_MAX);
-    assert!(
-        reported.last().unwrap().contains("bad-104"),
-        "the latest last"
+    Report {
+        about,
+        problems: wrong.then_some(problem).into_iter().collect(),
+    }
+}
+
+fn reports(reports: impl IntoIterator<Item = Report>) -> Batch {
+    Batch {
+        reports: reports.into_iter().collect(),
+        ..Batch::default()
+    }
+}
+
+#[test]
+fn problems_are_counted_and_the_latest_are_shown() {
+    let mirror = mirror();
+    let (mut keeper, _filled) = keeper(&mirror);
+    let many = (0..PROBLEMS_SHOWN_MAX + 5).map(|i| report(i, true));
+    apply(&mut keeper, reports(many));
+    let snapshot = mirror.snapshot();
+    assert_eq!(snapshot.problem_counts["invalid_address"], 105);
+    assert_eq!(snapshot.reported.len(), PROBLEMS_SHOWN_MAX);
+    assert!(snapshot.reported.last().unwrap().contains("bad-104"));
+}
+
+#[test]
+fn a_problem_is_shown_until_its_object_is_right_or_gone() {
+    let mirror = mirror();
+    let (mut keeper, _filled) = keeper(&mirror);
+    apply(&mut keeper, reports([report(1, true), report(2, true)]));
+    apply(&mut keeper, reports([report(1, false), report(2, true)]));
+    let snapshot = mirror.snapshot();
+    assert_eq!(snapshot.reported.len(), 1, "{:?}", snapshot.reported);
+    assert!(snapshot.reported[0].contains("bad-2"));
+    assert_eq!(snapshot.problem_counts["invalid_address"], 2, "none twice");
+}
+
+#[test]
+fn addresses_beyond_the_maps_capacity_are_left_out_and_shown() {
+    let mirror = mirror();
+    let (mut keeper, _filled) = keeper(&mirror);
+    let last = SERVERS_MAX as usize + 2;
+    let address = |i: usize| IpAddr::from([169, 254, (i >> 8) as u8, i as u8]);
+    keeper.policy.listen = (0..last).map(address).collect();
+    apply(&mut keeper, cluster());
+    let snapshot = mirror.snapshot();
+    assert_eq!(snapshot.served.len(), SERVERS_MAX as usize);
+    // The DNS Service's address comes first.
+    assert_eq!(
+        snapshot.unserved,
+        [last - 3, last - 2, last - 1].map(address)
     );
+    keeper.policy.listen.truncate(1);
+    keeper.serve();
+    keeper.beat().unwrap();
+    let snapshot = mirror.snapshot();
+    assert_eq!((snapshot.served.len(), snapshot.unserved.len()), (2, 0));
+}
+
+#[test]
+fn an_address_without_a_place_is_tried_again() {
+    let mirror = mirror();
+    let (mut keeper, _filled) = keeper(&mirror);
+    let sink = keeper.writer.sink_mut();
+    sink.capacity.insert(MapKind::Servers, 1);
+    apply(&mut keeper, cluster());
+    let [dns, listen] = [[10, 96, 0, 10], [169, 254, 20, 10]].map(IpAddr::from);
+    let snapshot = mirror.snapshot();
+    assert_eq!(snapshot.served, [dns]);
+    assert_eq!(snapshot.unserved, [listen]);
+    keeper.writer.sink_mut().capacity.clear();
+    keeper.serve();
+    keeper.beat().unwrap();
+    let snapshot = mirror.snapshot();
+    assert_eq!(snapshot.served, [dns, listen]);
+    assert_eq!(snapshot.unserved, [] as [IpAddr; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_denied_while_the_source_is_silent_for_too_long() {
+    let mirror = mirror();
+    let (mut keeper, _filled) = keeper(&mirror);
+    let ear = mirror.source().listen("services");
+    keeper.take(cluster()).await.unwrap();
+    let mut denies = || {
+        keeper.beat().unwrap();
+        let told = keeper.writer.sink().state.flags & State::COMPLETE != 0;
+        assert_eq!(told, mirror.index().may_deny());
+        assert_eq!(told, mirror.snapshot().current);
+        told
+    };
+    assert!(denies());
+    tokio::time::advance(Duration::from_secs(119)).await;
+    assert!(denies());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(!denies());
+    ear.heard();
+    assert!(denies());
+}
+
+/// A cluster with this many headless Services of 100 endpoints each.
+fn large(services: usize) -> Batch {
+    let mut batch = cluster();
+    let lists = batch.events.split_off(batch.events.len() - Kind::ALL.len());
+    for i in 0..services {
+        let name = format!("s{i}");
+        batch
+            .events
+            .push(service("default", &name, ServiceKind::Headless));
+        let addresses: Vec<_> = (0..100)
+            .map(|e| [10, 1 + (i >> 8) as u8, i as u8, e])
+            .collect();
+        batch.events.push(slice(&name, &addresses));
+    }
+    batch.events.extend(lists);
+    batch
+}
+
+#[test]
+fn a_large_batch_is_cut_and_keeps_its_order() {
+    let events = large(100).events;
+    let pieces: Vec<_> = Pieces::new(events.clone()).collect();
+    assert!(pieces.len() >= 5, "{}", pieces.len());
+    assert_eq!(pieces.concat(), events);
+    let one: Vec<_> = Pieces::new(cluster().events).collect();
+    assert_eq!(one.len(), 1, "small batches stay whole");
+}
+
+#[tokio::test]
+async fn others_run_and_the_loop_beats_between_the_pieces_of_a_batch() {
+    let mirror = mirror();
+    let (mut keeper, filled) = keeper(&mirror);
+    let counts = Arc::clone(&keeper.writer.counts);
+    keeper.beaten_ago(Duration::from_secs(2));
+    let mut taking = std::pin::pin!(keeper.take(large(100)));
+    assert!(futures::poll!(taking.as_mut()).is_pending());
+    assert!(mirror.index.try_write().is_some(), "nobody waits");
+    assert!(counts.beat_ns.load(Ordering::Relaxed) > 0);
+    assert!(!counts.complete() && !*filled.borrow());
+    taking.await.unwrap();
+    assert!(counts.complete() && *filled.borrow());
+    assert!(mirror.index().name(b"\x03s99\x07default").is_some());
 }
 
 #[tokio::test]

@@ -9,15 +9,19 @@ use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::{Router, routing::get};
 use prometheus_client::registry::Registry;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
-use super::{Observed, metrics};
+use super::probes::Signs;
+use super::status::Status;
+use super::{Sources, metrics};
 
+/// What requests are answered from.
 #[derive(Debug)]
-struct Served {
-    observed: Arc<Observed>,
+struct Page {
+    sources: Arc<Sources>,
     registry: Registry,
 }
 
@@ -31,50 +35,72 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves until told to stop.
 pub async fn serve(
     listener: TcpListener,
-    observed: Arc<Observed>,
+    sources: Arc<Sources>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let registry = metrics::registry(&observed);
-    let served = Arc::new(Served { observed, registry });
+    let probes = probes(sources.signs.clone());
+    let registry = metrics::registry(&sources);
+    let page = Arc::new(Page { sources, registry });
     let router = Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status.json", get(status))
         .route("/dump.json", get(dump))
-        .with_state(served);
+        .with_state(page)
+        .merge(probes);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
         .context("the admin endpoint failed")
 }
 
-async fn livez() -> &'static str {
-    "ok\n"
+/// `/livez` and `/readyz`.
+pub(super) fn probes(signs: Signs) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .with_state(signs)
 }
 
-/// 503 with what is missing, one a line.
-async fn readyz(State(served): State<Arc<Served>>) -> (StatusCode, String) {
-    let missing = served.observed.missing();
-    if missing.is_empty() {
+/// 200, or 503 with what is wrong, one thing a line.
+fn verdict(wrong: impl IntoIterator<Item = String>) -> (StatusCode, String) {
+    let lines: String = wrong.into_iter().map(|what| what + "\n").collect();
+    if lines.is_empty() {
         (StatusCode::OK, "ok\n".into())
     } else {
-        let lines = missing.into_iter().map(|what| what + "\n").collect();
         (StatusCode::SERVICE_UNAVAILABLE, lines)
     }
 }
 
-async fn metrics(State(served): State<Arc<Served>>) -> Response {
-    match metrics::render(&served.registry) {
+async fn livez(State(signs): State<Signs>) -> (StatusCode, String) {
+    verdict(signs.vitals().stuck())
+}
+
+async fn readyz(State(signs): State<Signs>) -> (StatusCode, String) {
+    verdict(signs.vitals().unready())
+}
+
+async fn metrics(State(page): State<Arc<Page>>) -> Response {
+    match metrics::render(&page.registry) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => failure(&error.into()),
     }
 }
 
-async fn status(State(served): State<Arc<Served>>) -> Response {
-    match served.observed.status() {
-        Ok(status) => Json(status).into_response(),
-        Err(error) => failure(&error),
+async fn status(State(page): State<Arc<Page>>) -> Response {
+    // A large cluster takes some time: not on a thread that others need.
+    let status = tokio::task::spawn_blocking(move || {
+        let snapshot = page.sources.look()?;
+        Ok(Status::new(&snapshot, page.sources.object_problems()))
+    });
+    answer(status.await)
+}
+
+/// The result of blocking work as JSON.
+fn answer<T: Serialize>(result: Result<anyhow::Result<T>, JoinError>) -> Response {
+    match result {
+        Ok(Ok(value)) => Json(value).into_response(),
+        Ok(Err(error)) => failure(&error),
+        Err(error) => failure(&error.into()),
     }
 }
 
@@ -83,14 +109,10 @@ struct DumpQuery {
     name: Option<String>,
 }
 
-async fn dump(State(served): State<Arc<Served>>, Query(query): Query<DumpQuery>) -> Response {
-    // A large cluster takes many system calls: not on a thread that others need.
-    let dumped = tokio::task::spawn_blocking(move || served.observed.dump(query.name.as_deref()));
-    match dumped.await {
-        Ok(Ok(names)) => Json(names).into_response(),
-        Ok(Err(error)) => failure(&error),
-        Err(error) => failure(&error.into()),
-    }
+async fn dump(State(page): State<Arc<Page>>, Query(query): Query<DumpQuery>) -> Response {
+    let name = query.name;
+    let dumped = tokio::task::spawn_blocking(move || page.sources.dump(name.as_deref()));
+    answer(dumped.await)
 }
 
 fn failure(error: &anyhow::Error) -> Response {

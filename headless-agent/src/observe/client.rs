@@ -140,7 +140,7 @@ fn status_table(status: &Status) -> Result<String, fmt::Error> {
         yes(status.complete),
         status.lease,
         status.heartbeat_age,
-        status.age,
+        status.silence.unwrap_or(status.age),
     )?;
     writeln!(text, "servers {}", list(&status.servers))?;
     for (title, table) in [

@@ -7,11 +7,14 @@ use anyhow::Context as _;
 use headless_ebpf::abi::{ChunkKey, ChunkKind, Config, KeyClass, NameFlags, NameRecord};
 use serde::{Deserialize, Serialize};
 
-use super::Observed;
+use super::Sources;
 use crate::maps::encode::{self, Encoded};
 use crate::maps::writer::show;
 use crate::maps::{MapKind, MapName, RecordSink as _};
-use crate::records::NameData;
+use crate::records::{NameData, Walk};
+
+/// Names that are taken from the index under one lock.
+const NAMES_AT_ONCE: usize = 1024;
 
 /// A name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,7 +91,7 @@ fn relative<'a>(name: &'a str, zone: &str) -> &'a str {
     name
 }
 
-impl Observed {
+impl Sources {
     /// Names whose presentation form, with or without `svc.<zone>` and the final
     /// dot, is `name`; all where there is none.
     pub fn dump(&self, name: Option<&str>) -> anyhow::Result<Vec<Name>> {
@@ -108,7 +111,7 @@ impl Observed {
     /// The wire form of a name given in presentation form.
     fn parse(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let Config { zone, zone_len, .. } = self.mirror.config();
+        let Config { zone, zone_len, .. } = self.signs.mirror.config();
         let zone: Vec<u8> = zone.iter().flat_map(|word| word.to_le_bytes()).collect();
         let zone = zone.get(..*zone_len as usize).unwrap_or_default();
         let zone = show(zone.strip_suffix(b"\0").unwrap_or(zone));
@@ -131,23 +134,28 @@ impl Observed {
                 })
                 .context("cannot list the kernel's names")?;
         }
-        let index = self.mirror.index();
-        wires.extend(index.names().map(|(name, _)| name.as_bytes().to_vec()));
+        let mut walk = Walk::default();
+        loop {
+            // A lock for each step: the loop must not wait for the whole walk.
+            let names = walk.next(&self.signs.mirror.index(), NAMES_AT_ONCE);
+            let Some(names) = names else { break };
+            wires.extend(names.into_iter().map(|name| name.as_bytes().to_vec()));
+        }
         Ok(wires)
     }
 
     fn dump_one(&self, wire: &[u8]) -> anyhow::Result<Option<Name>> {
         let name = MapName::from_wire(wire).context("not a domain name")?;
         let installed = self.maps.name(&name).context("cannot read a name")?;
-        let data = self.mirror.index().name(wire);
+        let data = self.signs.mirror.index().name(wire);
         if installed.is_none() && data.is_none() {
             return Ok(None);
         }
         let kernel = installed
             .map(|record| self.read(&name, &record))
             .transpose()?;
-        let seed = self.mirror.config().seal_seed;
-        let current = match (self.mirror.index().detailed(wire), &installed) {
+        let seed = self.signs.mirror.config().seal_seed;
+        let current = match (self.signs.mirror.index().detailed(wire), &installed) {
             (Some(data), Some(record)) => {
                 let Encoded {
                     record: expected,
@@ -173,7 +181,7 @@ impl Observed {
 
     /// Reads back what [`encode`] wrote.
     fn read(&self, name: &MapName, record: &NameRecord) -> anyhow::Result<Data> {
-        let seed = self.mirror.config().seal_seed;
+        let seed = self.signs.mirror.config().seal_seed;
         let (mut damage, mut bytes4, mut bytes6) = (None, Vec::new(), Vec::new());
         if record.seal != record.sealed(name.seal(seed)).seal {
             damage = Some("the seal is broken".into());

@@ -6,7 +6,6 @@
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headless_ebpf::abi::{Outcome, Path};
@@ -20,17 +19,16 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Observed;
+use super::{Snapshot, Sources};
 use crate::datapath::snapshot::ProgramState;
-use crate::mirror::Change;
-use crate::watch::health::FailureReason;
+use crate::mirror::EventKind;
 use crate::watch::{Kind, Reason};
 
 /// Content type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The registry with everything of the agent in it.
-pub fn registry(observed: &Arc<Observed>) -> Registry {
+pub fn registry(sources: &Arc<Sources>) -> Registry {
     let mut registry = Registry::with_prefix("headless");
     registry.register(
         "build",
@@ -41,9 +39,9 @@ pub fn registry(observed: &Arc<Observed>) -> Registry {
         "dns_programming_duration",
         "Time from the arrival of a change of the cluster to the last map write it caused",
         Unit::Seconds,
-        observed.mirror.programming().clone(),
+        sources.signs.mirror.programming().clone(),
     );
-    registry.register_collector(Box::new(Arc::clone(observed)));
+    registry.register_collector(Box::new(Arc::clone(sources)));
     registry
 }
 
@@ -118,23 +116,20 @@ impl Page<'_> {
     }
 }
 
-fn load(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-impl Collector for Observed {
+impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.look().map_err(|_| fmt::Error)?;
         let mut page = Page(encoder);
-        self.encode_answers(&mut page)?;
-        self.encode_maps(&mut page)?;
-        self.encode_watch(&mut page)?;
-        self.encode_programs(&mut page)
+        snapshot.encode_answers(&mut page)?;
+        snapshot.encode_maps(&mut page)?;
+        snapshot.encode_watch(&mut page)?;
+        snapshot.encode_programs(&mut page)
     }
 }
 
-impl Observed {
+impl Snapshot {
     fn encode_answers(&self, page: &mut Page<'_>) -> fmt::Result {
-        let tallies = self.tallies().map_err(|_| fmt::Error)?;
+        let tallies = &self.tallies;
         page.counters(
             "dns_answers",
             "Answers, by who gave them",
@@ -160,25 +155,23 @@ impl Observed {
                     .map(|(reason, count)| ([("path", *path), ("reason", reason.label())], *count))
             }),
         )?;
-        let counts = &self.responder;
+        let messages = &self.messages;
         page.counters(
             "agent_messages",
             "Messages to the agent's responder that the engine passed, by result",
             [
-                ([("result", "resolved")], load(&counts.resolved)),
-                ([("result", "refused")], load(&counts.refused)),
-                ([("result", "ignored")], load(&counts.ignored)),
-                ([("result", "unsent")], load(&counts.unsent)),
+                ([("result", "resolved")], messages.resolved),
+                ([("result", "refused")], messages.refused),
+                ([("result", "ignored")], messages.ignored),
+                ([("result", "unsent")], messages.unsent),
             ],
         )
     }
 
     fn encode_maps(&self, page: &mut Page<'_>) -> fmt::Result {
-        let usage = self.map_usage();
-        let cells = |value: fn(&super::status::Map) -> u64| {
-            usage
-                .iter()
-                .map(move |(map, usage)| ([("map", map.as_str())], value(usage)))
+        let cells = |value: fn(&super::snapshot::Map) -> u64| {
+            let maps = self.maps.iter();
+            maps.map(move |(map, usage)| ([("map", map.label())], value(usage)))
         };
         page.gauges(
             "map_entries",
@@ -203,43 +196,44 @@ impl Observed {
             "map_writes",
             "Writes to the maps, by result",
             [
-                ([("result", "written")], load(&writes.written)),
-                ([("result", "full")], load(&writes.full)),
-                ([("result", "failed")], load(&writes.failed)),
+                ([("result", "written")], writes.written),
+                ([("result", "full")], writes.full),
+                ([("result", "failed")], writes.failed),
             ],
         )?;
         page.counters(
             "map_drift",
             "Entries that a full pass found to differ from the index",
-            [(NONE, load(&writes.drift))],
+            [(NONE, writes.drift)],
         )?;
         page.gauge(
             "map_names_pending",
             "Names whose last write failed and that are tried again",
             None,
-            load(&writes.pending),
+            writes.pending,
         )?;
         page.gauge(
             "complete",
             "Whether the programs may give negative answers",
             None,
-            u64::from(writes.complete()),
+            u64::from(writes.complete),
         )
     }
 
     fn encode_watch(&self, page: &mut Page<'_>) -> fmt::Result {
-        let mirror = &self.mirror;
+        let vitals = &self.vitals;
+        let mirror = &vitals.mirror;
         page.counters(
             "watch_events",
             "Changes of the cluster, by kind of object",
             Kind::ALL.into_iter().flat_map(|kind| {
-                Change::ALL.into_iter().map(move |change| {
-                    let labels = [("kind", kind.name()), ("event", change.label())];
-                    (labels, mirror.events(kind, change))
+                EventKind::ALL.into_iter().map(move |event| {
+                    let labels = [("kind", kind.name()), ("event", event.label())];
+                    (labels, mirror.events(kind, event))
                 })
             }),
         )?;
-        let problems = mirror.problem_counts();
+        let problems = &mirror.problem_counts;
         page.counters(
             "object_problems",
             "Objects or parts of them that cannot be served, by reason",
@@ -248,38 +242,48 @@ impl Observed {
                 ([("reason", reason)], count)
             }),
         )?;
-        let source = mirror.source();
         page.counters(
             "watch_errors",
             "Requests to the API server that failed, by kind of object",
-            Kind::ALL.into_iter().flat_map(|kind| {
-                FailureReason::ALL.into_iter().map(move |reason| {
-                    let labels = [("kind", kind.name()), ("reason", reason.label())];
-                    (labels, source.failures(kind, reason))
-                })
+            self.failures.iter().map(|(kind, reason, count)| {
+                let labels = [("kind", kind.name()), ("reason", reason.label())];
+                (labels, *count)
             }),
         )?;
         page.gauge(
             "source_age",
-            "Time that what is known of the cluster may be behind it; 0 while every watch runs",
+            "Time that the agent may be behind the cluster; 0 while every watch runs",
             Some(&Unit::Seconds),
-            source.age().as_secs_f64(),
+            vitals.source_age.as_secs_f64(),
+        )?;
+        page.gauge(
+            "source_silence",
+            "Time since the API server last sent anything on the watch that is silent for longest",
+            Some(&Unit::Seconds),
+            vitals.silence.map_or(0.0, |it| it.age.as_secs_f64()),
+        )?;
+        page.gauge(
+            "source_current",
+            "Whether the source has been silent for no longer than negative answers allow",
+            None,
+            u64::from(vitals.silent().is_none()),
         )?;
         page.gauge(
             "heartbeat_age",
             "Time since the programs were last told that the agent lives",
             Some(&Unit::Seconds),
-            self.heartbeat_age().unwrap_or_default(),
+            vitals.heartbeat_age.unwrap_or_default().as_secs_f64(),
         )
     }
 
     fn encode_programs(&self, page: &mut Page<'_>) -> fmt::Result {
-        let datapath = self.datapath();
-        let states = datapath.attachments.values().flat_map(|attachment| {
-            let xdp = (Path::Xdp, attachment.xdp.label());
-            [xdp, (Path::Tc, attachment.tc.label())]
-        });
-        let states: Vec<_> = states.collect();
+        let attachments = self.datapath.attachments.values();
+        let states: Vec<_> = attachments
+            .flat_map(|attachment| {
+                let xdp = (Path::Xdp, attachment.xdp.label());
+                [xdp, (Path::Tc, attachment.tc.label())]
+            })
+            .collect();
         page.gauges(
             "interfaces",
             "Interfaces that could get a program, by the program's state on them",
@@ -292,15 +296,13 @@ impl Observed {
                 })
             }),
         )?;
+        let restored = self.datapath.restored.iter();
         page.counters(
             "program_restorations",
             "Programs that somebody removed from an interface and that were attached again",
-            datapath
-                .restored
-                .iter()
-                .map(|(path, count)| ([("program", *path)], *count)),
+            restored.map(|(path, count)| ([("program", *path)], *count)),
         )?;
-        let programs = &datapath.programs;
+        let programs = &self.datapath.programs;
         let label = |path: &'static str| [("program", path)];
         page.gauges(
             "program_verified_instructions",

@@ -5,6 +5,7 @@ mod read;
 mod reverse;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,6 +19,7 @@ use slab::Slab;
 
 pub use self::reverse::Pointers;
 use self::reverse::Stale;
+pub use self::walk::Walk;
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
 use super::service::{self, Details, Naming, State};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
@@ -109,6 +111,8 @@ pub struct Index {
     /// list is complete is gone.
     lists: [u32; Kind::ALL.len()],
     listed: [bool; Kind::ALL.len()],
+    /// See [`Index::is_current`].
+    current: bool,
 }
 
 /// A namespace, with or without its object.
@@ -232,6 +236,7 @@ impl Index {
             stale: Stale::default(),
             lists: [0; Kind::ALL.len()],
             listed: [false; Kind::ALL.len()],
+            current: true,
         }
     }
 
@@ -255,6 +260,23 @@ impl Index {
     /// without any name having changed, for example with a port's number.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Whether the index is taken for the present state of the cluster. Where it is
+    /// not, because the source has been silent for too long, what is not in it may
+    /// exist all the same, and nothing is denied.
+    pub fn is_current(&self) -> bool {
+        self.current
+    }
+
+    /// Sets [`Self::is_current`], which is true at first.
+    pub fn set_current(&mut self, current: bool) {
+        self.current = current;
+    }
+
+    /// Whether a name that is not in the index does not exist.
+    pub fn may_deny(&self) -> bool {
+        self.current && self.synced()
     }
 
     /// Whether every kind that is needed has been listed once.

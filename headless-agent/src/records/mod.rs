@@ -21,7 +21,7 @@ pub mod reply;
 #[cfg(test)]
 mod fixtures;
 
-pub use self::index::{EndpointScope, Index, NameChange, NameData, Pointers, Settings};
+pub use self::index::{EndpointScope, Index, NameChange, NameData, Pointers, Settings, Walk};
 pub use self::name::RelativeName;
 pub use self::reply::{Reply, Transport, reply};
 pub use self::resolve::{Answer, Chase, Forward, Question, Resolution, resolve};

@@ -56,7 +56,8 @@ pub enum Forward {
     /// a reverse name of nobody in the cluster.
     Upstream,
     /// The cluster's own DNS: the name is the cluster's, and what is below it is
-    /// not watched ([`EndpointScope::Headless`]).
+    /// not watched ([`EndpointScope::Headless`]), or the answer would be that there
+    /// is nothing and the index is not current ([`Index::is_current`]).
     ClusterDns,
 }
 
@@ -161,6 +162,13 @@ impl<'a> Resolver<'a> {
                 .addresses(asked, RecordType::A)
                 .map(|_| Found::default()),
         };
+        let denies = match &found {
+            Ok(found) => found.answers.is_empty(),
+            Err(miss) => *miss == Miss::Missing,
+        };
+        if denies && !self.index.is_current() {
+            return Resolution::Forward(Forward::ClusterDns);
+        }
         match found {
             Ok(found) => Resolution::Answer(self.answer(found)),
             Err(Miss::Unknown) => Resolution::Forward(Forward::ClusterDns),

@@ -36,12 +36,12 @@ impl Lookup for IndexLookup<'_> {
         Some(self.config)
     }
 
-    /// Always alive; complete once every watch has synced.
+    /// Always alive. Denies while the index may.
     fn state(&self) -> Option<State> {
         Some(State {
             deadline_ns: u64::MAX,
             serial: self.index.serial(),
-            flags: if self.index.synced() {
+            flags: if self.index.may_deny() {
                 State::COMPLETE
             } else {
                 0

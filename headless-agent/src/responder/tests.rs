@@ -20,7 +20,17 @@ use crate::watch::{Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Serv
 
 /// A cluster with a headless Service `web` of this many endpoints.
 fn responder(endpoints: u32) -> (Responder, Arc<Counts>) {
+    over(index(endpoints))
+}
+
+fn over(index: Index) -> (Responder, Arc<Counts>) {
     let config = Config::new("cluster.local", 30, PodsMode::Insecure, 0x5eed).unwrap();
+    let counts = Arc::<Counts>::default();
+    let mirror = Arc::new(Mirror::new(index, config));
+    (Responder::new(mirror, Arc::clone(&counts)), counts)
+}
+
+fn index(endpoints: u32) -> Index {
     let settings = Settings::new(Name::from_str("cluster.local.").unwrap());
     let mut index = Index::new(settings);
     let objects = [
@@ -49,9 +59,7 @@ fn responder(endpoints: u32) -> (Responder, Arc<Counts>) {
     ];
     index.apply_all(objects.map(Event::Apply));
     index.apply_all(Kind::ALL.map(Event::Restarted));
-    let counts = Arc::<Counts>::default();
-    let mirror = Arc::new(Mirror::new(index, config));
-    (Responder::new(mirror, Arc::clone(&counts)), counts)
+    index
 }
 
 fn query(name: &str, qtype: RecordType, edns: Option<u16>) -> Message {
@@ -112,6 +120,33 @@ fn a_missing_name_does_not_exist() {
     let reply = ask(&responder, &question);
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
     assert_eq!(reply.authorities.len(), 1, "the SOA");
+}
+
+#[test]
+fn an_index_that_is_not_current_denies_nothing() {
+    let mut index = index(2);
+    index.set_current(false);
+    let (responder, counts) = over(index);
+    for (name, qtype) in [
+        ("nope.default.svc.cluster.local.", RecordType::A),
+        ("web.default.svc.cluster.local.", RecordType::AAAA),
+        ("web.default.svc.cluster.local.", RecordType::MX),
+        ("10-9-9-9.web.default.svc.cluster.local.", RecordType::A),
+    ] {
+        let reply = ask(&responder, &query(name, qtype, None));
+        assert_eq!(
+            reply.metadata.response_code,
+            ResponseCode::Refused,
+            "{name}"
+        );
+        assert!(reply.authorities.is_empty());
+    }
+    assert_eq!(counts.refused.load(Ordering::Relaxed), 4);
+    let Counter(cell) = Counter::pass(Path::Xdp, PassReason::Incomplete);
+    assert!(counts.read()[cell as usize] >= 3);
+    let name = "web.default.svc.cluster.local.";
+    let reply = ask(&responder, &query(name, RecordType::A, None));
+    assert_eq!(addresses(&reply).len(), 2);
 }
 
 #[test]

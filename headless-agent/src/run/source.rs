@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::ConfigError;
 use crate::args::{Endpoints, Pods, RecordArgs, SourceArgs, SourceKind};
 use crate::watch::health::Health;
-use crate::watch::kubernetes::{self, Access, Client, Selection, watch_kubernetes};
+use crate::watch::kubernetes::{self, Access, Client, Patience, Selection, watch_kubernetes};
 use crate::watch::manifests::watch_manifests;
 use crate::watch::{Batch, Keep};
 
@@ -17,7 +17,7 @@ pub(super) enum Source {
     /// A folder of YAML.
     Manifests(PathBuf, Keep),
     /// A cluster's API server.
-    Kubernetes(Client, Selection),
+    Kubernetes(Client, Selection, Patience),
 }
 
 /// Whether the folder is one.
@@ -35,6 +35,7 @@ impl SourceArgs {
             source,
             manifests,
             api,
+            ..
         } = self;
         let api = Access::from(api).is_given();
         let wrong = |text: &str| Err(anyhow::Error::msg(text.to_owned()).into());
@@ -72,7 +73,8 @@ impl SourceArgs {
             cluster_dns: (dns.namespace.clone(), dns.name.clone()),
             keep,
         };
-        Ok(Source::Kubernetes(client, selection))
+        let patience = Patience::within(self.source_max_age_deny);
+        Ok(Source::Kubernetes(client, selection, patience))
     }
 }
 
@@ -85,8 +87,8 @@ impl Source {
     ) -> anyhow::Result<()> {
         match self {
             Self::Manifests(folder, keep) => Ok(watch_manifests(folder, keep, batches).await?),
-            Self::Kubernetes(client, selection) => {
-                watch_kubernetes(client, selection, health, batches).await
+            Self::Kubernetes(client, selection, patience) => {
+                watch_kubernetes(client, selection, patience, health, batches).await
             }
         }
     }

@@ -1,10 +1,13 @@
-//! How the source is doing: what it fails at, and since when.
+//! The health of the source: which watches fail, since when, and when each was
+//! last heard.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Kind;
@@ -12,14 +15,14 @@ use super::Kind;
 /// Why a request to the API server failed, as metrics tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureReason {
-    /// The server does not know who asks (401).
+    /// The server does not know the client (401).
     Unauthorized,
-    /// Who asks may not do this (403).
+    /// The client may not do this (403).
     Forbidden,
-    /// The server no longer knows the version that was asked for (410). What
-    /// follows is a new list.
+    /// The server no longer knows the requested version (410). A new list
+    /// follows.
     Gone,
-    /// Another answer that is none.
+    /// Any other status that is not a success.
     Refused,
     /// No answer, or one that broke off.
     Unreachable,
@@ -71,14 +74,71 @@ struct Outage {
     message: String,
 }
 
-/// The state of every watch, for whoever looks.
+/// The watch that has been silent for longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// What the watch is called.
+    pub watch: &'static str,
+    /// The time since the API server last sent anything on it: changes, bookmarks,
+    /// or the head of an answer.
+    pub age: Duration,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { watch, age } = self;
+        write!(
+            f,
+            "the API server has sent nothing on the watch of {watch} for {} s",
+            age.as_secs()
+        )
+    }
+}
+
+/// Where a watch tells that the API server sent something.
+#[derive(Clone, Debug)]
+pub struct Ear(std::sync::Arc<watch::Sender<Instant>>);
+
+impl Ear {
+    /// The server has sent something just now.
+    pub fn heard(&self) {
+        self.0.send_replace(Instant::now());
+    }
+
+    /// Changes whenever the server sends something.
+    pub fn subscribe(&self) -> watch::Receiver<Instant> {
+        self.0.subscribe()
+    }
+}
+
+/// The state of every watch, for readers elsewhere. Its locks are held for no more
+/// than a look at a few entries.
 #[derive(Debug, Default)]
 pub struct Health {
     outages: Mutex<BTreeMap<&'static str, Outage>>,
     failures: Mutex<BTreeMap<(Kind, FailureReason), u64>>,
+    /// When each watch was last heard.
+    heard: RwLock<Vec<(&'static str, watch::Receiver<Instant>)>>,
 }
 
 impl Health {
+    /// Counts a watch among those whose silence matters, from now on.
+    pub fn listen(&self, watch: &'static str) -> Ear {
+        let (sender, receiver) = watch::channel(Instant::now());
+        self.heard.write().push((watch, receiver));
+        Ear(std::sync::Arc::new(sender))
+    }
+
+    /// The watch that has been silent for longest; `None` where there is no watch.
+    pub fn silence(&self) -> Option<Silence> {
+        let heard = self.heard.read();
+        let silences = heard.iter().map(|(watch, heard)| Silence {
+            watch,
+            age: heard.borrow().elapsed(),
+        });
+        silences.max_by_key(|silence| silence.age)
+    }
+
     /// The watch has failed and will be tried again. Logged when it is news.
     pub fn failed(&self, watch: &'static str, kind: Kind, failure: &Failure) {
         *self
@@ -108,16 +168,15 @@ impl Health {
         }
     }
 
-    /// How long what is known of the cluster may be behind it: the time since
-    /// the first of the watches that do not run stopped running; zero where all
-    /// run.
+    /// How far the agent's knowledge may be behind the cluster: the time since the
+    /// first failure of the watches that do not run; zero while all run.
     pub fn age(&self) -> Duration {
         let outages = self.outages.lock();
         let ages = outages.values().map(|outage| outage.since.elapsed());
         ages.max().unwrap_or_default()
     }
 
-    /// What each watch that does not run last failed at.
+    /// The last failure of each watch that does not run.
     pub fn outages(&self) -> Vec<(Kind, String)> {
         let outages = self.outages.lock();
         outages
@@ -135,6 +194,8 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     fn failure(message: &str) -> Failure {
@@ -161,5 +222,24 @@ mod tests {
         assert_eq!(health.age(), Duration::ZERO);
         assert_eq!(health.failures(Kind::Pod, FailureReason::Unreachable), 2);
         assert_eq!(health.failures(Kind::Pod, FailureReason::Gone), 0);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_silence_counts_and_ends_with_a_word() {
+        let health = Health::default();
+        assert_eq!(health.silence(), None);
+        let pods = health.listen("pods");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let services = health.listen("services");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let silence = |watch, seconds| {
+            let age = Duration::from_secs(seconds);
+            Some(Silence { watch, age })
+        };
+        assert_eq!(health.silence(), silence("pods", 10));
+        pods.heard();
+        assert_eq!(health.silence(), silence("services", 5));
+        services.heard();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(health.silence().unwrap().age, Duration::from_secs(3));
     }
 }

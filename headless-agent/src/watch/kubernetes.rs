@@ -32,6 +32,7 @@
 mod connect;
 mod failure;
 mod follow;
+mod hear;
 mod merge;
 
 use std::collections::HashMap;
@@ -48,11 +49,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use self::connect::{Access, in_cluster};
-use self::follow::{Change, Follow, Heard, Watch};
+use self::follow::{Follow, Heard, Watch, WatchEvent};
+pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
 use super::convert::{self, SERVICE_NAME_LABEL};
 use super::health::Health;
-use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem};
+use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Report};
 
 /// Label of the slices of headless Services
 /// (`v1.IsHeadlessService` of k8s.io/api/core/v1).
@@ -95,12 +97,14 @@ pub struct Selection {
 pub async fn watch_kubernetes(
     client: Client,
     selection: Selection,
+    patience: Patience,
     health: Arc<Health>,
     batches: mpsc::Sender<Batch>,
 ) -> anyhow::Result<()> {
     let (sender, mut heard) = mpsc::channel(HEARD_MAX);
     let mut watches = Watches {
         client,
+        patience,
         health,
         heard: sender,
         tasks: JoinSet::new(),
@@ -119,8 +123,7 @@ pub async fn watch_kubernetes(
             }
         }
         let batch = collector.batch(changes.drain(..));
-        let empty = batch.events.is_empty() && batch.problems.is_empty();
-        if !empty && batches.send(batch).await.is_err() {
+        if !batch.is_empty() && batches.send(batch).await.is_err() {
             return Ok(());
         }
     }
@@ -129,6 +132,7 @@ pub async fn watch_kubernetes(
 /// The running watches.
 struct Watches {
     client: Client,
+    patience: Patience,
     health: Arc<Health>,
     heard: mpsc::Sender<Heard>,
     tasks: JoinSet<()>,
@@ -138,31 +142,34 @@ impl Watches {
     /// Starts what is selected; returns which watches of slices there are.
     fn start(&mut self, selection: &Selection) -> Vec<Scope> {
         let keep = selection.keep;
-        let api = Api::all(self.client.clone());
         let namespaces = Watch {
             name: "namespaces",
             kind: Kind::Namespace,
             resource: "namespaces",
             scope: None,
         };
-        self.follow(namespaces, api, Config::default(), |object, problems| {
-            convert::namespace(object, problems).map(Object::Namespace)
-        });
-        let api = Api::all(self.client.clone());
+        self.follow(
+            namespaces,
+            Api::all,
+            Config::default(),
+            |object, problems| convert::namespace(object, problems).map(Object::Namespace),
+        );
         let services = Watch {
             name: "services",
             kind: Kind::Service,
             resource: "services",
             scope: None,
         };
-        self.follow(services, api, Config::default(), |object, problems| {
+        self.follow(services, Api::all, Config::default(), |object, problems| {
             convert::service(object, problems).map(Object::Service)
         });
         let mut scopes = Vec::new();
         for (scope, namespace, selector) in slices(selection) {
-            let api: Api<discovery::EndpointSlice> = match namespace {
-                Some(namespace) => Api::namespaced(self.client.clone(), &namespace),
-                None => Api::all(self.client.clone()),
+            let api = move |client| -> Api<discovery::EndpointSlice> {
+                match &namespace {
+                    Some(namespace) => Api::namespaced(client, namespace),
+                    None => Api::all(client),
+                }
             };
             let config = Config {
                 label_selector: selector,
@@ -184,7 +191,6 @@ impl Watches {
             scopes.push(scope);
         }
         if selection.pods {
-            let api: Api<v1::Pod> = Api::all(self.client.clone());
             let pods = Watch {
                 name: "pods",
                 kind: Kind::Pod,
@@ -192,24 +198,33 @@ impl Watches {
                 scope: None,
             };
             let config = Config::default().fields(LIVE_PODS);
-            self.follow(pods, api, config, |object, problems| {
+            self.follow(pods, Api::all, config, |object: &v1::Pod, problems| {
                 convert::pod(object, problems).map(Object::Pod)
             });
         }
         scopes
     }
 
-    fn follow<K, C>(&mut self, watch: Watch, api: Api<K>, config: Config, convert: C)
-    where
+    /// Starts one watch, whose client tells when the server sends something on it.
+    fn follow<K, C>(
+        &mut self,
+        watch: Watch,
+        api: impl FnOnce(Client) -> Api<K>,
+        config: Config,
+        convert: C,
+    ) where
         K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
         K: Send + Sync + 'static,
         C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
     {
+        let ear = self.health.listen(watch.name);
+        let client = hear::listening(self.client.clone(), &ear, self.patience);
         let follow = Follow {
             watch,
-            api,
+            api: api(client),
             config,
             convert,
+            ear,
             health: Arc::clone(&self.health),
             heard: self.heard.clone(),
         };
@@ -244,9 +259,21 @@ fn slices(selection: &Selection) -> Vec<(Scope, Option<String>, Option<String>)>
 #[derive(Debug)]
 struct Collector {
     merge: Merge,
-    /// A digest of what was last wrong with each object: what an update or a new
-    /// list only repeats is not reported again.
-    reported: HashMap<ObjectRef, u64>,
+    /// Objects with problems.
+    reported: HashMap<ObjectRef, Reported>,
+    /// Number of each watch's current list, by its name.
+    lists: HashMap<&'static str, u32>,
+}
+
+/// An object that was last reported with problems.
+#[derive(Clone, Copy, Debug)]
+struct Reported {
+    /// A digest of the problems: an update or a new list that only repeats them is
+    /// not reported again.
+    digest: u64,
+    /// The watch that told of the object last, and in which list.
+    watch: &'static str,
+    list: u32,
 }
 
 impl Collector {
@@ -254,6 +281,7 @@ impl Collector {
         Self {
             merge: Merge::new(scopes),
             reported: HashMap::new(),
+            lists: HashMap::new(),
         }
     }
 
@@ -262,65 +290,111 @@ impl Collector {
         for Heard {
             watch,
             arrived,
-            change,
+            event,
             problems,
         } in heard
         {
             let first = batch.arrived.unwrap_or(arrived);
             batch.arrived = Some(first.min(arrived));
-            match &change {
-                Change::Apply(reference, ..) => self.report(reference, problems, &mut batch),
-                Change::Delete(reference) => {
-                    self.reported.remove(reference);
-                }
-                Change::Restart | Change::Restarted => {}
-            }
+            self.report(watch.name, &event, problems, &mut batch.reports);
             match watch.scope {
                 Some(scope) => {
-                    if let Some(event) = slice_event(change) {
-                        self.merge.take(scope, event, &mut batch.events);
-                    }
+                    self.merge
+                        .take(scope, slice_event(event), &mut batch.events);
                 }
-                None => batch.events.extend(event(watch.kind, change)),
+                None => batch.events.push(index_event(watch.kind, event)),
             }
         }
         batch
     }
 
-    fn report(&mut self, reference: &ObjectRef, problems: Vec<Problem>, batch: &mut Batch) {
-        if problems.is_empty() {
-            self.reported.remove(reference);
-            return;
-        }
-        let mut hasher = DefaultHasher::new();
-        problems.hash(&mut hasher);
-        let digest = hasher.finish();
-        if self.reported.insert(reference.clone(), digest) != Some(digest) {
-            batch.problems.extend(problems);
+    /// Follows what is wrong with objects, and forgets objects that are gone.
+    fn report(
+        &mut self,
+        watch: &'static str,
+        event: &WatchEvent,
+        problems: Vec<Problem>,
+        reports: &mut Vec<Report>,
+    ) {
+        let list = self.lists.entry(watch).or_default();
+        match event {
+            WatchEvent::Restart => *list += 1,
+            WatchEvent::Restarted => {
+                let gone = |entry: &Reported| entry.watch == watch && entry.list != *list;
+                self.reported.retain(|reference, entry| {
+                    let gone = gone(entry);
+                    if gone {
+                        reports.push(settled(reference));
+                    }
+                    !gone
+                });
+            }
+            WatchEvent::Delete(reference) => {
+                // Another watch may have it by now.
+                let entry = self.reported.get(reference);
+                if entry.is_some_and(|entry| entry.watch == watch) {
+                    self.reported.remove(reference);
+                    reports.push(settled(reference));
+                }
+            }
+            WatchEvent::Apply(reference, ..) if problems.is_empty() => {
+                if self.reported.remove(reference).is_some() {
+                    reports.push(settled(reference));
+                }
+            }
+            WatchEvent::Apply(reference, ..) => {
+                let mut hasher = DefaultHasher::new();
+                problems.hash(&mut hasher);
+                let digest = hasher.finish();
+                let entry = Reported {
+                    digest,
+                    watch,
+                    list: *list,
+                };
+                let before = self.reported.insert(reference.clone(), entry);
+                if before.map(|before| before.digest) != Some(digest) {
+                    reports.push(Report {
+                        about: reference.to_string(),
+                        problems,
+                    });
+                }
+            }
         }
     }
 }
 
-/// As the index takes it; what cannot be used is as if it were not there.
-fn event(kind: Kind, change: Change) -> Option<Event> {
-    Some(match change {
-        Change::Apply(_, object, _) => Event::Apply(object?),
-        Change::Delete(reference) => Event::Delete(reference),
-        Change::Restart => Event::Restart(kind),
-        Change::Restarted => Event::Restarted(kind),
-    })
+/// Says that nothing is wrong with the object any more.
+fn settled(reference: &ObjectRef) -> Report {
+    Report {
+        about: reference.to_string(),
+        problems: Vec::new(),
+    }
 }
 
-fn slice_event(change: Change) -> Option<SliceEvent> {
-    Some(match change {
-        Change::Apply(_, Some(Object::EndpointSlice(slice)), version) => {
+/// As the index takes it. An object of which no part can be used does not exist for
+/// the index, even where an earlier version of it did.
+fn index_event(kind: Kind, event: WatchEvent) -> Event {
+    match event {
+        WatchEvent::Apply(_, Some(object), _) => Event::Apply(object),
+        WatchEvent::Apply(reference, None, _) | WatchEvent::Delete(reference) => {
+            Event::Delete(reference)
+        }
+        WatchEvent::Restart => Event::Restart(kind),
+        WatchEvent::Restarted => Event::Restarted(kind),
+    }
+}
+
+fn slice_event(event: WatchEvent) -> SliceEvent {
+    match event {
+        WatchEvent::Apply(_, Some(Object::EndpointSlice(slice)), version) => {
             SliceEvent::Apply(slice, version)
         }
-        Change::Apply(..) => return None,
-        Change::Delete(reference) => SliceEvent::Delete(reference),
-        Change::Restart => SliceEvent::Restart,
-        Change::Restarted => SliceEvent::Restarted,
-    })
+        WatchEvent::Apply(reference, ..) | WatchEvent::Delete(reference) => {
+            SliceEvent::Delete(reference)
+        }
+        WatchEvent::Restart => SliceEvent::Restart,
+        WatchEvent::Restarted => SliceEvent::Restarted,
+    }
 }
 
 #[cfg(test)]

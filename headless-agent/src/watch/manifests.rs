@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::{self, JoinError};
 use tokio::time::{self, Instant};
 
-use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Reason};
+use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Reason, Report};
 
 /// How long the folder must be quiet before it is read.
 const QUIET: Duration = Duration::from_millis(5);
@@ -97,8 +97,7 @@ pub async fn watch_manifests(
         })
         .await?;
         let batch = result?;
-        let empty = batch.events.is_empty() && batch.problems.is_empty();
-        if !empty && batches.send(batch).await.is_err() {
+        if !batch.is_empty() && batches.send(batch).await.is_err() {
             return Ok(());
         }
         read = Folder::refresh;
@@ -122,6 +121,14 @@ fn is_change(kind: EventKind) -> bool {
         | EventKind::Remove(_)
         | EventKind::Other => true,
         EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Other) => false,
+    }
+}
+
+/// Says that nothing is wrong any more.
+fn settled(about: &str) -> Report {
+    Report {
+        about: about.to_owned(),
+        problems: Vec::new(),
     }
 }
 
@@ -164,17 +171,29 @@ impl Folder {
 
     /// Reads again and returns what has changed since the last reading.
     fn refresh(&mut self) -> Result<Batch, ManifestsError> {
-        let mut problems = Vec::new();
+        let mut reports = Vec::new();
         let names = self.file_names().map_err(|source| ManifestsError::Folder {
             path: self.path.clone(),
             source,
         })?;
-        self.files.retain(|name, _| names.contains(name));
+        self.files.retain(|name, _| {
+            let stays = names.contains(name);
+            if !stays {
+                reports.push(settled(name));
+            }
+            stays
+        });
         for name in names {
-            self.read(&name, &mut problems);
+            reports.extend(self.read(&name));
         }
         let (objects, duplicates) = self.effective();
-        problems.extend(duplicates.difference(&self.duplicates).cloned());
+        let solved = self.duplicates.difference(&duplicates);
+        reports.extend(solved.map(|problem| settled(&problem.object)));
+        let new = duplicates.difference(&self.duplicates);
+        reports.extend(new.map(|problem| Report {
+            about: problem.object.clone(),
+            problems: vec![problem.clone()],
+        }));
         self.duplicates = duplicates;
         let mut events = Vec::new();
         for (reference, object) in &objects {
@@ -190,7 +209,7 @@ impl Folder {
         self.objects = objects;
         Ok(Batch {
             events,
-            problems,
+            reports,
             arrived: None,
         })
     }
@@ -214,44 +233,45 @@ impl Folder {
         Ok(names)
     }
 
-    /// Reads a file, if it is not as before.
-    fn read(&mut self, name: &str, problems: &mut Vec<Problem>) {
-        let about_file = |reason| Problem {
-            object: name.to_owned(),
-            field: String::new(),
-            reason,
+    /// Reads a file, and says what is wrong with it, if it is not as before.
+    fn read(&mut self, name: &str) -> Option<Report> {
+        let report = |problems| {
+            Some(Report {
+                about: name.to_owned(),
+                problems,
+            })
+        };
+        let of_file = |reason| {
+            report(vec![Problem {
+                object: name.to_owned(),
+                field: String::new(),
+                reason,
+            }])
         };
         let bytes = match fs::read(self.path.join(name)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.files.remove(name);
-                return;
+                return self.files.remove(name).map(|_| settled(name));
             }
-            Err(error) => {
-                problems.push(about_file(Reason::Unreadable(error.to_string())));
-                return;
-            }
+            Err(error) => return of_file(Reason::Unreadable(error.to_string())),
         };
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         let hash = hasher.finish();
         if self.files.get(name).is_some_and(|file| file.hash == hash) {
-            return;
+            return None;
         }
         let file = self.files.entry(name.to_owned()).or_default();
         file.hash = hash;
         let text = match str::from_utf8(&bytes) {
             Ok(text) => text,
-            Err(error) => {
-                problems.push(about_file(Reason::Syntax(error.to_string())));
-                return;
-            }
+            Err(error) => return of_file(Reason::Syntax(error.to_string())),
         };
         let documents = document::read(name, text, self.keep);
-        problems.extend(documents.problems);
         if !documents.broken || file.objects.is_empty() {
             file.objects = documents.objects.into_iter().map(Arc::new).collect();
         }
+        report(documents.problems)
     }
 
     /// The objects of all files, the later of two with one name, and a report

@@ -68,6 +68,15 @@ impl Kind {
     }
 }
 
+/// Namespace and name of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// Which object: kind, namespace (empty for a Namespace) and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
@@ -139,8 +148,26 @@ pub enum Event {
 pub struct Batch {
     /// In the order in which they happened.
     pub events: Vec<Event>,
-    /// What could not be used; the rest of the object is in `events`.
-    pub problems: Vec<Problem>,
-    /// When the first of it came, where the source knows.
+    /// What is now known of objects that cannot be used as they are; the usable
+    /// parts of such an object are in `events`.
+    pub reports: Vec<Report>,
+    /// When the first change came, where the source knows.
     pub arrived: Option<Instant>,
+}
+
+impl Batch {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.reports.is_empty()
+    }
+}
+
+/// All that is wrong with one object or file. Replaces every earlier report about
+/// it: without problems, nothing is wrong with it any more, or it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The object ([`ObjectRef`] as text) or the file.
+    pub about: String,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
 }

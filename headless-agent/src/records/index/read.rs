@@ -115,46 +115,48 @@ impl Index {
     /// Namespace does not exist, slices whose Service does not, names too long
     /// for the zone. Sorted by object. Means little before [`Self::synced`].
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (_, entry) in &self.services {
-            let ServiceEntry {
-                namespace,
-                name,
-                state,
-                slices,
-                ..
-            } = entry;
-            if state.service.is_none() {
-                problems.extend(slices.iter().map(|slice| Problem {
-                    object: format!("EndpointSlice {namespace}/{}", slice.name),
-                    field: String::new(),
-                    reason: Reason::MissingService(format!("{namespace}/{name}")),
-                }));
-                continue;
-            }
-            let mut put = |reason| {
-                problems.push(Problem {
-                    object: format!("Service {namespace}/{name}"),
-                    field: String::new(),
-                    reason,
-                });
-            };
-            if !state.exposed {
-                put(Reason::MissingNamespace(namespace.to_string()));
-            }
-            let roomy = entry.naming(RELATIVE_BYTES_MAX);
-            let longest = state
-                .names(roomy, self.settings.endpoints)
-                .map(|(name, _)| name.as_bytes().len())
-                .max()
-                .filter(|len| *len > self.room);
-            if let Some(len) = longest {
-                // In presentation form, without the root.
-                put(Reason::NameTooLong(253 + len - self.room));
-            }
-        }
+        let mut problems = self.problems_of(0..self.services_end());
         problems.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         problems
+    }
+
+    /// What is wrong with one Service, or with the slices that wait for it.
+    pub(super) fn problems_of_entry(&self, entry: &ServiceEntry, problems: &mut Vec<Problem>) {
+        let ServiceEntry {
+            namespace,
+            name,
+            state,
+            slices,
+            ..
+        } = entry;
+        if state.service.is_none() {
+            problems.extend(slices.iter().map(|slice| Problem {
+                object: format!("EndpointSlice {namespace}/{}", slice.name),
+                field: String::new(),
+                reason: Reason::MissingService(format!("{namespace}/{name}")),
+            }));
+            return;
+        }
+        let mut put = |reason| {
+            problems.push(Problem {
+                object: format!("Service {namespace}/{name}"),
+                field: String::new(),
+                reason,
+            });
+        };
+        if !state.exposed {
+            put(Reason::MissingNamespace(namespace.to_string()));
+        }
+        let roomy = entry.naming(RELATIVE_BYTES_MAX);
+        let longest = state
+            .names(roomy, self.settings.endpoints)
+            .map(|(name, _)| name.as_bytes().len())
+            .max()
+            .filter(|len| *len > self.room);
+        if let Some(len) = longest {
+            // In presentation form, without the root.
+            put(Reason::NameTooLong(253 + len - self.room));
+        }
     }
 
     /// Whether the Namespace object exists.

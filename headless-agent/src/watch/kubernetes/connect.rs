@@ -5,17 +5,33 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use tower::{BoxError, ServiceBuilder};
 
 /// Set by the kubelet in every container.
 const IN_CLUSTER_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
-/// How long a connection may take. Short, since a watch counts as running when
-/// nothing has failed for a while.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Probing of idle connections: the first probe after 10 s without data, then one
+/// every 5 s. Three lost probes end the connection, 25 s after the peer vanished.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long sent data, probes included, may stay without acknowledgement
+/// (`TCP_USER_TIMEOUT`). Without it, a request on a dead connection is sent again
+/// for about 15 minutes (`tcp_retries2`).
+const USER_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Where the API server is and who asks, as far as the operator says.
 ///
@@ -62,7 +78,7 @@ impl Access {
     pub async fn client(&self) -> anyhow::Result<Client> {
         let config = self.config().await?;
         let server = config.cluster_url.clone();
-        Client::try_from(config).with_context(|| format!("no client for API server {server}"))
+        client(config).with_context(|| format!("no client for API server {server}"))
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
@@ -128,6 +144,30 @@ impl Access {
             .await
             .context("cannot use the default kubeconfig")
     }
+}
+
+/// A client whose connections notice a peer that has vanished. Otherwise that of
+/// `Client::try_from` without its retries, since watches retry by themselves.
+fn client(config: Config) -> kube::Result<Client> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(KEEPALIVE_IDLE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    tcp.set_tcp_user_timeout(Some(USER_TIMEOUT));
+    let tls = config.rustls_https_connector_with_connector(tcp)?;
+    let mut connector = TimeoutConnector::new(tls);
+    connector.set_connect_timeout(config.connect_timeout);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(HttpClient::builder(TokioExecutor::new()).build(connector));
+    Ok(Client::new(service, config.default_namespace))
 }
 
 #[cfg(test)]

@@ -10,12 +10,11 @@ use kube::runtime::watcher::{self, InitialListStrategy, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::super::health::Health;
+use super::super::health::{Ear, Health};
 use super::super::{Kind, Object, ObjectRef, Problem};
-use super::connect::CONNECT_TIMEOUT;
 use super::failure::{failure, status};
 use super::merge::Scope;
 
@@ -25,13 +24,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(400);
 /// Longest delay between tries, before jitter.
 const BACKOFF_MAX: Duration = Duration::from_secs(16);
 
-/// How long after a failure nothing must fail for the watch to count as running
-/// although nothing has changed.
-const SETTLED: Duration = Duration::from_secs(2 * CONNECT_TIMEOUT.as_secs());
-
-/// How long the server keeps one watch request open, in seconds. A connection
-/// that died without a word is noticed five seconds later; bookmarks make a new
-/// request cheap.
+/// How long the server keeps one watch request open, in seconds. Bookmarks make the
+/// next request cheap. A server that says nothing is noticed earlier, see
+/// [`super::hear`].
 const REQUEST_SECONDS: u32 = 240;
 
 /// Which watch.
@@ -47,13 +42,13 @@ pub(super) struct Watch {
     pub(super) scope: Option<Scope>,
 }
 
-/// What a watch tells of an object.
+/// What a watch tells.
 #[derive(Debug)]
-pub(super) enum Change {
-    /// It exists and looks like this, in this version of the cluster; `None`
-    /// where nothing of it can be used.
+pub(super) enum WatchEvent {
+    /// The object exists and looks like this, in this version of the cluster; `None`
+    /// where no part of it can be used.
     Apply(ObjectRef, Option<Object>, u64),
-    /// It no longer exists, or is no longer selected.
+    /// The object no longer exists, or is no longer selected.
     Delete(ObjectRef),
     /// A list begins.
     Restart,
@@ -61,16 +56,16 @@ pub(super) enum Change {
     Restarted,
 }
 
-/// A change with what belongs to it.
+/// An event and its circumstances.
 #[derive(Debug)]
 pub(super) struct Heard {
-    /// From which watch.
+    /// The watch that told it.
     pub(super) watch: Watch,
     /// When it came.
     pub(super) arrived: Instant,
-    /// What it says.
-    pub(super) change: Change,
-    /// What was wrong with its object.
+    /// The event.
+    pub(super) event: WatchEvent,
+    /// What is wrong with its object.
     pub(super) problems: Vec<Problem>,
 }
 
@@ -103,6 +98,8 @@ pub(super) struct Follow<K, C> {
     pub(super) convert: C,
     /// Where failures are told.
     pub(super) health: Arc<Health>,
+    /// Tells when the server last sent something on this watch.
+    pub(super) ear: Ear,
     /// Where changes are told.
     pub(super) heard: mpsc::Sender<Heard>,
 }
@@ -146,20 +143,19 @@ where
         let Watch { name, kind, .. } = self.watch;
         let streaming = config.initial_list_strategy == InitialListStrategy::StreamingList;
         let mut stream = pin!(watcher(self.api.clone(), config.clone()));
+        let mut heard = self.ear.subscribe();
         let mut listing = false;
         let mut failing = false;
         loop {
-            let event = if failing && !listing {
-                // No event tells that a broken watch runs again.
-                let Ok(event) = timeout(SETTLED, stream.next()).await else {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                // No event tells that a broken watch runs again, its answer does.
+                Ok(()) = heard.changed(), if failing && !listing => {
                     failing = false;
                     backoff.reset();
                     self.health.runs(name);
                     continue;
-                };
-                event
-            } else {
-                stream.next().await
+                }
             };
             let event = match event {
                 None => return Renew::List,
@@ -174,6 +170,7 @@ where
                     let failure = failure(&error, self.watch.resource);
                     self.health.failed(name, kind, &failure);
                     failing = true;
+                    heard.mark_unchanged();
                     sleep(backoff.next()).await;
                     // The library lists again when a running watch is told so,
                     // not when one cannot even start.
@@ -209,21 +206,21 @@ where
     fn hear(&self, event: watcher::Event<K>) -> Heard {
         let arrived = Instant::now();
         let mut problems = Vec::new();
-        let change = match event {
-            watcher::Event::Init => Change::Restart,
-            watcher::Event::InitDone => Change::Restarted,
-            watcher::Event::Delete(object) => Change::Delete(self.reference(&object)),
+        let event = match event {
+            watcher::Event::Init => WatchEvent::Restart,
+            watcher::Event::InitDone => WatchEvent::Restarted,
+            watcher::Event::Delete(object) => WatchEvent::Delete(self.reference(&object)),
             watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
                 let version = object.meta().resource_version.as_deref();
                 let version = version.and_then(|version| version.parse().ok());
                 let slim = (self.convert)(&object, &mut problems);
-                Change::Apply(self.reference(&object), slim, version.unwrap_or_default())
+                WatchEvent::Apply(self.reference(&object), slim, version.unwrap_or_default())
             }
         };
         Heard {
             watch: self.watch,
             arrived,
-            change,
+            event,
             problems,
         }
     }

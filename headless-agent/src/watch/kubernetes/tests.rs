@@ -20,18 +20,18 @@ fn reference(name: &str) -> ObjectRef {
     }
 }
 
-fn heard(change: Change) -> Heard {
+fn heard(event: WatchEvent) -> Heard {
     Heard {
         watch: NAMESPACES,
         arrived: Instant::now(),
-        change,
+        event,
         problems: Vec::new(),
     }
 }
 
 fn apply(name: &str) -> Heard {
     let object = Object::Namespace(Namespace { name: name.into() });
-    heard(Change::Apply(reference(name), Some(object), 1))
+    heard(WatchEvent::Apply(reference(name), Some(object), 1))
 }
 
 fn unusable(name: &str, reason: Reason) -> Heard {
@@ -41,7 +41,7 @@ fn unusable(name: &str, reason: Reason) -> Heard {
             field: "metadata.name".into(),
             reason,
         }],
-        ..heard(Change::Apply(reference(name), None, 1))
+        ..heard(WatchEvent::Apply(reference(name), None, 1))
     }
 }
 
@@ -51,9 +51,9 @@ fn a_batch_keeps_order_and_first_arrival() {
     let mut late = apply("b");
     let first = late.arrived;
     late.arrived = first + Duration::from_secs(1);
-    let mut early = heard(Change::Restart);
+    let mut early = heard(WatchEvent::Restart);
     early.arrived = first;
-    let end = heard(Change::Restarted);
+    let end = heard(WatchEvent::Restarted);
     let batch = collector.batch([late, early, apply("a"), end].into_iter());
     assert_eq!(batch.arrived, Some(first));
     let namespace = |name: &str| {
@@ -71,23 +71,56 @@ fn a_batch_keeps_order_and_first_arrival() {
     );
 }
 
+/// The reports of a batch of these events: `+` with the number of problems, `-`
+/// where nothing is wrong any more.
+fn reported(collector: &mut Collector, heard: impl IntoIterator<Item = Heard>) -> Vec<String> {
+    let batch = collector.batch(heard.into_iter());
+    let reports = batch.reports.iter();
+    let shown = reports.map(|Report { about, problems }| match problems.len() {
+        0 => format!("-{about}"),
+        count => format!("+{about} {count}"),
+    });
+    shown.collect()
+}
+
+fn too_long(name: &str, len: usize) -> Heard {
+    unusable(name, Reason::LabelTooLong(len))
+}
+
 #[test]
 fn a_problem_is_reported_once_until_it_changes_or_its_object_goes() {
     let mut collector = Collector::new(&[]);
-    let mut reported = |heard| {
-        let batch = collector.batch([heard].into_iter());
-        assert_eq!(batch.events.len(), usize::from(batch.problems.is_empty()));
-        batch.problems.len()
-    };
-    let long = |len| unusable("a", Reason::LabelTooLong(len));
-    assert_eq!(reported(long(64)), 1);
-    assert_eq!(reported(long(65)), 1);
-    assert_eq!(reported(heard(Change::Delete(reference("a")))), 0);
-    assert_eq!(reported(long(65)), 1);
-    assert_eq!(reported(apply("a")), 0);
-    assert_eq!(reported(long(65)), 1);
-    let batch = collector.batch([long(65)].into_iter());
-    assert_eq!((batch.events.len(), batch.problems.len()), (0, 0));
+    let mut reported = |heard| reported(&mut collector, [heard]);
+    assert_eq!(reported(too_long("a", 64)), ["+Namespace a 1"]);
+    assert_eq!(reported(too_long("a", 65)), ["+Namespace a 1"]);
+    assert_eq!(reported(too_long("a", 65)), [""; 0]);
+    let gone = WatchEvent::Delete(reference("a"));
+    assert_eq!(reported(heard(gone)), ["-Namespace a"]);
+    assert_eq!(reported(too_long("a", 65)), ["+Namespace a 1"]);
+    assert_eq!(reported(apply("a")), ["-Namespace a"]);
+    assert_eq!(reported(apply("a")), [""; 0]);
+    assert_eq!(reported(too_long("a", 65)), ["+Namespace a 1"]);
+}
+
+#[test]
+fn a_problem_ends_with_an_object_that_is_missing_in_a_new_list() {
+    let mut collector = Collector::new(&[]);
+    let first = [too_long("a", 64), too_long("b", 64), apply("c")];
+    assert_eq!(reported(&mut collector, first).len(), 2);
+    let again = [
+        heard(WatchEvent::Restart),
+        too_long("b", 64),
+        heard(WatchEvent::Restarted),
+    ];
+    assert_eq!(reported(&mut collector, again), ["-Namespace a"]);
+    assert_eq!(collector.reported.len(), 1);
+}
+
+#[test]
+fn an_object_that_becomes_unusable_is_as_if_deleted() {
+    let mut collector = Collector::new(&[]);
+    let batch = collector.batch([apply("a"), too_long("a", 64)].into_iter());
+    assert_eq!(batch.events[1], Event::Delete(reference("a")));
 }
 
 #[test]

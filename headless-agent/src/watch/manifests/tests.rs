@@ -54,7 +54,8 @@ fn shown(batch: &Batch) -> (Vec<String>, Vec<String>) {
         })
         .collect();
     events.sort();
-    let problems = batch.problems.iter().map(ToString::to_string).collect();
+    let problems = batch.reports.iter().flat_map(|report| &report.problems);
+    let problems = problems.map(ToString::to_string).collect();
     (events, problems)
 }
 

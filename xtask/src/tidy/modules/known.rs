@@ -16,10 +16,6 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-ebpf/src/respond/mod.rs",
     ),
     (
-        "headless-agent/src/mirror/mod.rs",
-        "headless-agent/src/args.rs",
-    ),
-    (
         "headless-ebpf/src/wire/room.rs",
         "headless-ebpf/src/wire/headers.rs",
     ),

@@ -1,0 +1,86 @@
+//! What the loop shows of itself.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::records::Index;
+use crate::watch::{Event, Kind};
+
+/// What happened to an object, as metrics tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// It exists or has changed.
+    Apply,
+    /// It is gone.
+    Delete,
+    /// All objects of its kind were listed.
+    List,
+}
+
+impl EventKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Apply, Self::Delete, Self::List];
+
+    /// Label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Delete => "delete",
+            Self::List => "list",
+        }
+    }
+
+    /// How an event is counted; the beginning of a list is not.
+    pub(super) fn of(event: &Event) -> Option<(Kind, Self)> {
+        match event {
+            Event::Apply(object) => Some((object.reference().kind, Self::Apply)),
+            Event::Delete(reference) => Some((reference.kind, Self::Delete)),
+            Event::Restarted(kind) => Some((*kind, Self::List)),
+            Event::Restart(_) => None,
+        }
+    }
+}
+
+/// The state of the loop after a batch or a heartbeat.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Resources that have not been listed yet.
+    pub missing: Vec<&'static str>,
+    /// Whether the index is taken for the present state of the cluster. False where
+    /// the source has been silent for longer than negative answers allow.
+    pub current: bool,
+    /// Serial of the SOA: unix time of the last change.
+    pub serial: u32,
+    /// Addresses whose port 53 the programs answer.
+    pub served: Vec<IpAddr>,
+    /// Addresses that should be served and are not.
+    pub unserved: Vec<IpAddr>,
+    /// Events since the start, by kind of object and of event.
+    pub events: BTreeMap<(Kind, EventKind), u64>,
+    /// Problems of objects since the start, by the label of their reason.
+    pub problem_counts: BTreeMap<&'static str, u64>,
+    /// What is wrong with objects as they came, the latest last.
+    pub reported: Arc<[String]>,
+}
+
+impl Snapshot {
+    pub(super) fn of(index: &Index) -> Self {
+        Self {
+            missing: index.missing(),
+            current: index.is_current(),
+            serial: index.serial(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the whole cluster has been read.
+    pub fn synced(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Events of this kind since the start.
+    pub fn events(&self, kind: Kind, event: EventKind) -> u64 {
+        self.events.get(&(kind, event)).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,110 @@
+//! Whether the agent lives and whether it is ready: `/livez` and `/readyz`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::datapath::snapshot::{Snapshot, Snapshots};
+use crate::maps::{WriteCounts, heartbeat};
+use crate::mirror::{self, Mirror};
+use crate::watch::Kind;
+use crate::watch::health::Silence;
+
+/// A loop that has not beaten for so long is stuck.
+pub const STUCK_AFTER: Duration = heartbeat::INTERVAL.saturating_mul(3);
+
+/// Where the signs of life are.
+#[derive(Clone, Debug)]
+pub struct Signs {
+    /// The index and its loop.
+    pub mirror: Arc<Mirror>,
+    /// What the writer did.
+    pub writes: Arc<WriteCounts>,
+    /// The programs and the interfaces that carry them.
+    pub datapath: Snapshots,
+    /// How long the source may be silent before nothing is denied any more.
+    pub source_max_age_deny: Duration,
+}
+
+impl Signs {
+    /// The programs and their interfaces, as they were at the last comparison.
+    pub fn datapath(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.datapath.borrow())
+    }
+
+    /// The signs, now.
+    pub fn vitals(&self) -> Vitals {
+        let source = self.mirror.source();
+        let beat = self.writes.beat_ns.load(Ordering::Relaxed);
+        let age = heartbeat::monotonic_ns().saturating_sub(beat);
+        Vitals {
+            mirror: self.mirror.snapshot(),
+            heartbeat_age: (beat != 0).then(|| Duration::from_nanos(age)),
+            source_age: source.age(),
+            silence: source.silence(),
+            source_max_age_deny: self.source_max_age_deny,
+            outages: source.outages(),
+            attached: self.datapath().compared,
+        }
+    }
+}
+
+/// The signs of life at one moment.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    /// What the loop last published.
+    pub mirror: Arc<mirror::Snapshot>,
+    /// Time since the last heartbeat; `None` where the loop has not begun.
+    pub heartbeat_age: Option<Duration>,
+    /// How far the agent may be behind the cluster: 0 while every watch runs.
+    pub source_age: Duration,
+    /// The watch that has been silent for longest.
+    pub silence: Option<Silence>,
+    /// How long the source may be silent before nothing is denied any more.
+    pub source_max_age_deny: Duration,
+    /// The last failure of each watch that does not run.
+    pub outages: Vec<(Kind, String)>,
+    /// Whether the pods that were there at the start have their programs.
+    pub attached: bool,
+}
+
+impl Vitals {
+    /// Says so where the loop is stuck.
+    pub fn stuck(&self) -> Option<String> {
+        let age = self.heartbeat_age.filter(|age| *age >= STUCK_AFTER)?;
+        Some(format!(
+            "the loop is stuck: no heartbeat for {:.1} s, {} is usual",
+            age.as_secs_f64(),
+            humantime::format_duration(heartbeat::INTERVAL),
+        ))
+    }
+
+    /// Says so where the source has been silent for too long to deny anything.
+    pub fn silent(&self) -> Option<String> {
+        let silence = self.silence.filter(|it| it.age > self.source_max_age_deny);
+        silence.map(|silence| format!("{silence}: negative answers are withheld"))
+    }
+
+    /// What keeps the agent from being ready, each in a line, with the reason where it
+    /// is known.
+    pub fn unready(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.stuck().into_iter().collect();
+        for what in &self.mirror.missing {
+            let outages = self.outages.iter();
+            let whys = outages.filter(|(kind, _)| kind.resource() == *what);
+            let whys: Vec<_> = whys.map(|(_, why)| why.as_str()).collect();
+            lines.push(match whys.as_slice() {
+                [] => format!("{what} synced"),
+                whys => format!("{what} synced: {}", whys.join("; ")),
+            });
+        }
+        lines.extend(self.silent());
+        if !self.attached {
+            lines.push("programs attached".into());
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Everything that can be seen of the running agent, as one value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use headless_ebpf::abi::Path;
+use serde::{Deserialize, Serialize};
+
+use super::probes::{Signs, Vitals};
+use super::tally::{AGENT, Tally};
+use crate::datapath;
+use crate::datapath::object::Capacities;
+use crate::maps::MapKind;
+use crate::maps::kernel::{KernelCounters, KernelSink};
+use crate::responder;
+use crate::watch::Kind;
+use crate::watch::health::FailureReason;
+
+/// Where the stages publish, and what can be read from the kernel.
+#[derive(Debug)]
+pub struct Sources {
+    /// Of the loop.
+    pub signs: Signs,
+    /// Of the responder.
+    pub responder: Arc<responder::Counts>,
+    /// Counters of the programs.
+    pub counters: KernelCounters,
+    /// The maps, for reading.
+    pub maps: KernelSink,
+    /// Capacities of the maps.
+    pub capacities: Capacities,
+    /// How long the programs answer after the last heartbeat.
+    pub lease: Duration,
+}
+
+/// The agent at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Signs of life.
+    pub vitals: Vitals,
+    /// Failed requests to the API server, by kind and reason.
+    pub failures: Vec<(Kind, FailureReason, u64)>,
+    /// What the programs and the agent counted, by label of who it was.
+    pub tallies: Vec<(&'static str, Tally)>,
+    /// Messages to the responder that the engine passed, by result.
+    pub messages: Messages,
+    /// What the writer did.
+    pub writes: Writes,
+    /// Use of every map.
+    pub maps: BTreeMap<MapKind, Map>,
+    /// The programs and their interfaces, as they were at the last comparison.
+    pub datapath: Arc<datapath::snapshot::Snapshot>,
+    /// How long the programs answer after the last heartbeat.
+    pub lease: Duration,
+}
+
+/// A map.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Map {
+    /// Entries it has.
+    pub entries: u64,
+    /// Entries it can have.
+    pub capacity: u64,
+    /// Estimate of its kernel memory in bytes.
+    pub bytes: u64,
+}
+
+/// Messages to the responder that the engine passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Messages {
+    /// Answered by the rules outside the engine.
+    pub resolved: u64,
+    /// Refused: another server would have to answer.
+    pub refused: u64,
+    /// Without an answer: no queries, or no DNS at all.
+    pub ignored: u64,
+    /// With a reply that could not be sent.
+    pub unsent: u64,
+}
+
+/// What the writer did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes {
+    /// Writes that succeeded.
+    pub written: u64,
+    /// Writes that failed for want of capacity.
+    pub full: u64,
+    /// Writes that failed otherwise.
+    pub failed: u64,
+    /// Names whose last write failed and that are tried again.
+    pub pending: u64,
+    /// Entries that a full pass found to differ from the index.
+    pub drift: u64,
+    /// Whether the programs may give negative answers.
+    pub complete: bool,
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Sources {
+    /// Everything, now.
+    ///
+    /// # Errors
+    /// Where the kernel does not let the counters or the programs be read.
+    pub fn look(&self) -> anyhow::Result<Snapshot> {
+        let source = self.signs.mirror.source();
+        let failures = Kind::ALL.into_iter().flat_map(|kind| {
+            let reasons = FailureReason::ALL.into_iter();
+            reasons.map(move |reason| (kind, reason, source.failures(kind, reason)))
+        });
+        let counts = &self.responder;
+        Ok(Snapshot {
+            vitals: self.signs.vitals(),
+            failures: failures.collect(),
+            tallies: self.tallies()?,
+            messages: Messages {
+                resolved: load(&counts.resolved),
+                refused: load(&counts.refused),
+                ignored: load(&counts.ignored),
+                unsent: load(&counts.unsent),
+            },
+            writes: self.writes(),
+            maps: self.map_usage(),
+            datapath: self.signs.datapath(),
+            lease: self.lease,
+        })
+    }
+
+    fn writes(&self) -> Writes {
+        let writes = &self.signs.writes;
+        Writes {
+            written: load(&writes.written),
+            full: load(&writes.full),
+            failed: load(&writes.failed),
+            pending: load(&writes.pending),
+            drift: load(&writes.drift),
+            complete: writes.complete(),
+        }
+    }
+
+    fn tallies(&self) -> anyhow::Result<Vec<(&'static str, Tally)>> {
+        let kernel = self.counters.read().context("cannot read the counters")?;
+        let paths = Path::ALL.iter();
+        let mut tallies: Vec<_> = paths
+            .map(|path| (path.label(), Tally::of(*path, &kernel)))
+            .collect();
+        tallies.push((AGENT, Tally::of(Path::Xdp, &self.responder.read())));
+        Ok(tallies)
+    }
+
+    fn map_usage(&self) -> BTreeMap<MapKind, Map> {
+        let usage = |map: MapKind| {
+            let entries = self.signs.writes.entries(map);
+            let capacity = u64::from(self.capacities.of(map));
+            let bytes = map.bytes(entries, capacity);
+            let usage = Map {
+                entries,
+                capacity,
+                bytes,
+            };
+            (map, usage)
+        };
+        MapKind::ALL.into_iter().map(usage).collect()
+    }
+}

@@ -1,0 +1,174 @@
+//! Notices that the API server has become silent.
+//!
+//! A watch in a quiet cluster has nothing to say for hours, so a time limit on
+//! reading would end healthy watches. The server does send bookmarks, about one a
+//! minute (`defaultBookmarkFrequency` of kube-apiserver's watch cache), but promises
+//! none: a server that has seen no change of a resource since its start sends none,
+//! and neither does one without a watch cache. So a watch that has been quiet for
+//! longer than bookmarks take is not given up as failed, but asked for anew from the
+//! version it has reached. A healthy server answers that at once, with the head of
+//! its answer; a hung one does not, and that is a failure.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use kube::Client;
+use kube::client::Body;
+use tokio::time::timeout;
+use tower::BoxError;
+use tracing::debug;
+
+use super::super::health::Ear;
+
+/// How long to wait for a server that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of an answer.
+    pub answer: Duration,
+    /// For the next piece of an answer's body.
+    pub quiet: Duration,
+}
+
+impl Patience {
+    /// Longest wait for the head of an answer. The API server ends a request that
+    /// waits in its queues after 15 s (API priority and fairness).
+    const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+    /// Longest wait for a piece of a body. Bookmarks come every 60 to 62 s.
+    const QUIET_MAX: Duration = Duration::from_secs(80);
+
+    /// So that a server is asked anew, and its silence noticed, within `age`.
+    pub fn within(age: Duration) -> Self {
+        Self {
+            answer: (age / 4).min(Self::ANSWER_MAX),
+            quiet: (age * 2 / 3).min(Self::QUIET_MAX),
+        }
+    }
+}
+
+/// The server did not answer at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server has not answered within {} s", .0.as_secs_f32())]
+struct Unanswered(Duration);
+
+/// A client that tells `ear` of everything that the server sends, that gives up a
+/// request whose answer does not begin in time, and that ends the body of an answer
+/// which stays quiet for too long as if the server had ended it.
+pub(super) fn listening(client: Client, ear: &Ear, patience: Patience) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let ear = ear.clone();
+    let service = tower::service_fn(move |request| {
+        let (client, ear) = (client.clone(), ear.clone());
+        async move {
+            let answer = timeout(patience.answer, client.send(request)).await;
+            let response = answer.map_err(|_| Unanswered(patience.answer))??;
+            if response.status().is_success() {
+                ear.heard();
+            }
+            let quiet = patience.quiet;
+            Ok::<_, BoxError>(response.map(|body| StreamBody::new(overheard(body, ear, quiet))))
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// The pieces of a body, each reported to `ear`, until none has come for `quiet`.
+fn overheard(
+    body: Body,
+    ear: Ear,
+    quiet: Duration,
+) -> impl Stream<Item = kube::Result<Frame<axum::body::Bytes>>> {
+    let pieces = body.into_data_stream();
+    stream::unfold((pieces, ear), move |(mut pieces, ear)| async move {
+        let Ok(piece) = timeout(quiet, pieces.next()).await else {
+            debug!("quiet for {} s, asking anew", quiet.as_secs_f32());
+            return None;
+        };
+        let piece = piece?;
+        if piece.is_ok() {
+            ear.heard();
+        }
+        Some((piece.map(Frame::data), (pieces, ear)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::convert::Infallible;
+
+    use axum::body::Bytes;
+    use axum::http::{Request, Response};
+
+    use super::super::super::health::Health;
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        answer: Duration::from_secs(30),
+        quiet: Duration::from_secs(80),
+    };
+
+    /// A server that sends the head after `head`, then a piece after each of
+    /// `pieces`, and then nothing for ever.
+    fn server(head: u64, pieces: &'static [u64]) -> Client {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            tokio::time::sleep(Duration::from_secs(head)).await;
+            let pieces = stream::iter(pieces).then(|&after| async move {
+                tokio::time::sleep(Duration::from_secs(after)).await;
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"{}\n")))
+            });
+            let body = StreamBody::new(pieces.chain(stream::pending()));
+            Ok::<_, BoxError>(Response::new(body))
+        });
+        Client::new(service, "default")
+    }
+
+    async fn send(client: &Client) -> kube::Result<Response<Body>> {
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        client.send(request).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_goes_on_while_something_comes_and_ends_when_nothing_does() {
+        let health = Health::default();
+        let ear = health.listen("pods");
+        let client = listening(server(0, &[70, 70, 70]), &ear, PATIENCE);
+        let response = send(&client).await.unwrap();
+        let mut pieces = response.into_body().into_data_stream();
+        for _ in 0..3 {
+            pieces.next().await.unwrap().unwrap();
+            assert_eq!(health.silence().unwrap().age, Duration::ZERO);
+        }
+        assert!(pieces.next().await.is_none());
+        assert_eq!(health.silence().unwrap().age, PATIENCE.quiet);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_come_is_a_failure() {
+        let health = Health::default();
+        let ear = health.listen("pods");
+        let client = listening(server(29, &[]), &ear, PATIENCE);
+        send(&client).await.unwrap();
+        assert_eq!(health.silence().unwrap().age, Duration::ZERO);
+        let client = listening(server(31, &[]), &ear, PATIENCE);
+        let error = send(&client).await.unwrap_err();
+        assert!(format!("{error:?}").contains("Unanswered"), "{error:?}");
+        assert_eq!(health.silence().unwrap().age, PATIENCE.answer);
+    }
+
+    #[test]
+    fn silence_is_noticed_within_the_age() {
+        for seconds in [10, 60, 120, 3600] {
+            let age = Duration::from_secs(seconds);
+            let Patience { answer, quiet } = Patience::within(age);
+            assert!(answer + quiet < age, "{age:?}");
+        }
+        let Patience { answer, quiet } = Patience::within(Duration::from_mins(2));
+        // More than bookmarks take, less than two minutes with the answer's.
+        assert!(quiet > Duration::from_secs(65));
+        assert!(answer + quiet < Duration::from_mins(2));
+    }
+}
