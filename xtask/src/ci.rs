@@ -2,7 +2,8 @@
 //! name and the time it took. A failed gate does not stop the later ones.
 
 use crate::kernels::{self, Clock, Series};
-use crate::{ebpf, exec, test, tidy};
+use crate::workspace::FEATURES;
+use crate::{bench, ebpf, exec, test, tidy};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::env;
 use std::fmt::Write as _;
@@ -41,6 +42,7 @@ type Gate<'a> = (&'static str, &'a dyn Fn() -> Result<Outcome>);
 /// Runs all gates and prints a table.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tests = || test::run(&options.test).map(|()| Outcome::Passed);
+    let scale = || scale(&options.test);
     let kernels = kernels()?;
     let other_kernels = || other_kernels(kernels.as_deref());
     let mut gates: Vec<Gate<'_>> = vec![
@@ -51,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ("deny", &deny),
         ("doc", &doc),
         ("test", &tests),
+        ("bench scale", &scale),
         ("kernels", &other_kernels),
     ];
     let fuzz_seconds = fuzz_seconds(&env::var(FUZZ).unwrap_or_default())?;
@@ -174,8 +177,14 @@ fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
     table
 }
 
-/// Every feature but the agent's `jemalloc`: it is minutes of C for one line.
-const SUITES: &str = "headless-tests/root-tests,headless-tests/peers,xtask/root-tests";
+/// Runs `cargo xtask bench scale --ci`, unless the tests leave out what it needs.
+fn scale(options: &test::Options) -> Result<Outcome> {
+    if options.fast || options.no_root || !exec::is_root() {
+        return Ok(Outcome::Skipped("skipped: needs root and CoreDNS"));
+    }
+    bench::check_scale()?;
+    Ok(Outcome::Passed)
+}
 
 fn fmt() -> Result<Outcome> {
     exec::run(exec::cargo().args(["fmt", "--all", "--check"]))?;
@@ -186,7 +195,7 @@ fn clippy() -> Result<Outcome> {
     exec::run(
         exec::cargo()
             .args(["clippy", "--workspace", "--all-targets"])
-            .args(["--features", SUITES])
+            .args(["--features", FEATURES])
             .args(["--", "-Dwarnings"]),
     )?;
     Ok(Outcome::Passed)
@@ -214,7 +223,7 @@ fn doc() -> Result<Outcome> {
         exec::cargo()
             .env("RUSTDOCFLAGS", "-Dwarnings")
             .args(["doc", "--workspace", "--no-deps"])
-            .args(["--features", SUITES])
+            .args(["--features", FEATURES])
             .arg("--document-private-items"),
     )?;
     Ok(Outcome::Passed)

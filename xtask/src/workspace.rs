@@ -77,6 +77,11 @@ pub(crate) const ROOT: &str = "root-tests";
 /// Its feature for suites that run the programs of `cargo xtask peers`.
 pub(crate) const PEERS: &str = "peers";
 
+/// All features of tests: what `cargo xtask test` builds where everything can run. Two
+/// commands that build with the same features build once. The agent's `jemalloc` is left
+/// out: it is minutes of C for one line.
+pub(crate) const FEATURES: &str = "headless-tests/root-tests,headless-tests/peers,xtask/root-tests";
+
 /// The test programs of [`CRATE`].
 #[derive(Debug)]
 pub(crate) struct Suites {

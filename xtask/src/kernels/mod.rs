@@ -28,7 +28,7 @@ use self::debian::{Kernel, SERIES};
 pub(crate) use self::guest::Clock;
 use self::guest::Report;
 use self::image::{Base, Programs};
-use crate::workspace::{CRATE, PEERS, ROOT, Suites};
+use crate::workspace::{FEATURES, PEERS, ROOT, Suites};
 use crate::{apt, cache, ebpf, exec};
 
 /// What the virtual machines and their root file systems are made with.
@@ -213,14 +213,12 @@ fn build(named: &[String]) -> Result<Programs> {
     if !named.is_empty() {
         suites.retain(|suite| named.iter().any(|name| name == suite));
     }
-    // With the features of `cargo xtask test`, so that both build the same.
-    let features = format!("{CRATE}/{ROOT},{CRATE}/{PEERS},xtask/{ROOT}");
     let mut agent = exec::cargo();
-    agent.args(["build", "--workspace", "--features", &features]);
+    agent.args(["build", "--workspace", "--features", FEATURES]);
     agent.args(["--bin", "headless-agent"]);
     let agent = executables(&mut agent)?.remove("headless-agent");
     let mut command = exec::cargo();
-    command.args(["test", "--no-run", "--workspace", "--features", &features]);
+    command.args(["test", "--no-run", "--workspace", "--features", FEATURES]);
     for suite in &suites {
         command.args(["--test", suite]);
     }

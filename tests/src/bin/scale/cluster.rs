@@ -1,27 +1,25 @@
 //! A large cluster, with objects as its control plane writes them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use headless_tests::frame::{Query, qtype};
 use serde_json::{Value, json};
 
 use crate::api::{ApiServer, Labels, Object, Resource};
+use crate::plan::Plan;
 
-/// Endpoints of the largest Service.
-pub(crate) const LARGE: usize = 5_000;
-
-/// Most endpoints of a slice (`--max-endpoints-per-slice` of the controller
+/// The most endpoints of a slice (`--max-endpoints-per-slice` of the controller
 /// manager).
 const SLICE_MAX: usize = 100;
 
 /// Namespaces over which the Services are spread.
 const NAMESPACES: usize = 100;
 
-/// How many endpoints Services have in relation to each other: most few, one in
-/// ten more than a slice holds.
+/// Numbers of endpoints of Services in relation to each other: most Services have few,
+/// one in ten has more than a slice holds.
 const WEIGHTS: [usize; 10] = [1, 1, 2, 3, 3, 3, 5, 7, 12, 113];
 
-/// The DNS Service's cluster IP, which the pods ask.
+/// The DNS Service's cluster IP, to which pods send their questions.
 const CLUSTER_DNS: Ipv4Addr = headless_tests::frame::SERVER;
 
 /// One endpoint.
@@ -36,36 +34,45 @@ struct Endpoint {
 pub(crate) struct Service {
     namespace: String,
     name: String,
-    /// Whether it is a `StatefulSet`'s, whose pods have hostnames.
+    /// Whether a `StatefulSet` has made its pods, which then have hostnames.
     stateful: bool,
     endpoints: Vec<Endpoint>,
 }
 
-/// All of them.
+/// All Services.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    /// The first is the one with [`LARGE`] endpoints.
+    /// The first one is the largest.
     pub(crate) services: Vec<Service>,
 }
 
 impl Cluster {
-    /// As many Services with, in all, as many endpoints.
-    pub(crate) fn new(services: usize, endpoints: usize) -> anyhow::Result<Self> {
+    /// The cluster that the plan describes.
+    ///
+    /// # Errors
+    /// When there are too few Services or endpoints for each Service to have one.
+    pub(crate) fn new(plan: &Plan) -> anyhow::Result<Self> {
+        let Plan {
+            services,
+            endpoints,
+            largest,
+            ..
+        } = *plan;
         anyhow::ensure!(
-            services > NAMESPACES && endpoints >= LARGE + services,
-            "more than {NAMESPACES} Services, and {LARGE} endpoints more than these, are needed"
+            services > NAMESPACES && largest > 0 && endpoints >= largest + services,
+            "more than {NAMESPACES} Services, and {largest} endpoints more than these, are needed"
         );
         let mut addresses = u32::from(Ipv4Addr::new(10, 128, 0, 1))..;
         let rest = services - 1;
-        let spare = endpoints - LARGE - rest;
+        let spare = endpoints - largest - rest;
         let weights: usize = (0..rest).map(weight).sum();
         let mut given = 0;
         let mut passed = 0;
         let services = (0..services).map(|number| {
             let len = if number == 0 {
-                LARGE
+                largest
             } else {
-                // Cumulative, so that roundings cancel out.
+                // The sum so far is rounded, not each number, so that the total is exact.
                 passed += weight(number - 1);
                 let until = spare * passed / weights;
                 let len = 1 + until - given;
@@ -135,7 +142,7 @@ impl Service {
         }
     }
 
-    /// How many endpoints it has.
+    /// Number of its endpoints.
     pub(crate) fn len(&self) -> usize {
         self.endpoints.len()
     }
@@ -148,25 +155,35 @@ impl Service {
         self.stateful.then(|| format!("{}-{endpoint}", self.name))
     }
 
-    /// The question for an endpoint's name.
-    pub(crate) fn question(&self, endpoint: usize) -> Query {
-        let host = self.hostname(endpoint);
-        let dashed = || {
-            self.endpoints[endpoint]
-                .address
-                .to_string()
-                .replace('.', "-")
-        };
-        let host = host.unwrap_or_else(dashed);
+    /// The name of the Service in DNS.
+    pub(crate) fn full_name(&self) -> String {
         let Self {
             namespace, name, ..
         } = self;
-        let name = format!("{host}.{name}.{namespace}.svc.cluster.local");
-        Query::new(&name, qtype::A)
+        format!("{name}.{namespace}.svc.cluster.local")
     }
 
-    /// Makes a ready endpoint unready or the other way round. Whether it is
-    /// ready now, and the slice as it now is.
+    /// The address of an endpoint that is ready.
+    pub(crate) fn ready_address(&self, endpoint: usize) -> Option<IpAddr> {
+        let Endpoint { address, ready } = self.endpoints[endpoint];
+        ready.then_some(address.into())
+    }
+
+    /// The name of an endpoint in DNS.
+    pub(crate) fn endpoint_name(&self, endpoint: usize) -> String {
+        let host = self.hostname(endpoint);
+        let address = self.endpoints[endpoint].address;
+        let dashed = || address.to_string().replace('.', "-");
+        format!("{}.{}", host.unwrap_or_else(dashed), self.full_name())
+    }
+
+    /// The question for an endpoint's name.
+    pub(crate) fn question(&self, endpoint: usize) -> Query {
+        Query::new(&self.endpoint_name(endpoint), qtype::A)
+    }
+
+    /// Makes a ready endpoint unready or an unready one ready. Returns whether the
+    /// endpoint is ready now, and its slice.
     pub(crate) fn toggle(&mut self, endpoint: usize) -> (bool, Object) {
         let toggled = &mut self.endpoints[endpoint];
         toggled.ready = !toggled.ready;
@@ -263,4 +280,30 @@ fn dns_slice() -> Object {
     });
     let resource = Resource::EndpointSlices;
     Object::new(resource, "kube-system", "kube-dns-00000", labels, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_has_what_the_plan_says() {
+        for (services, endpoints, largest) in [(200, 1_000, 100), (1_000, 15_000, 5_000)] {
+            let cluster = Cluster::new(&Plan {
+                services,
+                endpoints,
+                largest,
+                changes: 0,
+                large_changes: 0,
+                settling: 0,
+            });
+            let cluster = cluster.unwrap();
+            assert_eq!(cluster.services.len(), services);
+            assert_eq!(cluster.endpoints(), endpoints);
+            assert_eq!(cluster.services[0].len(), largest);
+            assert!(cluster.services.iter().all(|service| service.len() > 0));
+        }
+    }
 }

@@ -1,17 +1,19 @@
-//! The agent beside CoreDNS on a large cluster: `cargo xtask bench scale`.
+//! The agent beside CoreDNS on one cluster: `cargo xtask bench scale`.
 //!
-//! Arguments: Services, endpoints, changes, and the file for the figures.
+//! Arguments: a plan in JSON, and the file for the figures.
 #![expect(
     clippy::cast_precision_loss,
     reason = "figures for people, far below 2^52"
 )]
 
+mod answers;
 mod api;
 mod changes;
 mod cluster;
 mod delivery;
 mod histogram;
 mod peers;
+mod plan;
 mod process;
 mod report;
 mod site;
@@ -22,14 +24,14 @@ use anyhow::Context as _;
 
 use self::api::ApiServer;
 use self::cluster::Cluster;
+use self::plan::Plan;
 use self::report::{Machine, Objects, Report};
 use self::site::Site;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().context("SERVICES ENDPOINTS CHANGES FILE");
-    let (services, endpoints) = (next()?.parse()?, next()?.parse()?);
-    let changes: usize = next()?.parse()?;
+    let mut next = || arguments.next().context("arguments: PLAN FILE");
+    let plan: Plan = serde_json::from_str(&next()?).context("cannot read the plan")?;
     let file = PathBuf::from(next()?);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -37,7 +39,7 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let guard = runtime.enter();
-    let mut cluster = Cluster::new(services, endpoints)?;
+    let mut cluster = Cluster::new(&plan)?;
     let api = ApiServer::new();
     cluster.create(&api);
     let objects = Objects {
@@ -50,16 +52,16 @@ fn main() -> anyhow::Result<()> {
     let mut node = Site::new(&api)?;
     let delivery = node.run(delivery::measure)?;
     eprintln!("the agent");
-    let agent = peers::agent(&mut node, &mut cluster, &api, changes)?;
+    let agent = peers::agent(&mut node, &mut cluster, &api, &plan)?;
     eprintln!("CoreDNS");
     let mut node = Site::new(&api)?;
-    let coredns = peers::coredns(&mut node, &mut cluster, &api, changes)?;
+    let coredns = peers::coredns(&mut node, &mut cluster, &api, &plan)?;
     drop(guard);
 
     let report = Report {
         machine: Machine::read()?,
         objects,
-        changes,
+        plan,
         delivery,
         agent,
         coredns,

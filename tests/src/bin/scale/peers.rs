@@ -2,26 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use headless_tests::frame::SERVER;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::answers;
 use crate::api::ApiServer;
 use crate::changes::{Changes, Latency};
 use crate::cluster::Cluster;
 use crate::histogram::{Bounds, Histogram};
+use crate::plan::Plan;
 use crate::process::{Memory, Process};
 use crate::site::Site;
-
-/// How long a peer is left alone before its memory is read: allocators give
-/// back what loading needed only after a while.
-const SETTLING: Duration = Duration::from_secs(15);
-
-/// Changes of the largest Service.
-const LARGE_CHANGES: usize = 200;
 
 /// Where the agent's admin endpoint is.
 const ADMIN: u16 = 9153;
@@ -32,15 +26,17 @@ const PROGRAMMING: &str = "headless_dns_programming_duration_seconds";
 /// What is measured of both.
 #[derive(Debug, Serialize)]
 pub(crate) struct Common {
+    /// Questions whose answers were compared with the cluster before the changes.
+    pub(crate) checked: u64,
     /// From the start until it says that it is ready, in seconds.
     pub(crate) sync: f64,
     /// Processor time for that, in seconds.
     pub(crate) sync_cpu: f64,
     /// When it is ready.
     pub(crate) memory_ready: Memory,
-    /// After [`SETTLING`].
+    /// After [`Plan::settling`].
     pub(crate) memory_settled: Memory,
-    /// After all changes and [`SETTLING`].
+    /// After all changes and [`Plan::settling`].
     pub(crate) memory_changed: Memory,
     /// From a write to the API to the answer, at a steady rate.
     pub(crate) steady: Latency,
@@ -100,36 +96,39 @@ fn phases(
     site: &Site,
     process: &mut Process<'_>,
     ready: (u16, &str),
-    (cluster, api, changes): (&mut Cluster, &ApiServer, usize),
+    (cluster, api, plan): (&mut Cluster, &ApiServer, &Plan),
     look: &Look<'_>,
 ) -> anyhow::Result<(Common, Vec<Option<Histogram>>)> {
     let pod = site.node.pod("pod0", 10);
     let sync = process.ready(ready.0, ready.1)?.as_secs_f64();
     let sync_cpu = process.cpu()?;
     let memory_ready = process.memory()?;
-    std::thread::sleep(SETTLING);
+    std::thread::sleep(plan.settling());
     let memory_settled = process.memory()?;
     eprintln!("ready after {sync:.2} s, {memory_settled}");
+    let client = pod.client();
+    let checked = answers::check(cluster, &client)?;
     let mut looks = vec![look(process)?];
 
-    let burst_changes = changes.min(cluster.services.len() - 1);
+    let burst_changes = plan.changes.min(cluster.services.len() - 1);
     let mut work = Changes {
         cluster,
         api,
-        client: pod.client(),
+        client,
     };
     let before = process.cpu()?;
-    let (steady, steady_rate) = work.steady(changes)?;
-    let steady_cpu = (process.cpu()? - before) / changes as f64;
+    let (steady, steady_rate) = work.steady(plan.changes)?;
+    let steady_cpu = (process.cpu()? - before) / plan.changes as f64;
     looks.push(look(process)?);
     let burst = work.burst(burst_changes)?.as_secs_f64();
     looks.push(look(process)?);
     let before = process.cpu()?;
-    let large = work.large(LARGE_CHANGES)?;
-    let large_cpu = (process.cpu()? - before) / LARGE_CHANGES as f64;
+    let large = work.large(plan.large_changes)?;
+    let large_cpu = (process.cpu()? - before) / plan.large_changes as f64;
     looks.push(look(process)?);
-    std::thread::sleep(SETTLING);
+    std::thread::sleep(plan.settling());
     let common = Common {
+        checked,
         sync,
         sync_cpu,
         memory_ready,
@@ -151,7 +150,7 @@ pub(crate) fn agent(
     site: &mut Site,
     cluster: &mut Cluster,
     api: &ApiServer,
-    changes: usize,
+    plan: &Plan,
 ) -> anyhow::Result<Agent> {
     let url = format!("http://{}", site.api);
     let mut process = Process::start(&site.node, "HEADLESS_AGENT", |command, _| {
@@ -169,7 +168,7 @@ pub(crate) fn agent(
         let (_, page) = process.get(ADMIN, "/metrics")?;
         Histogram::parse(&page, PROGRAMMING).map(Some)
     };
-    let work = (cluster, api, changes);
+    let work = (cluster, api, plan);
     let (common, looks) = phases(site, &mut process, (ADMIN, "/readyz"), work, &look)?;
     let looks: Vec<Histogram> = looks.into_iter().flatten().collect();
     let [before, steady, burst, large] = looks.try_into().ok().context("a look is missing")?;
@@ -179,6 +178,15 @@ pub(crate) fn agent(
         problems == 0,
         "the agent has problems: {}",
         status["problems"]
+    );
+    let by_program: u64 = ["xdp", "tc"]
+        .iter()
+        .filter_map(|of| status["answers"][of].as_u64())
+        .sum();
+    anyhow::ensure!(
+        by_program >= common.checked,
+        "the programs answered {by_program} questions, less than the {} that were checked",
+        common.checked
     );
     let maps = status["maps"]
         .as_object()
@@ -205,7 +213,7 @@ pub(crate) fn coredns(
     site: &mut Site,
     cluster: &mut Cluster,
     api: &ApiServer,
-    changes: usize,
+    plan: &Plan,
 ) -> anyhow::Result<CoreDns> {
     let url = format!("http://{}", site.api);
     let corefile = format!(
@@ -229,7 +237,7 @@ pub(crate) fn coredns(
         Ok(())
     })?;
     let look = |_: &Process<'_>| Ok(None);
-    let work = (cluster, api, changes);
+    let work = (cluster, api, plan);
     let (common, _) = phases(site, &mut process, (8181, "/ready"), work, &look)?;
     let (_, page) = process.get(ADMIN, "/metrics")?;
     let name = "go_memstats_heap_alloc_bytes ";

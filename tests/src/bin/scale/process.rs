@@ -42,8 +42,10 @@ impl Drop for Process<'_> {
 pub(crate) struct Memory {
     /// `VmRSS`.
     pub(crate) rss: u64,
-    /// `RssAnon`: without the program's own pages.
+    /// `RssAnon`: heap and stacks.
     pub(crate) anonymous: u64,
+    /// `RssFile`: pages of the program's file, which the kernel can drop and read again.
+    pub(crate) file: u64,
     /// `VmHWM`.
     pub(crate) peak: u64,
 }
@@ -136,6 +138,7 @@ impl<'a> Process<'a> {
         Ok(Memory {
             rss: field("VmRSS:")?,
             anonymous: field("RssAnon:")?,
+            file: field("RssFile:")?,
             peak: field("VmHWM:")?,
         })
     }

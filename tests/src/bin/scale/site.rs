@@ -1,7 +1,6 @@
 //! Where a peer runs.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
 use headless_tests::node::Node;
 
@@ -15,7 +14,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(api: &Arc<ApiServer>) -> anyhow::Result<Self> {
+    pub(crate) fn new(api: &ApiServer) -> anyhow::Result<Self> {
         let node = Node::new();
         let listener = node.run(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
         let address = listener.local_addr()?;

@@ -1,0 +1,31 @@
+//! What `cargo xtask bench scale` asks for.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The cluster, the changes, and how long to wait.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    /// Number of headless Services.
+    pub(crate) services: usize,
+    /// Number of their endpoints.
+    pub(crate) endpoints: usize,
+    /// Number of endpoints of the largest Service.
+    pub(crate) largest: usize,
+    /// Number of changes of other Services, first one after the other, then at once.
+    pub(crate) changes: usize,
+    /// Number of changes of the largest Service.
+    pub(crate) large_changes: usize,
+    /// Seconds for which a peer is left alone before its memory is read: allocators give
+    /// back after a while what loading needed.
+    pub(crate) settling: u64,
+}
+
+impl Plan {
+    /// See the field of this name.
+    pub(crate) fn settling(&self) -> Duration {
+        Duration::from_secs(self.settling)
+    }
+}
