@@ -77,6 +77,23 @@ pub(crate) fn build() -> Result<Objects> {
     bail!("headless-ebpf/src changed during each of {ATTEMPTS} builds");
 }
 
+/// Builds the answering programs of another checkout, where that checkout's agent looks
+/// for them.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_in(checkout: &Path) -> Result<()> {
+    let folder = checkout.join("target/bpf");
+    let mut command = cargo(&Toolchain::find()?, "build", &folder);
+    command.current_dir(checkout);
+    exec::run(&mut command).context("cannot build the BPF programs")?;
+    let [program, _] = PROGRAMS;
+    let built = folder.join(TARGET).join("release").join(program);
+    let object = folder.join(format!("{program}.o"));
+    fs::copy(&built, &object).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(())
+}
+
 /// Lints the BPF binaries for their own target, warnings denied. `Ok(false)`
 /// when the compiler comes without clippy.
 pub(crate) fn lint() -> Result<bool> {
@@ -84,7 +101,7 @@ pub(crate) fn lint() -> Result<bool> {
     let Some(driver) = toolchain.clippy_driver()? else {
         return Ok(false);
     };
-    let mut command = cargo(&toolchain, "check");
+    let mut command = cargo(&toolchain, "check", &folder());
     command
         .env("RUSTC_WORKSPACE_WRAPPER", driver)
         .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
@@ -97,16 +114,17 @@ fn folder() -> PathBuf {
 }
 
 fn compile(toolchain: &Toolchain) -> Result<()> {
-    exec::run(&mut cargo(toolchain, "build")).context("cannot build the BPF programs")
+    exec::run(&mut cargo(toolchain, "build", &folder())).context("cannot build the BPF programs")
 }
 
-fn cargo(toolchain: &Toolchain, subcommand: &str) -> Command {
+/// cargo for the programs, which puts what it builds into `folder`.
+fn cargo(toolchain: &Toolchain, subcommand: &str, folder: &Path) -> Command {
     let mut command = toolchain.cargo();
     command
         .args([subcommand, "--package", "headless-ebpf", "--bins"])
         .args(["--release", "--target", TARGET, "-Zbuild-std=core"])
         .arg("--target-dir")
-        .arg(folder());
+        .arg(folder);
     command
 }
 

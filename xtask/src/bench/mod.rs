@@ -1,7 +1,12 @@
 //! `cargo xtask bench`: figures, each beside something real in the same run.
 
+mod against;
+mod cluster;
 mod hooks;
+mod machine;
 mod scale;
+mod served;
+mod tables;
 
 use std::process::ExitCode;
 
@@ -17,12 +22,16 @@ pub(crate) struct Bench {
 
     #[command(flatten)]
     hooks: hooks::Options,
+
+    /// Measure this checkout's programs beside those of a git revision instead.
+    #[arg(long, value_name = "REVISION", conflicts_with = "flow_rounds")]
+    against: Option<String>,
 }
 
 /// What else can be measured.
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Memory, time to sync and freshness beside `CoreDNS`, in a large cluster.
+    /// Memory, time to sync and freshness beside `CoreDNS`, in one cluster.
     Scale(scale::Options),
 }
 
@@ -32,7 +41,18 @@ enum Part {
 /// When a part cannot be built or measured.
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match &bench.part {
-        None => hooks::run(&bench.hooks),
+        None => match &bench.against {
+            Some(revision) => against::run(revision, bench.hooks.quick),
+            None => hooks::run(&bench.hooks),
+        },
         Some(Part::Scale(options)) => scale::run(options).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Checks that `cargo xtask bench scale` works.
+///
+/// # Errors
+/// When it cannot be built, fails, or an answer is wrong.
+pub(crate) fn check_scale() -> Result<()> {
+    scale::check()
 }

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Question, SERVICES_SMALL};
+use crate::bench::cluster::{Question, SERVICES_SMALL};
 use crate::lab::mounts;
 use crate::latency::{self, Client};
 

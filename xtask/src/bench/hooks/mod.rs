@@ -4,7 +4,6 @@
 //! Everything alternates in rounds within one lab. Nothing is asserted of
 //! speed: aims are shown as met or not.
 
-mod cluster;
 mod coredns;
 mod extent;
 mod program;
@@ -19,9 +18,10 @@ use anyhow::Result;
 use nix::sched::CpuSet;
 
 use self::extent::{FULL, QUICK};
-use self::report::{Machine, Report};
+use self::report::Report;
 use self::site::Site;
 use self::traffic::Cpus;
+use crate::bench::machine::{self, Machine};
 use crate::lab::sandbox;
 use crate::peers::{self, Peer};
 use crate::{exec, lab, latency};
@@ -31,7 +31,7 @@ use crate::{exec, lab, latency};
 pub(crate) struct Options {
     /// Fewer rounds: some minutes instead of some ten.
     #[arg(long)]
-    quick: bool,
+    pub(super) quick: bool,
 
     /// Rounds of traffic, of which each has every hook once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 async fn measure(options: Options) -> Result<()> {
     let [mut trips, runs] = if options.quick { QUICK } else { FULL };
     trips.flow_rounds = options.flow_rounds.unwrap_or(trips.flow_rounds);
-    let load_before = report::load()?;
+    let load_before = machine::load()?;
     let all = latency::allowed_cpus()?;
     let first = latency::first_cpu(&all)?;
     exec::progress("bench", "a node, six pods, five agents, CoreDNS");

@@ -7,10 +7,10 @@ use aya::sys::{Stats, enable_stats};
 use nix::sched::CpuSet;
 use serde::Serialize;
 
-use super::cluster::{Question, SERVICES_SMALL};
 use super::extent::Extent;
-use super::round_trips::ensure_answered;
-use super::site::{Served, Site};
+use super::site::Site;
+use crate::bench::cluster::{Question, SERVICES_SMALL};
+use crate::bench::served::Served;
 use crate::figures::{median, number, ratio};
 use crate::lab::network::Netns;
 use crate::lab::program;
@@ -101,7 +101,7 @@ pub(crate) async fn measure(site: &Site, extent: Extent, cpus: &CpuSet) -> Resul
         cases.push(case(program, question, served).await?);
     }
     for (program, served) in [("xdp", &site.xdp), ("tc", &site.tc)] {
-        loaded.push(looked_at(program, id(served, program).await?)?);
+        loaded.push(looked_at(program, served.program_id(program).await?)?);
     }
     let parties = [&site.xdp, &site.tc, &site.xdp_large, &site.tc_large];
     let mut before = Vec::new();
@@ -115,11 +115,10 @@ pub(crate) async fn measure(site: &Site, extent: Extent, cpus: &CpuSet) -> Resul
         .zip(&before)
         .zip(["xdp", "tc", "xdp", "tc"])
     {
-        let after = served.status().await?;
         let of = |case: &&Case| case.program == path && case.services == served.services;
         let cases = u64::try_from(cases.iter().filter(of).count())?;
         let asked = cases * u64::from(extent.rounds) * u64::from(extent.queries);
-        ensure_answered(served, (before, &after), path, asked)?;
+        served.ensure_answered(before, path, asked).await?;
     }
     let means = |program: &str, small: bool| {
         let found = cases.iter().find(|case| {
@@ -138,18 +137,12 @@ pub(crate) async fn measure(site: &Site, extent: Extent, cpus: &CpuSet) -> Resul
     })
 }
 
-async fn id(served: &Served, program: &str) -> Result<u32> {
-    let id = served.status().await?["programs"][program]["id"].as_u64();
-    let id = id.with_context(|| format!("the agent has no program {program}"))?;
-    Ok(u32::try_from(id)?)
-}
-
 async fn case(program: &'static str, question: Question, served: &Served) -> Result<Case> {
     Ok(Case {
         program,
         question,
         services: served.services,
-        id: id(served, program).await?,
+        id: served.program_id(program).await?,
         netns: Arc::clone(served.pod.netns()),
         target: question.target(served.server, served.services)?,
         means: Vec::new(),

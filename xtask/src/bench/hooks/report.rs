@@ -5,60 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use super::cluster::{Question, SERVICES_SMALL};
 use super::extent::Extent;
 use super::program::{Loaded, Programs};
 use super::{program, round_trips, traffic};
-
-/// Where it was measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct Machine {
-    kernel: String,
-    processor: String,
-    processors: usize,
-    /// Of a minute, five and fifteen, before the first round and after the last,
-    /// which has the benchmark's own load.
-    load_before: String,
-    load_after: String,
-}
-
-impl Machine {
-    /// Reads it from `/proc`.
-    ///
-    /// # Errors
-    /// When that is not there.
-    pub(crate) fn read(load_before: String) -> Result<Self> {
-        let processors = fs::read_to_string("/proc/cpuinfo")?;
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        Ok(Self {
-            kernel: release.trim().to_owned(),
-            processor: processor(&processors).to_owned(),
-            processors: std::thread::available_parallelism()?.get(),
-            load_before,
-            load_after: load()?,
-        })
-    }
-}
-
-/// The load averages of one, five and fifteen minutes.
-///
-/// # Errors
-/// Without `/proc`.
-pub(crate) fn load() -> Result<String> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
-}
-
-/// The model in the text of `/proc/cpuinfo`; empty where it has none.
-fn processor(text: &str) -> &str {
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split_once(':'))
-        .map_or("", |(_, value)| value.trim())
-}
+use crate::bench::cluster::{Question, SERVICES_SMALL};
+use crate::bench::machine::Machine;
+use crate::bench::tables::table;
 
 /// All of it.
 #[derive(Debug, Serialize)]
@@ -181,30 +135,9 @@ impl Report {
     }
 }
 
-/// An empty table, its columns from `numbers` on right-aligned.
-fn table(header: &[&str], numbers: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(numbers) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 impl Display for Report {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Machine {
-            kernel,
-            processor,
-            processors,
-            load_before,
-            load_after,
-        } = &self.machine;
-        writeln!(
-            formatter,
-            "Linux {kernel}, {processors} CPUs of {processor}, \
-             load before {load_before}, after {load_after}\n"
-        )?;
+        writeln!(formatter, "{}\n", self.machine)?;
         self.show_round_trips(formatter)?;
         self.show_programs(formatter)?;
         self.show_traffic(formatter)?;
@@ -345,13 +278,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_is_the_model() {
-        let text = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: AMD EPYC: x\n";
-        assert_eq!(processor(text), "AMD EPYC: x");
-        assert_eq!(processor(""), "");
-    }
 
     #[test]
     fn aims_are_met_at_the_limit_and_not_without_a_figure() {

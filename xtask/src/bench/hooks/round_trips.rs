@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use nix::sched::CpuSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cluster::{Question, SERVICES_SMALL};
 use super::extent::Extent;
-use super::site::{COREDNS, Served, Site, UNSERVED};
+use super::site::{COREDNS, Site, UNSERVED};
+use crate::bench::cluster::{Question, SERVICES_SMALL};
+use crate::bench::served::counted;
 use crate::figures::{median, number, ratio};
 use crate::lab::network::Netns;
 use crate::latency::{self, Client, Target};
@@ -140,30 +141,6 @@ fn who(before: &Value, after: &Value, asked: u64) -> Result<&'static str> {
         .into_iter()
         .find(|who| counted(before, after, who) >= asked)
         .with_context(|| format!("no counter of the agent has {asked} more answers"))
-}
-
-fn counted(before: &Value, after: &Value, who: &str) -> u64 {
-    let count = |status: &Value| status["answers"][who].as_u64().unwrap_or_default();
-    count(after).saturating_sub(count(before))
-}
-
-/// Checks that the kernel gave these answers.
-///
-/// # Errors
-/// When its counter has fewer.
-pub(crate) fn ensure_answered(
-    served: &Served,
-    (before, after): (&Value, &Value),
-    path: &str,
-    asked: u64,
-) -> Result<()> {
-    let counted = counted(before, after, path);
-    ensure!(
-        counted >= asked,
-        "{path} answered {counted} of {asked} questions of the pod {}",
-        served.pod.name()
-    );
-    Ok(())
 }
 
 #[cfg(test)]
