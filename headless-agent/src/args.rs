@@ -112,9 +112,10 @@ pub struct RecordArgs {
     /// What names below `pod` answer
     #[arg(long, env = "HEADLESS_PODS", value_enum, default_value_t)]
     pub pods: Pods,
-    /// Whose endpoints have names
-    #[arg(long, env = "HEADLESS_ENDPOINTS", value_enum, default_value_t)]
-    pub endpoints: Endpoints,
+    /// Endpoints that have names: unless given, `headless` with the API server as the
+    /// source, `all` with a folder, which costs nothing more there
+    #[arg(long, env = "HEADLESS_ENDPOINTS", value_enum)]
+    pub endpoints: Option<Endpoints>,
     /// Name endpoints without a hostname after their pod, not their address
     #[arg(long, env = "HEADLESS_ENDPOINT_POD_NAMES")]
     pub endpoint_pod_names: bool,
@@ -151,14 +152,32 @@ impl From<Pods> for PodsMode {
     }
 }
 
-/// Whose endpoints have names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// Which endpoints have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Endpoints {
-    /// Those of headless Services
-    #[default]
+    /// Endpoints of headless Services; none has a reverse name
     Headless,
-    /// Those of every Service, as CoreDNS has them
+    /// Endpoints of every Service, with their reverse names
     All,
+}
+
+impl Endpoints {
+    /// The default for a source. A cluster's slices are mostly those of Services with a
+    /// cluster IP, which the agent need not watch; a folder is read whole in any case.
+    fn default_for(source: SourceKind) -> Self {
+        match source {
+            SourceKind::Kubernetes => Self::Headless,
+            SourceKind::Manifests => Self::All,
+        }
+    }
+}
+
+impl RecordArgs {
+    /// Which endpoints have names with this source.
+    pub fn endpoints(&self, source: SourceKind) -> EndpointScope {
+        let default = || Endpoints::default_for(source);
+        self.endpoints.unwrap_or_else(default).into()
+    }
 }
 
 impl From<Endpoints> for EndpointScope {

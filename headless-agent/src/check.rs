@@ -3,14 +3,19 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::args::{CheckArgs, RecordArgs};
+use crate::args::{CheckArgs, RecordArgs, SourceKind};
 use crate::records::{Index, Settings};
 use crate::run::{self, ConfigError};
 use crate::watch::{Keep, manifests};
 
 impl RecordArgs {
-    /// What the index needs to know. `listen` are the agent's own addresses.
-    pub fn settings(&self, listen: Vec<IpAddr>) -> Result<Settings, ConfigError> {
+    /// What the index needs to know, where objects come from `source`. `listen` are the
+    /// agent's own addresses.
+    pub fn settings(
+        &self,
+        source: SourceKind,
+        listen: Vec<IpAddr>,
+    ) -> Result<Settings, ConfigError> {
         let bad = |error: &dyn std::fmt::Display| {
             ConfigError::from(anyhow::anyhow!("zone `{}`: {error}", self.zone))
         };
@@ -23,7 +28,7 @@ impl RecordArgs {
         Ok(Settings {
             ttl: self.ttl,
             pods: self.pods.into(),
-            endpoints: self.endpoints.into(),
+            endpoints: self.endpoints(source),
             dns_service: (
                 service.namespace.as_str().into(),
                 service.name.as_str().into(),
@@ -46,7 +51,7 @@ pub async fn check(args: &CheckArgs) -> anyhow::Result<String> {
     let CheckArgs { folder, records } = args;
     let folder = folder.manifests.clone();
     run::source::folder(&folder)?;
-    let mut index = Index::new(records.settings(Vec::new())?);
+    let mut index = Index::new(records.settings(SourceKind::Manifests, Vec::new())?);
     let keep = records.keep();
     let batch = tokio::task::spawn_blocking(move || manifests::load(&folder, keep)).await??;
     let reports = batch.reports.into_iter();

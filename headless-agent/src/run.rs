@@ -170,7 +170,7 @@ impl Prepared {
         } = args;
         let source = source.open(records).await?;
         let config = records.config()?;
-        let settings = records.settings(listen.served())?;
+        let settings = records.settings(source.kind(), listen.served())?;
         let plan = xdp.plan()?;
         let capacities = xdp.capacities();
 

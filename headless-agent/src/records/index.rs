@@ -59,11 +59,12 @@ impl Settings {
 /// Whose endpoints have names and reverse names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndpointScope {
-    /// Those of headless Services. What is below a Service with a cluster IP is
-    /// then unknown.
+    /// Endpoints of headless Services have names. What is below a Service with a
+    /// cluster IP is then unknown. No endpoint has a reverse name, since an address may
+    /// be that of another Service's endpoint, too.
     #[default]
     Headless,
-    /// Those of every Service, as CoreDNS has them.
+    /// Endpoints of every Service have names and reverse names, as in CoreDNS.
     All,
 }
 

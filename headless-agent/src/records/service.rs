@@ -140,12 +140,15 @@ impl State {
     /// The addresses whose reverse name points at the Service or its endpoints,
     /// sorted. Neither the Namespace nor the Service has to exist for an
     /// endpoint's (CoreDNS, `serviceRecordForIP`).
+    ///
+    /// Endpoints count only where those of every Service are known: an address has a
+    /// name for each Service that has it among its endpoints, and a reply holds all.
     pub(super) fn reverse(&self, scope: EndpointScope) -> Vec<IpAddr> {
         let own = match self.service.as_deref().map(|service| &service.kind) {
             Some(ServiceKind::ClusterIp(addresses)) => &**addresses,
             _ => &[],
         };
-        let endpoints = self.has_reverse_endpoints(scope).then_some(&self.endpoints);
+        let endpoints = (scope == EndpointScope::All).then_some(&self.endpoints);
         let below = endpoints
             .into_iter()
             .flat_map(|endpoints| endpoints.addresses());
@@ -153,15 +156,6 @@ impl State {
         addresses.sort_unstable();
         addresses.dedup();
         addresses
-    }
-
-    /// Whether endpoints of this Service have reverse names.
-    pub(super) fn has_reverse_endpoints(&self, scope: EndpointScope) -> bool {
-        let cluster_ip = self
-            .service
-            .as_deref()
-            .is_some_and(|service| matches!(service.kind, ServiceKind::ClusterIp(_)));
-        scope == EndpointScope::All || !cluster_ip
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::ConfigError;
-use crate::args::{Endpoints, Pods, RecordArgs, SourceArgs, SourceKind};
+use crate::args::{Pods, RecordArgs, SourceArgs, SourceKind};
+use crate::records::EndpointScope;
 use crate::watch::health::Health;
 use crate::watch::kubernetes::{self, Access, Client, Patience, Selection, watch_kubernetes};
 use crate::watch::manifests::watch_manifests;
@@ -68,7 +69,7 @@ impl SourceArgs {
         let client = Access::from(&self.api).client().await?;
         let dns = &records.cluster_dns_service;
         let selection = Selection {
-            all_endpoints: records.endpoints == Endpoints::All,
+            all_endpoints: records.endpoints(kind) == EndpointScope::All,
             pods: records.pods == Pods::Verified,
             cluster_dns: (dns.namespace.clone(), dns.name.clone()),
             keep,
@@ -79,6 +80,14 @@ impl SourceArgs {
 }
 
 impl Source {
+    /// Which kind of source this is.
+    pub(super) fn kind(&self) -> SourceKind {
+        match self {
+            Self::Manifests(..) => SourceKind::Manifests,
+            Self::Kubernetes(..) => SourceKind::Kubernetes,
+        }
+    }
+
     /// Sends what there is and what changes, until nobody listens.
     pub(super) async fn follow(
         self,
@@ -124,6 +133,25 @@ mod tests {
         assert_eq!(kind(&["--source", "kubernetes"], false), Ok(Kubernetes));
         assert_eq!(kind(&["--kubeconfig", "x"], false), Ok(Kubernetes));
         assert_eq!(kind(&["--api-server", "https://x"], false), Ok(Kubernetes));
+    }
+
+    /// A folder is read whole, so every endpoint has its names. From an API server
+    /// slices of Services with cluster IPs are not watched by default.
+    #[test]
+    fn the_source_decides_which_endpoints_have_names() {
+        use SourceKind::{Kubernetes, Manifests};
+        let scopes = |arguments: &[&str]| {
+            let start = ["headless-agent", "run"];
+            let cli = Cli::try_parse_from(start.iter().chain(arguments)).unwrap();
+            let Command::Run(run) = cli.command else {
+                panic!("not `run`");
+            };
+            [Kubernetes, Manifests].map(|source| run.records.endpoints(source))
+        };
+        let (headless, all) = (EndpointScope::Headless, EndpointScope::All);
+        assert_eq!(scopes(&[]), [headless, all]);
+        assert_eq!(scopes(&["--endpoints", "headless"]), [headless; 2]);
+        assert_eq!(scopes(&["--endpoints", "all"]), [all; 2]);
     }
 
     #[test]

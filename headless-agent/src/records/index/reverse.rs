@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::super::name::RelativeName;
 use super::super::service::endpoint_label;
-use super::{Index, Reverse, ServiceEntry, ServiceView, State};
+use super::{EndpointScope, Index, Reverse, ServiceEntry, ServiceView, State};
 use crate::watch::ServiceKind;
 
 /// Where addresses lead, or what of it has changed.
@@ -62,7 +62,8 @@ impl Index {
         let state = &self.services[number].state;
         let now = state.reverse(scope);
         let (old, new) = (&before.endpoints, &state.endpoints);
-        if relabelled && !old.is_empty() && !new.is_empty() {
+        let named = scope == EndpointScope::All;
+        if named && relabelled && !old.is_empty() && !new.is_empty() {
             // An address that stays may have another name, or one more.
             for (some, other) in [(old, new), (new, old)] {
                 let labels = some.differing(other);
@@ -203,9 +204,8 @@ impl Index {
             .map(|entry| (entry.service, self.view(entry.service as usize)))
             // Others may have the same hash.
             .filter(move |(_, view)| {
-                let below = view.state.has_reverse_endpoints(scope);
                 own(view.state).contains(&address)
-                    || (below && view.state.endpoints.contains(address))
+                    || (scope == EndpointScope::All && view.state.endpoints.contains(address))
             })
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::super::super::fixtures::{delete, namespace, service, slice};
-    use super::super::{EndpointScope, Settings};
+    use super::super::Settings;
     use super::*;
     use crate::watch::Kind;
 
