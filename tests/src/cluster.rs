@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use headless_agent::records::{EndpointScope, Index, Settings};
 use headless_agent::watch::{
-    Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Protocol, Service, ServiceKind,
+    Alias, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Protocol, Service,
+    ServiceKind,
 };
 use hickory_proto::rr::Name;
 use proptest::collection::vec;
@@ -103,6 +104,9 @@ impl Cluster {
                         let label = endpoint.name.as_deref().unwrap_or(&dashed);
                         push(&[label, &slice.service, &slice.namespace]);
                     }
+                    for alias in &slice.aliases {
+                        push(&[&alias.name, &slice.service, &slice.namespace]);
+                    }
                 }
                 _ => {}
             }
@@ -179,13 +183,16 @@ fn kind() -> impl Strategy<Value = ServiceKind> {
 }
 
 fn service() -> impl Strategy<Value = Object> {
-    (namespace(), name(), kind(), ports()).prop_map(|(namespace, name, kind, ports)| {
+    let partial = prop::bool::weighted(0.05);
+    let parts = (namespace(), name(), kind(), ports(), partial);
+    parts.prop_map(|(namespace, name, kind, ports, partial)| {
         Object::Service(Service {
             namespace,
             name,
             kind,
             ports,
             selector: true,
+            partial,
         })
     })
 }
@@ -214,15 +221,36 @@ fn endpoints() -> impl Strategy<Value = Box<[Endpoint]>> {
     prop_oneof![3 => some, 1 => many]
 }
 
+/// Domain names in place of addresses, mostly none.
+fn aliases() -> impl Strategy<Value = Box<[Alias]>> {
+    let targets = [
+        "web.default.svc.cluster.local",
+        "a.default.svc.a",
+        "dns.default.svc.svc.local",
+        "example.com",
+    ];
+    let alias = (select(targets.to_vec()), name()).prop_map(|(target, name)| Alias {
+        target: target.into(),
+        name,
+    });
+    prop_oneof![
+        6 => Just(Box::default()),
+        1 => vec(alias, 1..3).prop_map(Into::into),
+    ]
+}
+
 fn slice() -> impl Strategy<Value = Object> {
-    (namespace(), name(), 0..3u8, ports(), endpoints()).prop_map(
-        |(namespace, service, number, ports, endpoints)| {
+    let rest = (aliases(), prop::bool::weighted(0.05));
+    (namespace(), name(), 0..3u8, ports(), endpoints(), rest).prop_map(
+        |(namespace, service, number, ports, endpoints, (aliases, partial))| {
             Object::EndpointSlice(EndpointSlice {
                 name: format!("{service}-{number}").into(),
                 namespace,
                 service,
                 ports,
                 endpoints,
+                aliases,
+                partial,
             })
         },
     )

@@ -139,6 +139,7 @@ fn events() -> Vec<Event> {
             kind,
             ports: ports.clone(),
             selector: true,
+            partial: false,
         }))
     };
     let slice = |service: &str, label: &str, addresses: Vec<IpAddr>| {
@@ -153,6 +154,8 @@ fn events() -> Vec<Event> {
             namespace: "default".into(),
             service: service.into(),
             ports: ports.clone(),
+            aliases: Box::default(),
+            partial: false,
             endpoints: endpoints.collect(),
         }))
     };

@@ -14,7 +14,8 @@
 //!    [`tap`]: captures frames of an interface. [`twin`]: a pod beside the engine on the
 //!    host.
 //! 8. [`control_plane`]: starts a real API server on a node.
-//! 9. [`differential`]: compares headless with CoreDNS.
+//! 9. [`differential`]: compares headless with CoreDNS. [`cases`]: keeps questions with
+//!    CoreDNS's answers in files.
 //!
 //! All of it panics on failure, because a panic shows the stack trace.
 #![expect(
@@ -61,5 +62,7 @@ pub mod tap;
 pub mod twin;
 
 pub mod differential;
+
+pub mod cases;
 
 pub mod control_plane;

@@ -80,7 +80,7 @@ proptest! {
 fn random_questions_reach_every_outcome() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::new();
-    for _ in 0..300 {
+    for _ in 0..600 {
         let (cluster, queries) = clusters().new_tree(&mut runner).unwrap().current();
         let (_, writer) = mirror(&cluster, true);
         for query in queries {

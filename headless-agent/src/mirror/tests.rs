@@ -39,6 +39,7 @@ fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
         kind,
         ports: Box::new([]),
         selector: true,
+        partial: false,
     }))
 }
 
@@ -48,6 +49,8 @@ fn slice(service: &str, addresses: &[[u8; 4]]) -> Event {
         name: format!("{service}-1").into(),
         service: service.into(),
         ports: Box::new([] as [Port; 0]),
+        aliases: Box::default(),
+        partial: false,
         endpoints: addresses
             .iter()
             .map(|address| Endpoint {

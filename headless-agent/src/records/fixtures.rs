@@ -5,13 +5,14 @@
     reason = "a test fails by panicking"
 )]
 
+use std::net::IpAddr;
 use std::str::FromStr as _;
 
 use hickory_proto::rr::Name;
 
 use super::{Index, NameChange, Settings, Targets};
 use crate::watch::{
-    Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Port, Protocol,
+    Alias, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Port, Protocol,
     Service, ServiceKind,
 };
 
@@ -53,6 +54,7 @@ pub(super) fn service(namespace: &str, name: &str, kind: &str, ports: &[&str]) -
         kind,
         ports: self::ports(ports),
         selector: true,
+        partial: false,
     }))
 }
 
@@ -74,24 +76,36 @@ fn ports(texts: &[&str]) -> Box<[Port]> {
     texts.iter().map(port).collect()
 }
 
-/// `path` is `namespace/slice`; endpoints are `address` or `address=name`.
+/// `path` is `namespace/slice`; endpoints are `address` or `address=name`, or
+/// `domain.name=label`.
 pub(super) fn slice(path: &str, service: &str, ports: &[&str], endpoints: &[&str]) -> Event {
     let (namespace, name) = path.split_once('/').expect("namespace/slice");
-    let endpoint = |text: &&str| {
-        let (address, name) = text
-            .split_once('=')
-            .map_or((*text, None), |(address, name)| (address, Some(name)));
-        Endpoint {
-            address: address.parse().unwrap(),
-            name: name.map(Into::into),
-        }
+    let endpoint = |(host, name): (&str, Option<&str>)| {
+        let address = host.parse().ok()?;
+        let name = name.map(Into::into);
+        Some(Endpoint { address, name })
+    };
+    let alias = |(host, name): (&str, Option<&str>)| {
+        let is_name = host.parse::<IpAddr>().is_err();
+        is_name.then(|| Alias {
+            target: host.into(),
+            name: name.expect("a label").into(),
+        })
+    };
+    let endpoints = || {
+        endpoints.iter().map(|text| match text.split_once('=') {
+            Some((host, name)) => (host, Some(name)),
+            None => (*text, None),
+        })
     };
     Event::Apply(Object::EndpointSlice(EndpointSlice {
         namespace: namespace.into(),
         name: name.into(),
         service: service.into(),
         ports: self::ports(ports),
-        endpoints: endpoints.iter().map(endpoint).collect(),
+        endpoints: endpoints().filter_map(endpoint).collect(),
+        aliases: endpoints().filter_map(alias).collect(),
+        partial: false,
     }))
 }
 

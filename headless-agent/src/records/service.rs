@@ -36,22 +36,40 @@ impl State {
             ServiceKind::ClusterIp(_) | ServiceKind::ExternalName(_) => true,
             // Trap T1: without a ready endpoint the name does not exist, and
             // neither does anything below it (specification, 2.4.1).
-            ServiceKind::Headless => !self.endpoints.is_empty(),
+            ServiceKind::Headless => !self.endpoints.is_empty() || self.endpoints.is_partial(),
             ServiceKind::Unserved => false,
         };
-        exists.then_some(service)
+        // Of a Service that could not be read whole nobody knows that it does not exist.
+        (exists || service.partial).then_some(service)
+    }
+
+    /// Whether an endpoint of this served Service may have a name that is not among
+    /// those given here.
+    fn endpoints_unknown(&self, service: &Service, scope: EndpointScope) -> bool {
+        let unwatched =
+            scope == EndpointScope::Headless && matches!(service.kind, ServiceKind::ClusterIp(_));
+        unwatched || service.partial || !self.endpoints.all_have_addresses()
     }
 
     /// What the Service's own name holds, if it exists, without the details.
     pub(super) fn own(&self, scope: EndpointScope) -> Option<NameData> {
         let service = self.served()?;
+        let unknown = self.endpoints_unknown(service, scope);
+        let below = if unknown {
+            NameFlags::ENDPOINTS_UNKNOWN
+        } else {
+            NameFlags::empty()
+        };
+        let passing = |below| NameData {
+            flags: NameFlags::PASS.with(below),
+            ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            details: None,
+        };
         Some(match &service.kind {
+            _ if service.partial => passing(below),
             ServiceKind::ClusterIp(addresses) => {
                 let (ipv4, ipv6) = families(addresses.iter().copied());
-                let below = match scope {
-                    EndpointScope::Headless => NameFlags::ENDPOINTS_UNKNOWN,
-                    EndpointScope::All => NameFlags::empty(),
-                };
                 NameData {
                     flags: NameFlags::CLUSTER_IP.with(below),
                     ipv4,
@@ -59,19 +77,19 @@ impl State {
                     details: None,
                 }
             }
+            ServiceKind::Headless if unknown => passing(below),
             ServiceKind::Headless => self.endpoints.data(),
-            ServiceKind::ExternalName(_) | ServiceKind::Unserved => NameData {
-                flags: NameFlags::PASS,
-                ipv4: Vec::new(),
-                ipv6: Vec::new(),
-                details: None,
-            },
+            // Nothing exists below an external name, whatever slices there are.
+            ServiceKind::ExternalName(_) | ServiceKind::Unserved => passing(NameFlags::empty()),
         })
     }
 
     /// The same with the details.
     pub(super) fn detailed(&self, scope: EndpointScope) -> Option<NameData> {
         let mut data = self.own(scope)?;
+        if data.flags.contains(NameFlags::PASS) {
+            return Some(data);
+        }
         let service = self.served()?;
         let own = match &service.kind {
             ServiceKind::ClusterIp(addresses) => Some(Targets::own(&service.ports, addresses)),
@@ -102,11 +120,12 @@ impl State {
 
     /// The endpoints, where they have names of their own.
     fn named_endpoints(&self, scope: EndpointScope) -> Option<&Endpoints> {
-        let named = match (&self.served()?.kind, scope) {
-            (ServiceKind::Headless, _) | (ServiceKind::ClusterIp(_), EndpointScope::All) => true,
-            (ServiceKind::ClusterIp(_), EndpointScope::Headless)
-            | (ServiceKind::ExternalName(_) | ServiceKind::Unserved, _) => false,
-        };
+        let service = self.served()?;
+        let can_be_named = matches!(
+            service.kind,
+            ServiceKind::Headless | ServiceKind::ClusterIp(_)
+        );
+        let named = can_be_named && !self.endpoints_unknown(service, scope);
         named.then_some(&*self.endpoints)
     }
 

@@ -43,12 +43,15 @@ fn index(endpoints: u32) -> Index {
             kind: ServiceKind::Headless,
             ports: Box::new([]),
             selector: true,
+            partial: false,
         }),
         Object::EndpointSlice(EndpointSlice {
             namespace: "default".into(),
             name: "web-1".into(),
             service: "web".into(),
             ports: Box::new([]),
+            aliases: Box::default(),
+            partial: false,
             endpoints: (0..endpoints)
                 .map(|i| Endpoint {
                     address: IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + i)),

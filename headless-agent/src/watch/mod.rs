@@ -21,7 +21,7 @@ use std::fmt;
 use std::time::Instant;
 
 pub use self::objects::{
-    Endpoint, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
+    Alias, Endpoint, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
 };
 pub use self::problem::{Problem, Reason};
 

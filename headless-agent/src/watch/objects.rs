@@ -35,6 +35,9 @@ pub struct Service {
     pub ports: Box<[Port]>,
     /// Whether it has a selector, hence slices made by the control plane.
     pub selector: bool,
+    /// Whether a part of the object that decides answers could not be read. Nothing
+    /// is known for certain about such a Service, so nobody may deny its names.
+    pub partial: bool,
 }
 
 /// What a Service's name resolves to.
@@ -46,7 +49,8 @@ pub enum ServiceKind {
     Headless,
     /// Another name, in presentation form as written, without the final dot.
     ExternalName(Box<str>),
-    /// Nothing: an external name that is an address or no name at all.
+    /// Nothing: an external name that is an address, or, in a Service marked
+    /// [`Service::partial`], one that is no domain name.
     Unserved,
 }
 
@@ -97,6 +101,24 @@ pub struct EndpointSlice {
     pub ports: Box<[Port]>,
     /// One entry for each address of each ready endpoint.
     pub endpoints: Box<[Endpoint]>,
+    /// One entry for each domain name that a ready endpoint has in place of an
+    /// address.
+    pub aliases: Box<[Alias]>,
+    /// Whether a part of the object that decides answers could not be read. Nobody
+    /// may then deny a name of its Service.
+    pub partial: bool,
+}
+
+/// A domain name that a ready endpoint has in place of an address, as in slices of
+/// `addressType: FQDN`. CoreDNS answers with a CNAME record (`HostType` of
+/// `plugin/etcd/msg/type.go`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Alias {
+    /// The domain name, in presentation form as written, without the final dot.
+    pub target: Box<str>,
+    /// The label of the endpoint. Empty where the endpoint has none, because neither a
+    /// hostname is given nor the domain name has a dot (CoreDNS, `endpointHostname`).
+    pub name: Box<str>,
 }
 
 /// One address of a ready endpoint.
@@ -123,19 +145,22 @@ pub struct Pod {
     pub address: Option<IpAddr>,
 }
 
-/// The name of an endpoint that has no other, from its address as written
-/// (CoreDNS, `endpointHostname`): dots and colons become dashes, and a final
-/// dash gets a zero, since no label ends in a dash.
+/// The label of an endpoint without a hostname, from its address as written (CoreDNS,
+/// `endpointHostname`): dots or else colons become dashes. An IPv6 address whose label
+/// would end in a dash gets a zero, since no label ends in a dash. A text without dots
+/// and colons gives the empty label.
 pub(super) fn dashed(address: &str) -> String {
-    let mut name = if address.contains('.') {
-        address.replace('.', "-")
-    } else {
-        address.replace(':', "-")
-    };
-    if !address.contains('.') && name.ends_with('-') {
-        name.push('0');
+    if address.contains('.') {
+        return address.replace('.', "-");
     }
-    name
+    if !address.contains(':') {
+        return String::new();
+    }
+    let mut label = address.replace(':', "-");
+    if label.ends_with('-') {
+        label.push('0');
+    }
+    label
 }
 
 /// The name of an endpoint that has no other, from its address in its usual

@@ -35,9 +35,10 @@ pub enum Reason {
     /// Not an IPv4 or IPv6 address.
     #[error("`{0}` is not an IP address")]
     InvalidAddress(String),
-    /// An address type other than `IPv4` and `IPv6`; the slice is left out.
-    #[error("address type `{0}` has no address records")]
-    UnusableAddressType(String),
+    /// An address type that the API does not have. The addresses are served by what
+    /// they look like.
+    #[error("unknown address type `{0}`")]
+    UnknownAddressType(String),
     /// Not usable as a label of a domain name.
     #[error("`{0}` is not a DNS label")]
     InvalidLabel(String),
@@ -100,7 +101,7 @@ impl Reason {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::InvalidAddress(_) => "invalid_address",
-            Self::UnusableAddressType(_) => "unusable_address_type",
+            Self::UnknownAddressType(_) => "unknown_address_type",
             Self::InvalidLabel(_) => "invalid_label",
             Self::LabelTooLong(_) => "label_too_long",
             Self::NameTooLong(_) => "name_too_long",
@@ -125,7 +126,7 @@ impl Reason {
     /// Every label, so that counters can start at zero.
     pub const LABELS: [&'static str; 20] = [
         "invalid_address",
-        "unusable_address_type",
+        "unknown_address_type",
         "invalid_label",
         "label_too_long",
         "name_too_long",

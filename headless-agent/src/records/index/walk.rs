@@ -141,12 +141,15 @@ mod tests {
                     kind: ServiceKind::Headless,
                     ports: Box::new([]),
                     selector: true,
+                    partial: false,
                 })));
                 index.apply(Event::Apply(Object::EndpointSlice(EndpointSlice {
                     namespace: namespace.into(),
                     name: format!("s{s}-1").into(),
                     service: format!("s{s}").into(),
                     ports: Box::new([]),
+                    aliases: Box::default(),
+                    partial: false,
                     endpoints: (0..3)
                         .map(|e| Endpoint {
                             address: IpAddr::from([10, n, s, e]),
@@ -206,6 +209,7 @@ mod tests {
                 kind: ServiceKind::Headless,
                 ports: Box::new([]),
                 selector: true,
+                partial: false,
             })));
         }
         let after: BTreeSet<_> = index.names().map(|(name, _)| name).collect();
@@ -223,6 +227,7 @@ mod tests {
             kind: ServiceKind::Headless,
             ports: Box::new([]),
             selector: true,
+            partial: false,
         })));
         let whole = index.problems();
         assert_eq!(whole.len(), 1);

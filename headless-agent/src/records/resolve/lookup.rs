@@ -11,7 +11,7 @@ use super::name::Zone;
 use crate::records::Index;
 use crate::records::index::{EndpointScope, ServiceView};
 use crate::records::service::endpoint_label;
-use crate::watch::{Endpoint, Port, ServiceKind};
+use crate::watch::{Alias, Endpoint, Port, ServiceKind};
 
 /// A combination of host and port that a name stands for (CoreDNS,
 /// `msg.Service`).
@@ -26,7 +26,7 @@ pub(super) struct Candidate {
 /// Where a candidate is.
 pub(super) enum Host {
     Address(IpAddr),
-    /// An external name, as written.
+    /// A domain name, as written: a Service's external name or an endpoint's alias.
     Name(Box<str>),
 }
 
@@ -148,6 +148,9 @@ fn find_services(
 ) -> Result<Vec<Candidate>, Miss> {
     let view = index.service(namespace, service).ok_or(Miss::Missing)?;
     let service = view.state.service.as_deref().ok_or(Miss::Missing)?;
+    if service.partial {
+        return Err(Miss::Unknown);
+    }
     let ports = match part {
         Part::Port(filter) => filter,
         Part::Whole | Part::Endpoint(_) => PortFilter::ANY,
@@ -174,22 +177,16 @@ fn find_services(
             Err(Miss::Unknown)
         }
         (ServiceKind::ClusterIp(_) | ServiceKind::Headless, Part::Endpoint(label)) => {
-            let found = endpoints(&view, view.state.endpoints.named(label), ports);
-            if found.is_empty() {
-                Err(Miss::Missing)
-            } else {
-                Ok(found)
-            }
+            let endpoints = &view.state.endpoints;
+            let aliases = endpoints.aliases();
+            let aliases = aliases.filter(|(alias, _)| alias.name.eq_ignore_ascii_case(label));
+            existing(&view, endpoints.named(label), aliases, ports)
         }
         // Trap T1: no ready endpoint, no name. Trap T4: below a port's name the
         // addresses are found too.
         (ServiceKind::Headless, Part::Whole | Part::Port(_)) => {
-            let found = endpoints(&view, view.state.endpoints.all(), ports);
-            if found.is_empty() {
-                Err(Miss::Missing)
-            } else {
-                Ok(found)
-            }
+            let endpoints = &view.state.endpoints;
+            existing(&view, endpoints.all(), endpoints.aliases(), ports)
         }
         (ServiceKind::ClusterIp(addresses), Part::Whole | Part::Port(_)) => {
             let mut numbers = ports.of(&service.ports).peekable();
@@ -217,21 +214,37 @@ fn find_services(
 }
 
 /// Each endpoint with each port that is meant: an address in two slices counts
-/// twice (trap T9). The ports are the slice's, hence target ports.
-fn endpoints<'a>(
+/// twice (trap T9). The ports are the slice's, hence target ports. Where there are none
+/// the name does not exist; where a slice could not be read that is not known.
+fn existing<'a>(
     view: &ServiceView<'_>,
     endpoints: impl Iterator<Item = (&'a Endpoint, &'a [Port])>,
+    aliases: impl Iterator<Item = (&'a Alias, &'a [Port])>,
     filter: PortFilter<'_>,
-) -> Vec<Candidate> {
-    endpoints
-        .flat_map(|(endpoint, ports)| {
-            filter.of(ports).map(move |port| Candidate {
-                owner: owner(view, Some(endpoint)),
-                host: Host::Address(endpoint.address),
-                port,
-            })
+) -> Result<Vec<Candidate>, Miss> {
+    if view.state.endpoints.is_partial() {
+        return Err(Miss::Unknown);
+    }
+    let endpoints = endpoints.flat_map(|(endpoint, ports)| {
+        filter.of(ports).map(move |port| Candidate {
+            owner: owner(view, Some(endpoint)),
+            host: Host::Address(endpoint.address),
+            port,
         })
-        .collect()
+    });
+    let aliases = aliases.flat_map(|(alias, ports)| {
+        // No SRV record leads to an alias, so the owner does not matter.
+        filter.of(ports).map(move |port| Candidate {
+            owner: owner(view, None),
+            host: Host::Name(alias.target.clone()),
+            port,
+        })
+    });
+    let found: Vec<_> = endpoints.chain(aliases).collect();
+    if found.is_empty() {
+        return Err(Miss::Missing);
+    }
+    Ok(found)
 }
 
 /// The names and addresses of a Service as the zone's name server (CoreDNS,

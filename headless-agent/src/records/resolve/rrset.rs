@@ -10,11 +10,25 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use super::lookup::{self, Host};
 use super::name::{Asked, name_below};
 use super::{Chase, Found, Miss, Resolver};
+use crate::records::index::ServiceView;
 use crate::records::service::endpoint_label;
 use crate::watch::ServiceKind;
 
 /// Most CNAMEs in a chain (CoreDNS, `maxCnameChainLength`).
 const CHAIN_MAX: usize = 10;
+
+/// Most CNAMEs that are followed for one question. CoreDNS knows no such limit, but
+/// slices whose domain names lead to Services with such slices multiply with each link.
+const FOLLOWED_MAX: usize = 256;
+
+/// The CNAMEs that have been followed for one question.
+#[derive(Default)]
+struct Trail {
+    /// Targets of the CNAMEs that lead to the present name.
+    targets: Vec<Name>,
+    /// Number of CNAMEs followed so far, dead ends included.
+    followed: usize,
+}
 
 /// The address record of a name.
 pub(super) fn address(name: Name, ttl: u32, address: IpAddr) -> Record {
@@ -33,19 +47,15 @@ fn external(text: &str) -> Option<Name> {
 impl Resolver<'_> {
     /// CoreDNS, `A` and `AAAA`.
     pub(super) fn addresses(&self, asked: &Asked<'_>, kind: RecordType) -> Result<Found, Miss> {
-        self.chain(asked, kind, &mut Vec::new())
+        self.chain(asked, kind, &mut Trail::default())
     }
 
-    /// The addresses of a name that the targets so far have led to.
-    fn chain(
-        &self,
-        asked: &Asked<'_>,
-        kind: RecordType,
-        targets: &mut Vec<Name>,
-    ) -> Result<Found, Miss> {
+    /// The addresses of a name to which the trail has led.
+    fn chain(&self, asked: &Asked<'_>, kind: RecordType, trail: &mut Trail) -> Result<Found, Miss> {
         let mut found = Found::default();
         let mut seen = HashSet::new();
-        for candidate in self.services(asked, kind)? {
+        let candidates = self.services(asked, kind)?;
+        for candidate in &candidates {
             match &candidate.host {
                 Host::Address(at) => {
                     if candidate.host.record_type() == kind && seen.insert(*at) {
@@ -57,49 +67,84 @@ impl Resolver<'_> {
                     let Some(target) = external(text) else {
                         continue;
                     };
-                    // A name that leads to itself or to one below itself, a
-                    // chain that is too long, one that comes back: left out.
-                    if asked.name.zone_of(&target)
-                        || targets.len() > CHAIN_MAX
-                        || targets.iter().any(|earlier| earlier.eq_case(&target))
-                    {
-                        continue;
+                    let next = self.follow(asked, kind, target, trail)?;
+                    if next.chase.is_some() && candidates.len() > 1 {
+                        // `Found` holds one look-up elsewhere, for an answer that is
+                        // nothing without it.
+                        return Err(Miss::Unknown);
                     }
-                    let alias = RData::CNAME(CNAME(target.clone()));
-                    let alias = Record::from_rdata(asked.name.clone(), self.ttl(), alias);
-                    if !self.zone.asked.zone_of(&target) {
-                        found.answers.push(alias);
-                        found.chase = Some(Chase {
-                            target,
-                            qtype: kind.into(),
-                        });
-                        continue;
-                    }
-                    targets.push(target.clone());
-                    let next = Asked::new(&target, self.zone);
-                    match self.chain(&next, kind, targets) {
-                        // Without records of the type there is no CNAME either.
-                        Ok(next) if !next.answers.is_empty() => {
-                            found.answers.push(alias);
-                            found.answers.extend(next.answers);
-                            found.chase = next.chase;
-                        }
-                        Ok(_) | Err(Miss::Missing) => {}
-                        Err(Miss::Unknown) => return Err(Miss::Unknown),
-                    }
+                    found.answers.extend(next.answers);
+                    found.chase = next.chase;
                 }
             }
         }
         Ok(found)
     }
 
-    /// CoreDNS, `CNAME`.
+    /// The CNAME from `asked` to `target` with the records behind it, or no records
+    /// where there are none behind it.
+    fn follow(
+        &self,
+        asked: &Asked<'_>,
+        kind: RecordType,
+        target: Name,
+        trail: &mut Trail,
+    ) -> Result<Found, Miss> {
+        // A name that leads to itself or to one below itself, a chain that is too long,
+        // one that comes back: left out.
+        if asked.name.zone_of(&target)
+            || trail.targets.len() > CHAIN_MAX
+            || trail.targets.iter().any(|earlier| earlier.eq_case(&target))
+        {
+            return Ok(Found::default());
+        }
+        trail.followed += 1;
+        if trail.followed > FOLLOWED_MAX {
+            return Err(Miss::Unknown);
+        }
+        let alias = RData::CNAME(CNAME(target.clone()));
+        let mut answers = vec![Record::from_rdata(asked.name.clone(), self.ttl(), alias)];
+        if !self.zone.asked.zone_of(&target) {
+            let chase = Some(Chase {
+                target,
+                qtype: kind.into(),
+            });
+            return Ok(Found {
+                answers,
+                chase,
+                ..Found::default()
+            });
+        }
+        trail.targets.push(target.clone());
+        let next = self.chain(&Asked::new(&target, self.zone), kind, trail);
+        trail.targets.pop();
+        match next {
+            Ok(next) if !next.answers.is_empty() => {
+                answers.extend(next.answers);
+                Ok(Found {
+                    answers,
+                    chase: next.chase,
+                    ..Found::default()
+                })
+            }
+            Ok(_) | Err(Miss::Missing) => Ok(Found::default()),
+            Err(Miss::Unknown) => Err(Miss::Unknown),
+        }
+    }
+
+    /// CoreDNS, `CNAME`: the first candidate decides, and which one is the first is
+    /// left to chance among slices. So the answer is known only where all are alike.
     pub(super) fn alias(&self, asked: &Asked<'_>) -> Result<Found, Miss> {
         let candidates = self.services(asked, RecordType::CNAME)?;
-        let target = match candidates.first().map(|candidate| &candidate.host) {
-            Some(Host::Name(text)) => external(text),
-            Some(Host::Address(_)) | None => None,
-        };
+        let mut targets = candidates.iter().map(|candidate| match &candidate.host {
+            Host::Name(text) => Some(&**text),
+            Host::Address(_) => None,
+        });
+        let first = targets.next().flatten();
+        if !targets.all(|target| target == first) {
+            return Err(Miss::Unknown);
+        }
+        let target = first.and_then(external);
         let record = |target| {
             let alias = RData::CNAME(CNAME(target));
             Record::from_rdata(asked.name.clone(), self.ttl(), alias)
@@ -143,33 +188,50 @@ impl Resolver<'_> {
         };
         // The targets are in the zone as configured, not as asked.
         let zone = self.index.settings().zone.to_lowercase();
-        let mut targets = Vec::new();
-        for view in self.index.with_address(at) {
-            let service = view.state.service.as_deref();
-            let own = [view.name, view.namespace, "svc"];
-            if let Some(ServiceKind::ClusterIp(addresses)) = service.map(|service| &service.kind)
-                && addresses.contains(&at)
-            {
-                // The Service's own address is its alone.
-                targets = name_below(&own, &zone).into_iter().collect();
-                break;
+        // An address of a Service itself has no name but that Service's.
+        let own = self.index.with_address(at).find(|view| is_own(view, at));
+        let targets = match own {
+            Some(view) => {
+                let labels = [view.name, view.namespace, "svc"];
+                name_below(&labels, &zone).into_iter().collect()
             }
-            for (endpoint, _) in view.state.endpoints.all() {
-                if endpoint.address != at {
-                    continue;
-                }
-                let label = endpoint_label(endpoint);
-                let [service, namespace, svc] = own;
-                let target = name_below(&[&*label, service, namespace, svc], &zone);
-                targets.extend(target.filter(|target| !targets.contains(target)));
-            }
-        }
+            None => self.endpoint_names(at, &zone)?,
+        };
         if targets.is_empty() {
             return Err(Miss::Missing);
         }
         let record =
             |target| Record::from_rdata(asked.name.clone(), self.ttl(), RData::PTR(PTR(target)));
         Ok(targets.into_iter().map(record).collect::<Vec<_>>().into())
+    }
+
+    /// The names of endpoints with this address, each once. Unknown where a slice that
+    /// has the address could not be read whole.
+    fn endpoint_names(&self, at: IpAddr, zone: &Name) -> Result<Vec<Name>, Miss> {
+        let mut names = Vec::new();
+        for view in self.index.with_address(at) {
+            if view.state.endpoints.is_partial() {
+                return Err(Miss::Unknown);
+            }
+            for (endpoint, _) in view.state.endpoints.all() {
+                if endpoint.address != at {
+                    continue;
+                }
+                let label = endpoint_label(endpoint);
+                let name = name_below(&[&*label, view.name, view.namespace, "svc"], zone);
+                names.extend(name.filter(|name| !names.contains(name)));
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// Whether the address is one of the Service itself.
+fn is_own(view: &ServiceView<'_>, address: IpAddr) -> bool {
+    let service = view.state.service.as_deref();
+    match service.map(|service| &service.kind) {
+        Some(ServiceKind::ClusterIp(addresses)) => addresses.contains(&address),
+        _ => false,
     }
 }
 

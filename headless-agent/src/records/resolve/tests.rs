@@ -4,6 +4,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod aliases;
 mod names;
 mod rrsets;
 mod traps;

@@ -10,7 +10,7 @@ use headless_ebpf::abi::NameFlags;
 
 use super::super::index::NameData;
 use crate::watch::objects::dashed_address;
-use crate::watch::{Endpoint, EndpointSlice, Port};
+use crate::watch::{Alias, Endpoint, EndpointSlice, Port};
 
 /// Which endpoint of which slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,10 @@ pub(in crate::records) struct Endpoints {
     ipv4: Box<[Ipv4Addr]>,
     /// Every IPv6 address once, sorted.
     ipv6: Box<[Ipv6Addr]>,
+    /// Whether some slice has domain names in place of addresses.
+    aliased: bool,
+    /// Whether some slice could not be read whole.
+    partial: bool,
 }
 
 /// The label that an endpoint goes by (CoreDNS, `endpointHostname`). Has dots
@@ -82,6 +86,8 @@ impl Endpoints {
             by_name: Box::default(),
             ipv4: ipv4.into(),
             ipv6: ipv6.into(),
+            aliased: slices.iter().any(|slice| !slice.aliases.is_empty()),
+            partial: slices.iter().any(|slice| slice.partial),
         };
         let kept: Vec<Option<u32>> = self
             .slices
@@ -181,14 +187,39 @@ impl Endpoints {
     /// Whether both have the same endpoints in the same order with the same ports.
     pub(super) fn same(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<EndpointSlice>, &Arc<EndpointSlice>)| {
-            Arc::ptr_eq(a, b) || (a.endpoints == b.endpoints && a.ports == b.ports)
+            Arc::ptr_eq(a, b)
+                || (a.endpoints == b.endpoints
+                    && a.ports == b.ports
+                    && a.aliases == b.aliases
+                    && a.partial == b.partial)
         };
         self.slices.len() == other.slices.len() && self.slices.iter().zip(&other.slices).all(same)
     }
 
-    /// Whether none is ready.
+    /// Whether no endpoint is known to be ready.
     pub(in crate::records) fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.by_name.is_empty() && !self.aliased
+    }
+
+    /// Whether a slice could not be read whole, so that there may be more endpoints,
+    /// or others.
+    pub(in crate::records) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Whether everything about the endpoints is known and each has an address, so that
+    /// the programs can answer for them, and deny.
+    pub(in crate::records) fn all_have_addresses(&self) -> bool {
+        !self.partial && !self.aliased
+    }
+
+    /// The domain names that endpoints have in place of addresses, each with the ports
+    /// of its slice.
+    pub(in crate::records) fn aliases(&self) -> impl Iterator<Item = (&Alias, &[Port])> {
+        self.slices.iter().flat_map(|slice| {
+            let ports = &*slice.ports;
+            slice.aliases.iter().map(move |alias| (alias, ports))
+        })
     }
 
     /// Whether one of them has this address.
@@ -341,6 +372,8 @@ mod tests {
             service: "web".into(),
             ports: (0..fastrand::u8(..2)).map(|_| port()).collect(),
             endpoints: (0..fastrand::u8(..5)).map(|_| endpoint()).collect(),
+            aliases: Box::default(),
+            partial: false,
         })
     }
 

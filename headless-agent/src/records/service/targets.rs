@@ -223,6 +223,8 @@ mod tests {
                 service: "web".into(),
                 ports: (*ports).into(),
                 endpoints: endpoints.iter().map(endpoint).collect(),
+                aliases: Box::default(),
+                partial: false,
             })
         };
         let slices: Vec<_> = slices.iter().enumerate().map(slice).collect();

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::watch::objects::dashed_address;
+use crate::watch::{Alias, Keep, Protocol};
 
 /// Converts and returns the problems as text beside the object.
 fn convert<T, U>(
@@ -101,8 +103,15 @@ fn services_without_a_usable_address_are_reported() {
             ]
         )
     );
+    let address = json!({"type": "ExternalName", "externalName": "192.0.2.1"});
+    let (slim, problems) = service_with(&address);
+    assert_eq!(slim.kind, ServiceKind::Unserved);
+    assert!(!slim.partial, "CoreDNS denies it, too");
+    assert_eq!(
+        problems,
+        ["Service shop/web: spec.externalName: `192.0.2.1` is an address, not a name"]
+    );
     for (name, reason) in [
-        ("192.0.2.1", "`192.0.2.1` is an address, not a name"),
         ("", "missing"),
         ("a..b", "`a..b` is not a DNS label"),
         (&"a".repeat(64), "label of 64 bytes, which is more than 63"),
@@ -111,14 +120,24 @@ fn services_without_a_usable_address_are_reported() {
             "name of 304 characters, which is more than 253",
         ),
     ] {
-        assert_eq!(
-            kind(&json!({"type": "ExternalName", "externalName": name})),
-            (
-                ServiceKind::Unserved,
-                vec![format!("Service shop/web: spec.externalName: {reason}")]
-            )
-        );
+        let (slim, problems) = service_with(&json!({"type": "ExternalName", "externalName": name}));
+        assert_eq!(slim.kind, ServiceKind::Unserved);
+        assert!(slim.partial, "CoreDNS does not deny it: {name}");
+        let problem = format!("Service shop/web: spec.externalName: {reason}");
+        assert_eq!(problems, [problem]);
     }
+}
+
+/// What is left out and could change an answer of the Service marks it.
+#[test]
+fn services_are_partial_where_something_is_left_out() {
+    let partial = |spec: &Value| service_with(spec).0.partial;
+    let icmp = json!([{"port": 1, "protocol": "ICMP"}]);
+    assert!(!partial(&json!({"clusterIP": "10.96.0.1"})));
+    assert!(partial(&json!({"clusterIP": "10.96.0.1", "ports": icmp})));
+    assert!(partial(&json!({"clusterIPs": ["10.96.0.1", "fd00:::1"]})));
+    let unused = json!({"clusterIP": "None", "ports": icmp});
+    assert!(!partial(&unused), "its ports are those of its slices");
 }
 
 #[test]
@@ -146,6 +165,8 @@ fn service_ports() {
         [
             ("dns", Protocol::Udp, Some(53)),
             ("dns-tcp", Protocol::Tcp, Some(53)),
+            ("zero", Protocol::Tcp, Some(0)),
+            ("many", Protocol::Tcp, Some(0)),
             ("dns-sctp", Protocol::Sctp, Some(53)),
             ("again", Protocol::Tcp, Some(53)),
         ]
@@ -157,33 +178,33 @@ fn service_ports() {
             "Service shop/web: spec.ports[2].port: 0 is not a port number",
             "Service shop/web: spec.ports[3].port: 65536 is not a port number",
             "Service shop/web: spec.ports[4].protocol: unknown protocol `ICMP`",
-            "Service shop/web: spec.ports[3]: port again appears twice",
+            "Service shop/web: spec.ports[3]: port many appears twice",
+            "Service shop/web: spec.ports[6]: port again appears twice",
         ]
     );
 }
 
 #[test]
-fn names_that_cannot_be_labels() {
+fn names_that_the_api_refuses_are_served_where_coredns_finds_them() {
     let long = "a".repeat(64);
-    for (name, reason) in [
-        ("", "missing"),
-        (long.as_str(), "label of 64 bytes, which is more than 63"),
-        ("Web", "`Web` is not a DNS label"),
-        ("a.b", "`a.b` is not a DNS label"),
-        ("-a", "`-a` is not a DNS label"),
+    for (name, reason, found) in [
+        ("", "missing", false),
+        (&long, "label of 64 bytes, which is more than 63", false),
+        ("Web", "`Web` is not a DNS label", false),
+        ("a.b", "`a.b` is not a DNS label", false),
+        ("a;b", "`a;b` is not a DNS label", false),
+        ("-a", "`-a` is not a DNS label", true),
+        ("a_b", "`a_b` is not a DNS label", true),
     ] {
         let (slim, problems) = convert(json!({"metadata": {"name": name}}), namespace);
-        assert_eq!(slim, None);
-        assert_eq!(
-            problems,
-            [format!("Namespace {name}: metadata.name: {reason}")]
-        );
-        let (slim, problems) = convert(json!({"metadata": {"name": name}}), service);
-        assert_eq!(slim, None);
-        assert_eq!(
-            problems,
-            [format!("Service default/{name}: metadata.name: {reason}")]
-        );
+        assert_eq!(slim.is_some(), found, "{name}");
+        let problem = format!("Namespace {name}: metadata.name: {reason}");
+        assert_eq!(problems, [problem]);
+        let object = json!({"metadata": {"name": name}, "spec": {"clusterIP": "None"}});
+        let (slim, problems) = convert(object, service);
+        assert_eq!(slim.is_some(), found, "{name}");
+        let problem = format!("Service default/{name}: metadata.name: {reason}");
+        assert_eq!(problems, [problem]);
     }
     // Relaxed since Kubernetes 1.34: a Service may begin with a digit.
     let (slim, problems) = convert(json!({"metadata": {"name": "1-2-3-4"}}), service);
@@ -245,10 +266,12 @@ fn endpoint_names() {
     let [spelled, capitals] = [Some("FD00-0--5"), Some("FD00--6")];
     // CoreDNS replaces the dots alone where there are any.
     let mapped = Some("::ffff:10-0-0-7");
+    let odd = Some("Web_4");
     assert_eq!(
         names,
-        [None, Some("web-0"), None, None, spelled, capitals, mapped]
+        [None, Some("web-0"), None, odd, spelled, capitals, mapped]
     );
+    assert!(!slice.partial);
     assert_eq!(slice.endpoints[6].address.to_string(), "10.0.0.7");
 
     let (slice, _) = slice_with(Keep { pod_names: true }, &fields);
@@ -277,7 +300,7 @@ fn names_made_of_addresses() {
 }
 
 #[test]
-fn bad_slices_lose_only_what_is_bad() {
+fn addresses_are_what_they_look_like() {
     let (slice, problems) = slice_with(
         Keep::default(),
         &json!({
@@ -295,6 +318,18 @@ fn bad_slices_lose_only_what_is_bad() {
         }),
     );
     assert_eq!(slice.endpoints.len(), 2);
+    let aliases = slice
+        .aliases
+        .iter()
+        .map(|alias| (&*alias.target, &*alias.name));
+    assert_eq!(
+        aliases.collect::<Vec<_>>(),
+        [
+            ("fd00::1e525", "fd00--1e525"),
+            ("web.example.com", "web-example-com")
+        ]
+    );
+    assert!(!slice.partial);
     let numbers: Vec<_> = slice.ports.iter().map(|port| port.number).collect();
     assert_eq!(numbers, [Some(80), Some(81), None, None, Some(80)]);
     assert_eq!(
@@ -308,13 +343,13 @@ fn bad_slices_lose_only_what_is_bad() {
         ]
         .map(|problem| format!("EndpointSlice default/web-abc: {problem}"))
     );
-    for address_type in ["FQDN", "IPv5", ""] {
+    for address_type in ["IPv5", ""] {
         let (slice, problems) = slice_with(
             Keep::default(),
             &json!({"addressType": address_type, "endpoints": [{"addresses": ["10.0.0.1"]}]}),
         );
-        assert!(slice.endpoints.is_empty());
-        let reason = format!("addressType: address type `{address_type}` has no address records");
+        assert_eq!(slice.endpoints.len(), 1);
+        let reason = format!("addressType: unknown address type `{address_type}`");
         assert_eq!(
             problems,
             [format!("EndpointSlice default/web-abc: {reason}")]
@@ -328,6 +363,58 @@ fn bad_slices_lose_only_what_is_bad() {
             "EndpointSlice default/x: metadata.labels[kubernetes.io/service-name]: no value, so the slice belongs to no Service"
         ]
     );
+}
+
+#[test]
+fn slices_of_domain_names() {
+    let (slice, problems) = slice_with(
+        Keep::default(),
+        &json!({
+            "addressType": "FQDN",
+            "endpoints": [
+                {"addresses": ["Web.example.com.", "localhost", "10.0.0.1"]},
+                {"addresses": ["db.example.com"], "hostname": "db-0"},
+                {"addresses": ["gone.example.com"], "conditions": {"ready": false}},
+            ],
+        }),
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let alias = |target: &str, name: &str| Alias {
+        target: target.into(),
+        name: name.into(),
+    };
+    let expected = [
+        alias("Web.example.com", "Web-example-com-"),
+        alias("localhost", ""),
+        alias("db.example.com", "db-0"),
+    ];
+    assert_eq!(*slice.aliases, expected);
+    assert_eq!(slice.endpoints.len(), 1, "an address is one in any slice");
+    assert!(!slice.partial);
+}
+
+/// What is left out and could change an answer marks the slice.
+#[test]
+fn slices_are_partial_where_something_is_left_out() {
+    for (fields, problem) in [
+        (
+            json!({"endpoints": [{"addresses": ["a..b"]}], "addressType": "FQDN"}),
+            "endpoints[0].addresses[0]: `a..b` is not a DNS label",
+        ),
+        (
+            json!({"endpoints": [{"addresses": ["10.0.0.1"], "hostname": "a b"}]}),
+            "endpoints[0].hostname: `a b` is not a DNS label",
+        ),
+        (
+            json!({"ports": [{"name": "ping", "protocol": "ICMP"}]}),
+            "ports[0].protocol: unknown protocol `ICMP`",
+        ),
+    ] {
+        let (slice, problems) = slice_with(Keep::default(), &fields);
+        assert!(slice.partial, "{problem}");
+        let problem = format!("EndpointSlice default/web-abc: {problem}");
+        assert_eq!(problems, [problem]);
+    }
 }
 
 #[test]
@@ -359,7 +446,7 @@ fn every_reason_has_a_label_that_is_listed() {
     let text = String::new;
     let reasons = [
         Reason::InvalidAddress(text()),
-        Reason::UnusableAddressType(text()),
+        Reason::UnknownAddressType(text()),
         Reason::InvalidLabel(text()),
         Reason::LabelTooLong(0),
         Reason::NameTooLong(0),

@@ -148,6 +148,8 @@ mod tests {
             name: name.into(),
             service: "web".into(),
             ports: Box::new([]),
+            aliases: Box::default(),
+            partial: false,
             endpoints: Box::new([Endpoint {
                 address: IpAddr::from([10, 0, 0, last]),
                 name: None,

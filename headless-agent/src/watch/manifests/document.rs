@@ -199,32 +199,33 @@ impl Reader<'_> {
             let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
             if group(&version) == group(expected) {
                 self.problem(field("apiVersion"), Reason::UnsupportedVersion(version));
+                self.unreadable(known, map.get("metadata").cloned());
             }
             return;
         }
         let value = Value::Object(map);
         match known {
             Kind::Namespace => {
-                let found = self.decode::<v1::Namespace>(prefix, value);
+                let found = self.decode::<v1::Namespace>(prefix, known, value);
                 self.put(found, |object, problems| {
                     convert::namespace(object, problems).map(Object::Namespace)
                 });
             }
             Kind::Service => {
-                let found = self.decode::<v1::Service>(prefix, value);
+                let found = self.decode::<v1::Service>(prefix, known, value);
                 self.put(found, |object, problems| {
                     convert::service(object, problems).map(Object::Service)
                 });
             }
             Kind::EndpointSlice => {
                 let keep = self.keep;
-                let found = self.decode::<discovery::EndpointSlice>(prefix, value);
+                let found = self.decode::<discovery::EndpointSlice>(prefix, known, value);
                 self.put(found, |object, problems| {
                     convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
                 });
             }
             Kind::Pod => {
-                let found = self.decode::<v1::Pod>(prefix, value);
+                let found = self.decode::<v1::Pod>(prefix, known, value);
                 self.put(found, |object, problems| {
                     convert::pod(object, problems).map(Object::Pod)
                 });
@@ -232,7 +233,9 @@ impl Reader<'_> {
         }
     }
 
-    fn decode<T: DeserializeOwned>(&mut self, prefix: &str, value: Value) -> Option<T> {
+    /// The object; `None`, and a report, where a field is not what the API has there.
+    fn decode<T: DeserializeOwned>(&mut self, prefix: &str, kind: Kind, value: Value) -> Option<T> {
+        let metadata = value.get("metadata").cloned();
         match serde_path_to_error::deserialize(value) {
             Ok(object) => Some(object),
             Err(error) => {
@@ -240,9 +243,18 @@ impl Reader<'_> {
                 let dot = if prefix.is_empty() { "" } else { "." };
                 let reason = Reason::InvalidField(error.into_inner().to_string());
                 self.problem(format!("{prefix}{dot}{path}"), reason);
+                self.unreadable(kind, metadata);
                 None
             }
         }
+    }
+
+    /// Takes in an object of which only the metadata may be known, so that its names
+    /// are not denied.
+    fn unreadable(&mut self, kind: Kind, metadata: Option<Value>) {
+        let metadata = serde_json::from_value(metadata.unwrap_or_default());
+        let known = metadata.ok().and_then(|of| convert::unreadable(kind, of));
+        self.documents.objects.extend(known);
     }
 
     /// Cuts an object down, with file and document named in its problems.

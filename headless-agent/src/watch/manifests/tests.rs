@@ -128,9 +128,16 @@ fn bad_documents_are_named_and_the_rest_is_used() {
     ]
     .join("\n---\n");
     let (events, problems) = loaded(&[("web.yaml", &text)]);
+    // Of the Service whose port does not decode, and of the slice of a version that is not
+    // supported, it is known that they exist.
     assert_eq!(
         events,
-        ["+EndpointSlice default/nginx-1", "+Service default/nginx"]
+        [
+            "+EndpointSlice default/nginx-1",
+            "+EndpointSlice default/old",
+            "+Service default/bad",
+            "+Service default/nginx"
+        ]
     );
     let port = "invalid type: string \"http\", expected i32";
     assert_eq!(
@@ -145,6 +152,7 @@ fn bad_documents_are_named_and_the_rest_is_used() {
             "web.yaml document 7: apiVersion: version `discovery.k8s.io/v1beta1` of this kind is not supported".to_owned(),
             "web.yaml document 8: Service default/: metadata.name: missing".to_owned(),
             "web.yaml document 9: EndpointSlice default/nginx-1: endpoints[0].addresses[1]: `fd00::1e525` is not an IP address".to_owned(),
+            "web.yaml: Service default/bad: also defined in web.yaml; the later one is used".to_owned(),
         ]
     );
 }
@@ -200,17 +208,20 @@ fn changes_are_a_difference() {
     assert_eq!(next().0, ["+EndpointSlice default/nginx-1"]);
     fs::rename(path("b.yaml"), path("c.yaml")).unwrap();
     assert_eq!(next(), nothing);
-    // What is no YAML at all keeps what it was; what decodes badly does not.
+    // A file that is not YAML keeps its objects. An object that does not decode is
+    // there all the same, and partial.
     fs::write(path("a.yaml"), format!("{SERVICE}--- [")).unwrap();
     let (events, problems) = next();
     assert_eq!((events.len(), problems.len()), (0, 1), "{problems:?}");
     assert_eq!(next(), nothing, "said once");
     fs::write(path("a.yaml"), format!("{SERVICE}  ports: web\n")).unwrap();
-    let (events, problems) = next();
-    assert_eq!(
-        (events, problems.len()),
-        (vec!["-Service default/nginx".to_owned()], 1)
-    );
+    let batch = state.refresh().unwrap();
+    assert_eq!(shown(&batch).1.len(), 1);
+    let [Event::Apply(Object::Service(service))] = &batch.events[..] else {
+        panic!("{batch:?}");
+    };
+    assert!(service.partial);
+    let mut next = || shown(&state.refresh().unwrap());
     fs::write(path("a.yaml"), b"\xff\xfe").unwrap();
     assert_eq!(next().1.len(), 1);
     fs::remove_file(path("c.yaml")).unwrap();

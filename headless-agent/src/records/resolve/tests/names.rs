@@ -280,6 +280,7 @@ fn a_service_without_an_address_exists() {
         kind: ServiceKind::ClusterIp(Box::default()),
         ports: Box::default(),
         selector: true,
+        partial: false,
     };
     let objects = vec![namespace("default"), Event::Apply(Object::Service(service))];
     let index = index(all(), objects);

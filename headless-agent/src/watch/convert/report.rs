@@ -1,0 +1,184 @@
+//! The problems of one object, and the checks of single fields.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::super::{Kind, ObjectRef, Port, Problem, Protocol, Reason};
+
+/// Longest domain name in presentation form without the final dot (RFC 1035, section
+/// 2.3.4).
+const NAME_MAX: usize = 253;
+
+/// Longest label (RFC 1035, section 2.3.4).
+const LABEL_MAX: usize = 63;
+
+/// Whether the API accepts the text as a label (RFC 1123, section 2.1): lower-case
+/// letters, digits, and hyphens between them.
+fn is_api_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// Whether the text is one label that is the same in a message and in presentation
+/// form: no dots, and no bytes that miekg/dns escapes (`escapedNameLen`). CoreDNS
+/// compares the escaped form with the text of the object, so a question never finds an
+/// object whose name has such bytes.
+fn is_plain_label(text: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b'!'..=b'~') && !br#".'@;()"\"#.contains(&byte);
+    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// Whether each label of the text is plain, see [`is_plain_label`].
+pub(super) fn is_plain_name(text: &str) -> bool {
+    text.split('.').all(is_plain_label)
+}
+
+/// Whether CoreDNS finds an object of this name: it compares the lower-case question
+/// with the name as written.
+pub(super) fn is_found(name: &str) -> bool {
+    is_plain_label(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+/// Why the text is no domain name, if it is none.
+fn not_a_name(text: &str) -> Option<Reason> {
+    if text.is_empty() {
+        Some(Reason::MissingField)
+    } else if text.len() > NAME_MAX {
+        Some(Reason::NameTooLong(text.len()))
+    } else if let Some(label) = text.split('.').find(|label| label.len() > LABEL_MAX) {
+        Some(Reason::LabelTooLong(label.len()))
+    } else if !is_plain_name(text) {
+        Some(Reason::InvalidLabel(text.to_owned()))
+    } else {
+        None
+    }
+}
+
+/// Which object the metadata belong to; `default` where no namespace is given.
+pub(super) fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
+    let namespace = match kind {
+        Kind::Namespace => "",
+        Kind::Service | Kind::EndpointSlice | Kind::Pod => {
+            metadata.namespace.as_deref().unwrap_or("default")
+        }
+    };
+    ObjectRef {
+        kind,
+        namespace: namespace.into(),
+        name: metadata.name.as_deref().unwrap_or_default().into(),
+    }
+}
+
+/// Collects the problems of one object.
+pub(super) struct Report<'a> {
+    pub(super) object: &'a ObjectRef,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl Report<'_> {
+    pub(super) fn add(&mut self, field: impl Into<String>, reason: Reason) {
+        self.problems.push(Problem {
+            object: self.object.to_string(),
+            field: field.into(),
+            reason,
+        });
+    }
+
+    /// Reports a text that the API does not accept as a label. CoreDNS may serve it all
+    /// the same: see [`is_found`] and [`is_plain_name`].
+    pub(super) fn label(&mut self, field: &str, text: &str) {
+        let reason = if text.is_empty() {
+            Reason::MissingField
+        } else if text.len() > LABEL_MAX {
+            Reason::LabelTooLong(text.len())
+        } else if !is_api_label(text) {
+            Reason::InvalidLabel(text.to_owned())
+        } else {
+            return;
+        };
+        self.add(field, reason);
+    }
+
+    /// Whether the namespace and the name of the object are names that CoreDNS finds;
+    /// reports names that the API would not accept.
+    pub(super) fn names(&mut self) -> bool {
+        let ObjectRef {
+            namespace, name, ..
+        } = self.object;
+        self.label("metadata.name", name);
+        self.label("metadata.namespace", namespace);
+        is_found(name) && is_found(namespace)
+    }
+
+    /// The domain name without its final dot; `None`, and a report, where the text is
+    /// not one.
+    pub(super) fn domain_name(&mut self, field: &str, text: &str) -> Option<Box<str>> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        match not_a_name(name) {
+            None => Some(name.into()),
+            Some(reason) => {
+                let reason = match reason {
+                    Reason::InvalidLabel(_) => Reason::InvalidLabel(text.to_owned()),
+                    other => other,
+                };
+                self.add(field, reason);
+                None
+            }
+        }
+    }
+
+    /// The address; `None`, and a report, where the text is not one.
+    pub(super) fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
+        let parsed = text.parse::<IpAddr>().ok();
+        if parsed.is_none() {
+            self.add(field, Reason::InvalidAddress(text.to_owned()));
+        }
+        parsed.map(|address| address.to_canonical())
+    }
+
+    /// The protocol, TCP where none is given, as the API server would have it; `None`,
+    /// and a report, where it is an unknown one.
+    pub(super) fn protocol(&mut self, field: &str, text: Option<&str>) -> Option<Protocol> {
+        match text {
+            None | Some("TCP" | "") => Some(Protocol::Tcp),
+            Some("UDP") => Some(Protocol::Udp),
+            Some("SCTP") => Some(Protocol::Sctp),
+            Some(other) => {
+                self.add(field, Reason::UnknownProtocol(other.to_owned()));
+                None
+            }
+        }
+    }
+
+    /// The number of a port as CoreDNS has it: the lower 16 bits, and `None` for -1,
+    /// which gives no SRV record (`SRV` of `plugin/backend_lookup.go`). Reports numbers
+    /// that are no port's.
+    pub(super) fn port_number(&mut self, field: &str, number: i32) -> Option<u16> {
+        if !(1..=65_535).contains(&number) {
+            self.add(field, Reason::InvalidPort(number));
+        }
+        (number != -1).then_some(number.cast_unsigned() as u16)
+    }
+
+    /// Reports ports, each given with its place in the object, whose name and protocol, or,
+    /// if `numbers`, number and protocol, repeat. They are served all the same, as CoreDNS
+    /// does.
+    pub(super) fn duplicates(&mut self, field: &str, ports: &[(usize, Port)], numbers: bool) {
+        let mut names = HashSet::new();
+        let mut seen = HashSet::new();
+        for (i, port) in ports {
+            let by_name = !names.insert((&port.name, port.protocol));
+            let by_number = numbers && !seen.insert((port.number, port.protocol));
+            if by_name || by_number {
+                let shown = match (port.name.is_empty(), port.number) {
+                    (false, _) => port.name.to_string(),
+                    (true, Some(number)) => number.to_string(),
+                    (true, None) => "without a number".to_owned(),
+                };
+                self.add(format!("{field}[{i}]"), Reason::DuplicatePort(shown));
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Services.
+
+use k8s_openapi::api::core::v1;
+
+use super::super::{Kind, Port, Problem, Reason, Service, ServiceKind};
+use super::report::{Report, reference};
+
+/// What could be read of a part of a Service.
+struct Read<T> {
+    value: T,
+    /// Whether something was left out that decides answers.
+    partial: bool,
+}
+
+/// The slim form of a Service; `None` where CoreDNS finds no Service of this name.
+pub fn service(object: &v1::Service, problems: &mut Vec<Problem>) -> Option<Service> {
+    let reference = reference(Kind::Service, &object.metadata);
+    let mut report = Report {
+        object: &reference,
+        problems,
+    };
+    if !report.names() {
+        return None;
+    }
+    let empty = v1::ServiceSpec::default();
+    let spec = object.spec.as_ref().unwrap_or(&empty);
+    let ports = ports(spec, &mut report);
+    let kind = kind(spec, &mut report);
+    // The records of other Services do not depend on these ports.
+    let ports_matter = matches!(kind.value, ServiceKind::ClusterIp(_));
+    Some(Service {
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+        kind: kind.value,
+        ports: ports.value,
+        selector: spec
+            .selector
+            .as_ref()
+            .is_some_and(|selector| !selector.is_empty()),
+        partial: kind.partial || (ports.partial && ports_matter),
+    })
+}
+
+fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<Box<[Port]>> {
+    let mut ports = Vec::new();
+    let mut partial = false;
+    for (i, port) in spec.ports.iter().flatten().enumerate() {
+        let number = report.port_number(&format!("spec.ports[{i}].port"), port.port);
+        let field = format!("spec.ports[{i}].protocol");
+        let Some(protocol) = report.protocol(&field, port.protocol.as_deref()) else {
+            partial = true;
+            continue;
+        };
+        let port = Port {
+            name: port.name.as_deref().unwrap_or_default().into(),
+            number,
+            protocol,
+        };
+        ports.push((i, port));
+    }
+    report.duplicates("spec.ports", &ports, true);
+    Read {
+        value: ports.into_iter().map(|(_, port)| port).collect(),
+        partial,
+    }
+}
+
+fn kind(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<ServiceKind> {
+    match spec.type_.as_deref() {
+        Some("ExternalName") => return external_name(spec, report),
+        None | Some("" | "ClusterIP" | "NodePort" | "LoadBalancer") => {}
+        Some(other) => report.add("spec.type", Reason::UnknownServiceType(other.to_owned())),
+    }
+    let single = spec.cluster_ip.as_slice();
+    let (field, texts) = match spec.cluster_ips.as_deref() {
+        Some(texts) if !texts.is_empty() => ("spec.clusterIPs", texts),
+        _ => ("spec.clusterIP", single),
+    };
+    if texts.first().is_some_and(|first| first == "None") {
+        return Read {
+            value: ServiceKind::Headless,
+            partial: false,
+        };
+    }
+    let mut addresses = Vec::new();
+    let mut partial = false;
+    for (i, text) in texts
+        .iter()
+        .enumerate()
+        .filter(|(_, text)| !text.is_empty())
+    {
+        let place = match field {
+            "spec.clusterIP" => field.to_owned(),
+            _ => format!("{field}[{i}]"),
+        };
+        match report.address(&place, text) {
+            Some(address) => addresses.push(address),
+            None => partial = true,
+        }
+    }
+    if texts.iter().all(String::is_empty) {
+        report.add("spec.clusterIPs", Reason::MissingClusterIp);
+    }
+    Read {
+        value: ServiceKind::ClusterIp(addresses.into()),
+        partial,
+    }
+}
+
+fn external_name(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<ServiceKind> {
+    const FIELD: &str = "spec.externalName";
+    let text = spec.external_name.as_deref().unwrap_or_default();
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        report.add(FIELD, Reason::ExternalNameIsAddress(text.to_owned()));
+        return Read {
+            value: ServiceKind::Unserved,
+            partial: false,
+        };
+    }
+    match report.domain_name(FIELD, text) {
+        Some(name) => Read {
+            value: ServiceKind::ExternalName(name),
+            partial: false,
+        },
+        None => Read {
+            value: ServiceKind::Unserved,
+            partial: true,
+        },
+    }
+}
