@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use headless_agent::records::EndpointScope;
 use headless_ebpf::abi::PodsMode;
+use headless_tests::differential::agent::Source;
 use headless_tests::differential::coredns::Choices;
 use headless_tests::differential::report::Report;
 use headless_tests::differential::run::{Plan, run};
@@ -23,7 +24,7 @@ fn plan(seed: u64) -> Plan {
         rounds: 1,
         questions: 3000,
         seed,
-        agent: false,
+        agent: None,
     }
 }
 
@@ -99,8 +100,19 @@ fn with_endpoints_of_headless_services_alone() {
 #[test]
 fn by_the_agent_itself() {
     let mut plan = plan(SEED + 5);
-    plan.agent = true;
+    plan.agent = Some(Source::Folder);
     plan.choices.pods = PodsMode::Verified;
     plan.choices.pod_names = true;
     check("the agent", &plan);
+}
+
+/// As operators run it: from an API server, whose slices of Services with cluster IPs it
+/// does not watch.
+#[test]
+fn by_the_agent_itself_in_its_default_mode() {
+    let mut plan = plan(SEED + 6);
+    plan.agent = Some(Source::ApiServer);
+    plan.endpoints = EndpointScope::Headless;
+    let report = check("the agent by default", &plan);
+    assert!(report.cluster_dns > 0, "nothing was left to the cluster");
 }

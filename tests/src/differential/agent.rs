@@ -1,11 +1,11 @@
-//! The agent as a process, on the same objects in a folder.
+//! The agent as a process, on the same objects: in a folder, or from the same API
+//! server as CoreDNS's.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
 use anyhow::Context as _;
-use headless_agent::records::EndpointScope;
 use headless_ebpf::abi::PodsMode;
 use tempfile::TempDir;
 
@@ -20,9 +20,19 @@ const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 105
 #[derive(Debug)]
 pub struct Agent {
     process: Child,
-    manifests: TempDir,
+    /// The folder of objects, where that is the source.
+    manifests: Option<TempDir>,
     log: TempDir,
     client: Client,
+}
+
+/// Where the agent's objects come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of manifests.
+    Folder,
+    /// The API server.
+    ApiServer,
 }
 
 impl Drop for Agent {
@@ -34,16 +44,31 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    /// Starts the program named by `HEADLESS_AGENT`.
+    /// Starts the program named by `HEADLESS_AGENT`, with the endpoints that are the
+    /// default for the source.
     pub fn start(
         choices: &Choices,
-        endpoints: EndpointScope,
+        source: Source,
         cluster: &Cluster,
+        api: SocketAddr,
     ) -> anyhow::Result<Self> {
         let program = env::var_os("HEADLESS_AGENT")
             .context("HEADLESS_AGENT names the agent's binary: use `cargo xtask test`")?;
-        let (manifests, log) = (tempfile::tempdir()?, tempfile::tempdir()?);
-        write(&manifests, cluster)?;
+        let log = tempfile::tempdir()?;
+        let mut command = Command::new(&program);
+        command.arg("run");
+        let manifests = match source {
+            Source::Folder => {
+                let manifests = tempfile::tempdir()?;
+                write(&manifests, cluster)?;
+                command.arg("--manifests").arg(manifests.path());
+                Some(manifests)
+            }
+            Source::ApiServer => {
+                command.args(["--api-server", &format!("http://{api}")]);
+                None
+            }
+        };
         let file = fs::File::create(log.path().join("log"))?;
         let Choices {
             zone,
@@ -56,16 +81,8 @@ impl Agent {
             PodsMode::Insecure => "insecure",
             PodsMode::Verified => "verified",
         };
-        let endpoints = match endpoints {
-            EndpointScope::Headless => "headless",
-            EndpointScope::All => "all",
-        };
-        let process = Command::new(&program)
-            .arg("run")
-            .arg("--manifests")
-            .arg(manifests.path())
+        let process = command
             .args(["--zone", zone, "--ttl", &ttl.to_string(), "--pods", pods])
-            .args(["--endpoints", endpoints])
             .args(pod_names.then_some("--endpoint-pod-names"))
             .args(["--listen-unserved", &ADDRESS.to_string()])
             .stdin(Stdio::null())
@@ -81,9 +98,12 @@ impl Agent {
         })
     }
 
-    /// Replaces the objects.
+    /// Replaces the objects in the folder, if that is the source.
     pub fn write(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        write(&self.manifests, cluster)
+        match &self.manifests {
+            Some(manifests) => write(manifests, cluster),
+            None => Ok(()),
+        }
     }
 
     /// Waits until it gives an answer that `ready` likes.

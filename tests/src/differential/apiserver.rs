@@ -35,8 +35,97 @@ pub struct ApiServer {
 struct Store {
     version: u64,
     objects: BTreeMap<Key, Value>,
-    /// Every change: version, kind, line of a watch.
-    log: Vec<(u64, Kind, String)>,
+    log: Vec<Logged>,
+}
+
+/// One change of an object.
+#[derive(Debug)]
+struct Logged {
+    version: u64,
+    kind: Kind,
+    before: Option<Value>,
+    /// The object; `None` where it is gone.
+    now: Option<Value>,
+}
+
+/// Which objects a request is for.
+#[derive(Debug)]
+struct Selection {
+    kind: Kind,
+    namespace: Option<String>,
+    /// The requirements of `labelSelector`.
+    labels: Vec<Requirement>,
+}
+
+/// What a label must be (Kubernetes, "Labels and Selectors"; sets are not used here).
+#[derive(Debug)]
+enum Requirement {
+    Exists(String),
+    Missing(String),
+    Is(String, String),
+    /// Also where there is no such label.
+    IsNot(String, String),
+}
+
+impl Requirement {
+    fn new(text: &str) -> Self {
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        if let Some((key, value)) = text.split_once("!=").map(owned) {
+            Self::IsNot(key, value)
+        } else if let Some((key, value)) = text.split_once('=').map(owned) {
+            Self::Is(key, value)
+        } else if let Some(key) = text.strip_prefix('!') {
+            Self::Missing(key.to_owned())
+        } else {
+            Self::Exists(text.to_owned())
+        }
+    }
+
+    fn holds(&self, labels: &Value) -> bool {
+        let get = |key: &String| labels.get(key).and_then(Value::as_str);
+        match self {
+            Self::Exists(key) => get(key).is_some(),
+            Self::Missing(key) => get(key).is_none(),
+            Self::Is(key, value) => get(key) == Some(value),
+            Self::IsNot(key, value) => get(key) != Some(value),
+        }
+    }
+}
+
+impl Selection {
+    fn new(kind: Kind, namespace: Option<String>, parameters: &BTreeMap<String, String>) -> Self {
+        let selector = parameters.get("labelSelector").map_or("", String::as_str);
+        let texts = selector.split(',').filter(|text| !text.is_empty());
+        Self {
+            kind,
+            namespace,
+            labels: texts.map(Requirement::new).collect(),
+        }
+    }
+
+    fn selects(&self, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        let namespace = self.namespace.as_deref();
+        namespace.is_none_or(|namespace| metadata["namespace"] == namespace)
+            && self
+                .labels
+                .iter()
+                .all(|label| label.holds(&metadata["labels"]))
+    }
+
+    /// What a watch tells of a change: an object that is no longer selected is deleted.
+    fn line(&self, change: &Logged) -> Option<String> {
+        let selected = |object: &Option<Value>| object.clone().filter(|of| self.selects(of));
+        let (event, mut object) = match (selected(&change.before), selected(&change.now)) {
+            _ if change.kind != self.kind => return None,
+            (None, None) => return None,
+            (None, Some(now)) => ("ADDED", now),
+            (Some(_), Some(now)) => ("MODIFIED", now),
+            (Some(before), None) => ("DELETED", before),
+        };
+        object["metadata"]["resourceVersion"] = change.version.to_string().into();
+        Some(line(event, &object))
+    }
 }
 
 /// Whether the object is among those that a watch of its kind sees: CoreDNS asks
@@ -78,31 +167,28 @@ impl Store {
             Change::Delete(key) => key.clone(),
         };
         let kind = key.0;
-        let (event, object) = match change {
+        let (before, now) = match change {
             Change::Put(object) if selected(object) => {
                 let mut json = defaulted(object);
                 json["metadata"]["resourceVersion"] = version.to_string().into();
-                let old = self.objects.insert(key, json.clone());
-                let event = if old.is_some() { "MODIFIED" } else { "ADDED" };
-                (event, json)
+                (self.objects.insert(key, json.clone()), Some(json))
             }
-            Change::Put(_) | Change::Delete(_) => {
-                let Some(mut json) = self.objects.remove(&key) else {
-                    return;
-                };
-                json["metadata"]["resourceVersion"] = version.to_string().into();
-                ("DELETED", json)
-            }
+            Change::Put(_) | Change::Delete(_) => (self.objects.remove(&key), None),
         };
-        let line = line(event, &object);
-        self.log.push((version, kind, line));
+        self.log.push(Logged {
+            version,
+            kind,
+            before,
+            now,
+        });
     }
 
-    fn of(&self, kind: Kind) -> impl Iterator<Item = &Value> {
+    fn of(&self, selection: &Selection) -> impl Iterator<Item = &Value> {
         let objects = self.objects.iter();
         objects
-            .filter(move |((of, ..), _)| *of == kind)
+            .filter(move |((of, ..), _)| *of == selection.kind)
             .map(|(_, object)| object)
+            .filter(|object| selection.selects(object))
     }
 }
 
@@ -135,6 +221,10 @@ impl ApiServer {
         let routes = Router::new()
             .route("/api/v1/{resource}", get(serve))
             .route("/apis/discovery.k8s.io/v1/{resource}", get(serve))
+            .route(
+                "/apis/discovery.k8s.io/v1/namespaces/{namespace}/{resource}",
+                get(serve_namespace),
+            )
             .with_state(Arc::clone(&server));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -155,9 +245,10 @@ impl ApiServer {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn list(&self, kind: Kind) -> Response {
+    fn list(&self, selection: &Selection) -> Response {
         let store = self.store();
-        let items: Vec<&Value> = store.of(kind).collect();
+        let kind = selection.kind;
+        let items: Vec<&Value> = store.of(selection).collect();
         let list = json!({
             "kind": format!("{}List", kind.name()),
             "apiVersion": api_version(kind),
@@ -168,16 +259,21 @@ impl ApiServer {
     }
 
     /// What a watch begins with, and the version from which it goes on.
-    fn opening(&self, kind: Kind, parameters: &BTreeMap<String, String>) -> (String, u64) {
+    fn opening(
+        &self,
+        selection: &Selection,
+        parameters: &BTreeMap<String, String>,
+    ) -> (String, u64) {
         let store = self.store();
+        let kind = selection.kind;
         let get = |name: &str| parameters.get(name).map(String::as_str);
         let all = get("sendInitialEvents") == Some("true");
         let since = get("resourceVersion").and_then(|version| version.parse().ok());
         match since {
             Some(since) if !all && since != 0 => (String::new(), since),
             _ => {
-                let mut lines: String =
-                    store.of(kind).map(|object| line("ADDED", object)).collect();
+                let objects = store.of(selection);
+                let mut lines: String = objects.map(|object| line("ADDED", object)).collect();
                 if all {
                     let bookmark = json!({
                         "kind": kind.name(),
@@ -195,28 +291,31 @@ impl ApiServer {
     }
 
     /// Lines later than `since`, and the version they lead to.
-    fn later(&self, kind: Kind, since: u64) -> (String, u64) {
+    fn later(&self, selection: &Selection, since: u64) -> (String, u64) {
         let store = self.store();
-        let from = store.log.partition_point(|(version, ..)| *version <= since);
-        let lines = store.log.iter().skip(from).filter(|(_, of, _)| *of == kind);
-        (
-            lines.map(|(.., line)| line.as_str()).collect(),
-            store.version,
-        )
+        let from = store.log.partition_point(|change| change.version <= since);
+        let changes = store.log.iter().skip(from);
+        let lines = changes.filter_map(|change| selection.line(change));
+        (lines.collect(), store.version)
     }
 
-    fn watch(self: Arc<Self>, kind: Kind, parameters: &BTreeMap<String, String>) -> Response {
-        let (opening, since) = self.opening(kind, parameters);
+    fn watch(
+        self: Arc<Self>,
+        selection: Selection,
+        parameters: &BTreeMap<String, String>,
+    ) -> Response {
+        let (opening, since) = self.opening(&selection, parameters);
         let changed = self.version.subscribe();
         let rest = stream::unfold(
-            (self, changed, since),
-            move |(server, mut changed, since)| async move {
+            (self, selection, changed, since),
+            move |(server, selection, mut changed, since)| async move {
                 let mut since = since;
                 loop {
-                    let (lines, now) = server.later(kind, since);
+                    let (lines, now) = server.later(&selection, since);
                     since = now;
                     if !lines.is_empty() {
-                        return Some((Ok::<_, Infallible>(lines), (server, changed, since)));
+                        let next = (server, selection, changed, since);
+                        return Some((Ok::<_, Infallible>(lines), next));
                     }
                     changed.wait_for(|version| *version > since).await.ok()?;
                 }
@@ -236,14 +335,32 @@ async fn serve(
     Path(resource): Path<String>,
     Query(parameters): Query<BTreeMap<String, String>>,
 ) -> Response {
+    answer(server, None, &resource, &parameters)
+}
+
+async fn serve_namespace(
+    State(server): State<Arc<ApiServer>>,
+    Path((namespace, resource)): Path<(String, String)>,
+    Query(parameters): Query<BTreeMap<String, String>>,
+) -> Response {
+    answer(server, Some(namespace), &resource, &parameters)
+}
+
+fn answer(
+    server: Arc<ApiServer>,
+    namespace: Option<String>,
+    resource: &str,
+    parameters: &BTreeMap<String, String>,
+) -> Response {
     let Some(kind) = Kind::ALL
         .into_iter()
         .find(|kind| kind.resource() == resource)
     else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let selection = Selection::new(kind, namespace, parameters);
     match parameters.get("watch").map(String::as_str) {
-        Some("true" | "1") => server.watch(kind, &parameters),
-        _ => server.list(kind),
+        Some("true" | "1") => server.watch(selection, parameters),
+        _ => server.list(&selection),
     }
 }

@@ -25,6 +25,15 @@ pub enum Object {
     Pod(Pod),
 }
 
+/// Label of slices of headless Services.
+pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// Label that says who made a slice.
+pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// Value of [`MANAGED_BY_LABEL`] on slices of Services with a selector.
+pub const CONTROLLER: &str = "endpointslice-controller.k8s.io";
+
 /// Kind, namespace and name.
 pub type Key = (Kind, String, String);
 
@@ -56,6 +65,29 @@ impl Object {
     /// Its name.
     pub fn name(&self) -> &str {
         self.metadata().name.as_deref().unwrap_or_default()
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.metadata().labels.as_ref().unwrap_or(&NONE)
+    }
+
+    /// Whether an agent that follows an API server with `--endpoints headless` watches
+    /// this object: of slices, those of headless Services, those that no controller of
+    /// the control plane made, and those of the cluster's DNS
+    /// (`headless_agent::watch::kubernetes`).
+    pub fn is_watched_by_default(&self) -> bool {
+        let labels = self.labels();
+        let managed_by = labels.get(MANAGED_BY_LABEL).map(String::as_str);
+        let of_dns = self.namespace() == "kube-system"
+            && labels
+                .get(convert::SERVICE_NAME_LABEL)
+                .is_some_and(|service| service == "kube-dns");
+        self.kind() != Kind::EndpointSlice
+            || labels.contains_key(HEADLESS_LABEL)
+            || managed_by != Some(CONTROLLER)
+            || of_dns
     }
 
     /// What identifies it.
@@ -149,6 +181,16 @@ impl Cluster {
             Object::Service(service) => Some(service),
             _ => None,
         })
+    }
+
+    /// Whether there is a headless Service of this name.
+    pub fn is_headless(&self, namespace: &str, service: &str) -> bool {
+        let key = (Kind::Service, namespace.to_owned(), service.to_owned());
+        let Some(Object::Service(service)) = self.objects.get(&key) else {
+            return false;
+        };
+        let spec = service.spec.as_ref();
+        spec.and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
     }
 
     /// Every EndpointSlice.

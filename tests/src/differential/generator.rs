@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::cluster::{Cluster, Object};
+use super::cluster::{CONTROLLER, Change, Cluster, HEADLESS_LABEL, MANAGED_BY_LABEL, Object};
 use super::coredns;
 
 /// Names that look like something else.
@@ -44,6 +44,8 @@ pub struct Generator {
     /// Numbers given to names and addresses.
     count: u32,
     sentinels: u32,
+    /// Addresses that other endpoints may have as well, by `addressType`.
+    shared: BTreeMap<&'static str, Vec<String>>,
 }
 
 /// One of them.
@@ -118,6 +120,7 @@ impl Generator {
             zone,
             count: 0,
             sentinels: 0,
+            shared: BTreeMap::new(),
         }
     }
 
@@ -194,7 +197,28 @@ impl Generator {
         for object in self.stray_slices() {
             cluster.put(object);
         }
+        relabel(&mut cluster);
         cluster
+    }
+
+    /// An address of an endpoint: in three of ten cases one that an endpoint or a
+    /// Service has already, of whatever kind and namespace.
+    fn endpoint_address(&mut self, family: &'static str) -> String {
+        let shared = self.shared.entry(family).or_default();
+        if !shared.is_empty() && percent(&mut self.rng, 30) {
+            return choice(&mut self.rng, shared);
+        }
+        let address = match family {
+            "IPv6" => self.ipv6(),
+            _ => self.ipv4(),
+        };
+        self.share(family, &address);
+        address
+    }
+
+    fn share(&mut self, family: &'static str, address: &str) {
+        let shared = self.shared.entry(family).or_default();
+        shared.push(address.to_owned());
     }
 
     /// The Service in front of CoreDNS.
@@ -269,7 +293,7 @@ impl Generator {
 
     /// Objects of every kind, and the names below the zone that they give an
     /// address: who answers those has seen every change before.
-    pub fn sentinel(&mut self) -> (Vec<Object>, [String; 2]) {
+    pub fn sentinel(&mut self) -> (Vec<Object>, [String; 3]) {
         self.sentinels += 1;
         let number = self.sentinels;
         let name = format!("sentinel-{number}");
@@ -290,10 +314,56 @@ impl Generator {
         let objects = vec![
             namespace(&name),
             service(&name, "s", headless(None)),
-            slice(&name, "s-1", "s", "IPv4", vec![endpoint], None),
+            slice(&name, "s-1", "s", "IPv4", vec![endpoint.clone()], None),
+            // The agent has another watch for slices that the controller made.
+            service(&name, "t", headless(None)),
+            made_by_controller(slice(&name, "t-1", "t", "IPv4", vec![endpoint], None), true),
             Object::Pod(pod),
         ];
         let pod = format!("{}.{name}.pod", address.replace('.', "-"));
-        (objects, [format!("s.{name}.svc"), pod])
+        let services = ["s", "t"].map(|service| format!("{service}.{name}.svc"));
+        let [s, t] = services;
+        (objects, [s, t, pod])
     }
+}
+
+/// A slice with the labels of the control plane's controller.
+fn made_by_controller(mut object: Object, headless: bool) -> Object {
+    if let Object::EndpointSlice(slice) = &mut object {
+        let labels = slice.metadata.labels.get_or_insert_default();
+        labels.insert(MANAGED_BY_LABEL.into(), CONTROLLER.into());
+        if headless {
+            labels.insert(HEADLESS_LABEL.into(), String::new());
+        } else {
+            labels.remove(HEADLESS_LABEL);
+        }
+    }
+    object
+}
+
+/// Gives the controller's slices the label that says whether their Service is headless,
+/// as the controller does when a Service changes; returns the changes.
+fn relabel(cluster: &mut Cluster) -> Vec<Change> {
+    let slices: Vec<Object> = cluster
+        .slices()
+        .cloned()
+        .map(Object::EndpointSlice)
+        .collect();
+    let mut changes = Vec::new();
+    for object in slices {
+        let labels = object.labels();
+        let Some(service) = labels.get(SERVICE_NAME_LABEL) else {
+            continue;
+        };
+        let headless = cluster.is_headless(object.namespace(), service);
+        let by_controller = labels
+            .get(MANAGED_BY_LABEL)
+            .is_some_and(|by| by == CONTROLLER);
+        if by_controller && labels.contains_key(HEADLESS_LABEL) != headless {
+            let change = Change::Put(made_by_controller(object, headless));
+            cluster.apply(change.clone());
+            changes.push(change);
+        }
+    }
+    changes
 }

@@ -24,7 +24,7 @@ use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Room};
 use hickory_proto::rr::{Name, RecordType};
 
-use super::cluster::{Change, Cluster};
+use super::cluster::{Change, Cluster, Object};
 use super::coredns::{self, Choices};
 use super::{frame, upstream};
 
@@ -77,6 +77,7 @@ pub enum Handled {
 /// headless, without its agent.
 pub struct Ours {
     keep: Keep,
+    endpoints: EndpointScope,
     index: Index,
     host: Writer<MemorySink>,
     kernel: Writer<KernelSink>,
@@ -118,6 +119,7 @@ impl Ours {
         let memory = MemorySink::new(config, capacities.reverse);
         let mut ours = Self {
             keep: Keep { pod_names },
+            endpoints,
             index: Index::new(settings),
             host: Writer::new(memory, seed, Arc::new(WriteCounts::default())),
             kernel: Writer::new(sink, seed, Arc::new(WriteCounts::default())),
@@ -134,16 +136,25 @@ impl Ours {
     /// Reads a whole cluster, as after a list.
     pub fn read(&mut self, cluster: &Cluster, serial: u32) -> anyhow::Result<()> {
         let starts = Kind::ALL.map(Event::Restart);
-        let objects = cluster.objects().map(|object| object.applied(self.keep));
+        let objects = cluster.objects().map(|object| self.seen(object));
         let ends = Kind::ALL.map(Event::Restarted);
         let events: Vec<Event> = starts.into_iter().chain(objects).chain(ends).collect();
         self.take(events, serial)
     }
 
+    /// What the agent's watches tell of an object. An object that moves out of their
+    /// selection is gone for the agent.
+    fn seen(&self, object: &Object) -> Event {
+        if self.endpoints == EndpointScope::Headless && !object.is_watched_by_default() {
+            return object.deleted();
+        }
+        object.applied(self.keep)
+    }
+
     /// Takes in changes, as from a watch.
     pub fn apply(&mut self, changes: &[Change], serial: u32) -> anyhow::Result<()> {
         let event = |change: &Change| match change {
-            Change::Put(object) => object.applied(self.keep),
+            Change::Put(object) => self.seen(object),
             Change::Delete((kind, namespace, name)) => {
                 Event::Delete(headless_agent::watch::ObjectRef {
                     kind: *kind,

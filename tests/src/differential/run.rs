@@ -6,10 +6,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fastrand::Rng;
 use headless_agent::records::{EndpointScope, Forward};
+use headless_agent::watch::convert::SERVICE_NAME_LABEL;
 use headless_ebpf::abi::PodsMode;
+use hickory_proto::op::ResponseCode;
 use tokio::runtime::Runtime;
 
-use super::agent::Agent;
+use super::agent::{self, Agent};
 use super::apiserver::ApiServer;
 use super::cluster::{Change, Cluster};
 use super::coredns::{self, Choices, CoreDns};
@@ -43,14 +45,15 @@ pub struct Plan {
     pub questions: usize,
     /// Of cluster, changes and questions.
     pub seed: u64,
-    /// Whether the agent is asked as well, over UDP.
-    pub agent: bool,
+    /// Whether the agent is asked as well, over UDP, and from where it has its objects.
+    /// [`Self::endpoints`] must be the default for that source.
+    pub agent: Option<agent::Source>,
 }
 
 /// What a query is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// For a name of the zone that is no external one, as libraries ask.
+    /// For a name of the zone that leads to no other name, as libraries ask.
     Plain,
     /// Any other that is well-formed.
     Unusual,
@@ -112,9 +115,8 @@ impl Bench {
         let (api, address) = runtime.block_on(ApiServer::start(cluster.objects()))?;
         let coredns = CoreDns::start(choices, address)?;
         let ours = Ours::new(choices, *endpoints, *seed)?;
-        let agent = plan
-            .agent
-            .then(|| Agent::start(choices, *endpoints, &cluster));
+        let start = |source| Agent::start(choices, source, &cluster, address);
+        let agent = plan.agent.map(start);
         let mut bench = Self {
             agent: agent.transpose()?,
             plan: plan.clone(),
@@ -134,15 +136,15 @@ impl Bench {
     }
 
     /// Waits until CoreDNS has seen the sentinel; its SOA's serial then.
-    fn settled(&mut self, names: &[String; 2]) -> anyhow::Result<u32> {
+    fn settled(&mut self, names: &[String; 3]) -> anyhow::Result<u32> {
         let zone = Labels::new(self.plan.choices.zone);
-        let [service, pod] = names;
+        let [services @ .., pod] = names;
         let name = |name| Labels::new(name).above(&zone);
         let found = |reply: &[u8]| {
             Decoded::new(reply)
                 .is_ok_and(|reply| reply.rcode() == 0 && !reply.sections[0].is_empty())
         };
-        let mut names = vec![service];
+        let mut names: Vec<&String> = services.iter().collect();
         // Otherwise CoreDNS watches no pods.
         names.extend((self.plan.choices.pods == PodsMode::Verified).then_some(pod));
         for sentinel in names {
@@ -183,9 +185,9 @@ impl Bench {
         let queries = questions.queries(self.plan.questions);
         self.misspelled = questions::misspelled(&self.cluster);
         self.nameless = questions::nameless(&self.cluster);
-        let external = external_names(&self.cluster);
+        let left_out = services_with_names(&self.cluster);
         for query in &queries {
-            let form = if self.is_plain(query, &external) {
+            let form = if self.is_plain(query, &left_out) {
                 Form::Plain
             } else {
                 Form::Unusual
@@ -203,9 +205,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Whether the engine is expected to answer by itself: a name of the zone
-    /// that is no external one, asked as libraries do.
-    fn is_plain(&self, query: &Query, external: &BTreeSet<Labels>) -> bool {
+    /// Whether the engine is expected to answer by itself: a name of the zone, not of a
+    /// Service that leads to other names, asked as libraries do.
+    fn is_plain(&self, query: &Query, left_out: &BTreeSet<Labels>) -> bool {
         let zone = Labels::new(self.plan.choices.zone);
         let options = query
             .opt
@@ -222,7 +224,7 @@ impl Bench {
             .iter()
             .map(|label| label.to_ascii_lowercase());
         let labels: Vec<_> = labels.collect();
-        !external.contains(&Labels(labels[depth.saturating_sub(3)..].to_vec()))
+        !left_out.contains(&Labels(labels[depth.saturating_sub(3)..].to_vec()))
     }
 
     fn compare(&mut self, query: &[u8], shown: &str, form: Form) -> anyhow::Result<()> {
@@ -263,9 +265,13 @@ impl Bench {
                 self.report.userspace += 1;
                 self.judge("userspace", query, shown, &theirs, &ours);
             }
-            Told::Forward(Forward::ClusterDns) => self.report.cluster_dns += 1,
+            Told::Forward(Forward::ClusterDns) => {
+                self.report.cluster_dns += 1;
+                self.check_refused(query, shown)?;
+            }
             Told::Forward(Forward::Upstream) => {
                 self.report.upstream += 1;
+                self.check_refused(query, shown)?;
                 // What is left of a mangled query CoreDNS may fail to pass on.
                 let whole = form != Form::Mangled;
                 if let Some(difference) = not_from_upstream(query, &theirs).filter(|_| whole) {
@@ -275,6 +281,20 @@ impl Bench {
             }
         }
         self.engine(query, shown, &theirs, form == Form::Plain)
+    }
+
+    /// The agent has nobody to hand a question on to, so it refuses.
+    fn check_refused(&mut self, query: &[u8], shown: &str) -> anyhow::Result<()> {
+        let Some(agent) = &self.agent else {
+            return Ok(());
+        };
+        let reply = Decoded::new(&agent.ask(query)?)?;
+        if reply.rcode() != u16::from(ResponseCode::Refused) {
+            let rcode = reply.rcode();
+            self.report
+                .differ(format!("{shown}: agent: rcode {rcode}, not REFUSED"));
+        }
+        Ok(())
     }
 
     fn engine(
@@ -368,19 +388,27 @@ fn qtype(query: &[u8]) -> Option<&[u8; 2]> {
     }
 }
 
-/// Names of Services that stand for another name, left of the zone.
-fn external_names(cluster: &Cluster) -> BTreeSet<Labels> {
-    cluster
-        .services()
-        .filter(|service| {
-            let spec = service.spec.as_ref();
-            spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
-        })
-        .filter_map(|service| {
-            let metadata = &service.metadata;
-            let (name, namespace) = (metadata.name.as_ref()?, metadata.namespace.as_ref()?);
-            Some(Labels::new(&format!("{name}.{namespace}.svc")))
-        })
+/// Names, left of the zone, of Services that lead to other names: by an external name,
+/// or by endpoints that have domain names in place of addresses.
+fn services_with_names(cluster: &Cluster) -> BTreeSet<Labels> {
+    let external = cluster.services().filter_map(|service| {
+        let spec = service.spec.as_ref();
+        let external = spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
+        let name = external
+            .then_some(service.metadata.name.as_deref())
+            .flatten()?;
+        Some((name, service.metadata.namespace.as_deref()?))
+    });
+    let aliased = cluster.slices().filter_map(|slice| {
+        let labels = slice.metadata.labels.as_ref()?;
+        let service = labels.get(SERVICE_NAME_LABEL)?;
+        let aliased = slice.address_type == "FQDN";
+        let name = aliased.then_some(service.as_str())?;
+        Some((name, slice.metadata.namespace.as_deref()?))
+    });
+    external
+        .chain(aliased)
+        .map(|(name, namespace)| Labels::new(&format!("{name}.{namespace}.svc")))
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use headless_agent::watch::Kind;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use super::{Generator, choice, headless, namespace, percent, service};
+use super::{Generator, choice, headless, namespace, percent, relabel, service};
 use crate::differential::cluster::{Change, Cluster, Object};
 
 impl Generator {
@@ -18,6 +18,7 @@ impl Generator {
                 changes.push(change);
             }
         }
+        changes.extend(relabel(cluster));
         changes
     }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ObjectReference, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
 
-use super::{Generator, choice, headless, percent, service, slice};
+use super::{Generator, choice, headless, made_by_controller, percent, service, slice};
 use crate::differential::cluster::{Cluster, Object};
 use crate::differential::upstream;
 
@@ -38,10 +38,20 @@ impl Generator {
                 ..ServiceSpec::default()
             },
         };
+        let is_headless = (40..80).contains(&kind);
         let mut objects = vec![service(namespace, &name, spec)];
         // What stands behind an external name is nobody's, but may exist.
         if kind < 80 || percent(&mut self.rng, 20) {
-            objects.extend(self.slices(namespace, &name));
+            let slices = self.slices(namespace, &name, cluster);
+            // A Service without a selector has slices that somebody else made.
+            let by_controller = percent(&mut self.rng, 80);
+            objects.extend(slices.into_iter().map(|slice| {
+                if by_controller {
+                    made_by_controller(slice, is_headless)
+                } else {
+                    slice
+                }
+            }));
         }
         objects
     }
@@ -52,6 +62,10 @@ impl Generator {
         let number = self.number();
         let ipv4 = format!("10.96.{}.{}", 1 + number / 250, 1 + number % 250);
         let ipv6 = format!("fd00:10:96::{number:x}");
+        if percent(&mut self.rng, 10) {
+            self.share("IPv4", &ipv4);
+            self.share("IPv6", &ipv6);
+        }
         let addresses = match self.rng.u32(..10) {
             0..5 => vec![ipv4],
             5 => vec![ipv6],
@@ -76,6 +90,17 @@ impl Generator {
         ports: Option<Vec<ServicePort>>,
         cluster: &Cluster,
     ) -> ServiceSpec {
+        ServiceSpec {
+            type_: Some("ExternalName".into()),
+            external_name: Some(self.domain_name(namespace, name, cluster)),
+            ports,
+            ..ServiceSpec::default()
+        }
+    }
+
+    /// What an external name or an endpoint of a Service may lead to: mostly a name in
+    /// the zone or one that upstream resolvers know.
+    fn domain_name(&mut self, namespace: &str, name: &str, cluster: &Cluster) -> String {
         let zone = self.zone;
         let services: Vec<_> = cluster.services().collect();
         let other = services.get(self.rng.usize(..services.len().max(1)));
@@ -88,7 +113,7 @@ impl Generator {
             ))
         });
         let outside = choice(&mut self.rng, &upstream::NAMES).to_owned();
-        let target = match self.rng.u32(..24) {
+        match self.rng.u32(..24) {
             0..7 => other.unwrap_or(outside),
             7 => format!("nothing.{namespace}.svc.{zone}"),
             // To itself, and below itself.
@@ -103,12 +128,6 @@ impl Generator {
             16 => "localhost".into(),
             17 => format!("10-0-0-1.{namespace}.pod.{zone}"),
             _ => outside,
-        };
-        ServiceSpec {
-            type_: Some("ExternalName".into()),
-            external_name: Some(target),
-            ports,
-            ..ServiceSpec::default()
         }
     }
 
@@ -161,20 +180,27 @@ impl Generator {
         Some(ports.into_iter().map(&mut port).collect())
     }
 
-    /// The slices of a Service: of one family or both, with endpoints that are
-    /// in two of them.
-    fn slices(&mut self, namespace: &str, service: &str) -> Vec<Object> {
-        let families = choice(
-            &mut self.rng,
-            &[&["IPv4"][..], &["IPv4"], &["IPv6"], &["IPv4", "IPv6"]],
-        );
+    /// The slices of a Service: of one family or both, now and then of domain names,
+    /// with endpoints that are in two of them.
+    fn slices(&mut self, namespace: &str, service: &str, cluster: &Cluster) -> Vec<Object> {
+        let both: &[&'static str] = &["IPv4", "IPv6"];
+        let families = match self.rng.u32(..20) {
+            0 => &["FQDN"][..],
+            1 => &["IPv4", "FQDN"],
+            2..12 => &both[..1],
+            12..16 => &both[1..],
+            _ => both,
+        };
         let count = choice(&mut self.rng, &[0, 1, 1, 1, 2, 3]);
         let ports = self.slice_ports();
         let mut slices = Vec::new();
         for family in families {
             let mut earlier: Vec<Endpoint> = Vec::new();
             for i in 0..count {
-                let mut endpoints = self.endpoints(family);
+                let mut endpoints = match *family {
+                    "FQDN" => self.named_endpoints(namespace, service, cluster),
+                    family => self.endpoints(family),
+                };
                 for endpoint in &earlier {
                     if percent(&mut self.rng, 20) {
                         let mut endpoint = endpoint.clone();
@@ -196,20 +222,41 @@ impl Generator {
         slices
     }
 
-    fn endpoints(&mut self, family: &str) -> Vec<Endpoint> {
+    /// Endpoints with domain names in place of addresses.
+    fn named_endpoints(
+        &mut self,
+        namespace: &str,
+        service: &str,
+        cluster: &Cluster,
+    ) -> Vec<Endpoint> {
+        let count = choice(&mut self.rng, &[0, 1, 1, 1, 2, 3]);
+        let endpoints = (0..count).map(|i| {
+            let mut endpoint = Endpoint {
+                addresses: vec![self.domain_name(namespace, service, cluster)],
+                ..Endpoint::default()
+            };
+            self.touch(&mut endpoint);
+            endpoint.hostname = match self.rng.u32(..6) {
+                0 => Some("shared".into()),
+                1 | 2 => Some(format!("web-{i}")),
+                _ => None,
+            };
+            endpoint.target_ref = self.target();
+            endpoint
+        });
+        endpoints.collect()
+    }
+
+    fn endpoints(&mut self, family: &'static str) -> Vec<Endpoint> {
         let count = choice(
             &mut self.rng,
             &[0, 1, 1, 2, 3, 3, 5, 8, 12, 17, 30, 60, 120],
         );
         (0..count)
             .map(|i| {
-                let mut address = || match family {
-                    "IPv6" => self.ipv6(),
-                    _ => self.ipv4(),
-                };
-                let mut addresses = vec![address()];
+                let mut addresses = vec![self.endpoint_address(family)];
                 if i == 7 {
-                    addresses.push(address());
+                    addresses.push(self.endpoint_address(family));
                 }
                 let mut endpoint = Endpoint {
                     addresses,
