@@ -1,13 +1,12 @@
-//! Debian packages, installed only where they are missing.
+//! Installs missing Debian packages.
 
 use crate::exec;
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 use std::time::Instant;
 
-/// What the BPF toolchain needs when rustup has no fitting nightly: a Rust
-/// with the sources of `core`, and the LLVM of the same major version for
-/// bpf-linker.
+/// The packages of the BPF toolchain, for when rustup has no fitting nightly: a Rust with
+/// the sources of `core`, and the LLVM of the same major version for bpf-linker.
 pub(crate) const BPF_TOOLCHAIN: [&str; 6] = [
     "libpolly-22-dev",
     "libzstd-dev",
@@ -17,11 +16,11 @@ pub(crate) const BPF_TOOLCHAIN: [&str; 6] = [
     "zlib1g-dev",
 ];
 
-/// Sees to it that the packages are installed.
+/// Installs those of the packages that are missing.
 ///
 /// # Errors
-/// Where packages are missing and cannot be installed (not Debian, not root),
-/// the message names them and the command that installs them.
+/// When packages are missing and cannot be installed (not Debian, not root). The message
+/// names them and the command that installs them.
 pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
     let missing = missing(packages)?;
     if missing.is_empty() {
@@ -60,14 +59,13 @@ pub(crate) fn is_usable() -> bool {
     exec::is_root() && exec::on_path("apt-get").is_some()
 }
 
-/// The packages of the list that are not installed; all of them on a system
-/// without dpkg.
+/// The packages that are not installed. On a system without dpkg, all of them.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     if exec::on_path("dpkg-query").is_none() {
         return Ok(packages.to_vec());
     }
-    // One query: dpkg-query exits with 1 when it knows nothing of some package
-    // and still prints the others.
+    // One query for all: dpkg-query exits with 1 when it does not know a package, and still
+    // prints the others.
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat=${Package} ${Status}\n"])
         .args(packages)

@@ -1,7 +1,7 @@
-//! Where tools that take minutes to build are kept: `target/tools`, and a
-//! folder shared by all checkouts, so that a second clone does not build them
-//! again. Both are laid out as `NAME-KEY/bin/NAME`; the key holds all that the
-//! binary depends on, so an entry never goes stale and may be deleted at will.
+//! Two caches for tools that take minutes to build: `target/tools`, and a folder that all
+//! checkouts share, so that a second clone does not build them again. A tool's path in both
+//! is `NAME-KEY/bin/NAME`. The key names everything that the tool depends on, so an entry
+//! never goes stale. Entries may be deleted at any time.
 
 use crate::exec;
 use anyhow::{Context as _, Result};
@@ -17,8 +17,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// `key` distinguishes every build that would differ; the architecture is
-    /// added here.
+    /// `key` must differ for builds that differ. The architecture is added to it.
     pub(crate) fn new(name: &str, key: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -26,9 +25,9 @@ impl Entry {
         }
     }
 
-    /// The tool's path; `build` is called with a folder into whose `bin` it
-    /// has to put the tool if neither cache holds one that `usable` accepts.
-    /// Several processes may ask at once: one builds, the others wait.
+    /// The tool's path. If neither cache has a tool that `usable` accepts, `build` is
+    /// called with a folder and has to put the tool into the folder's `bin`. When several
+    /// processes ask at once, one builds and the others wait.
     pub(crate) fn get(
         &self,
         usable: impl Fn(&Path) -> bool,
@@ -53,7 +52,7 @@ impl Entry {
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let tool = self.tool(&local);
         if let Some(shared) = shared() {
-            // The shared copy only saves time: without it all still works.
+            // The shared copy only saves time, so its failure is no error.
             if let Err(error) = self.share(&tool, &shared) {
                 exec::progress("cache", &format!("not shared: {error:#}"));
             }
@@ -86,8 +85,8 @@ impl Entry {
     }
 }
 
-/// `HEADLESS_CACHE_DIR`, else `headless` in the user's cache folder; `None`
-/// when neither is known or the variable is empty, which turns sharing off.
+/// The shared folder: `HEADLESS_CACHE_DIR`, or else `headless` in the user's cache folder.
+/// `None` when neither is known, or when the variable is empty, which turns sharing off.
 fn shared() -> Option<PathBuf> {
     if let Some(folder) = env::var_os("HEADLESS_CACHE_DIR") {
         return (!folder.is_empty()).then(|| PathBuf::from(folder));
@@ -99,7 +98,7 @@ fn shared() -> Option<PathBuf> {
         .map(|folder| folder.join("headless"))
 }
 
-/// Held until dropped.
+/// Locks `name` until the returned file is dropped.
 pub(crate) fn lock(local: &Path, name: &str) -> Result<File> {
     fs::create_dir_all(local).with_context(|| format!("cannot create {}", local.display()))?;
     let path = local.join(format!(".{name}.lock"));
@@ -121,7 +120,7 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// A short digest (64-bit FNV-1a) of files that decide what a build gives.
+/// A short digest (64-bit FNV-1a) of the files that a build depends on.
 pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let hash = parts
         .into_iter()

@@ -1,5 +1,5 @@
-//! `cargo xtask ci`: every gate a change has to pass, in order, each with its
-//! name and the time it took. A failed gate does not stop the later ones.
+//! `cargo xtask ci`: runs every gate that a change has to pass, and shows each with its
+//! time. A failed gate does not stop the later ones.
 
 use crate::kernels::{self, Clock, Series};
 use crate::workspace::FEATURES;
@@ -17,21 +17,22 @@ pub(crate) struct Options {
     test: test::Options,
 }
 
-/// On which kernels all suites run, which takes a quarter of an hour each: `5.10`, `5.10,7.x`
-/// or `all`. Without, the verifiers of [`STABLE`] look at the programs.
+/// Environment variable with the kernels on which all suites run: `5.10`, `5.10,7.x` or
+/// `all`. Each takes a quarter of an hour. Without it, only the suite `verifier` runs, on
+/// [`STABLE`].
 const KERNELS: &str = "HEADLESS_CI_KERNELS";
 
-/// Kernels that change little under us: those of Debian's releases.
+/// Kernels of Debian's releases, which change little.
 const STABLE: [&str; 3] = ["5.10", "6.1", "6.12"];
 
-/// Asks for one gate more, a run of each fuzz target for this many seconds: its first
-/// build takes minutes, since libFuzzer's instruments go into every dependency.
+/// Environment variable that adds a gate: each fuzz target runs for this number of seconds.
+/// The first build takes minutes, since libFuzzer instruments every dependency.
 const FUZZ: &str = "HEADLESS_CI_FUZZ";
 
 /// The targets of `tests/fuzz`.
 const FUZZ_TARGETS: [&str; 2] = ["respond", "message"];
 
-/// How a gate ended, short of failing.
+/// The result of a gate that has not failed.
 enum Outcome {
     Passed,
     Skipped(&'static str),
@@ -83,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Kernels that [`KERNELS`] asks for; empty for all of them.
+/// The kernels in [`KERNELS`]; an empty list stands for all kernels.
 fn kernels() -> Result<Option<Vec<Series>>> {
     let named = env::var(KERNELS).unwrap_or_default();
     named_kernels(&named).map_err(|error| anyhow!("{KERNELS}={named}: {error}"))
@@ -103,8 +104,8 @@ fn named_kernels(named: &str) -> Result<Option<Vec<Series>>, String> {
     }
 }
 
-/// Runs all suites on the kernels that [`KERNELS`] asks for; else the verifier's on
-/// [`STABLE`] ones, half a minute each, unless they are out of reach.
+/// Runs all suites on the kernels in [`KERNELS`]. Without the variable, runs the suite
+/// `verifier` on [`STABLE`], half a minute each, unless these cannot be had.
 fn other_kernels(asked: Option<&[Series]>) -> Result<Outcome> {
     if let Some(series) = asked {
         kernels::run(kernels::prepare(series, Clock::Time)?, &[], false)?;
@@ -126,7 +127,7 @@ fn other_kernels(asked: Option<&[Series]>) -> Result<Outcome> {
     }
 }
 
-/// Seconds that [`FUZZ`] asks for; 0 for no run.
+/// The seconds in [`FUZZ`]; 0 for no run.
 fn fuzz_seconds(text: &str) -> Result<u32> {
     if text.is_empty() {
         return Ok(0);
@@ -135,8 +136,8 @@ fn fuzz_seconds(text: &str) -> Result<u32> {
     seconds.map_err(|error| anyhow!("{FUZZ}={text}: {error}"))
 }
 
-/// Runs each fuzz target. What it finds beyond the corpus is put beside it, a crash
-/// into `tests/fuzz/artifacts`.
+/// Runs each fuzz target. New inputs go below `target/fuzz`, inputs that crash into
+/// `tests/fuzz/artifacts`.
 fn fuzz(seconds: u32) -> Result<Outcome> {
     let nightly = |arguments: &[&str]| {
         let mut command = exec::isolated("cargo");
@@ -149,7 +150,7 @@ fn fuzz(seconds: u32) -> Result<Outcome> {
             "skipped: no nightly toolchain, or no cargo-fuzz",
         ));
     }
-    // Nothing here is unsafe: there is nothing for a sanitizer to find.
+    // The fuzzed code has no `unsafe`, so a sanitizer has nothing to find.
     let options = ["--dev", "--sanitizer", "none"];
     for target in FUZZ_TARGETS {
         let found = exec::target().join("fuzz").join(target);
@@ -177,7 +178,7 @@ fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
     table
 }
 
-/// Runs `cargo xtask bench scale --ci`, unless the tests leave out what it needs.
+/// Runs `cargo xtask bench scale --ci`, unless options leave out what it needs.
 fn scale(options: &test::Options) -> Result<Outcome> {
     if options.fast || options.no_root || !exec::is_root() {
         return Ok(Outcome::Skipped("skipped: needs root and CoreDNS"));
@@ -209,7 +210,7 @@ fn clippy_bpf() -> Result<Outcome> {
     })
 }
 
-/// Advisories are left out: they change without a change here.
+/// Advisories are left out, because they change without a change of the code.
 fn deny() -> Result<Outcome> {
     if exec::on_path("cargo-deny").is_none() {
         return Ok(Outcome::Skipped("skipped: cargo-deny not installed"));

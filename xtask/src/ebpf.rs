@@ -1,5 +1,5 @@
-//! `cargo xtask ebpf`: the BPF programs, built into two fixed places that the
-//! agent's build script, the tests and the lab look in.
+//! `cargo xtask ebpf`: builds the BPF programs. The agent's build script, the tests and the
+//! lab find the objects in fixed places.
 
 use crate::exec;
 use crate::toolchain::{TARGET, Toolchain};
@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime};
 
-/// The binaries of `headless-ebpf`: the answering programs, and a bare
-/// reflector that the answering ones are measured against.
+/// The binaries of `headless-ebpf`: the answering programs, and a bare reflector for
+/// comparison.
 const PROGRAMS: [&str; 2] = ["headless-xdp", "headless-reflect"];
 
-/// How often a build is repeated because sources changed while it ran.
+/// How often a build is tried when sources change while it runs.
 const ATTEMPTS: usize = 3;
 
 /// Options of `cargo xtask ebpf`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// Lint the programs for their own target instead, warnings denied.
+    /// Lint the programs for the BPF target instead of building them. Warnings are errors.
     #[arg(long)]
     lint: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Objects {
     pub(crate) reflect: PathBuf,
 }
 
-/// Builds both objects and says where they are.
+/// Builds both objects and prints their paths.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.lint {
         if !lint()? {
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds what is not up to date.
+/// Builds the objects that are not up to date.
 ///
 /// # Errors
 /// When the toolchain is missing and cannot be installed, or the programs do
@@ -61,8 +61,8 @@ pub(crate) fn build() -> Result<Objects> {
         let began = SystemTime::now();
         compile(&toolchain)?;
         let changed = newest_source()?;
-        // What was saved while the compiler ran may not be in the object,
-        // whose time would yet be later.
+        // A source that was saved while the compiler ran may be missing in the object,
+        // although the object is newer than the source.
         if changed > began {
             continue;
         }
@@ -94,8 +94,8 @@ pub(crate) fn build_in(checkout: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lints the BPF binaries for their own target, warnings denied. `Ok(false)`
-/// when the compiler comes without clippy.
+/// Lints the BPF binaries for the BPF target, where warnings are errors. `Ok(false)` when
+/// the compiler has no clippy.
 pub(crate) fn lint() -> Result<bool> {
     let toolchain = Toolchain::find()?;
     let Some(driver) = toolchain.clippy_driver()? else {
@@ -117,7 +117,7 @@ fn compile(toolchain: &Toolchain) -> Result<()> {
     exec::run(&mut cargo(toolchain, "build", &folder())).context("cannot build the BPF programs")
 }
 
-/// cargo for the programs, which puts what it builds into `folder`.
+/// A cargo command for the programs with the target directory `folder`.
 fn cargo(toolchain: &Toolchain, subcommand: &str, folder: &Path) -> Command {
     let mut command = toolchain.cargo();
     command
@@ -128,9 +128,8 @@ fn cargo(toolchain: &Toolchain, subcommand: &str, folder: &Path) -> Command {
     command
 }
 
-/// Copies a program to its fixed place, unless the same bytes are there and
-/// are seen to be as new as the sources: a new time makes cargo rebuild the
-/// agent.
+/// Copies a program to its fixed place, unless the same bytes are there and not older than
+/// the sources. A new modification time would make cargo rebuild the agent.
 fn install(program: &str, newest_source: SystemTime) -> Result<PathBuf> {
     let built = folder().join(TARGET).join("release").join(program);
     let object = folder().join(format!("{program}.o"));
@@ -148,7 +147,7 @@ fn install(program: &str, newest_source: SystemTime) -> Result<PathBuf> {
     Ok(object)
 }
 
-/// When a source of the BPF crate last changed.
+/// The time of the latest change of a source of the BPF crate.
 fn newest_source() -> Result<SystemTime> {
     newest(&exec::workspace().join("headless-ebpf/src"))
 }

@@ -1,4 +1,4 @@
-//! Running other programs: a failure names the command that failed.
+//! Runs other programs. An error names the command.
 
 use anyhow::{Context as _, Result, bail};
 use std::env;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What cargo and rustup hand down to `xtask` and a nested cargo must not
-/// take over: it would build with the outer toolchain, flags or folders.
+/// Environment variables that cargo and rustup set for `xtask`. A nested cargo must not see
+/// them, or it builds with the outer toolchain, flags or folders.
 const INHERITED: [&str; 12] = [
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_BUILD_TARGET",
@@ -25,15 +25,15 @@ const INHERITED: [&str; 12] = [
     "RUST_RECURSION_COUNT",
 ];
 
-/// The workspace's root, from where this crate was compiled: `cargo xtask`
-/// rebuilds it in every checkout.
+/// The workspace's root, as a path at compile time: `cargo xtask` compiles this crate in
+/// every checkout.
 pub(crate) fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
 }
 
-/// The workspace's `target` folder, `CARGO_TARGET_DIR` notwithstanding: what
-/// other crates look for (the BPF objects) has one fixed place.
+/// The workspace's `target` folder, whatever `CARGO_TARGET_DIR` says: other crates look
+/// there for the BPF objects.
 pub(crate) fn target() -> PathBuf {
     workspace().join("target")
 }
@@ -74,8 +74,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command and returns what it wrote to standard output; on failure
-/// the error holds what it wrote to standard error.
+/// Runs the command and returns its standard output. The error of a failed command has its
+/// standard error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -125,7 +125,7 @@ pub(crate) fn elapsed(duration: Duration) -> String {
     }
 }
 
-/// The command line, with the variables set for it, as one could type it.
+/// The command line with its variables, as one could type it.
 fn shown(command: &Command) -> String {
     let mut line = String::from("`");
     for (name, value) in command.get_envs() {

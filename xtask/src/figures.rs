@@ -1,22 +1,21 @@
-//! Figures out of many rounds: the machine has slow spells, which medians of
-//! alternating rounds, and ratios within a round, leave out.
+//! Figures out of many rounds. Medians of alternating rounds, and ratios within a round,
+//! leave out slow spells of the machine.
 
-/// The middle value, the upper one of an even number; not a number of none.
+/// The middle value, the upper one of an even number of values. NaN of no values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The median of the rounds' own ratios, so that a slow spell of the machine,
-/// which meets both sides of a round, cancels out. Rounds without a number on
-/// either side do not count.
+/// The median of the ratios within each round. A slow spell of the machine affects both
+/// sides of a round and cancels out. Rounds without a number on one side do not count.
 pub(crate) fn ratio(of: &[f64], to: &[f64]) -> f64 {
     let rounds = of.iter().zip(to).map(|(of, to)| of / to);
     median(rounds.filter(|ratio| ratio.is_finite()))
 }
 
-/// A count as a number with a fraction.
+/// A count as a floating-point number.
 #[expect(
     clippy::cast_precision_loss,
     reason = "nanoseconds, packets and bytes of minutes are far below 2^53"

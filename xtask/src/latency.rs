@@ -1,5 +1,5 @@
-//! A DNS client that measures round trips: one query in flight, sent when the
-//! answer to the one before is in.
+//! A DNS client that measures round trips. It sends a query after the answer to the one
+//! before.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -12,20 +12,20 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// The longest wait for an answer; a longer one is a loss and an error.
+/// The longest wait for an answer. No answer in this time is an error.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The largest message this client takes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// Where in a message the RCODE is, in the low bits (RFC 1035 section 4.1.1).
+/// Offset of the byte with the RCODE in its low bits (RFC 1035, section 4.1.1).
 const RCODE_AT: usize = 3;
 const RCODE_MASK: u8 = 0xf;
 
-/// Where in a message ANCOUNT is (RFC 1035 section 4.1.1).
+/// Offset of ANCOUNT in a message (RFC 1035, section 4.1.1).
 const ANCOUNT_AT: usize = 6;
 
-/// What an answer must be.
+/// The expected answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// The RCODE in its header.
@@ -34,18 +34,18 @@ pub(crate) struct Expected {
     pub(crate) answers: u16,
 }
 
-/// Questions, where to ask them, and how to tell that the answers are right.
+/// Questions, their server, and the expected answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     server: SocketAddrV4,
-    /// Asked in turn; at least one.
+    /// At least one query. The client sends them in turn.
     queries: Vec<Vec<u8>>,
     /// `None` when the query itself comes back.
     expected: Option<Expected>,
 }
 
 impl Target {
-    /// Asks `server` for the A records of `name`, of which there are `answers`.
+    /// One question to `server` for the A records of `name`, whose number is `answers`.
     ///
     /// # Errors
     /// When `name` is not a domain name.
@@ -61,10 +61,10 @@ impl Target {
         Self::new(server, &[message], expected)
     }
 
-    /// Asks `server` these questions in turn, all of which have such an answer.
+    /// Questions to `server`, all with the same kind of answer.
     ///
     /// # Errors
-    /// When there is none, or it cannot be encoded.
+    /// When there is no question, or one cannot be encoded.
     pub(crate) fn new(server: Ipv4Addr, queries: &[Message], expected: Expected) -> Result<Self> {
         ensure!(!queries.is_empty(), "no question for {server}");
         let queries = queries.iter().map(Message::to_vec);
@@ -75,7 +75,7 @@ impl Target {
         })
     }
 
-    /// The same message, sent to something that returns it as it is.
+    /// The same questions, for a server that returns each message unchanged.
     pub(crate) fn reflected(&self) -> Self {
         Self {
             expected: None,
@@ -89,7 +89,7 @@ impl Target {
 pub(crate) struct Client {
     socket: UdpSocket,
     queries: Vec<Vec<u8>>,
-    /// The one that is asked, or was last.
+    /// Index of the latest query.
     current: usize,
     expected: Option<Expected>,
     id: u16,
@@ -120,7 +120,7 @@ impl Client {
     /// Asks and returns the addresses in the answer, whatever their number.
     ///
     /// # Errors
-    /// Without an answer in time, or when it is not NOERROR.
+    /// When no answer comes in time, or its RCODE is not NOERROR.
     pub(crate) fn ask(&mut self) -> Result<Vec<Ipv4Addr>> {
         let length = self.exchange()?;
         let message = Message::from_vec(self.buffer.get(..length).unwrap_or_default())
@@ -140,7 +140,7 @@ impl Client {
     /// Measures `count` round trips, in nanoseconds.
     ///
     /// # Errors
-    /// Without an answer in time, or when an answer is not the expected one.
+    /// When no answer comes in time, or an answer is not the expected one.
     pub(crate) fn measure(&mut self, count: u32) -> Result<Histogram<u64>> {
         let mut histogram = Histogram::new(3)?;
         for _ in 0..count {

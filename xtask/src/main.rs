@@ -1,6 +1,5 @@
-//! `cargo xtask`: builds, tests, demonstrates and measures headless. Every
-//! subcommand installs what it lacks on Debian as root, and says what is
-//! missing elsewhere.
+//! `cargo xtask`: builds, tests, demonstrates and measures headless. On Debian as root,
+//! every subcommand installs missing packages. Elsewhere it names them.
 
 mod apt;
 mod bench;
@@ -36,17 +35,18 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Build CoreDNS, etcd and Kubernetes programs that tests run.
     Peers(peers::Options),
-    /// Run all tests, with what they need.
+    /// Run all tests, with everything that they need.
     Test(test::Options),
-    /// Check the rules that no lint knows: layers, names, file lengths.
+    /// Check the rules that no lint knows: layers and circles of modules, names, file
+    /// lengths.
     Tidy,
-    /// Run every gate a change has to pass.
+    /// Run every gate that a change has to pass.
     Ci(ci::Options),
     /// Run a command in a pod of a node made of network namespaces.
     Lab(lab::LabArgs),
     /// Show the agent at work: pods, lookups, a change, latency.
     Demo(demo::DemoArgs),
-    /// Measure the agent beside what it replaces.
+    /// Measure the agent beside CoreDNS.
     Bench(bench::Bench),
 }
 

@@ -1,5 +1,5 @@
-//! `cargo xtask peers`: the programs that tests run beside headless, built
-//! from Go modules whose versions `xtask/peers/*/go.mod` and `go.sum` pin.
+//! `cargo xtask peers`: builds the programs that tests run beside headless from Go modules.
+//! `xtask/peers/*/go.mod` and `go.sum` pin the versions.
 
 use crate::cache::{self, Entry};
 use crate::exec;
@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The first Go that fetches the later one a go.mod asks for.
+/// The first Go version that fetches the version in a go.mod by itself.
 const OLDEST_GO: (u32, u32) = (1, 21);
 
-/// How often a long build says that it is alive.
+/// Time between two lines of progress of a long build.
 const PROGRESS_EVERY: Duration = Duration::from_secs(20);
 
 /// Lines of a failed build that are shown.
 const LINES_SHOWN: usize = 40;
 
-/// A program of somebody else's that tests run.
+/// A program of somebody else that tests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
-    /// `CoreDNS`, the judge of the differential tests.
+    /// `CoreDNS`, with which differential tests compare.
     Coredns,
     /// The API server's store.
     Etcd,
@@ -41,7 +41,7 @@ pub(crate) enum Peer {
     Kubectl,
 }
 
-/// What the command line selects.
+/// A value on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Selection {
     All,
@@ -51,13 +51,13 @@ enum Selection {
 /// Options of `cargo xtask peers`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// coredns, etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
-    /// kubelet, kube-proxy, kubectl or all; without any, what the tests need.
+    /// coredns, etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet,
+    /// kube-proxy, kubectl or all [default: the programs that tests need].
     #[arg(value_parser = selection)]
     peers: Vec<Selection>,
 }
 
-/// Builds what the tests need: about 15 minutes on two cores the first time.
+/// The programs that tests need. The first build takes about 15 minutes on two cores.
 pub(crate) const TESTED: [Peer; 3] = [Peer::Coredns, Peer::Etcd, Peer::KubeApiserver];
 
 fn selection(name: &str) -> Result<Selection, String> {
@@ -91,10 +91,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The program's path; built first if no cache holds it.
+/// The program's path. Builds the program if no cache has it.
 ///
 /// # Errors
-/// Where Go is missing or too old, or the build fails.
+/// When Go is missing or too old, or the build fails.
 pub(crate) fn path(peer: Peer) -> Result<PathBuf> {
     let module = exec::workspace().join("xtask/peers").join(peer.module());
     let key = peer.key(&module)?;
@@ -120,7 +120,7 @@ impl Peer {
         }
     }
 
-    /// The folder of `xtask/peers` whose go.mod pins it.
+    /// The folder of `xtask/peers` whose go.mod pins the program.
     fn module(self) -> &'static str {
         match self {
             Self::Coredns => "coredns",
@@ -163,7 +163,7 @@ impl Peer {
         flags
     }
 
-    /// The version and a digest of all that decides what is built.
+    /// The version, and a digest of everything that the build depends on.
     fn key(self, module: &Path) -> Result<String> {
         let mut parts = Vec::new();
         for name in ["go.mod", "go.sum", "main.go"] {
@@ -205,7 +205,7 @@ fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     })
 }
 
-/// Compiles one program to `output`, with a line of progress now and then.
+/// Compiles one program to `output`, and prints a line of progress at times.
 fn build(peer: Peer, module: &Path, output: &Path) -> Result<()> {
     check_go()?;
     let version = peer.version(module)?;
@@ -251,7 +251,7 @@ fn build(peer: Peer, module: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What `go build -v` has said so far.
+/// The output of `go build -v` so far.
 #[derive(Debug, Default)]
 struct Log {
     downloaded: usize,

@@ -15,7 +15,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Runs `cargo test`, shows what it writes and counts.
+    /// Runs `cargo test`, shows its output and counts.
     pub(crate) fn of(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())

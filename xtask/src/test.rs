@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test, with the BPF objects, the peers and the
-//! privileges that some of them need.
+//! `cargo xtask test`: runs all tests, with the BPF objects, peers and privileges that some
+//! tests need.
 
 use crate::kernels::{self, Clock, Series};
 use crate::peers::{self, Peer};
@@ -9,8 +9,8 @@ use crate::{apt, ebpf, exec};
 use anyhow::{Context as _, Result, bail};
 use std::time::Instant;
 
-/// What suites with [`ROOT`] run: two C libraries' resolvers, and programs
-/// that set up and look at links.
+/// Debian's packages for suites with [`ROOT`]: resolvers of two C libraries, and programs
+/// that set up and show links.
 const LIVE_PACKAGES: [&str; 7] = [
     "busybox-static",
     "ethtool",
@@ -28,15 +28,15 @@ const LIVE_PACKAGES: [&str; 7] = [
     reason = "flags of a command are what they are"
 )]
 pub(crate) struct Options {
-    /// Leave out the suites that need CoreDNS, etcd or an API server, which
-    /// take 15 minutes to build the first time.
+    /// Leave out the suites that need CoreDNS, etcd or an API server. Building these takes
+    /// 15 minutes the first time.
     #[arg(long)]
     pub(crate) fast: bool,
     /// Leave out the suites that need root.
     #[arg(long)]
     pub(crate) no_root: bool,
-    /// Run the suites that load programs on Debian's kernels instead, in
-    /// virtual machines: 5.10, 6.1, 6.12, 7.x, or those that are named.
+    /// Run the suites that load programs on Debian's kernels instead, in virtual machines
+    /// [default: 5.10, 6.1, 6.12 and 7.x].
     #[arg(
         long, num_args = 0.., value_name = "VERSION", value_parser = Series::parse,
         conflicts_with_all = ["fast", "no_root", "arguments"],
@@ -45,20 +45,21 @@ pub(crate) struct Options {
     /// With --kernels, run this suite only; may be repeated.
     #[arg(long = "suite", value_name = "NAME", requires = "kernels")]
     suites: Vec<String>,
-    /// With --kernels, let the machine's clock go on by one with each instruction: the
-    /// suite `executed` then counts instructions.
+    /// With --kernels, let the machine's clock advance by a nanosecond with each
+    /// instruction. The suite `executed` then counts instructions.
     #[arg(long, requires = "kernels", conflicts_with = "update")]
     icount: bool,
-    /// With --kernels, take what the verifiers count for the budget, and write
+    /// With --kernels, make the verifiers' counts the new budget: write
     /// tests/kernels/budget.yaml and docs/kernels.md.
     #[arg(long, requires = "kernels", conflicts_with = "suites")]
     update: bool,
-    /// Passed to the test programs: a filter, `--nocapture`, ...
+    /// Arguments for the test programs: a filter, `--nocapture`, ...
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
 }
 
-/// Runs the tests; fails when one fails or when suites had to be left out.
+/// Runs the tests. Fails when a test fails, or when suites were left out that no option
+/// leaves out.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(series) = &options.kernels {
         let clock = if options.icount {
@@ -133,8 +134,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The variable that tells a suite where a peer is: `HEADLESS_COREDNS`,
-/// `HEADLESS_ETCD`, `HEADLESS_KUBE_APISERVER`.
+/// The environment variable with a peer's path: `HEADLESS_COREDNS`, `HEADLESS_ETCD`,
+/// `HEADLESS_KUBE_APISERVER`.
 fn variable(peer: Peer) -> String {
     format!("HEADLESS_{}", peer.name().replace('-', "_").to_uppercase())
 }

@@ -22,10 +22,10 @@ const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
 const LINKER_VERSION: &str = "0.13.0";
 
-/// The LLVM that Debian's compiler has, and that bpf-linker is built with.
+/// The LLVM version of Debian's compiler. bpf-linker is built with the same one.
 const LLVM: u32 = 22;
 
-/// A compiler and a linker for BPF, checked to exist and to fit each other.
+/// A compiler and a linker for BPF that exist and fit each other.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     compiler: Compiler,
@@ -35,14 +35,14 @@ pub(crate) struct Toolchain {
 /// Where the compiler comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compiler {
-    /// rustup's nightly, which has its rust-src component.
+    /// rustup's nightly with the component rust-src.
     Nightly,
-    /// Debian's `rustc-web`, a stable release told to take unstable options.
+    /// Debian's `rustc-web`, a stable release that is told to accept unstable options.
     Debian,
 }
 
 impl Toolchain {
-    /// Finds the toolchain, installing what is missing where that is possible.
+    /// Finds the toolchain. Installs missing parts where that is possible.
     ///
     /// # Errors
     /// The message names the missing piece and how to get it.
@@ -57,7 +57,7 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// A cargo that compiles with this toolchain, flags for BPF set.
+    /// A cargo that compiles with this toolchain and the flags for BPF.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = match self.compiler {
             Compiler::Nightly => {
@@ -84,8 +84,8 @@ impl Toolchain {
         command
     }
 
-    /// The clippy driver of this compiler's release, if there is one: a driver
-    /// of another release cannot read its metadata.
+    /// The clippy driver of this compiler's release, if there is one. A driver of another
+    /// release cannot read the compiler's metadata.
     pub(crate) fn clippy_driver(&self) -> Result<Option<PathBuf>> {
         let driver = match self.compiler {
             Compiler::Debian => {
@@ -129,7 +129,7 @@ impl Compiler {
         }
     }
 
-    /// Checks what the programs rely on; returns the version line.
+    /// Checks the features that the programs rely on. Returns the version line.
     fn check(self) -> Result<String> {
         let version = exec::output(self.rustc().arg("--version"))?;
         let version = version.trim();
@@ -180,8 +180,8 @@ fn nightly_unfit() -> Option<String> {
     {
         return Some("it has no rust-src component".to_owned());
     }
-    // A linker on PATH is its owner's choice. The one we build has Debian's
-    // LLVM, which does not read the bitcode of a later one.
+    // A linker on PATH is its owner's choice. The linker that we build has Debian's LLVM,
+    // which cannot read the bitcode of a later LLVM.
     if linker_on_path().is_none() {
         let version = match exec::output(Compiler::Nightly.rustc().args(["--version", "--verbose"]))
         {
@@ -201,8 +201,8 @@ fn nightly_unfit() -> Option<String> {
     None
 }
 
-/// Whether a line of `rustup toolchain list` is the nightly that moves
-/// (`nightly-HOST`), not one of a day (`nightly-2026-05-19-HOST`).
+/// Whether a line of `rustup toolchain list` is the current nightly (`nightly-HOST`), not
+/// that of a day (`nightly-2026-05-19-HOST`).
 fn is_nightly(line: &str) -> bool {
     line.strip_prefix("nightly-")
         .is_some_and(|host| !host.starts_with(|c: char| c.is_ascii_digit()))
@@ -220,8 +220,8 @@ fn linker_on_path() -> Option<PathBuf> {
     exec::on_path("bpf-linker").filter(|linker| runs(linker))
 }
 
-/// Whether the program starts: bpf-linker needs the shared LLVM it was built
-/// with, and a cached one may have outlived it.
+/// Whether the program starts. bpf-linker needs the shared LLVM that it was built with,
+/// which may be gone by now.
 fn runs(program: &Path) -> bool {
     exec::output(Command::new(program).arg("--version")).is_ok()
 }
@@ -244,7 +244,7 @@ fn linker() -> Result<PathBuf> {
         let start = Instant::now();
         exec::run(
             exec::isolated(exec::cargo().get_program())
-                // Without it, the libraries of another LLVM may be taken.
+                // Without this variable, the build may take the libraries of another LLVM.
                 .env("LLVM_PREFIX", prefix)
                 .args(["install", "bpf-linker", "--version", LINKER_VERSION])
                 .args(["--locked", "--quiet", "--no-default-features"])

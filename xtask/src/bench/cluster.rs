@@ -1,7 +1,7 @@
-//! The objects that are asked for, and the questions.
+//! The objects of a cluster, and the questions about them.
 //!
-//! All names have 45 bytes on the wire, so that figures differ by what they
-//! are about and not by a length: `nginx-headless-07.team-00.svc.cluster.local`.
+//! All names have 45 bytes on the wire, so that no figure differs by the length of its
+//! name: `nginx-headless-07.team-00.svc.cluster.local`.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 
 use crate::latency::{Expected, Target};
 
-/// IPv4 addresses of each Service.
+/// Number of IPv4 addresses of each Service.
 const ADDRESSES: u16 = 3;
 
-/// IPv6 addresses of the one Service that has them.
+/// Number of IPv6 addresses of the one Service that has such.
 const ADDRESSES_V6: u16 = 8;
 
-/// Services of one namespace, and namespaces there can be: names have two
-/// digits of each.
+/// Number of Services in a namespace, and the most namespaces: names have two digits for
+/// each.
 const SERVICES_OF_NAMESPACE: u32 = 100;
 
-/// Names that a client asks in turn: as many as the small cluster has Services,
-/// so that both have the same.
+/// Number of names that a client asks for in turn. The small cluster has as many Services,
+/// so both clusters have the same number.
 pub(crate) const NAMES_ASKED: u32 = SERVICES_SMALL;
 
 /// Services of the small cluster.
@@ -33,13 +33,13 @@ pub(crate) const SERVICES_SMALL: u32 = 10;
 /// Services of the large cluster.
 pub(crate) const SERVICES_LARGE: u32 = 10_000;
 
-/// The Service with IPv6 addresses, beside the others.
+/// The name of the Service with IPv6 addresses.
 const SERVICE_V6: &str = "nginx-headless-v6";
 
-/// What EDNS says that the client takes (DNS flag day 2020).
+/// The reply size that the client's EDNS offers (DNS flag day 2020).
 const PAYLOAD: u16 = 1232;
 
-/// What is asked.
+/// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     /// A, three records.
@@ -55,7 +55,7 @@ pub(crate) enum Question {
 impl Question {
     pub(crate) const ALL: [Self; 4] = [Self::A, Self::Aaaa, Self::Srv, Self::Absent];
 
-    /// For people.
+    /// The name of the question in tables.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::A => "A, 3 records",
@@ -65,11 +65,11 @@ impl Question {
         }
     }
 
-    /// Asks `server` for this, for `NAMES_ASKED` names spread over a cluster of
-    /// `services` where the question has so many.
+    /// The question to `server`, for `NAMES_ASKED` names that are spread over a cluster of
+    /// `services` where the cluster has so many for it.
     ///
     /// # Errors
-    /// Never for the names that there are.
+    /// Only when a name is not a domain name.
     pub(crate) fn target(self, server: Ipv4Addr, services: u32) -> Result<Target> {
         let stride = services / NAMES_ASKED;
         let mut numbers = (0..NAMES_ASKED).map(|number| number * stride);
@@ -128,8 +128,8 @@ fn name(number: u32) -> String {
     full(&service(number), number / SERVICES_OF_NAMESPACE)
 }
 
-/// The objects of a cluster with so many Services like the first, and the one
-/// with IPv6 addresses.
+/// The objects of a cluster with `services` Services with IPv4 addresses, and one with IPv6
+/// addresses.
 pub(crate) fn objects(services: u32) -> Vec<Value> {
     let namespaces = services.div_ceil(SERVICES_OF_NAMESPACE);
     let mut objects: Vec<_> = (0..namespaces)
@@ -188,7 +188,7 @@ fn headless(
     ]
 }
 
-/// Objects as the documents of one YAML file: JSON is YAML.
+/// Objects as documents of one YAML file. JSON is YAML.
 pub(crate) fn manifest(objects: &[Value]) -> String {
     objects.iter().fold(String::new(), |mut text, object| {
         let _infallible = write!(text, "---\n{object}\n");
@@ -211,7 +211,7 @@ mod tests {
             full("absent-service-00", 0),
         ] {
             let name = Name::from_ascii(&name).unwrap();
-            // One byte of length for each label, and the root's.
+            // Each label has one byte of length, and so has the root.
             assert_eq!(
                 name.iter().map(|label| label.len() + 1).sum::<usize>() + 1,
                 45,

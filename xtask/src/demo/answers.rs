@@ -1,4 +1,4 @@
-//! First part of the demo: what resolvers in the client's pod are told.
+//! First part of the demo: the answers that resolvers in the client's pod get.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -9,21 +9,21 @@ use anyhow::{Result, ensure};
 use super::cluster::{Cluster, WEB};
 use super::screen::Screen;
 
-/// The headless Service, as a pod in its namespace calls it.
+/// The headless Service's name within its namespace.
 pub(crate) const SERVICE: &str = "nginx-headless";
 
-/// The name that resolvers make of it.
+/// The headless Service's full name.
 pub(crate) const SERVICE_NAME: &str = "nginx-headless.default.svc.cluster.local";
 
 /// The address of the ordinary Service in `deploy/demo/frontend.yaml`.
 const FRONTEND: Ipv4Addr = Ipv4Addr::new(10, 96, 93, 17);
 
-/// The least number of queries that the commands below ask: seven addresses of
-/// names and as many that glibc and busybox want of the other family.
+/// The least number of queries that the commands below send: seven for IPv4 addresses, and
+/// as many for IPv6 addresses, which glibc and busybox ask for, too.
 const QUERIES_MIN: u64 = 7;
 
-/// Shows lookups and requests, checks what they print, and from the counters
-/// that the kernel answered.
+/// Runs lookups and requests, checks their output, and checks by the counters that the
+/// kernel answered.
 ///
 /// # Errors
 /// When a command fails or its output has other addresses than the manifests.
@@ -37,8 +37,8 @@ pub(crate) async fn show(cluster: &Cluster, screen: Screen) -> Result<()> {
     ensure!(output.status.success(), "`{line}` failed");
     verify(screen, "nslookup", &nslookup_addresses(&output), &web)?;
 
-    // busybox asks every domain of the search list and fails for those without
-    // the name, so only what it found counts here.
+    // busybox asks in every domain of the search list, and fails when one of them does not
+    // have the name. So only its output counts here, not its exit status.
     let output = cluster
         .show(screen, &format!("busybox nslookup {SERVICE}"))
         .await?;
@@ -82,7 +82,7 @@ pub(crate) async fn show(cluster: &Cluster, screen: Screen) -> Result<()> {
     screen.verified("the kernel answered what the pod asked")
 }
 
-/// Compares the addresses that a command found with those it must have found.
+/// Compares the addresses that a command printed with the expected ones.
 pub(crate) fn verify(
     screen: Screen,
     what: &str,
@@ -108,7 +108,8 @@ pub(crate) fn listed(addresses: &BTreeSet<Ipv4Addr>) -> String {
     words.join(", ")
 }
 
-/// The `Address: A` lines of busybox's nslookup. The server's has a port.
+/// The addresses that busybox's nslookup prints in lines `Address: A`. The server's line
+/// has a port, too, and is left out.
 pub(crate) fn nslookup_addresses(output: &Output) -> BTreeSet<Ipv4Addr> {
     String::from_utf8_lossy(&output.stdout)
         .lines()

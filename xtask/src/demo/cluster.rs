@@ -1,4 +1,4 @@
-//! The demo's node: four pods, web servers, the agent on a copy of the
+//! The demo's node: four pods, web servers, and the agent, which serves a copy of the
 //! manifests that the demo may change.
 
 use std::fs;
@@ -18,8 +18,8 @@ use crate::lab::network::{self, Netns};
 use crate::lab::pod::Pod;
 use crate::lab::{CLUSTER_DNS, NODE_DNS, mounts};
 
-/// The address on which the agent answers and the kernel does not: what a
-/// pod asks there is answered in userspace.
+/// An address on which the agent answers and the kernel does not. Questions to it are
+/// answered in userspace.
 pub(crate) const UNSERVED_DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 11);
 
 /// The pods of the `StatefulSet`, with the addresses that the `EndpointSlice` in
@@ -32,30 +32,30 @@ pub(crate) const WEB: [(&str, Ipv4Addr); 3] = [
 
 const CLIENT: (&str, Ipv4Addr) = ("client", Ipv4Addr::new(10, 0, 0, 10));
 
-/// The longest wait for a web server, which only has to start.
+/// The longest wait for the start of a web server.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that a command in a pod may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The node with all that runs on it.
+/// The node, its pods and its processes.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     /// The node's network namespace.
     pub(crate) node: Netns,
-    /// The pod that asks.
+    /// The client's pod.
     pub(crate) client: Pod,
     /// The agent.
     pub(crate) agent: Agent,
     /// The folder that the agent watches.
     pub(crate) manifests: PathBuf,
-    /// The pods that are asked for, each with its web server.
+    /// The pods of the `StatefulSet`, each with its web server.
     web: Vec<(Pod, Child)>,
 }
 
 impl Cluster {
-    /// Starts everything; returns when the agent is ready and the web servers
-    /// can be reached from the client's pod.
+    /// Starts everything. Returns when the agent is ready and the client's pod reaches the
+    /// web servers.
     pub(crate) async fn set_up(agent: &Path, hook: Option<Hook>, verbose: bool) -> Result<Self> {
         network::set_up_node(&[CLUSTER_DNS, NODE_DNS, UNSERVED_DNS])?;
         let node = Netns::current()?;
@@ -96,7 +96,7 @@ impl Cluster {
     /// Shows a command, runs it in the client's pod and shows its output.
     ///
     /// # Errors
-    /// When it cannot be run or does not end.
+    /// When the command cannot be run or does not end.
     pub(crate) async fn show(&self, screen: Screen, line: &str) -> Result<Output> {
         screen.command(self.client.name(), line)?;
         let mut words = line.split(' ');
@@ -112,11 +112,11 @@ impl Cluster {
         Ok(output)
     }
 
-    /// Which program is in front on the client's interface, XDP or tc, and the
-    /// kernel's id of it.
+    /// The program that comes first on the client's interface, XDP or tc, and its id in the
+    /// kernel.
     ///
     /// # Errors
-    /// When the agent does not say.
+    /// When the agent's status does not name a program.
     pub(crate) async fn program(&self) -> Result<(&'static str, u32)> {
         let interface = self.client.host_end();
         if let Some(id) = network::xdp_program_id(&self.node, &interface)? {
@@ -156,14 +156,14 @@ impl Cluster {
 /// Answers since the agent's start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answers {
-    /// Given by XDP or tc.
+    /// Answers by XDP or tc.
     pub(crate) kernel: u64,
-    /// Given by the agent, in userspace.
+    /// Answers by the agent, in userspace.
     pub(crate) agent: u64,
 }
 
 impl Answers {
-    /// What was added since `before`.
+    /// The answers since `before`.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             kernel: self.kernel.saturating_sub(before.kernel),
@@ -225,7 +225,8 @@ pub(crate) fn replace(file: &Path, text: &str) -> Result<()> {
     let Some(name) = file.file_name() else {
         bail!("{} is no file", file.display());
     };
-    // Not in the watched folder, and in the same file system.
+    // The new file is outside of the watched folder, but in the same file system, so that
+    // it can be renamed.
     let new = mounts::scratch().join(name);
     fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
     fs::rename(&new, file).with_context(|| format!("cannot replace {}", file.display()))

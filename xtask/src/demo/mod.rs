@@ -1,7 +1,6 @@
-//! `cargo xtask demo`: the main job with no cluster. A node and the pods of a
-//! `StatefulSet` in network namespaces, the agent on `deploy/demo/`, and a pod
-//! that asks; every claim it prints is checked, and a failed check ends it with
-//! an error.
+//! `cargo xtask demo`: the agent at work without a cluster. Network namespaces are a node
+//! and the pods of a `StatefulSet`, the agent serves `deploy/demo/`, and one more pod asks.
+//! The demo checks every claim that it prints, and ends with an error when a check fails.
 
 mod answers;
 mod cluster;
@@ -29,7 +28,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     keep: bool,
 
-    /// Which kind of program answers; the agent's default if not given.
+    /// Hook of the programs [default: the agent's].
     #[arg(long)]
     hook: Option<Hook>,
 
@@ -42,10 +41,10 @@ pub(crate) struct DemoArgs {
     agent: Option<PathBuf>,
 }
 
-/// Runs the demo. Exit status 0 says that everything shown was verified.
+/// Runs the demo. Exit status 0 means that every check has passed.
 ///
 /// # Errors
-/// When a part cannot be set up, or shows something wrong.
+/// When a part cannot be set up, or a check fails.
 pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode> {
     sandbox::enter(
         || {
@@ -98,7 +97,7 @@ async fn show(arguments: &DemoArgs, init_pid: u32) -> Result<Option<Kept>> {
 /// A demo that stays up.
 struct Kept {
     _cluster: Cluster,
-    /// A process in each pod, by which `nsenter` finds it.
+    /// A process in each pod, so that `nsenter` can enter the pod.
     _sleepers: Vec<Child>,
 }
 

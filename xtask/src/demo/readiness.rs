@@ -21,18 +21,17 @@ const POD: &str = "web-1";
 /// The manifest that holds its endpoint.
 const FILE: &str = "nginx-headless.yaml";
 
-/// The time between two queries, which is how exact the times shown are.
+/// The time between two queries. The times shown are as exact as this.
 const POLL: Duration = Duration::from_millis(1);
 
-/// The longest time until the answer must have changed.
+/// The longest wait for the answer to change.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Changes the `EndpointSlice` as the control plane does when a readiness probe
-/// fails and then succeeds, and shows how long the old answer lived.
+/// Changes the `EndpointSlice` as the control plane does when a readiness probe fails and
+/// then succeeds. Shows for how long the old answer was given.
 ///
 /// # Errors
-/// When the answer does not change, or an answer in between is neither the old
-/// nor the new one.
+/// When the answer does not change, or an answer is neither the old nor the new one.
 pub(crate) async fn show(cluster: &Cluster, screen: Screen) -> Result<()> {
     let all: BTreeSet<_> = WEB.iter().map(|(_, address)| *address).collect();
     let others: BTreeSet<_> = WEB
@@ -123,8 +122,8 @@ fn until_answer(
     })
 }
 
-/// The manifests with the pod's endpoint ready or not. The text is edited, not
-/// parsed and written anew, so that the file stays what a reader knows.
+/// The manifests with the pod's endpoint ready or not. The text is edited in place, so the
+/// rest of the file stays as the reader knows it.
 fn with_readiness(text: &str, ready: bool) -> Result<String> {
     let hostname = format!("hostname: {POD}\n");
     let (head, tail) = text

@@ -1,4 +1,4 @@
-//! What the demo prints: to a terminal with colours, elsewhere without.
+//! The demo's output, with colours on a terminal.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -28,12 +28,12 @@ impl Screen {
         self.line(BOLD, &format!("== {text}"))
     }
 
-    /// A command, as one would type it in the pod.
+    /// Shows a command as one would type it in the pod.
     pub(crate) fn command(self, pod: &str, line: &str) -> Result<()> {
         self.line(BOLD, &format!("{pod}$ {line}"))
     }
 
-    /// What a command printed.
+    /// Shows a command's output.
     pub(crate) fn output(self, text: &str) -> Result<()> {
         for line in text.lines() {
             self.line("", &format!("  {line}"))?;
@@ -41,12 +41,12 @@ impl Screen {
         Ok(())
     }
 
-    /// Something that was shown and found right.
+    /// Says that a check has passed.
     pub(crate) fn verified(self, text: &str) -> Result<()> {
         self.line(GREEN, &format!("  ok: {text}"))
     }
 
-    /// A remark.
+    /// Shows a remark.
     pub(crate) fn note(self, text: &str) -> Result<()> {
         self.line(DIM, &format!("  {text}"))
     }

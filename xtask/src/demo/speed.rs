@@ -1,5 +1,5 @@
-//! Third part of the demo: the kernel's answer against the agent's, and
-//! against a program that only returns the query.
+//! Third part of the demo: the kernel's answer beside the agent's, and beside a program
+//! that only returns the query.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::lab::network::Netns;
 use crate::lab::program::run_time;
 use crate::latency::{self, Client, Target};
 
-/// Each round measures every path once, so that what the machine does
-/// meanwhile meets them all.
+/// Number of rounds. Each round measures every path once, so other work of the machine
+/// affects all paths alike.
 const ROUNDS: usize = 15;
 
 /// Queries of a path in a round.
@@ -32,15 +32,15 @@ const WARM_UP: u32 = 500;
 /// Queries for the mean run time of the program.
 const PROGRAM_QUERIES: u32 = 50_000;
 
-/// The three ways of a query, in the order in which they are printed.
+/// The three paths of a query, in the order of the output.
 const PATHS: [&str; 3] = ["kernel", "agent (userspace)", "bare XDP reflection"];
 const KERNEL: usize = 0;
 const AGENT: usize = 1;
 const FLOOR: usize = 2;
 
-/// What the ratios are meant to be at most (`kernel / floor`, `kernel / agent`)
-/// and the program's run time: shown, not enforced, since they are the
-/// machine's as much as the program's.
+/// Aims for the ratios (`kernel / floor`, `kernel / agent`) and for the program's run time.
+/// They are shown and not enforced, because they depend on the machine as much as on the
+/// program.
 const FLOOR_RATIO_MAX: f64 = 1.5;
 const AGENT_RATIO_MAX: f64 = 0.5;
 const PROGRAM_RUN_TIME_MAX: Duration = Duration::from_nanos(300);
@@ -55,14 +55,14 @@ struct Quantiles {
 /// For each round, the quantiles of each path.
 type Rounds = Vec<[Quantiles; PATHS.len()]>;
 
-/// Where to ask for each path, and from which namespace.
+/// The server of each path, and the namespace of its client.
 #[derive(Clone, Debug)]
 struct Asked([(Arc<Netns>, Target); PATHS.len()]);
 
-/// Measures and prints; checks that each query took the way it is counted for.
+/// Measures and prints. Checks that each query took the path that it is counted for.
 ///
 /// # Errors
-/// When an answer is missing or wrong, or the counters do not tell the same.
+/// When an answer is missing or wrong, or the counters disagree.
 pub(crate) async fn show(cluster: &Cluster, screen: Screen, reflect: &Path) -> Result<()> {
     let floor = Floor::new(reflect)?;
     let answers = u16::try_from(WEB.len())?;
@@ -161,7 +161,7 @@ fn print(screen: Screen, heading: &str, rounds: &Rounds) -> Result<()> {
         let p99 = median(rounds.iter().map(|round| micros(round[path].p99)));
         screen.output(&format!("  {name:<30}{p50:>8.1} us{p99:>9.1} us"))?;
     }
-    // Of one round each, so that a slow spell of the machine cancels out.
+    // Ratios within one round cancel out a slow spell of the machine.
     let ratio = |to: usize| {
         median(
             rounds
@@ -204,7 +204,7 @@ async fn program_run_time(
     let (_, id) = cluster.program().await?;
     let netns = Arc::clone(cluster.client.netns());
     tokio::task::spawn_blocking(move || {
-        // The kernel counts while this is open.
+        // The kernel counts run times while this descriptor is open.
         let _counting = enable_stats(Stats::RunTime).context("cannot turn bpf_stats on")?;
         let (time_before, count_before) = run_time(id)?;
         measure_path(&netns, &target, &cpus, PROGRAM_QUERIES)?;

@@ -1,5 +1,5 @@
-//! What the programs may cost the verifier: the committed counts of
-//! `tests/kernels/budget.yaml`, and the page made of them.
+//! The budget of verified instructions in `tests/kernels/budget.yaml`, and the table in
+//! docs/kernels.md.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,14 +12,14 @@ use serde::Deserialize;
 use super::debian::SERIES;
 use crate::exec;
 
-/// Instructions that the verifier may look at in a program
-/// (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h), less a tenth.
+/// The most instructions of a program: nine tenths of the number at which the verifier
+/// stops (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h).
 const COUNT_MAX: u32 = 900_000;
 
-/// How many percent a count may be above its budget: compilers differ.
+/// By how many per cent a count may exceed its budget, since compilers differ.
 const ROOM: u32 = 10;
 
-/// The page's table is between this and [`END`].
+/// The line before the table in docs/kernels.md. [`END`] is the line behind the table.
 const BEGIN: &str = "<!-- written by cargo xtask test --kernels --update -->\n";
 const END: &str = "<!-- end -->\n";
 
@@ -27,19 +27,19 @@ const END: &str = "<!-- end -->\n";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
-    /// As `uname -r` says.
+    /// The output of `uname -r`.
     pub(crate) release: String,
     /// The day of the run, `YYYY-MM-DD`.
     pub(crate) date: String,
-    /// Suites that passed: all of them.
+    /// Number of suites. All passed.
     pub(crate) suites: usize,
-    /// Their tests.
+    /// Number of their tests.
     pub(crate) tests: u64,
-    /// Instructions that the verifier looked at, by program.
+    /// Number of instructions that the verifier looked at, by program.
     pub(crate) programs: BTreeMap<String, u32>,
 }
 
-/// The file, by the names of kernel series.
+/// The content of the file, by the names of kernel series.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Budget(BTreeMap<String, Entry>);
@@ -52,7 +52,7 @@ impl Budget {
     /// Reads the file.
     ///
     /// # Errors
-    /// Where it cannot be read, or holds anything else.
+    /// When the file cannot be read or parsed.
     pub(crate) fn read() -> Result<Self> {
         let path = file();
         let text =
@@ -64,7 +64,7 @@ impl Budget {
         Ok(serde_saphyr::from_str(text)?)
     }
 
-    /// What the counts of a kernel are over, one sentence each.
+    /// One sentence for each count of a kernel that is too large, or without budget.
     pub(crate) fn findings(&self, series: &str, counts: &BTreeMap<String, u32>) -> Vec<String> {
         let none = BTreeMap::new();
         let budgets = self.0.get(series).map_or(&none, |entry| &entry.programs);
@@ -93,12 +93,12 @@ impl Budget {
         findings
     }
 
-    /// Puts a kernel's run in the place of the one before.
+    /// Replaces the entry of a kernel.
     pub(crate) fn set(&mut self, series: &str, entry: Entry) {
         self.0.insert(series.to_owned(), entry);
     }
 
-    /// Writes the file, and the table of the page.
+    /// Writes the file, and the table in docs/kernels.md.
     pub(crate) fn write(&self) -> Result<()> {
         let budget = file();
         fs::write(&budget, self.yaml())
@@ -143,7 +143,7 @@ impl Budget {
         text
     }
 
-    /// The page with this table in the place of the one it has.
+    /// The page with its table replaced.
     fn fill_in(&self, page: &str) -> Result<String> {
         let parts = page.split_once(BEGIN).and_then(|(before, rest)| {
             let (_, after) = rest.split_once(END)?;

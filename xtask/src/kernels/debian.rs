@@ -1,5 +1,5 @@
-//! Debian's kernels for cloud machines: which package a suite has now, and its
-//! files, without touching this system's own package lists.
+//! Debian's kernels for cloud machines: the package that a suite has now, and its files.
+//! This system's package lists do not change.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::exec;
 
-/// Where the packages come from.
+/// The archive of the packages.
 const MIRROR: &str = "http://deb.debian.org/debian";
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -19,13 +19,13 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The package that depends on the newest kernel of a suite.
 const NEWEST: &str = "linux-image-cloud-amd64";
 
-/// Older package lists are fetched again.
+/// Package lists that are older are fetched again.
 const LISTS_AGE: Duration = Duration::from_hours(24);
 
 /// A line of kernels, and the Debian suite that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Series {
-    /// What the release begins with; what comes after `.x` is anything.
+    /// The begin of the release. `.x` stands for any rest.
     pub(crate) name: &'static str,
     /// Debian's name of the suite.
     suite: &'static str,
@@ -44,7 +44,7 @@ impl Series {
         Self { name, suite }
     }
 
-    /// The series of this name: a version as above, or a suite.
+    /// The series with this name, which is a version as above or a Debian suite.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         let found = SERIES.into_iter().find(|series| {
             name == series.name
@@ -69,7 +69,7 @@ impl Series {
 /// An unpacked kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    /// As `uname -r` says.
+    /// The output of `uname -r`.
     pub(crate) release: String,
     /// The image that boots.
     pub(crate) image: PathBuf,
@@ -80,8 +80,8 @@ impl Kernel {
     /// The newest kernel of the series, downloaded unless it is here.
     ///
     /// # Errors
-    /// Where Debian's tools are missing, the archive cannot be reached and no
-    /// lists are here, or the suite has moved to another series.
+    /// When Debian's tools are missing, when the archive cannot be reached and there are no
+    /// lists yet, or when the suite has moved to another series.
     pub(crate) fn get(series: Series) -> Result<Self> {
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
             if exec::on_path(tool).is_none() {
@@ -106,7 +106,7 @@ impl Kernel {
                 series.name
             );
         }
-        // From 7.x on, the image package is empty and depends on these.
+        // From 7.x on, the image package is empty and depends on packages with the files.
         let parts = depends(&image)?.into_iter().filter(|name| {
             ["linux-binary-", "linux-modules-"]
                 .iter()
@@ -131,7 +131,7 @@ impl Kernel {
     /// Writes a module as `NAME.ko` into a folder.
     ///
     /// # Errors
-    /// Where the kernel has no such module.
+    /// When the kernel has no such module.
     pub(crate) fn unpack_module(&self, name: &str, into: &Path) -> Result<()> {
         let plain = format!("{name}.ko");
         let packed = format!("{name}.ko.xz");
@@ -149,7 +149,7 @@ impl Kernel {
     }
 }
 
-/// An apt that knows one suite and nothing of this system.
+/// An apt with a configuration of its own: one suite, and nothing of this system.
 struct Apt {
     series: Series,
     folder: PathBuf,
@@ -198,8 +198,8 @@ impl Apt {
         self.command("apt-cache")
     }
 
-    /// Fetches the package lists where they are old. Without the archive, old
-    /// ones do.
+    /// Fetches the package lists when they are old. Keeps old ones when the archive cannot
+    /// be reached.
     fn refresh(&self) -> Result<()> {
         let stamp = self.folder.join("fetched");
         let fetched = fs::metadata(&stamp).and_then(|data| data.modified()).ok();
@@ -231,7 +231,7 @@ impl Apt {
         }
     }
 
-    /// Unpacks packages into a folder, and removes what this one replaces.
+    /// Unpacks packages into a folder, and removes the folders of older versions.
     fn download(&self, packages: &[String], folder: &Path) -> Result<()> {
         exec::progress("kernels", &format!("downloading {}", packages.join(", ")));
         for entry in entries(&self.folder)? {
@@ -253,7 +253,7 @@ impl Apt {
     }
 }
 
-/// The packages in what `apt-cache depends` prints, alternatives included.
+/// The packages in the output of `apt-cache depends`, alternatives included.
 fn depends(listing: &str) -> Vec<String> {
     listing
         .lines()
@@ -262,13 +262,13 @@ fn depends(listing: &str) -> Vec<String> {
             let name = ["Depends: ", "PreDepends: "]
                 .iter()
                 .find_map(|kind| line.strip_prefix(kind))?;
-            // `<NAME>` is provided by others.
+            // `<NAME>` is a virtual package.
             (!name.starts_with('<')).then(|| name.trim().to_owned())
         })
         .collect()
 }
 
-/// The version in what `apt-cache show` prints.
+/// The version in the output of `apt-cache show`.
 fn version(shown: &str) -> Option<&str> {
     shown
         .lines()

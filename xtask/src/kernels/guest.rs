@@ -1,4 +1,4 @@
-//! A virtual machine without a disk: what it runs, and what it said.
+//! A virtual machine without a disk, and its output.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -14,41 +14,41 @@ use super::script::MARK;
 use crate::exec;
 use crate::tally::Tally;
 
-/// Runs the machines.
+/// The program that runs machines.
 const EMULATOR: &str = "qemu-system-x86_64";
 
-/// A machine that says nothing for so long has hung. The longest tests take a
-/// minute or two where nothing else runs.
+/// A machine without output for this long has hung. The longest tests take a minute or two
+/// when nothing else runs.
 const SILENCE_MAX: Duration = Duration::from_mins(20);
 
 /// The longest life of a machine.
 const LIFE_MAX: Duration = Duration::from_hours(2);
 
-/// Before what the suite `verifier` says of a program: its name and the
-/// instructions that the verifier looked at.
+/// The begin of a line with a program's name and the number of instructions that the
+/// verifier looked at. The suite `verifier` writes such lines.
 const VERIFIED: &str = "verified: ";
 
-/// How a suite went.
+/// The result of a suite.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Suite {
     /// Its tests.
     pub(crate) tally: Tally,
-    /// Its exit status; `None` where it did not end.
+    /// Its exit status; `None` if it did not end.
     pub(crate) status: Option<i32>,
 }
 
-/// What a machine said of itself, line by line.
+/// The result of a machine, read from its output.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// As the running kernel says.
+    /// The release of the running kernel.
     pub(crate) release: Option<String>,
-    /// Instructions that the verifier looked at, by program.
+    /// Number of instructions that the verifier looked at, by program.
     pub(crate) verified: BTreeMap<String, u32>,
     /// By name, in the order in which they ran.
     pub(crate) suites: Vec<(String, Suite)>,
-    /// What went wrong besides.
+    /// Other failures.
     pub(crate) problems: Vec<String>,
-    /// Whether the script came to its end.
+    /// Whether the script reached its end.
     pub(crate) is_done: bool,
 }
 
@@ -69,7 +69,7 @@ impl Report {
         if line.contains("Kernel panic - not syncing") {
             self.problems.push(line.to_owned());
         }
-        // libtest writes the test's name before, without a new line.
+        // libtest writes the test's name before that, without a line break.
         if let Some((_, verified)) = line.split_once(VERIFIED)
             && let Some((program, count)) = verified.split_once(' ')
             && let Ok(count) = count.parse()
@@ -81,7 +81,7 @@ impl Report {
         }
     }
 
-    /// What the machine was at.
+    /// What the machine was doing last.
     fn at(&self) -> String {
         match self.suites.last() {
             Some((name, suite)) if suite.status.is_none() => format!("in suite {name}"),
@@ -90,7 +90,7 @@ impl Report {
         }
     }
 
-    /// All that keeps this from being a success.
+    /// All failures.
     pub(crate) fn failures(&self) -> Vec<String> {
         let mut failures = self.problems.clone();
         for (name, suite) in &self.suites {
@@ -110,13 +110,13 @@ impl Report {
         failures
     }
 
-    /// Suites that passed.
+    /// Number of suites that passed.
     pub(crate) fn passed(&self) -> usize {
         let passed = |suite: &Suite| suite.status == Some(0) && suite.tally.passed > 0;
         self.suites.iter().filter(|(_, it)| passed(it)).count()
     }
 
-    /// Tests that passed.
+    /// Number of tests that passed.
     pub(crate) fn tests(&self) -> u64 {
         self.suites
             .iter()
@@ -130,26 +130,26 @@ struct Machine(Child);
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Both fail only where it has ended by itself.
+        // Both fail only when the machine has ended by itself.
         self.0.kill().ok();
         self.0.wait().ok();
     }
 }
 
-/// What makes a machine's clock go on.
+/// What advances a machine's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// Time.
     Time,
-    /// Each instruction, by a nanosecond.
+    /// Each instruction advances it by a nanosecond.
     Instructions,
 }
 
-/// Boots a kernel with a root file system, shows what it says with `name`
-/// before each line, and waits for its end.
+/// Boots a kernel with a root file system, shows its output with `name` before each line,
+/// and waits for its end.
 ///
 /// # Errors
-/// Where the emulator does not start; whatever the machine does is reported.
+/// When the emulator does not start. Failures of the machine are in the report.
 pub(crate) fn boot(name: &str, kernel: &Path, image: &Path, clock: Clock) -> Result<Report> {
     let clock: &[&str] = match clock {
         Clock::Time => &[],
@@ -192,7 +192,7 @@ pub(crate) fn boot(name: &str, kernel: &Path, image: &Path, clock: Clock) -> Res
     Ok(report)
 }
 
-/// Reads the serial line to its end, or until there is no hope.
+/// Reads the serial line to its end, or until the machine has hung.
 fn listen(name: &str, serial: &Receiver<Vec<u8>>, report: &mut Report) {
     let end = Instant::now() + LIFE_MAX;
     let mut rest = Vec::new();
@@ -225,7 +225,7 @@ fn listen(name: &str, serial: &Receiver<Vec<u8>>, report: &mut Report) {
     }
 }
 
-/// A line without what the firmware sends to a terminal.
+/// A line without the firmware's terminal codes.
 fn readable(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! What a machine boots into: a root file system in memory with the test
-//! programs, what they run, and a script that runs them.
+//! The root file system of a machine: the test programs, the programs that they run, and a
+//! script. It is in memory.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,16 +14,16 @@ use super::debian::Kernel;
 use super::script::{MODULES, script};
 use crate::exec;
 
-/// What the suites start.
+/// Programs that the suites start.
 const TOOLS: [&str; 4] = ["ip", "tc", "ethtool", "setpriv"];
 
-/// What the suites read, by the path they were compiled with.
+/// Folders that the suites read, by the path that they were compiled with.
 const READ: [&str; 2] = ["tests/frames", "deploy/demo"];
 
-/// Where the suites are.
+/// The folder of the suites.
 const SUITES: &str = "suites";
 
-/// What is tested.
+/// The programs under test.
 #[derive(Debug)]
 pub(crate) struct Programs {
     /// Test programs by the names of their suites.
@@ -34,7 +34,7 @@ pub(crate) struct Programs {
     pub(crate) objects: Vec<PathBuf>,
 }
 
-/// The root file system but for a kernel's modules, as a cpio archive.
+/// The root file system without a kernel's modules, as a cpio archive.
 #[derive(Debug)]
 pub(crate) struct Base {
     folder: PathBuf,
@@ -42,10 +42,10 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Puts it together.
+    /// Builds the archive.
     ///
     /// # Errors
-    /// Where a program is missing.
+    /// When a program is missing.
     pub(crate) fn new(programs: &Programs) -> Result<Self> {
         let folder = exec::target().join("kernels/image");
         clear(&folder)?;
@@ -84,8 +84,8 @@ impl Base {
         Ok(Self { folder, archive })
     }
 
-    /// The image for a kernel, whose modules are appended: Linux unpacks one
-    /// archive after the other.
+    /// The image for a kernel, with its modules appended. Linux unpacks one archive after
+    /// the other.
     pub(crate) fn with_modules(&self, kernel: &Kernel) -> Result<PathBuf> {
         let folder = self.folder.join(&kernel.release);
         clear(&folder)?;
@@ -159,7 +159,7 @@ fn libraries(root: &Path) -> Result<()> {
         for entry in fs::read_dir(&folder).with_context(context)? {
             let path = entry.with_context(context)?.path();
             if path.is_file() {
-                // It fails for a static program, which needs none.
+                // `ldd` fails for a static program, which needs no libraries.
                 let listing = Command::new("ldd")
                     .arg(&path)
                     .stdin(Stdio::null())
@@ -180,7 +180,7 @@ fn libraries(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The paths in what `ldd` prints, or the name of a library that is missing.
+/// The paths in the output of `ldd`, or the name of a missing library.
 fn listed(listing: &str) -> Result<Vec<PathBuf>, String> {
     let mut paths = Vec::new();
     for line in listing.lines() {
@@ -194,8 +194,8 @@ fn listed(listing: &str) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// Packs a folder as Linux takes it (Documentation/driver-api/early-userspace/
-/// buffer-format.rst): format `newc`, all of it root's.
+/// Packs a folder in the format that Linux unpacks (`newc`, see
+/// Documentation/driver-api/early-userspace/buffer-format.rst). All files belong to root.
 fn pack(root: &Path, archive: &Path) -> Result<()> {
     let list = archive.with_extension("list");
     let mut names = String::new();
@@ -217,7 +217,7 @@ fn pack(root: &Path, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The paths below a folder relative to the root, a folder before what it has.
+/// The paths below a folder, relative to the root. A folder comes before its files.
 fn tree(root: &Path, folder: &Path, names: &mut String) -> Result<()> {
     let context = || format!("cannot read {}", folder.display());
     for entry in fs::read_dir(folder).with_context(context)? {

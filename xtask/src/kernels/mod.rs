@@ -1,5 +1,5 @@
-//! `cargo xtask test --kernels`: the suites that load programs, on Debian's
-//! kernels in virtual machines, and what the programs cost their verifiers.
+//! `cargo xtask test --kernels`: runs the suites that load programs on Debian's kernels in
+//! virtual machines, and counts the instructions that the verifiers look at.
 
 mod budget;
 mod debian;
@@ -31,7 +31,7 @@ use self::image::{Base, Programs};
 use crate::workspace::{FEATURES, PEERS, ROOT, Suites};
 use crate::{apt, cache, ebpf, exec};
 
-/// What the virtual machines and their root file systems are made with.
+/// Debian's packages that virtual machines and their root file systems need.
 const PACKAGES: [&str; 10] = [
     "binutils",
     "busybox-static",
@@ -45,18 +45,18 @@ const PACKAGES: [&str; 10] = [
     "xz-utils",
 ];
 
-/// Suites that need root and yet are of no use there: the first compiles
-/// programs for two C libraries, the second has readers and writers that one
-/// CPU never runs at the same time.
+/// Suites that need root but make no sense in a guest. The first compiles programs for two
+/// C libraries. The second needs readers and writers that run at the same time, and a guest
+/// has one CPU.
 const LEFT_OUT: [&str; 2] = ["live_resolvers", "replaced"];
 
-/// Needs no root, but says what the suites on the kernel compare with.
+/// A suite without root that runs, too: the others compare with its frames.
 const BESIDES: &str = "golden";
 
 /// A kernel that ran.
 struct Run {
     series: Series,
-    /// As the package says, until the kernel has.
+    /// The release of the package, or of the kernel once it has booted.
     release: String,
     report: Report,
     failures: Vec<String>,
@@ -67,15 +67,15 @@ struct Run {
 pub(crate) struct Machines {
     kernels: Vec<(Series, Kernel)>,
     clock: Clock,
-    /// Of the folder they are in.
+    /// The lock of the kernels' folder.
     lock: File,
 }
 
-/// Installs what the virtual machines are made with and downloads the kernels, all
-/// of them where none is named.
+/// Installs what virtual machines need and downloads the kernels: the named ones, or all if
+/// none is named.
 ///
 /// # Errors
-/// Where something is missing, or the archive out of reach.
+/// When a package cannot be installed, or the archive cannot be reached.
 pub(crate) fn prepare(named: &[Series], clock: Clock) -> Result<Machines> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("--kernels needs an x86_64 machine: the suites are built for the one they run on");
@@ -98,11 +98,11 @@ pub(crate) fn prepare(named: &[Series], clock: Clock) -> Result<Machines> {
     })
 }
 
-/// Runs the suites on each kernel, all of them where none is named; with `update`,
-/// what they count becomes the budget.
+/// Runs the named suites on each kernel, or all suites if none is named. With `update`, the
+/// verifiers' counts become the budget.
 ///
 /// # Errors
-/// Where anything went wrong in a guest: the message names all of it.
+/// When anything fails in a guest. The message names all failures.
 pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result<()> {
     let base = Base::new(&build(suites)?)?;
     let mut budget = Budget::read()?;
@@ -116,7 +116,7 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.next()
     };
-    // Each guest has one CPU, so as many run at a time as there are.
+    // Each guest has one CPU, so as many guests run at a time as there are CPUs.
     let work = || {
         let mut runs = Vec::new();
         while let Some((place, (series, kernel))) = next() {
@@ -161,7 +161,8 @@ pub(crate) fn run(machines: Machines, suites: &[String], update: bool) -> Result
     Ok(())
 }
 
-/// Runs the suites on one kernel. What keeps it from running is a failure of this one.
+/// Runs the suites on one kernel. When it does not boot, this kernel has failed, not the
+/// others.
 fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Run {
     exec::progress("kernels", &format!("booting {}", kernel.release));
     let start = Instant::now();
@@ -192,7 +193,7 @@ fn run_one(series: Series, kernel: Kernel, base: &Base, clock: Clock) -> Run {
     run
 }
 
-/// Builds what runs in the guests: all suites for them, or the named ones.
+/// Builds the programs for the guests: the named suites, or all if none is named.
 fn build(named: &[String]) -> Result<Programs> {
     let objects = ebpf::build()?;
     let all = Suites::read()?;
@@ -238,7 +239,7 @@ fn build(named: &[String]) -> Result<Programs> {
     })
 }
 
-/// Runs cargo; the executables it has built or found built, by target.
+/// Runs cargo. Returns the executables by target.
 fn executables(cargo: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
     cargo.args(["--message-format", "json-render-diagnostics"]);
     let output = cargo
@@ -301,7 +302,7 @@ fn table(runs: &[Run]) -> Table {
     table
 }
 
-/// Writes what the kernels without a failure have counted.
+/// Writes the counts of the kernels without a failure.
 fn record(budget: &mut Budget, runs: &[Run]) -> Result<()> {
     let date = exec::output(Command::new("date").args(["-u", "+%F"]))?;
     for run in runs.iter().filter(|run| run.failures.is_empty()) {

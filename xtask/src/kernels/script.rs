@@ -2,20 +2,19 @@
 
 use std::fmt::Write as _;
 
-/// Modules of Debian's kernels that the programs' attachment and the suites' bridges
-/// need, each behind those that it needs itself.
+/// Modules of Debian's kernels that attachments and the suites' bridges need. Each stands
+/// behind the modules that it depends on.
 pub(super) const MODULES: [&str; 6] = ["veth", "sch_ingress", "cls_bpf", "llc", "stp", "bridge"];
 
-/// Before what the script says, as opposed to the suites: a line of its own,
-/// whatever was being written.
+/// The begin of each line that the script itself writes. The suites write all other lines.
 pub(super) const MARK: &str = "xtask: ";
 
-/// Lines of the kernel's log that a sound kernel does not write.
+/// Pattern of the kernel's complaints in its log.
 const SPLATS: &str = "] (WARNING|BUG|KASAN|UBSAN|Oops|general protection)[: ]";
 
-/// The guest's /init. Nothing is mounted on /tmp: the checkout, whose path the
-/// suites know, may be below it. It runs the suites one after the other, then says which
-/// complaints the kernel has logged.
+/// The guest's /init. It runs the suites one after the other, then prints the kernel's
+/// complaints. Nothing is mounted on /tmp, because the checkout may be there, and the
+/// suites know its path.
 pub(super) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
     let mut script = format!(
         "#!/bin/sh\n\
@@ -32,8 +31,8 @@ pub(super) fn script<'a>(suites: impl Iterator<Item = &'a str>) -> String {
         MODULES.join(" ")
     );
     for suite in suites {
-        // In the order of names, one after the other: the guest has one CPU.
-        // What these count is not shown without --nocapture.
+        // One test at a time, since the guest has one CPU. These suites print counts, which
+        // only --nocapture shows.
         let show = if ["executed", "verifier"].contains(&suite) {
             " --nocapture"
         } else {

@@ -1,5 +1,4 @@
-//! The agent of a lab: started in the node's network namespace, asked for its
-//! state, stopped.
+//! The agent of a lab, which runs in the node's network namespace.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -21,27 +20,27 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::mounts;
 
-/// Where the agent's `/readyz` and `/status.json` are. Each lab's node has a
-/// loopback of its own, so labs do not clash.
+/// The address of the agent's admin endpoint. Each lab has a loopback of its own, so labs
+/// do not clash.
 pub(crate) const ADMIN: &str = "127.0.0.1:9153";
 
-/// The longest time from the agent's start to its being ready.
+/// The longest time from the agent's start until it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The longest time from SIGTERM to the agent's end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of the agent's log an error shows, in lines.
+/// Number of lines of the agent's log in an error message.
 const LOG_TAIL_LINES: usize = 30;
 
-/// Which kind of program answers on the pods' interfaces.
+/// The hook of the programs on the pods' interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Hook {
-    /// XDP, lifted where a pod sends much.
+    /// XDP, taken off while a pod sends much.
     Auto,
-    /// Always XDP.
+    /// XDP, and tc behind it.
     Xdp,
-    /// Always tc.
+    /// tc alone.
     Tc,
 }
 
@@ -54,11 +53,11 @@ pub(crate) struct AgentOptions<'a> {
     pub(crate) manifests: &'a Path,
     /// The addresses that it answers on, in the kernel and in userspace.
     pub(crate) listen: &'a [Ipv4Addr],
-    /// `--hook`, else the agent's default.
+    /// The value of `--hook`; `None` for the agent's default.
     pub(crate) hook: Option<Hook>,
-    /// Where its admin endpoint is: [`ADMIN`] unless there are several agents.
+    /// The address of its admin endpoint: [`ADMIN`] unless there are several agents.
     pub(crate) admin: &'a str,
-    /// More arguments, as they are.
+    /// Further arguments.
     pub(crate) arguments: &'a [OsString],
     /// Whether the log goes to standard error instead of a file.
     pub(crate) verbose: bool,
@@ -78,7 +77,7 @@ impl Agent {
     /// Starts the agent and waits until it is ready.
     ///
     /// # Errors
-    /// When it cannot be started, ends, or is not ready in time; then with the
+    /// When the agent cannot be started, ends, or is not ready in time. The message has the
     /// end of its log.
     pub(crate) async fn start(options: &AgentOptions<'_>) -> Result<Self> {
         let binary = options.binary;
@@ -103,7 +102,7 @@ impl Agent {
             // Standard output is for what the lab's command prints.
             command.stdout(io::stderr());
         }
-        // What the terminal sends is for the command in the pod, not for it.
+        // Signals from the terminal are for the command in the pod, not for the agent.
         command.stdin(Stdio::null()).process_group(0);
         let child = command
             .spawn()
@@ -125,12 +124,12 @@ impl Agent {
         self.pid
     }
 
-    /// How it ended, if it has.
+    /// The agent's exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// What `headless-agent status --output json` prints.
+    /// The output of `headless-agent status --output json`.
     ///
     /// # Errors
     /// When the agent does not answer.
@@ -152,7 +151,7 @@ impl Agent {
     /// Stops the agent as a kubelet does, with SIGTERM.
     ///
     /// # Errors
-    /// When it does not end in time, or not with success.
+    /// When the agent does not end in time, or fails.
     pub(crate) async fn stop(mut self) -> Result<()> {
         if let Some(status) = self.ended()? {
             bail!(
@@ -198,7 +197,7 @@ impl Agent {
         }
     }
 
-    /// The end of the log, to follow an error's text.
+    /// The end of the log, for the end of an error message.
     fn tail(&self) -> String {
         let Some(log) = &self.log else {
             return String::new();

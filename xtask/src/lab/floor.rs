@@ -1,5 +1,5 @@
-//! The least that any XDP answer costs: a pod whose queries a program returns
-//! as they are.
+//! The floor, which is the least that an XDP answer can cost: a program returns a pod's
+//! queries unchanged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::CLUSTER_DNS;
 use super::network::Netns;
 use super::pod::Pod;
 
-/// Where `cargo xtask ebpf` puts the object, from the workspace's target folder.
+/// The object's path below the workspace's target folder.
 pub(crate) const OBJECT: &str = "bpf/headless-reflect.o";
 
 /// The program in the object `headless-reflect`.
@@ -23,8 +23,8 @@ const PROGRAM: &str = "reflect";
 /// The pod's address, which nobody else sees.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
 
-/// A pod behind a reflecting program, on a node of its own, so that the agent
-/// has nothing to do with it.
+/// A pod whose interface has the reflecting program. It has a node of its own, so the agent
+/// does not see its interface.
 #[derive(Debug)]
 pub(crate) struct Floor {
     pod: Pod,

@@ -1,9 +1,10 @@
-//! `cargo xtask lab`: a node and pods in network namespaces, for any command.
+//! `cargo xtask lab`: runs a command in a pod. The node and its pods are network
+//! namespaces.
 //!
-//! The node's network namespace holds the host ends of the pods' veths, the
-//! agent, and on `lo` the addresses that pods ask: in a lab there is no
-//! kube-proxy and no `CoreDNS`, so the agent plays the cluster's DNS for what the
-//! kernel passes. `ClusterIPs` of other Services lead nowhere.
+//! The node's network namespace has the host ends of the pods' veths, the agent, and on
+//! `lo` the addresses that pods send questions to. A lab has no kube-proxy and no
+//! `CoreDNS`, so the agent's responder is the cluster's DNS for questions that the kernel
+//! passes. Cluster IPs of other Services lead nowhere.
 
 pub(crate) mod agent;
 pub(crate) mod floor;
@@ -38,10 +39,10 @@ pub(crate) const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The node's own DNS address, as `NodeLocal` `DNSCache` has it.
 pub(crate) const NODE_DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
 
-/// The address of the first client pod; the others' follow.
+/// The address of the first client pod. The other pods have the following addresses.
 const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 10);
 
-/// More pods need more than the 253 names and addresses set aside for them.
+/// The most client pods: the lab has 253 names and addresses for them.
 const PODS_MAX: u8 = 200;
 
 /// The exit status of a shell for a command that it does not find.
@@ -62,7 +63,7 @@ pub(crate) struct LabArgs {
           value_parser = clap::value_parser!(u8).range(1..=i64::from(PODS_MAX)))]
     pods: u8,
 
-    /// Which kind of program answers; the agent's default if not given.
+    /// Hook of the programs [default: the agent's].
     #[arg(long)]
     hook: Option<Hook>,
 
@@ -87,8 +88,8 @@ pub(crate) struct LabArgs {
     command: Vec<OsString>,
 }
 
-/// Runs the command in a lab. The exit status is the command's, or 128 and the
-/// number of the signal that ended it.
+/// Runs the command in a lab. Returns the command's exit status, or 128 plus the number of
+/// the signal that ended it.
 ///
 /// # Errors
 /// When the lab cannot be set up, the agent does not become ready, or the
@@ -110,12 +111,12 @@ pub(crate) fn run(arguments: &LabArgs) -> Result<ExitCode> {
     )
 }
 
-/// Builds the BPF objects and, with them inside, the agent.
+/// Builds the BPF objects, and the agent with the object inside.
 pub(crate) fn build_agent() -> Result<()> {
     build_agent_with(&[])
 }
 
-/// As [`build_agent`], with these features of the agent.
+/// Like [`build_agent`], with these features of the agent.
 pub(crate) fn build_agent_with(features: &[&str]) -> Result<()> {
     ebpf::build()?;
     let mut command = exec::cargo();
@@ -127,12 +128,12 @@ pub(crate) fn build_agent_with(features: &[&str]) -> Result<()> {
     exec::run(&mut command)
 }
 
-/// Where [`build_agent`] puts the agent.
+/// The path of the agent that [`build_agent`] builds.
 pub(crate) fn built_agent() -> PathBuf {
     exec::target().join("release/headless-agent")
 }
 
-/// The lab, once it is set up.
+/// A running lab.
 struct Lab {
     agent: Agent,
     pods: Vec<Pod>,
@@ -177,7 +178,7 @@ async fn node(arguments: &LabArgs, mut control: Control) -> Result<ExitCode> {
         Spawned::Refused(status) => status,
     };
     if let Some(ended) = agent.ended()? {
-        // A command may kill the agent on purpose: it is the one to judge.
+        // A command may kill the agent on purpose, so the lab does not fail for that.
         exec::progress(
             "lab",
             &format!("the agent ended before the command: {ended}"),
@@ -223,8 +224,8 @@ fn spawn(arguments: &LabArgs, pods: &[Pod], agent: &Agent) -> Result<Spawned> {
     }
 }
 
-/// Waits for the command's end; hands it the signals that the terminal has not
-/// sent it already.
+/// Waits for the command's end. Forwards signals to it, but for those that the terminal has
+/// sent to it, too.
 async fn wait(mut child: Child, control: &mut Control) -> Result<u8> {
     let id = child.id().context("the command has no process id")?;
     let pid = Pid::from_raw(i32::try_from(id)?);

@@ -18,9 +18,9 @@ pub(crate) fn scratch() -> PathBuf {
     exec::target().join("lab")
 }
 
-/// Makes this process's mount namespace a node's: nothing spreads to the
-/// machine's, `/proc` and `/sys` show the new namespaces, and `/sys/fs/bpf` is
-/// a bpffs that nobody else sees.
+/// Turns this process's mount namespace into a node's. Mounts do not spread to the machine,
+/// `/proc` and `/sys` show the new namespaces, and `/sys/fs/bpf` is a bpffs of the lab's
+/// own.
 ///
 /// # Errors
 /// Names the mount that the kernel refused.
@@ -37,7 +37,7 @@ pub(crate) fn isolate() -> Result<()> {
     mount_new("tmpfs", &scratch, "mode=0755")
 }
 
-/// What kubelet writes into a pod, and what of the machine's it covers.
+/// The files that kubelet writes into a pod, mounted over the machine's.
 #[derive(Debug)]
 pub(crate) struct PodFiles<'a> {
     /// The pod's name, which is its host name in `/etc/hosts`.
@@ -49,8 +49,8 @@ pub(crate) struct PodFiles<'a> {
 }
 
 impl PodFiles<'_> {
-    /// Covers the files in the calling thread's mount namespace, which must be
-    /// the pod's own.
+    /// Mounts the files in the calling thread's mount namespace, which must be the pod's
+    /// own.
     ///
     /// # Errors
     /// Names the file that could not be written or covered.
@@ -72,12 +72,11 @@ impl PodFiles<'_> {
         cover("/etc/resolv.conf", &folder, &resolv_conf)?;
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
         cover("/etc/hosts", &folder, &hosts)?;
-        // Without the file glibc asks for `dns` before `files`, musl has none.
+        // Without this file glibc asks `dns` before `files`. musl does not read it.
         if Path::new("/etc/nsswitch.conf").exists() {
             cover("/etc/nsswitch.conf", &folder, "hosts: files dns\n")?;
         }
-        // glibc asks a name service cache of the machine before it looks at
-        // any of these files.
+        // glibc asks the machine's name service cache before it reads any of these files.
         let nscd = Path::new("/run/nscd");
         if nscd.is_dir() {
             mount_new("tmpfs", nscd, "")?;

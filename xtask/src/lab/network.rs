@@ -18,22 +18,22 @@ use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessa
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
-/// The address of the node on each pod's veth, the pods' default gateway.
+/// The node's address on each pod's veth. It is the pods' default gateway.
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-/// A network namespace without a name: it lives as long as a descriptor of it,
-/// a process or a thread in it.
+/// A network namespace without a name. It lives as long as a descriptor of it is open, or a
+/// process or thread is in it.
 #[derive(Debug)]
 pub(crate) struct Netns(OwnedFd);
 
 impl Netns {
-    /// The calling thread's.
+    /// The calling thread's namespace.
     pub(crate) fn current() -> Result<Self> {
         let file = File::open("/proc/thread-self/ns/net").context("cannot open /proc")?;
         Ok(Self(file.into()))
     }
 
-    /// Makes a new one, with `lo` up.
+    /// Makes a new namespace and sets its `lo` up.
     pub(crate) fn new() -> Result<Self> {
         on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
@@ -46,7 +46,7 @@ impl Netns {
     /// there (sockets, netlink connections) stays there.
     ///
     /// # Errors
-    /// Those of `work`, and when the namespace cannot be entered.
+    /// The error of `work`, or when the namespace cannot be entered.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on_thread(|| {
             setns(&self.0, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")?;
@@ -73,7 +73,7 @@ pub(crate) fn on_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Res
 /// addresses, packets forwarded between pods.
 ///
 /// # Errors
-/// When the kernel refuses one of these.
+/// When the kernel refuses an address or a setting.
 pub(crate) fn set_up_node(addresses: &[Ipv4Addr]) -> Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot turn IP forwarding on")?;
     on_thread(|| {
@@ -90,8 +90,8 @@ pub(crate) fn set_up_node(addresses: &[Ipv4Addr]) -> Result<()> {
     })
 }
 
-/// Connects the namespace `pod` to the namespace `node`, with a veth pair of
-/// `host_end` in the node and `eth0` with `address` in the pod.
+/// Connects the namespace `pod` to the namespace `node` by a veth pair. The end in the node
+/// is called `host_end`, the end in the pod is `eth0` and has `address`.
 ///
 /// # Errors
 /// When the kernel refuses a link, an address or a route.
@@ -109,7 +109,7 @@ pub(crate) fn connect_pod(
 
 async fn add_host_end(name: &str, pod: &Netns, address: Ipv4Addr) -> Result<()> {
     let handle = connect()?;
-    // The peer is made in the pod at once, so that its name clashes with none.
+    // The peer is made inside the pod, so its name cannot clash with one in the node.
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name("eth0".to_owned())
         .setns_by_fd(pod.as_fd().as_raw_fd())

@@ -86,7 +86,7 @@ impl Pod {
     /// A command that runs in the pod, in the caller's working directory.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        // They would change what a resolver in a pod does.
+        // These variables change the behaviour of resolvers.
         for variable in ["LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES"] {
             command.env_remove(variable);
         }
@@ -100,7 +100,7 @@ impl Pod {
             command.pre_exec(move || {
                 setns(netns.as_ref(), CloneFlags::CLONE_NEWNET)?;
                 setns(mounts.as_ref(), CloneFlags::CLONE_NEWNS)?;
-                // Entering a mount namespace moves to its root.
+                // Entering a mount namespace changes the working directory to its root.
                 if let Some(folder) = &folder {
                     chdir(folder.as_c_str())?;
                 }
@@ -110,8 +110,8 @@ impl Pod {
         command
     }
 
-    /// A path to the pod's network namespace for other processes of the lab, as
-    /// `nsenter --net=PATH` takes it.
+    /// A path to the pod's network namespace, for `nsenter --net=PATH` in other processes
+    /// of the lab.
     pub(crate) fn netns_path(&self) -> String {
         use std::os::fd::AsFd as _;
         let fd = self.netns.as_fd().as_raw_fd();

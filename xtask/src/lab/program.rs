@@ -1,4 +1,4 @@
-//! What the kernel tells of a loaded program.
+//! The kernel's information about a loaded program.
 
 use std::time::Duration;
 
@@ -19,9 +19,8 @@ pub(crate) fn find(id: u32) -> Result<ProgramInfo> {
     None.with_context(|| format!("no BPF program {id}"))
 }
 
-/// Accumulated run time and number of runs of the program `id`; both stand
-/// still unless the kernel counts (`kernel.bpf_stats_enabled`, or
-/// [`aya::sys::enable_stats`]).
+/// Total run time and number of runs of the program `id`. Both stay as they are unless the
+/// kernel counts (`kernel.bpf_stats_enabled`, or [`aya::sys::enable_stats`]).
 ///
 /// # Errors
 /// When there is no such program.

@@ -1,6 +1,6 @@
-//! The process structure that guarantees that nothing outlives a lab.
+//! The processes of a lab, arranged so that nothing outlives it.
 //!
-//! A lab is three stages of the same binary, each started by the one before:
+//! A lab has three stages. Each is this binary, started by the stage before:
 //!
 //! ```text
 //! outside   the command the user started: builds, forwards signals, hands on the exit status
@@ -8,13 +8,12 @@
 //!       └ node  the lab proper: the node's network namespace, the pods, the agent, the command
 //! ```
 //!
-//! When `init` dies, for whatever reason, the kernel kills every process of the
-//! PID namespace, and with the last process go the mounts (bpffs pins among
-//! them) and the unnamed network namespaces (`pid_namespaces(7)`). `init` asks
-//! to be killed when `outside` dies, so `kill -9` of `outside` is enough, and a
-//! pipe that reaches its end when `outside` is gone covers the moment before
-//! that request is made. Nothing is ever made that has a name outside the lab,
-//! which is also why labs cannot clash.
+//! When `init` dies, the kernel kills every process of the PID namespace
+//! (`pid_namespaces(7)`). With the last process the mounts disappear, pins in bpffs
+//! included, and the network namespaces, which have no names. `init` asks the kernel to be
+//! killed when `outside` dies, so `kill -9` of `outside` ends a lab. A pipe covers the
+//! moment before that request: it reaches its end when `outside` is gone. Nothing in a lab
+//! has a name outside of it, so labs cannot clash.
 
 use std::env;
 use std::ffi::OsString;
@@ -36,17 +35,17 @@ use tokio::net::unix::pipe;
 
 use super::mounts;
 
-/// Tells a stage which one it is: `init FD` or `node FD PID`.
+/// Environment variable that tells a process its stage: `init FD` or `node FD PID`.
 const STAGE: &str = "HEADLESS_LAB_STAGE";
 
-/// `si_code` of a signal that the terminal sent, which the whole foreground
-/// process group has then received (`sigaction(2)`).
+/// `si_code` of a signal from the terminal (`sigaction(2)`). The whole foreground process
+/// group has received such a signal.
 const SI_KERNEL: i32 = 0x80;
 
-/// Set in a byte of the control pipe when the terminal sent the signal.
+/// Bit in a byte of the control pipe: the terminal sent the signal.
 const FROM_TERMINAL: u8 = 0x80;
 
-/// The signals that end or tell something to a lab.
+/// The signals that are forwarded into a lab.
 const FORWARDED: [Signal; 6] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -61,8 +60,8 @@ const FORWARDED: [Signal; 6] = [
 pub(crate) struct Interrupt {
     /// The signal.
     pub(crate) signal: Signal,
-    /// Whether the terminal sent it, so that every process in the foreground
-    /// has had it already.
+    /// Whether the terminal sent the signal. Then every process in the foreground has
+    /// received it.
     pub(crate) from_terminal: bool,
 }
 
@@ -73,11 +72,11 @@ impl Interrupt {
     }
 }
 
-/// What the node stage is given: the way signals come in, and its way out.
+/// The node stage's connection to the stage `outside`.
 #[derive(Debug)]
 pub(crate) struct Control {
     pipe: pipe::Receiver,
-    /// PID of `init` where the user is, for `nsenter --target`.
+    /// PID of `init` in the user's PID namespace, for `nsenter --target`.
     pub(crate) init_pid: u32,
 }
 
@@ -98,12 +97,11 @@ impl Control {
 
 /// Runs `node` in a new lab, after `prepare` has run outside it.
 ///
-/// The binary starts itself twice with the same arguments, so the caller must
-/// come here again from them and do nothing with effects before.
+/// The binary starts itself twice with the same arguments. So the same arguments must lead
+/// the caller here again, without side effects before.
 ///
 /// # Errors
-/// Without root, when a namespace or mount is refused, and what `prepare` or
-/// `node` return.
+/// When not root, when a namespace or mount is refused, and errors of `prepare` and `node`.
 pub(crate) fn enter(
     prepare: impl FnOnce() -> Result<()>,
     node: impl AsyncFnOnce(Control) -> Result<ExitCode>,
@@ -137,7 +135,7 @@ pub(crate) fn enter(
                 let pipe = pipe::Receiver::from_owned_fd(control)?;
                 node(Control { pipe, init_pid }).await
             });
-            // Threads that still measure must not hold up the end.
+            // Do not wait for threads that still measure.
             runtime.shutdown_background();
             result
         }
@@ -162,7 +160,7 @@ fn outside() -> Result<ExitCode> {
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)?;
 
-    // Concerns the children of this process, the first of which becomes PID 1.
+    // The new PID namespace is for this process's children. The first child becomes PID 1.
     unshare(CloneFlags::CLONE_NEWPID).context("cannot make a PID namespace")?;
     let mut command = this_binary();
     command.env(STAGE, format!("init {}", control.as_raw_fd()));
@@ -199,15 +197,14 @@ fn outside() -> Result<ExitCode> {
         } else {
             0
         };
-        // A lab that no longer reads is ending: its SIGCHLD is under way.
+        // When the write fails, the lab is ending, and its SIGCHLD arrives next.
         nix::unistd::write(&signals_out, &[signal as u8 | terminal]).ok();
     }
 }
 
 /// PID 1 of the lab: makes the mounts, starts the node stage, reaps orphans.
 ///
-/// The kernel discards signals with default actions for it, so there is none
-/// to handle.
+/// It handles no signals: the kernel discards those with default actions for PID 1.
 fn init(control: RawFd) -> Result<ExitCode> {
     ensure!(getpid() == Pid::from_raw(1), "{STAGE} is set by hand");
     // /proc is still the one of the user's PID namespace.
@@ -241,10 +238,10 @@ fn this_binary() -> Command {
     command
 }
 
-/// Leaves it to the control pipe to end this process.
+/// Ignores signals, since the control pipe ends this process.
 ///
-/// A handler that does nothing, and not `SIG_IGN`, because exec resets handlers
-/// and so the lab's children have the default actions.
+/// The handler does nothing. `SIG_IGN` would be inherited by the lab's children, whereas
+/// exec resets handlers to the default actions.
 fn ignore_signals() -> Result<()> {
     extern "C" fn nothing(_: i32) {}
     let action = SigAction::new(

@@ -1,4 +1,4 @@
-//! Changes through the API, and how soon a pod's question is answered by them.
+//! Changes through the API, and the time until a pod's question is answered accordingly.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::api::ApiServer;
 use crate::cluster::Cluster;
 
-/// Changes of a second.
+/// Changes per second.
 const RATE: f64 = 200.0;
 
 /// Pause between two questions for the same name.
@@ -41,7 +41,7 @@ impl Latency {
     }
 }
 
-/// Whoever makes the changes and asks.
+/// Makes changes and asks for their effect.
 pub(crate) struct Changes<'a> {
     pub(crate) cluster: &'a mut Cluster,
     pub(crate) api: &'a ApiServer,
@@ -49,9 +49,9 @@ pub(crate) struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// Single changes at a steady rate, each of an endpoint of another Service:
-    /// from the write to the API until the endpoint's name is answered so.
-    /// Returns the rate, too, which is less where answers are late.
+    /// Single changes at a steady rate, each of an endpoint of another Service. Measures
+    /// the time from the write to the API until the endpoint's name is answered
+    /// accordingly. Also returns the rate, which is lower when answers are late.
     pub(crate) fn steady(&mut self, changes: usize) -> anyhow::Result<(Latency, f64)> {
         let start = Instant::now();
         let mut samples = Vec::new();
@@ -72,7 +72,7 @@ impl Changes<'_> {
         Ok(Latency::of(samples.collect::<anyhow::Result<_>>()?))
     }
 
-    /// Changes written at once: until all of them are answered.
+    /// Changes that are written at once. Measures the time until all are answered.
     pub(crate) fn burst(&mut self, changes: usize) -> anyhow::Result<Duration> {
         let mut expected = Vec::new();
         let mut objects = Vec::new();
@@ -91,7 +91,8 @@ impl Changes<'_> {
         Ok(start.elapsed())
     }
 
-    /// The Service of a change: any but the largest, far from the one before.
+    /// The number of the Service of a change: any but the largest, and far from that of the
+    /// change before.
     fn small(&self, change: usize) -> usize {
         let rest = self.cluster.services.len() - 1;
         1 + change * 7919 % rest

@@ -1,4 +1,4 @@
-//! How long the API server alone takes.
+//! The time that the API server alone takes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::api::Resource;
 
-/// What ends a streamed list.
+/// The mark at the end of a streamed list.
 const END: &[u8] = b"k8s.io/initial-events-end";
 
-/// A client that reads the lists the agent reads, and throws them away.
+/// The figures of a client that reads the lists that the agent reads, and throws them away.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Delivery {
     /// Time in seconds.
@@ -46,14 +46,14 @@ fn list(api: SocketAddr, resource: Resource) -> anyhow::Result<u64> {
          HTTP/1.1\r\nHost: {api}\r\n\r\n"
     )?;
     let mut buffer = vec![0; 1 << 18];
-    // The end may lie across two reads.
+    // The mark may lie across two reads.
     let mut tail = Vec::new();
     let mut bytes = 0;
     loop {
         let len = stream.read(&mut buffer)?;
         anyhow::ensure!(len > 0, "{path} broke off");
         bytes += len as u64;
-        // It is in the last line, which is short.
+        // The mark is in the last line, which is short.
         tail.extend_from_slice(&buffer[len.saturating_sub(1024)..len]);
         if tail.windows(END.len()).any(|window| window == END) {
             return Ok(bytes);

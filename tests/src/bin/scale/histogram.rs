@@ -3,12 +3,11 @@
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// Cumulative counts by upper bound in seconds, the last one infinite.
+/// Cumulative counts by upper bound in seconds. The last bound is infinite.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram(Vec<(f64, u64)>);
 
-/// What a histogram tells of a distribution: bounds in seconds that so much of
-/// it does not exceed.
+/// Upper bounds of a distribution's quantiles in seconds, as far as a histogram tells.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Bounds {
     pub(crate) batches: u64,
@@ -18,7 +17,7 @@ pub(crate) struct Bounds {
 }
 
 impl Histogram {
-    /// The one of this name without labels, in the text of a metrics page.
+    /// Reads the histogram with this name and without labels from a metrics page.
     pub(crate) fn parse(page: &str, name: &str) -> anyhow::Result<Self> {
         let start = format!("{name}_bucket{{le=\"");
         let lines = page.lines().filter_map(|line| line.strip_prefix(&start));
@@ -36,7 +35,7 @@ impl Histogram {
         Ok(Self(buckets))
     }
 
-    /// What has been added since.
+    /// The distribution of the values since `before`.
     pub(crate) fn since(&self, before: &Self) -> Bounds {
         let now = self.0.iter().zip(&before.0);
         let counts: Vec<(f64, u64)> = now

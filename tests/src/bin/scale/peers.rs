@@ -1,4 +1,4 @@
-//! Each peer: started, measured, asked while the cluster changes.
+//! Starts each peer, measures it, and asks it while the cluster changes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,20 +17,20 @@ use crate::plan::Plan;
 use crate::process::{Memory, Process};
 use crate::site::Site;
 
-/// Where the agent's admin endpoint is.
+/// The port of the agent's admin endpoint, and of CoreDNS's metrics.
 const ADMIN: u16 = 9153;
 
-/// The agent's histogram.
+/// The name of the agent's histogram.
 const PROGRAMMING: &str = "headless_dns_programming_duration_seconds";
 
-/// What is measured of both.
+/// The figures of both peers.
 #[derive(Debug, Serialize)]
 pub(crate) struct Common {
     /// Questions whose answers were compared with the cluster before the changes.
     pub(crate) checked: u64,
-    /// From the start until it says that it is ready, in seconds.
+    /// From the start until the peer is ready, in seconds.
     pub(crate) sync: f64,
-    /// Processor time for that, in seconds.
+    /// Processor time of the start in seconds.
     pub(crate) sync_cpu: f64,
     /// When it is ready.
     pub(crate) memory_ready: Memory,
@@ -40,7 +40,7 @@ pub(crate) struct Common {
     pub(crate) memory_changed: Memory,
     /// From a write to the API to the answer, at a steady rate.
     pub(crate) steady: Latency,
-    /// Changes of a second that were made so.
+    /// Changes per second of these.
     pub(crate) steady_rate: f64,
     /// Processor time of such a change in seconds.
     pub(crate) steady_cpu: f64,
@@ -54,20 +54,20 @@ pub(crate) struct Common {
     pub(crate) large_cpu: f64,
 }
 
-/// What is measured of the agent alone.
+/// The figures of the agent.
 #[derive(Debug, Serialize)]
 pub(crate) struct Agent {
     #[serde(flatten)]
     pub(crate) common: Common,
     /// Entries and estimated bytes of the maps, by name.
     pub(crate) maps: BTreeMap<String, (u64, u64)>,
-    /// What the kernel says of their memory in bytes, in all.
+    /// Memory of all maps in bytes, as the kernel counts it.
     pub(crate) maps_charged: u64,
-    /// The agent's own measure of a batch, from its arrival to its last write.
+    /// The agent's own figure of a batch: from its arrival to its last map write.
     pub(crate) programming_steady: Bounds,
     pub(crate) programming_burst: Bounds,
     pub(crate) programming_large: Bounds,
-    /// Answers that the program gave to all these questions, and the agent.
+    /// Number of answers by the programs and by the agent.
     pub(crate) answers: Value,
 }
 
@@ -78,20 +78,20 @@ impl Agent {
     }
 }
 
-/// What is measured of CoreDNS alone.
+/// The figures of CoreDNS.
 #[derive(Debug, Serialize)]
 pub(crate) struct CoreDns {
     #[serde(flatten)]
     pub(crate) common: Common,
-    /// Live and dead objects of its heap after all changes, in bytes.
+    /// Bytes of live and dead objects in its heap after all changes.
     pub(crate) heap: f64,
 }
 
-/// A look at a peer between the phases.
+/// Reads a peer's histogram between the phases.
 type Look<'a> = dyn Fn(&Process<'_>) -> anyhow::Result<Option<Histogram>> + 'a;
 
-/// All phases; what `look` sees before, between and after the three kinds of
-/// change is returned, too.
+/// Runs all phases. Also returns the histograms that `look` reads before, between and after
+/// the three kinds of change.
 fn phases(
     site: &Site,
     process: &mut Process<'_>,
@@ -145,7 +145,7 @@ fn phases(
     Ok((common, looks))
 }
 
-/// The agent, its programs on the pod's interface.
+/// Measures the agent, with its programs on the pod's interface.
 pub(crate) fn agent(
     site: &mut Site,
     cluster: &mut Cluster,
@@ -155,8 +155,8 @@ pub(crate) fn agent(
     let url = format!("http://{}", site.api);
     let mut process = Process::start(&site.node, "HEADLESS_AGENT", |command, _| {
         command.args(["run", "--source", "kubernetes", "--api-server", &url]);
-        // In the cluster DNS's place: a question may be passed at the moment in which
-        // its name is written.
+        // The agent's responder answers in the cluster DNS's place, since a question passes
+        // while its name is written.
         command.args(["--listen", &SERVER.to_string()]);
         command.args(["--admin", &format!("127.0.0.1:{ADMIN}")]);
         Ok(())
@@ -206,9 +206,8 @@ pub(crate) fn agent(
     })
 }
 
-/// CoreDNS with kubeadm's Corefile (`manifests.go`), without what has nothing to
-/// do with the cluster's names, and without `cache`, which would keep changes
-/// from being seen.
+/// Measures CoreDNS with kubeadm's Corefile (`manifests.go`), without plugins that do not
+/// concern the cluster's names, and without `cache`, which would delay changes.
 pub(crate) fn coredns(
     site: &mut Site,
     cluster: &mut Cluster,

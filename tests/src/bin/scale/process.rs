@@ -1,4 +1,4 @@
-//! The two peers as processes, and what the kernel says of a process.
+//! The two peers as processes, and the kernel's figures of a process.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -58,8 +58,8 @@ impl Display for Memory {
 }
 
 impl<'a> Process<'a> {
-    /// Starts the program named by an environment variable with what `prepare`
-    /// adds to its command, which may put files into the folder.
+    /// Starts the program whose path is in an environment variable. `prepare` adds
+    /// arguments to the command and may put files into the folder.
     pub(crate) fn start(
         node: &'a Node,
         variable: &str,
@@ -86,7 +86,7 @@ impl<'a> Process<'a> {
         })
     }
 
-    /// Waits until a page says 200; returns the time since the start.
+    /// Waits until a page has status 200. Returns the time since the start.
     pub(crate) fn ready(&mut self, port: u16, path: &str) -> anyhow::Result<Duration> {
         loop {
             let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
@@ -152,8 +152,8 @@ impl<'a> Process<'a> {
         Ok((ticks()? + ticks()?) / TICKS)
     }
 
-    /// What the kernel charges for the BPF maps that it holds, in bytes, by the
-    /// map's id (`memlock` of a map's fdinfo, `bpf_map_memory_usage`).
+    /// The memory of its BPF maps in bytes, by the maps' ids, as the kernel counts it
+    /// (`memlock` of a map's fdinfo, `bpf_map_memory_usage`).
     pub(crate) fn maps(&self) -> anyhow::Result<BTreeMap<u64, u64>> {
         let mut maps = BTreeMap::new();
         for entry in fs::read_dir(self.proc("fdinfo"))? {

@@ -1,4 +1,4 @@
-//! Where a peer runs.
+//! The place where a peer runs.
 
 use std::net::{SocketAddr, TcpListener};
 

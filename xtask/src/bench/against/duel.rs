@@ -52,7 +52,7 @@ impl Extent {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) hook: &'static str,
-    /// Services of the cluster.
+    /// Number of Services in the cluster.
     pub(super) services: u32,
     pub(super) question: &'static str,
     /// Medians of the rounds' medians in microseconds.

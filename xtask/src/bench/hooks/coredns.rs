@@ -1,4 +1,4 @@
-//! `CoreDNS` on the node, on the objects that the agents serve.
+//! `CoreDNS` on the node, with the same objects as the agents.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,11 +27,11 @@ use crate::bench::cluster::{Question, SERVICES_SMALL};
 use crate::lab::mounts;
 use crate::latency::{self, Client};
 
-/// From its start until it listens; the objects come before that, since the
-/// plugin `kubernetes` waits for them.
+/// The longest time from its start until it answers. The plugin `kubernetes` waits for the
+/// objects before.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Kind, the resource in an URL, the version of the API.
+/// Kind, resource in a URL, and API version.
 const KINDS: [(&str, &str, &str); 3] = [
     ("Namespace", "namespaces", "v1"),
     ("Service", "services", "v1"),
@@ -45,8 +45,8 @@ pub(crate) struct CoreDns {
 }
 
 impl CoreDns {
-    /// Starts it on these CPUs, so that Go's runtime sees no others, and waits
-    /// until it is ready.
+    /// Starts it on these CPUs, so that Go's runtime sees no other CPU, and waits until it
+    /// is ready.
     ///
     /// # Errors
     /// When it cannot be started, ends, or is not ready in time.
@@ -74,7 +74,7 @@ impl CoreDns {
             .stderr(file);
         let mut command = Command::from(command);
         command.kill_on_drop(true);
-        // The child has the CPUs of the thread that starts it.
+        // A child inherits the CPUs of the thread that starts it.
         let all = latency::allowed_cpus()?;
         latency::pin_thread(cpus)?;
         let process = command.spawn();
@@ -97,8 +97,8 @@ impl CoreDns {
     }
 }
 
-/// kubeadm's (`cmd/kubeadm/app/phases/addons/dns/manifests.go`), without what
-/// does not concern answers.
+/// kubeadm's Corefile (`cmd/kubeadm/app/phases/addons/dns/manifests.go`) without plugins
+/// that do not concern answers.
 fn corefile_text(address: Ipv4Addr, api: SocketAddr) -> String {
     format!(
         ".:53 {{
@@ -119,16 +119,16 @@ fn corefile_text(address: Ipv4Addr, api: SocketAddr) -> String {
     )
 }
 
-/// Whether it has what is asked for: the plugin `ready` says so before the
-/// server listens.
+/// Whether it answers. The plugin `ready` cannot tell: it is ready before the server
+/// listens.
 async fn ready(address: Ipv4Addr) -> Result<bool> {
     let target = Question::A.target(address, SERVICES_SMALL)?;
     let asked = tokio::task::spawn_blocking(move || Client::new(&target)?.measure(1));
     Ok(asked.await?.is_ok())
 }
 
-/// As much of an API server as `CoreDNS`'s informers need for objects that never
-/// change: lists, and watches that are told what there is and then nothing.
+/// The part of an API server that `CoreDNS`'s informers need for objects that never change:
+/// lists, and watches that send all objects and then nothing.
 async fn serve(objects: Vec<Value>) -> Result<SocketAddr> {
     let routes = Router::new()
         .route("/api/v1/{resource}", get(answer))

@@ -7,19 +7,19 @@ use serde::Serialize;
 /// How much is measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Extent {
-    /// Rounds of questions.
+    /// Number of rounds of questions.
     pub(super) rounds: u32,
-    /// Queries of a way in a round.
+    /// Number of queries of a path in a round.
     pub(super) queries: u32,
-    /// Rounds of traffic.
+    /// Number of rounds of traffic.
     pub(super) flow_rounds: u32,
     /// Length of a measured flow.
     #[serde(skip)]
     pub(super) flow: Duration,
 }
 
-/// Of the round trips, and of the programs' time: a million runs of each
-/// program, and a tenth of it.
+/// For round trips and for run times. The full extent has a million runs of each program,
+/// the quick one a tenth of that.
 pub(super) const FULL: [Extent; 2] = [extent(31, 5_000, 31), extent(20, 50_000, 0)];
 pub(super) const QUICK: [Extent; 2] = [extent(15, 2_000, 9), extent(10, 10_000, 0)];
 

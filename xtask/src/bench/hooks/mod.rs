@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: answers by XDP and tc beside the floor, the agent and
-//! `CoreDNS`; the programs' own time; what they cost the pods' other traffic.
+//! `cargo xtask bench`: answers by XDP and tc beside the floor, the agent and `CoreDNS`,
+//! the programs' run time, and their cost to the pods' other traffic.
 //!
-//! Everything alternates in rounds within one lab. Nothing is asserted of
-//! speed: aims are shown as met or not.
+//! All measurements alternate in rounds within one lab. Speed is never asserted: aims are
+//! shown as met or not met.
 
 mod coredns;
 mod extent;
+mod flow;
 mod program;
 mod report;
 mod round_trips;
@@ -18,9 +19,10 @@ use anyhow::Result;
 use nix::sched::CpuSet;
 
 use self::extent::{FULL, QUICK};
+use self::flow::Cpus;
 use self::report::Report;
 use self::site::Site;
-use self::traffic::Cpus;
+
 use crate::bench::machine::{self, Machine};
 use crate::lab::sandbox;
 use crate::peers::{self, Peer};
@@ -29,11 +31,11 @@ use crate::{exec, lab, latency};
 /// Options of `cargo xtask bench`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fewer rounds: some minutes instead of some ten.
+    /// Measure fewer rounds: about 4 minutes instead of 10.
     #[arg(long)]
     pub(super) quick: bool,
 
-    /// Rounds of traffic, of which each has every hook once.
+    /// Rounds of traffic. Each round measures every hook once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     flow_rounds: Option<u32>,
 }
@@ -95,7 +97,7 @@ async fn measure(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// The first of the other CPUs; the same one where there is no other.
+/// The first CPU of `all` that is not in `but`, or `but` if there is none.
 fn others(all: &CpuSet, but: &CpuSet) -> Result<CpuSet> {
     let mut rest = *all;
     for cpu in 0..CpuSet::count() {

@@ -1,4 +1,4 @@
-//! The programs' own time, as the kernel counts it.
+//! The programs' run time, as the kernel counts it.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::lab::network::Netns;
 use crate::lab::program;
 use crate::latency::{self, Client, Target};
 
-/// One program and question.
+/// The figures of one program and question.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    /// `xdp`, `tc`, or the reflecting one.
+    /// `xdp`, `tc` or `reflect`.
     pub(crate) program: &'static str,
     pub(crate) question: &'static str,
-    /// Services of the cluster.
+    /// Number of Services in the cluster.
     pub(crate) services: u32,
-    /// Runs that were counted.
+    /// Number of counted runs.
     pub(crate) runs: u64,
     /// Mean over all runs in nanoseconds.
     pub(crate) mean_ns: f64,
@@ -32,13 +32,13 @@ pub(crate) struct Row {
     pub(crate) median_ns: f64,
 }
 
-/// A program as it was loaded.
+/// The size of a loaded program.
 #[derive(Debug, Serialize)]
 pub(crate) struct Loaded {
     pub(crate) program: &'static str,
-    /// Instructions that the verifier looked at; from kernel 5.16.
+    /// Number of instructions that the verifier looked at, from kernel 5.16 on.
     pub(crate) verified_instructions: Option<u32>,
-    /// Instructions it consists of, after the verifier.
+    /// Number of its instructions after the verifier.
     pub(crate) instructions: Option<u32>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Programs {
 /// Bytes of a BPF instruction (`struct bpf_insn`).
 const INSTRUCTION_LEN: u32 = 8;
 
-/// What is measured of one program.
+/// One program, its question, and its figures so far.
 struct Case {
     program: &'static str,
     question: Question,
@@ -161,7 +161,7 @@ fn looked_at(name: &'static str, id: u32) -> Result<Loaded> {
 }
 
 fn alternate(mut cases: Vec<Case>, extent: Extent, cpus: &CpuSet) -> Result<Vec<Case>> {
-    // The kernel counts while this is open.
+    // The kernel counts run times while this descriptor is open.
     let _counting = enable_stats(Stats::RunTime).context("cannot turn bpf_stats on")?;
     for _ in 0..extent.rounds {
         for case in &mut cases {

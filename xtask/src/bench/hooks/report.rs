@@ -26,7 +26,7 @@ pub(crate) struct Report {
     pub(crate) traffic: Vec<traffic::Row>,
 }
 
-/// What a figure is meant to be.
+/// A figure and its limit.
 #[derive(Debug, PartialEq, Serialize)]
 struct Aim {
     what: &'static str,
@@ -120,7 +120,7 @@ impl Report {
         ]
     }
 
-    /// Writes it as JSON.
+    /// Writes the figures as JSON.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,4 +1,4 @@
-//! Round trips of one question at a time, by who answers it.
+//! Round trips of one question at a time, for each path of a query.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::figures::{median, number, ratio};
 use crate::lab::network::Netns;
 use crate::latency::{self, Client, Target};
 
-/// Queries of a path before its first round.
+/// Number of queries of a path before its first round.
 const WARM_UP: u32 = 500;
 
-/// The ways of a question, the floor first.
+/// The paths of a query, the floor first.
 const PATHS: [&str; 5] = [
     "bare XDP reflection",
     "headless --hook xdp",
@@ -27,13 +27,13 @@ const PATHS: [&str; 5] = [
     "CoreDNS",
 ];
 
-/// One way of one question.
+/// The figures of one question on one path.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) question: &'static str,
     pub(crate) path: &'static str,
-    /// Who gave the answers, by the agent's counters: what a program passes, the
-    /// agent answers.
+    /// Who gave the answers, by the agent's counters. The agent answers questions that a
+    /// program passes.
     pub(crate) answered_by: &'static str,
     /// Medians of the rounds' quantiles in microseconds.
     pub(crate) p50_us: f64,
@@ -43,15 +43,15 @@ pub(crate) struct Row {
     pub(crate) p99_ratio: f64,
 }
 
-/// Of one way, the quantiles of each round in microseconds.
+/// The quantiles of each round of one path, in microseconds.
 #[derive(Debug, Default)]
 struct Rounds {
     p50: Vec<f64>,
     p99: Vec<f64>,
 }
 
-/// Measures each question in alternating rounds, client and whoever answers
-/// on `cpus`.
+/// Measures each question in alternating rounds. The client and the process that answers
+/// run on `cpus`.
 ///
 /// # Errors
 /// When an answer is missing or wrong.
@@ -131,11 +131,11 @@ fn ask(netns: &Netns, target: &Target, cpus: &CpuSet, count: u32) -> Result<(f64
     })
 }
 
-/// Who answered at least `asked` questions between two statuses of an agent:
-/// the program that is nearest to the pod, of those that did.
+/// Who answered at least `asked` questions between two statuses of an agent. If several
+/// did, the one nearest to the pod.
 ///
 /// # Errors
-/// When nobody did.
+/// When nobody answered so many.
 fn who(before: &Value, after: &Value, asked: u64) -> Result<&'static str> {
     ["xdp", "tc", "agent"]
         .into_iter()

@@ -1,9 +1,8 @@
-//! The lab: one node, a pod for each way of answering, all at once, so that
-//! rounds can alternate without a restart between them.
+//! The lab: one node, and a pod for each path of a query. All run at the same time, so
+//! rounds alternate without restarts.
 //!
-//! Each way has an agent of its own, for its pod's interface alone and with an
-//! address of its own. What an agent does between queries is a heartbeat a
-//! second.
+//! Each path has an agent of its own, with an address of its own and only its pod's
+//! interface. Between queries, an agent does no more than one heartbeat a second.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -22,13 +21,13 @@ use crate::lab::network::{self, Netns};
 use crate::lab::pod::Pod;
 use crate::peers::{self, Peer};
 
-/// Where the agent of the pod `xdp` answers, and the kernel does not.
+/// An address on which the agent of the pod `xdp` answers, and the kernel does not.
 pub(crate) const UNSERVED: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 9);
 
-/// Where `CoreDNS` answers.
+/// The address of `CoreDNS`.
 pub(crate) const COREDNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 8);
 
-/// The whole lab.
+/// The lab of all measurements.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) node: Arc<Netns>,
@@ -53,8 +52,8 @@ const PLANS: [(&str, Hook, u32); 5] = [
 ];
 
 impl Site {
-    /// Starts everything; returns when every agent, on `cpus` from then on, and
-    /// `CoreDNS` are ready.
+    /// Starts everything. Returns when all agents and `CoreDNS` are ready. The agents run
+    /// on `cpus` from then on.
     ///
     /// # Errors
     /// When a part cannot be set up.
@@ -96,7 +95,7 @@ impl Site {
     /// Stops the agents.
     ///
     /// # Errors
-    /// When one had ended, or does not end.
+    /// When an agent has ended before, or does not end.
     pub(crate) async fn stop(self) -> Result<()> {
         for served in [self.xdp, self.tc, self.auto, self.xdp_large, self.tc_large] {
             served.agent.stop().await?;

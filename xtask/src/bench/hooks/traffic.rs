@@ -1,55 +1,34 @@
-//! What the programs cost the pods' other traffic: TCP out of and into a pod,
-//! and small UDP packets out of it that are not DNS.
+//! The programs' cost to the pods' other traffic: TCP out of and into a pod, and small UDP
+//! packets out of a pod that are not DNS.
 //!
-//! The sender is on one CPU, the receiver on another. Both ends of a veth work
-//! in the sender's thread, so their cost is part of its processor time
-//! (`RUSAGE_THREAD`), which other work on the machine does not change much.
+//! The sender runs on one CPU, the receiver on another. Both ends of a veth work in the
+//! sender's thread, so its processor time (`RUSAGE_THREAD`) includes their cost. Other work
+//! on the machine changes this time little.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use nix::sched::CpuSet;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use super::extent::Extent;
+use super::flow::{self, Cpus, Flow};
 use super::site::Site;
-use crate::figures::{median, number, ratio};
+use crate::figures::{median, ratio};
 use crate::lab::network::{self, GATEWAY, Netns};
-use crate::latency;
 
-/// What a sender writes and a receiver reads at once.
-const BUFFER_LEN: usize = 128 * 1024;
-
-/// Payload of a small packet.
-const SMALL_LEN: usize = 32;
-
-/// Small packets between two looks at the clock.
-const BURST: u32 = 64;
-
-/// Before each measured flow, one that is not.
+/// Length of the flow before each measured one.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// The longest that `--hook auto` is given to take XDP off.
+/// The longest wait for `--hook auto` to take XDP off.
 const LIFT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A flow that stands still this long has failed.
-const STALL: Duration = Duration::from_secs(5);
-
-/// How often the receiver of small packets looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// What programs are on a pod's interface.
+/// The hooks that are compared. `none` is an interface without a program.
 const HOOKS: [&str; 4] = ["none", "xdp", "tc", "auto"];
 const AUTO: usize = 3;
 
-/// What flows.
+/// The kinds of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Egress,
@@ -68,7 +47,7 @@ impl Kind {
         }
     }
 
-    /// Of a rate, in units of [`Flow::amount`] per second.
+    /// The unit of a rate, and its size in [`Flow::amount`] per second.
     fn unit(self) -> (&'static str, f64) {
         match self {
             Self::Egress | Self::Ingress => ("Gbit/s", 8.0 / 1e9),
@@ -76,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// Of a cost.
+    /// The unit of a cost, and its size.
     fn cost_unit(self) -> (&'static str, f64) {
         match self {
             Self::Egress | Self::Ingress => ("ns/KiB", 1e9 * 1024.0),
@@ -93,26 +72,16 @@ pub(crate) struct Row {
     /// Median of the rounds.
     pub(crate) rate: f64,
     pub(crate) rate_unit: &'static str,
-    /// Median of the rounds' ratios to no program.
+    /// Median of the rounds' ratios to an interface without a program.
     pub(crate) rate_ratio: f64,
-    /// Processor time for a byte (both threads) or packet (the sender), median.
+    /// Median processor time for a byte (both threads) or for a packet (the sender).
     pub(crate) cost: f64,
     pub(crate) cost_unit: &'static str,
     pub(crate) cost_ratio: f64,
-    /// The least ratio of a round, and the greatest.
+    /// The least and the greatest ratio of a round.
     pub(crate) rate_ratio_range: [f64; 2],
-    /// Rounds at whose end XDP was on the interface.
+    /// Number of rounds at whose end XDP was on the interface.
     pub(crate) rounds_with_xdp: u32,
-}
-
-/// One measured flow.
-#[derive(Clone, Copy, Debug)]
-struct Flow {
-    /// Bytes that arrived, or packets that were sent.
-    amount: f64,
-    seconds: f64,
-    /// Processor time in seconds.
-    cpu: f64,
 }
 
 #[derive(Debug, Default)]
@@ -122,24 +91,17 @@ struct Rounds {
     with_xdp: u32,
 }
 
-/// A pod, from the outside.
+/// A pod's end of the traffic.
 struct End {
     netns: Arc<Netns>,
     address: Ipv4Addr,
     interface: String,
 }
 
-/// The CPUs of sender and receiver.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpus {
-    pub(crate) sender: CpuSet,
-    pub(crate) receiver: CpuSet,
-}
-
 /// Measures each kind in alternating rounds.
 ///
 /// # Errors
-/// When a connection fails or stands still.
+/// When a connection fails or makes no progress.
 pub(crate) async fn measure(site: &Site, extent: Extent, cpus: Cpus) -> Result<Vec<Row>> {
     let pods = [&site.bare, &site.xdp.pod, &site.tc.pod, &site.auto.pod];
     let ends = pods.map(|pod| End {
@@ -177,7 +139,7 @@ fn alternate(
             let flow = |duration| flow(kind, node, end, cpus, duration);
             flow(WARM_UP)?;
             let has_xdp = || anyhow::Ok(network::xdp_program_id(node, &end.interface)?.is_some());
-            // What it is like while a pod sends much, not in the first second.
+            // The figure is for a pod that sends much, not for the first second of that.
             if hook == AUTO && kind != Kind::Ingress {
                 let deadline = Instant::now() + LIFT_TIMEOUT;
                 while has_xdp()? && Instant::now() < deadline {
@@ -205,140 +167,10 @@ fn alternate(
 
 fn flow(kind: Kind, node: &Netns, end: &End, cpus: Cpus, duration: Duration) -> Result<Flow> {
     match kind {
-        Kind::Egress => tcp((&end.netns, node), GATEWAY, cpus, duration),
-        Kind::Ingress => tcp((node, &end.netns), end.address, cpus, duration),
-        Kind::Small => small((&end.netns, node), GATEWAY, cpus, duration),
+        Kind::Egress => flow::tcp((&end.netns, node), GATEWAY, cpus, duration),
+        Kind::Ingress => flow::tcp((node, &end.netns), end.address, cpus, duration),
+        Kind::Small => flow::small((&end.netns, node), GATEWAY, cpus, duration),
     }
-}
-
-/// Sends over TCP from one namespace to `address` in the other.
-fn tcp(
-    (from, to): (&Netns, &Netns),
-    address: Ipv4Addr,
-    cpus: Cpus,
-    duration: Duration,
-) -> Result<Flow> {
-    let listener = to.run(|| Ok(TcpListener::bind((address, 0))?))?;
-    let at = listener.local_addr()?;
-    let mut sending = from.run(|| Ok(TcpStream::connect_timeout(&at, STALL)?))?;
-    let (mut receiving, _) = listener.accept()?;
-    sending.set_write_timeout(Some(STALL))?;
-    receiving.set_read_timeout(Some(STALL))?;
-    let start = Instant::now();
-    let (sent, received) = pair(
-        || {
-            latency::pin_thread(&cpus.sender)?;
-            let buffer = vec![0; BUFFER_LEN];
-            while start.elapsed() < duration {
-                sending.write_all(&buffer).context("cannot send")?;
-            }
-            sending.shutdown(Shutdown::Write)?;
-            thread_cpu()
-        },
-        || {
-            latency::pin_thread(&cpus.receiver)?;
-            let mut buffer = vec![0; BUFFER_LEN];
-            let mut bytes = 0_u64;
-            loop {
-                match receiving.read(&mut buffer).context("cannot receive")? {
-                    0 => return Ok((bytes, start.elapsed(), thread_cpu()?)),
-                    length => bytes += u64::try_from(length)?,
-                }
-            }
-        },
-    )?;
-    let (bytes, elapsed, cpu) = received;
-    Ok(Flow {
-        amount: number(bytes),
-        seconds: elapsed.as_secs_f64(),
-        cpu: sent + cpu,
-    })
-}
-
-/// Sends small packets over UDP from one namespace to `address` in the other,
-/// to a port that is not DNS's.
-fn small(
-    (from, to): (&Netns, &Netns),
-    address: Ipv4Addr,
-    cpus: Cpus,
-    duration: Duration,
-) -> Result<Flow> {
-    let receiving = to.run(|| Ok(UdpSocket::bind((address, 0))?))?;
-    let at: SocketAddr = receiving.local_addr()?;
-    let sending = from.run(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(at)?;
-        Ok(socket)
-    })?;
-    receiving.set_read_timeout(Some(LOOK))?;
-    let done = AtomicBool::new(false);
-    let start = Instant::now();
-    let (sent, received) = pair(
-        || {
-            let flood = || {
-                latency::pin_thread(&cpus.sender)?;
-                let mut packets = 0_u64;
-                while start.elapsed() < duration {
-                    for _ in 0..BURST {
-                        sending.send(&[0; SMALL_LEN]).context("cannot send")?;
-                    }
-                    packets += u64::from(BURST);
-                }
-                Ok((packets, start.elapsed(), thread_cpu()?))
-            };
-            let result = flood();
-            done.store(true, Ordering::Relaxed);
-            result
-        },
-        || {
-            latency::pin_thread(&cpus.receiver)?;
-            let mut buffer = [0; SMALL_LEN];
-            let mut packets = 0_u64;
-            loop {
-                match receiving.recv(&mut buffer) {
-                    Ok(_) => packets += 1,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        if done.load(Ordering::Relaxed) {
-                            return Ok((packets, thread_cpu()?));
-                        }
-                    }
-                    Err(error) => return Err(error).context("cannot receive"),
-                }
-            }
-        },
-    )?;
-    let ((packets, elapsed, sender_cpu), (arrived, _)) = (sent, received);
-    // A receiver that is slower than the sender loses packets, but one that
-    // gets none was never sent to.
-    ensure!(arrived > 0, "no packet arrived at {at}");
-    Ok(Flow {
-        amount: number(packets),
-        seconds: elapsed.as_secs_f64(),
-        // The receiver's depends on how many were lost at its socket.
-        cpu: sender_cpu,
-    })
-}
-
-/// Runs sender and receiver, each on a thread of its own.
-fn pair<S: Send, R: Send>(
-    outgoing: impl FnOnce() -> Result<S> + Send,
-    incoming: impl FnOnce() -> Result<R> + Send,
-) -> Result<(S, R)> {
-    thread::scope(|scope| {
-        let (sender, receiver) = (scope.spawn(outgoing), scope.spawn(incoming));
-        let sent = sender.join().map_err(|_| anyhow!("the sender panicked"));
-        let arrived = receiver
-            .join()
-            .map_err(|_| anyhow!("the receiver panicked"));
-        Ok((sent??, arrived??))
-    })
-}
-
-/// Processor time of the calling thread in seconds.
-fn thread_cpu() -> Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    let total = usage.user_time() + usage.system_time();
-    Ok(Duration::from_micros(u64::try_from(total.num_microseconds())?).as_secs_f64())
 }
 
 fn row(kind: Kind, hook: &'static str, of: &Rounds, none: &Rounds) -> Row {
@@ -364,29 +196,7 @@ fn row(kind: Kind, hook: &'static str, of: &Rounds, none: &Rounds) -> Row {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-
-    fn cpus() -> Cpus {
-        let all = latency::allowed_cpus().unwrap();
-        Cpus {
-            sender: all,
-            receiver: all,
-        }
-    }
-
-    #[test]
-    fn flows_over_loopback_arrive() {
-        let here = Netns::current().unwrap();
-        let duration = Duration::from_millis(20);
-        let ends = (&here, &here);
-        for flow in [
-            tcp(ends, Ipv4Addr::LOCALHOST, cpus(), duration).unwrap(),
-            small(ends, Ipv4Addr::LOCALHOST, cpus(), duration).unwrap(),
-        ] {
-            assert!(flow.amount > 0.0 && flow.seconds >= duration.as_secs_f64());
-        }
-    }
 
     #[test]
     fn rows_have_units_and_ratios() {
