@@ -400,9 +400,9 @@ fn a_deleted_pod_is_worth_a_line_at_debug() {
         let _pod = node.pod("veth-client", 10);
         let manifests = manifests();
         let folder = manifests.path().to_str().unwrap();
-        let launcher = ["env", "HEADLESS_LOG=info,headless_agent::datapath=debug"];
-        let arguments = [&["--manifests", folder], arguments].concat();
-        let mut agent = Agent::spawn_by(&node, &launcher, &arguments);
+        let log = ["--log", "info,headless_agent::datapath=debug"];
+        let arguments = [&["--manifests", folder], &log[..], arguments].concat();
+        let mut agent = Agent::spawn(&node, &arguments);
         agent.ready();
         let before = agent.log().len();
         node.ip("link delete veth-client");
@@ -464,7 +464,7 @@ fn metrics_are_told_while_qdiscs_are_removed() {
     let _pod = node.pod("veth-client", 10);
     let manifests = manifests();
     let folder = manifests.path().to_str().unwrap();
-    let launcher = ["env", "TOKIO_WORKER_THREADS=1"];
+    let launcher = ["sh", "-c", r#"TOKIO_WORKER_THREADS=1 exec "$0" "$@""#];
     let clsact = ["--hook", "tc", "--tc-mode", "clsact"];
     let excluded = ["--exclude-interface", "off*", "--manifests", folder];
     let arguments = [&clsact[..], &excluded].concat();
