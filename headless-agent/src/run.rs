@@ -29,12 +29,13 @@ use crate::datapath::{Ebpf, EbpfLogger, keep, probe};
 use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::maps::writer::Writer;
-use crate::mirror::{Keeper, Mirror, Policy};
+use crate::mirror::{Intake, Keeper, Mirror, Policy};
 use crate::observe::probes::Signs;
 use crate::observe::{Sources, admin};
 use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
+use crate::watch::Batch;
 
 /// A million bits.
 const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
@@ -152,7 +153,6 @@ struct Prepared {
     source: Source,
     sources: Arc<Sources>,
     keeper: Keeper<KernelSink>,
-    filled: watch::Receiver<bool>,
     attacher: Attacher,
     servers: Vec<Server>,
     admin: TcpListener,
@@ -189,15 +189,13 @@ impl Prepared {
         let mirror = Arc::new(Mirror::new(Index::new(settings), config));
         let writes = Arc::<WriteCounts>::default();
         let names = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
-        let source_max_age_deny = args.source.source_max_age_deny;
         let policy = Policy {
             lease: xdp.lease,
-            source_max_age_deny,
+            source_max_age_deny: args.source.source_max_age_deny,
             cluster_dns: records.cluster_dns_service.clone(),
             listen: listen.served(),
         };
-        let (on_filled, filled) = watch::channel(false);
-        let keeper = Keeper::new(Arc::clone(&mirror), names, policy, on_filled);
+        let keeper = Keeper::new(Intake::new(Arc::clone(&mirror)), names, policy);
 
         let counters = KernelCounters::open(&ebpf)?;
         let maps = KernelSink::open(&ebpf)?;
@@ -207,7 +205,6 @@ impl Prepared {
                 mirror,
                 writes,
                 datapath,
-                source_max_age_deny,
             },
             responder: Arc::<responder::Counts>::default(),
             counters,
@@ -219,7 +216,6 @@ impl Prepared {
             source,
             sources: Arc::new(sources),
             keeper,
-            filled,
             attacher,
             servers,
             admin,
@@ -232,7 +228,6 @@ impl Prepared {
             source,
             sources,
             keeper,
-            filled,
             attacher,
             servers,
             admin,
@@ -240,12 +235,13 @@ impl Prepared {
         } = self;
         let mut stages = Stages::new();
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
-        let mirror = &sources.signs.mirror;
-        let health = Arc::clone(mirror.source());
+        let shared = &sources.signs.mirror;
+        let health = Arc::clone(shared.source());
         stages.spawn("source", source.follow(health, sender));
-        stages.spawn("mirror", keeper.run(batches));
+        let (on_filled, filled) = watch::channel(false);
+        stages.spawn("mirror", mirror(keeper, batches, on_filled));
         stages.attach(|stop| keep::keep(attacher, filled, stop));
-        let responder = Responder::new(Arc::clone(mirror), Arc::clone(&sources.responder));
+        let responder = Responder::new(Arc::clone(shared), Arc::clone(&sources.responder));
         for server in servers {
             stages.serve(server, responder.clone());
         }
@@ -256,6 +252,18 @@ impl Prepared {
         }
         stages
     }
+}
+
+/// Reads the cluster, makes the maps hold it, says so, and follows it from then on.
+async fn mirror(
+    mut keeper: Keeper<KernelSink>,
+    mut batches: mpsc::Receiver<Batch>,
+    filled: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    keeper.read(&mut batches).await?;
+    keeper.fill().await?;
+    filled.send_replace(true);
+    keeper.run(batches).await
 }
 
 /// Hands what the programs log to the agent's log, from now on.

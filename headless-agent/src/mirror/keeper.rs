@@ -1,28 +1,23 @@
 //! The loop.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::full_pass::FullPass;
-use super::reported::Reported;
-use super::{EventKind, Mirror, Snapshot};
+use super::intake::{Intake, Pieces, SOURCE_ENDED};
+use super::served::Served;
 use crate::maps::heartbeat::{self, Beat};
 use crate::maps::writer::Writer;
 use crate::maps::{RecordSink, SinkError, reconcile};
 use crate::records::{NameChange, Pointers};
-use crate::watch::{Batch, Event, Object, ServiceRef};
-
-/// How much the index takes in at once: events, and endpoints of slices. Readers of
-/// the index wait meanwhile, about a millisecond or two.
-const PIECE_MAX: usize = 2048;
+use crate::watch::{Batch, ServiceRef};
 
 /// Names that are written without a look at the time.
 const NAMES_AT_ONCE: usize = 256;
@@ -44,62 +39,83 @@ pub struct Policy {
 /// heartbeat, which therefore ends where the loop hangs.
 #[derive(Debug)]
 pub struct Keeper<S> {
-    pub(super) mirror: Arc<Mirror>,
+    pub(super) intake: Intake,
     pub(super) writer: Writer<S>,
     pub(super) policy: Policy,
-    filled: watch::Sender<bool>,
-    /// What is published next.
-    pub(super) shown: Snapshot,
-    reported: Reported,
-    /// The served addresses as last placed in the map.
-    pub(super) placed: Vec<IpAddr>,
+    served: Served,
     /// The full pass that is under way.
     pass: Option<FullPass>,
     /// Whether the maps have once held the whole cluster and nothing else.
-    complete: bool,
+    pub(super) complete: bool,
     beaten: Instant,
 }
 
 impl<S: RecordSink> Keeper<S> {
-    /// `filled` becomes true once the source has been read in full and the maps
-    /// hold it.
-    pub fn new(
-        mirror: Arc<Mirror>,
-        writer: Writer<S>,
-        policy: Policy,
-        filled: watch::Sender<bool>,
-    ) -> Self {
-        let shown = Snapshot::clone(&mirror.snapshot());
+    /// Goes on from what `intake` has taken in. From here on the loop is expected to
+    /// beat.
+    pub fn new(intake: Intake, writer: Writer<S>, policy: Policy) -> Self {
+        let now = heartbeat::monotonic_ns();
+        writer.counts.beat_ns.store(now, Ordering::Relaxed);
         Self {
-            mirror,
+            intake,
             writer,
             policy,
-            filled,
-            shown,
-            reported: Reported::default(),
-            placed: Vec::new(),
+            served: Served::default(),
             pass: None,
             complete: false,
             beaten: Instant::now(),
         }
     }
 
+    /// The same with maps that are still empty.
+    #[must_use]
+    pub fn with_writer<T: RecordSink>(self, writer: Writer<T>) -> Keeper<T> {
+        Keeper::new(self.intake, writer, self.policy)
+    }
+
+    /// Takes in batches until the whole cluster has been read.
+    ///
+    /// # Errors
+    /// When the source ends, or the heartbeat cannot be written.
+    pub async fn read(&mut self, batches: &mut mpsc::Receiver<Batch>) -> anyhow::Result<()> {
+        let mut beats = beats();
+        while !self.intake.mirror.index().synced() {
+            tokio::select! {
+                batch = batches.recv() => self.take(batch.context(SOURCE_ENDED)?).await?,
+                _ = beats.tick() => self.beat()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the maps hold the whole cluster, and nothing else: leftovers of an earlier
+    /// agent go before anybody is answered.
+    ///
+    /// # Errors
+    /// Where the maps cannot be read.
+    pub async fn fill(&mut self) -> anyhow::Result<()> {
+        self.serve();
+        self.pass = Some(FullPass::default());
+        let context = "cannot compare the maps with the index";
+        while !self.step().context(context)? {
+            self.breathe().await?;
+        }
+        self.complete = true;
+        self.beat()?;
+        let services = self.intake.mirror.index().services_end();
+        info!(services, "the cluster has been read");
+        Ok(())
+    }
+
     /// Runs until the source ends, which is an error.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
-        // From here on the loop is expected to beat.
-        let now = heartbeat::monotonic_ns();
-        self.writer.counts.beat_ns.store(now, Ordering::Relaxed);
-        let mut beats = tokio::time::interval(heartbeat::INTERVAL);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats = beats();
         let first = tokio::time::Instant::now() + reconcile::INTERVAL;
         let mut passes = tokio::time::interval_at(first, reconcile::INTERVAL);
         passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = batches.recv() => {
-                    let batch = batch.context("the source of cluster objects ended")?;
-                    self.take(batch).await?;
-                }
+                batch = batches.recv() => self.take(batch.context(SOURCE_ENDED)?).await?,
                 _ = beats.tick() => {
                     self.catch_up();
                     self.beat()?;
@@ -129,53 +145,28 @@ impl<S: RecordSink> Keeper<S> {
             arrived,
         } = batch;
         let arrived = arrived.unwrap_or_else(Instant::now);
-        self.reported.take(reports, &mut self.shown);
+        self.intake.report(reports);
         let mut written = 0;
         for piece in Pieces::new(events) {
-            for event in &piece {
-                if let Some(counted) = EventKind::of(event) {
-                    *self.shown.events.entry(counted).or_default() += 1;
-                }
-            }
-            let (names, pointers) = self.index(piece);
+            let (names, pointers) = self.intake.index(piece);
             written += names.len();
             self.write(&names, &pointers).await?;
         }
-        let synced = self.mirror.index().synced();
-        let filling = synced && !self.complete;
-        if synced {
+        if self.complete {
             // Before that, addresses would seem to be gone that are yet to come.
             self.serve();
         }
-        if filling {
-            self.fill().await?;
-        }
-        if written > 0 || filling {
+        if written > 0 {
             debug!(names = written, "changes written");
             self.beat()?;
+            // The first list says how large the cluster is, not how fast this is.
+            if self.complete {
+                let seconds = arrived.elapsed().as_secs_f64();
+                self.intake.mirror.programming.observe(seconds);
+            }
         }
-        self.show();
-        // The first list says how large the cluster is, not how fast this is.
-        if written > 0 && synced && !filling {
-            let seconds = arrived.elapsed().as_secs_f64();
-            self.mirror.programming.observe(seconds);
-        }
-        if filling {
-            self.filled.send_replace(true);
-        }
+        self.intake.show();
         Ok(())
-    }
-
-    /// Takes events into the index. One lock for all: no question sees half of them.
-    fn index(&self, events: Vec<Event>) -> (Vec<NameChange>, Pointers) {
-        let mut index = self.mirror.index.write();
-        let before = index.revision();
-        let names = index.apply_all(events);
-        let pointers = index.take_pointers();
-        if index.revision() != before {
-            index.set_serial(heartbeat::unix_serial());
-        }
-        (names, pointers)
     }
 
     async fn write(&mut self, names: &[NameChange], pointers: &Pointers) -> anyhow::Result<()> {
@@ -187,40 +178,48 @@ impl<S: RecordSink> Keeper<S> {
         self.breathe().await
     }
 
-    /// Ends the first fill: leftovers of an earlier agent go before anybody is
-    /// answered.
-    async fn fill(&mut self) -> anyhow::Result<()> {
-        self.pass.get_or_insert_default();
-        let context = "cannot compare the maps with the index";
-        while !self.step().context(context)? {
-            self.breathe().await?;
-        }
-        info!(
-            services = self.mirror.index().services_end(),
-            "the cluster has been read"
-        );
-        self.complete = true;
-        Ok(())
-    }
-
     /// Makes one step of the full pass that is under way. Whether none is left. A pass
     /// that fails is over.
     fn step(&mut self) -> Result<bool, SinkError> {
         let Some(mut pass) = self.pass.take() else {
             return Ok(true);
         };
-        let index = self.mirror.index.read();
+        let index = self.intake.mirror.index.read();
         let Some(drift) = pass.step(&mut self.writer, &index)? else {
             self.pass = Some(pass);
             return Ok(false);
         };
-        if drift.total() > 0 {
+        if self.complete && drift.total() > 0 {
             warn!(
                 ?drift,
                 "the maps differed from the index and were corrected"
             );
         }
         Ok(true)
+    }
+
+    /// Brings the map of served addresses up to date.
+    pub(super) fn serve(&mut self) {
+        let Policy {
+            cluster_dns,
+            listen,
+            ..
+        } = &self.policy;
+        let index = self.intake.mirror.index.read();
+        let mut addresses = index.server_addresses(&cluster_dns.namespace, &cluster_dns.name);
+        drop(index);
+        for address in listen {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        let shown = &mut self.intake.shown;
+        if let Err(error) = self.served.place(addresses, &mut self.writer, shown) {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "cannot write the served addresses"
+            );
+        }
     }
 
     /// Lets others run, and beats where it is time: called between the pieces of long
@@ -234,12 +233,11 @@ impl<S: RecordSink> Keeper<S> {
     }
 
     /// Tries again what could not be written.
-    fn catch_up(&mut self) {
-        let index = self.mirror.index.read();
+    pub(super) fn catch_up(&mut self) {
+        let index = self.intake.mirror.index.read();
         self.writer.retry(|name| index.detailed(name));
-        let synced = index.synced();
         drop(index);
-        if synced {
+        if self.complete {
             self.serve();
         }
     }
@@ -247,7 +245,7 @@ impl<S: RecordSink> Keeper<S> {
     /// Tells the programs that the agent lives, and whether they may deny.
     pub(super) fn beat(&mut self) -> anyhow::Result<()> {
         self.judge_source();
-        let index = self.mirror.index.read();
+        let index = self.intake.mirror.index.read();
         let beat = Beat {
             lease: self.policy.lease,
             serial: index.serial(),
@@ -258,19 +256,19 @@ impl<S: RecordSink> Keeper<S> {
             .beat(beat)
             .context("cannot write the heartbeat")?;
         self.beaten = Instant::now();
-        self.show();
+        self.intake.show();
         Ok(())
     }
 
     /// Takes the index for current unless the source has been silent for too long.
     fn judge_source(&self) {
+        let mirror = &self.intake.mirror;
         let max = self.policy.source_max_age_deny;
-        let silence = self.mirror.source.silence();
-        let silence = silence.filter(|silence| silence.age > max);
-        if self.mirror.index.read().is_current() == silence.is_none() {
+        let silence = mirror.source.silence().filter(|it| it.age > max);
+        if mirror.index.read().is_current() == silence.is_none() {
             return;
         }
-        self.mirror.index.write().set_current(silence.is_none());
+        mirror.index.write().set_current(silence.is_none());
         if let Some(silence) = silence {
             warn!("{silence}: nothing is denied until it does");
         } else {
@@ -282,51 +280,11 @@ impl<S: RecordSink> Keeper<S> {
     pub(super) fn beaten_ago(&mut self, age: Duration) {
         self.beaten -= age;
     }
-
-    /// Publishes the state of the loop.
-    fn show(&mut self) {
-        let index = self.mirror.index.read();
-        self.shown.missing = index.missing();
-        self.shown.current = index.is_current();
-        self.shown.serial = index.serial();
-        drop(index);
-        self.mirror.publish(&self.shown);
-    }
 }
 
-/// The events of a batch in pieces of at most [`PIECE_MAX`], or of one event.
-pub(super) struct Pieces {
-    events: std::iter::Peekable<std::vec::IntoIter<Event>>,
-}
-
-impl Pieces {
-    pub(super) fn new(events: Vec<Event>) -> Self {
-        Self {
-            events: events.into_iter().peekable(),
-        }
-    }
-
-    fn weight(event: &Event) -> usize {
-        match event {
-            Event::Apply(Object::EndpointSlice(slice)) => 1 + slice.endpoints.len(),
-            _ => 1,
-        }
-    }
-}
-
-impl Iterator for Pieces {
-    type Item = Vec<Event>;
-
-    fn next(&mut self) -> Option<Vec<Event>> {
-        let first = self.events.next()?;
-        let mut weight = Self::weight(&first);
-        let mut piece = vec![first];
-        while let Some(event) = self.events.next_if(|event| {
-            weight += Self::weight(event);
-            weight <= PIECE_MAX
-        }) {
-            piece.push(event);
-        }
-        Some(piece)
-    }
+/// Ticks when it is time to beat; the first time at once.
+fn beats() -> tokio::time::Interval {
+    let mut beats = tokio::time::interval(heartbeat::INTERVAL);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
 }

@@ -2,11 +2,13 @@
 //! with it.
 //!
 //! [`Mirror`] is what others may read while the loop writes: the index and the last
-//! [`Snapshot`]. [`Keeper`] is the loop. Every long piece of work is cut: a large
+//! [`Snapshot`]. [`Intake`] takes events into the index, while there are no maps yet by
+//! itself, then as the first step of [`Keeper`], which is the loop. Every long piece of work is cut: a large
 //! batch, the first fill and the full pass go on in steps, and heartbeats, readers of
 //! the index and other tasks come in between.
 
 mod full_pass;
+mod intake;
 mod keeper;
 mod reported;
 mod served;
@@ -19,6 +21,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::watch;
 
+pub use self::intake::Intake;
 pub use self::keeper::{Keeper, Policy};
 pub use self::snapshot::{EventKind, Snapshot};
 use crate::maps::heartbeat;

@@ -3,70 +3,51 @@
 use std::net::IpAddr;
 
 use headless_ebpf::abi::{SERVERS_MAX, ServerAddress};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{Keeper, Mirror, Policy};
+use super::snapshot::Snapshot;
+use crate::maps::writer::Writer;
 use crate::maps::{RecordSink, SinkError};
 
-/// What should be served, the first addresses first: as many as the map takes, and
-/// the rest.
-fn wanted(mirror: &Mirror, policy: &Policy) -> (Vec<IpAddr>, Vec<IpAddr>) {
-    let dns = &policy.cluster_dns;
-    let mut addresses = mirror
-        .index
-        .read()
-        .server_addresses(&dns.namespace, &dns.name);
-    for address in &policy.listen {
-        if !addresses.contains(address) {
-            addresses.push(*address);
-        }
-    }
-    let rest = addresses.split_off(addresses.len().min(SERVERS_MAX as usize));
-    (addresses, rest)
+/// The served addresses as they were last placed in the map.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    placed: Vec<IpAddr>,
 }
 
-impl<S: RecordSink> Keeper<S> {
-    /// Brings the map of served addresses up to date. An address that finds no place
-    /// is left out, shown as a problem, and tried again with the next heartbeat.
-    pub(super) fn serve(&mut self) {
-        if let Err(error) = self.place() {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "cannot write the served addresses"
-            );
-        }
-    }
-
-    fn place(&mut self) -> Result<(), SinkError> {
-        let (wanted, mut unserved) = wanted(&self.mirror, &self.policy);
-        if self.placed == wanted && self.shown.unserved == unserved {
+impl Served {
+    /// Brings the map up to date with `addresses`, the most important first. An address
+    /// that finds no place is left out, shown as a problem, and tried again by the next
+    /// call.
+    pub(super) fn place<S: RecordSink>(
+        &mut self,
+        mut addresses: Vec<IpAddr>,
+        writer: &mut Writer<S>,
+        shown: &mut Snapshot,
+    ) -> Result<(), SinkError> {
+        let beyond = addresses.split_off(addresses.len().min(SERVERS_MAX as usize));
+        if self.placed == addresses && shown.unserved == beyond {
             return Ok(());
         }
-        let addresses: Vec<_> = wanted.iter().copied().map(ServerAddress::from).collect();
-        let unplaced = self.writer.serve(&addresses)?;
-        let (without, served) = wanted
-            .iter()
-            .partition(|address| unplaced.contains(&ServerAddress::from(**address)));
-        let without: Vec<IpAddr> = without;
-        self.placed = if without.is_empty() {
-            wanted
-        } else {
-            // Differs from what is wanted, so that the next call tries again.
-            Vec::clone(&served)
-        };
-        unserved.splice(..0, without);
-        if served != self.shown.served {
+        let wanted: Vec<_> = addresses.iter().copied().map(ServerAddress::from).collect();
+        let unplaced = writer.serve(&wanted)?;
+        let (mut unserved, served): (Vec<_>, Vec<_>) = addresses
+            .into_iter()
+            .partition(|address| unplaced.contains(&ServerAddress::from(*address)));
+        unserved.extend(beyond);
+        if served != shown.served {
             info!(addresses = ?served, "served addresses");
         }
-        if unserved != self.shown.unserved && !unserved.is_empty() {
+        if unserved != shown.unserved && !unserved.is_empty() {
             warn!(
                 addresses = ?unserved,
                 "addresses left to the cluster's DNS, since the map of served addresses has no \
                  room for them"
             );
         }
-        self.shown.served = served;
-        self.shown.unserved = unserved;
+        self.placed.clone_from(&served);
+        shown.served = served;
+        shown.unserved = unserved;
         Ok(())
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use headless_ebpf::abi::{PodsMode, SERVERS_MAX, ServerAddress, State};
 use hickory_proto::rr::Name;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::keeper::Pieces;
+use super::intake::Pieces;
 use super::reported::PROBLEMS_SHOWN_MAX;
 use super::*;
 use crate::maps::memory::MemorySink;
@@ -89,10 +89,14 @@ fn cluster() -> Batch {
     batch(events)
 }
 
-fn keeper(mirror: &Arc<Mirror>) -> (Keeper<MemorySink>, watch::Receiver<bool>) {
+fn keeper(mirror: &Arc<Mirror>) -> Keeper<MemorySink> {
+    keeper_of(Intake::new(Arc::clone(mirror)))
+}
+
+fn keeper_of(intake: Intake) -> Keeper<MemorySink> {
     let writer = Writer::new(
         MemorySink::default(),
-        mirror.config().seal_seed,
+        config().seal_seed,
         Arc::<WriteCounts>::default(),
     );
     let policy = Policy {
@@ -104,24 +108,28 @@ fn keeper(mirror: &Arc<Mirror>) -> (Keeper<MemorySink>, watch::Receiver<bool>) {
         },
         listen: vec![IpAddr::from([169, 254, 20, 10])],
     };
-    let (on_filled, filled) = watch::channel(false);
-    (
-        Keeper::new(Arc::clone(mirror), writer, policy, on_filled),
-        filled,
-    )
+    Keeper::new(intake, writer, policy)
 }
 
 fn apply(keeper: &mut Keeper<MemorySink>, batch: Batch) {
-    futures::executor::block_on(keeper.take(batch)).unwrap();
+    futures::executor::block_on(take(keeper, batch));
+}
+
+/// Takes in a batch, and fills the maps where it was the one that was missing.
+async fn take(keeper: &mut Keeper<MemorySink>, batch: Batch) {
+    keeper.take(batch).await.unwrap();
+    if !keeper.complete && keeper.intake.mirror.index().synced() {
+        keeper.fill().await.unwrap();
+    }
 }
 
 fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
     let name = MapName::from_wire(wire).unwrap();
     let record = keeper.writer.sink().names.get(&name);
-    let data = keeper.mirror.index().detailed(wire);
+    let data = keeper.intake.mirror.index().detailed(wire);
     match (record, data) {
         (Some(record), Some(data)) => {
-            let seed = keeper.mirror.config().seal_seed;
+            let seed = keeper.intake.mirror.config().seal_seed;
             let expected = encode::encode(&name, seed, &data, record.set()).record;
             assert_eq!(*record, expected, "as the index has it");
             true
@@ -134,7 +142,7 @@ fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
 #[test]
 fn served_addresses_wait_for_the_whole_list() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let slices = slice("web", &[[10, 0, 0, 1]]);
     apply(&mut keeper, batch(vec![slices]));
     assert_eq!(mirror.snapshot().served, [] as [IpAddr; 0]);
@@ -146,12 +154,12 @@ fn served_addresses_wait_for_the_whole_list() {
 #[test]
 fn filled_when_every_kind_is_listed_and_not_before() {
     let mirror = mirror();
-    let (mut keeper, filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     apply(&mut keeper, batch(vec![namespace("default")]));
-    assert!(!*filled.borrow());
+    assert!(!keeper.complete);
     assert_eq!(keeper.writer.sink().state.flags & State::COMPLETE, 0);
     apply(&mut keeper, cluster());
-    assert!(*filled.borrow());
+    assert!(keeper.complete);
     assert_ne!(keeper.writer.sink().state.flags & State::COMPLETE, 0);
     assert!(installed(&keeper, b"\x03web\x07default"));
     assert!(!installed(&keeper, b"\x03web\x05other"));
@@ -160,7 +168,7 @@ fn filled_when_every_kind_is_listed_and_not_before() {
 #[test]
 fn the_dns_service_and_own_addresses_are_served() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     apply(&mut keeper, cluster());
     let listen = IpAddr::from([169, 254, 20, 10]);
     assert_eq!(
@@ -184,7 +192,7 @@ fn the_dns_service_and_own_addresses_are_served() {
 #[test]
 fn what_is_deleted_is_gone_from_the_maps() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     apply(&mut keeper, cluster());
     assert!(installed(&keeper, b"\x0810-0-0-1\x03web\x07default"));
     apply(&mut keeper, batch(vec![slice("web", &[[10, 0, 0, 2]])]));
@@ -233,7 +241,7 @@ fn reports(reports: impl IntoIterator<Item = Report>) -> Batch {
 #[test]
 fn problems_are_counted_and_the_latest_are_shown() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let many = (0..PROBLEMS_SHOWN_MAX + 5).map(|i| report(i, true));
     apply(&mut keeper, reports(many));
     let snapshot = mirror.snapshot();
@@ -245,7 +253,7 @@ fn problems_are_counted_and_the_latest_are_shown() {
 #[test]
 fn a_problem_is_shown_until_its_object_is_right_or_gone() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     apply(&mut keeper, reports([report(1, true), report(2, true)]));
     apply(&mut keeper, reports([report(1, false), report(2, true)]));
     let snapshot = mirror.snapshot();
@@ -257,7 +265,7 @@ fn a_problem_is_shown_until_its_object_is_right_or_gone() {
 #[test]
 fn addresses_beyond_the_maps_capacity_are_left_out_and_shown() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let last = SERVERS_MAX as usize + 2;
     let address = |i: usize| IpAddr::from([169, 254, (i >> 8) as u8, i as u8]);
     keeper.policy.listen = (0..last).map(address).collect();
@@ -279,7 +287,7 @@ fn addresses_beyond_the_maps_capacity_are_left_out_and_shown() {
 #[test]
 fn an_address_without_a_place_is_tried_again() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let sink = keeper.writer.sink_mut();
     sink.capacity.insert(MapKind::Servers, 1);
     apply(&mut keeper, cluster());
@@ -298,9 +306,9 @@ fn an_address_without_a_place_is_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_denied_while_the_source_is_silent_for_too_long() {
     let mirror = mirror();
-    let (mut keeper, _filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let ear = mirror.source().listen("services");
-    keeper.take(cluster()).await.unwrap();
+    take(&mut keeper, cluster()).await;
     let mut denies = || {
         keeper.beat().unwrap();
         let told = keeper.writer.sink().state.flags & State::COMPLETE != 0;
@@ -348,22 +356,25 @@ fn a_large_batch_is_cut_and_keeps_its_order() {
 #[tokio::test]
 async fn others_run_and_the_loop_beats_between_the_pieces_of_a_batch() {
     let mirror = mirror();
-    let (mut keeper, filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let counts = Arc::clone(&keeper.writer.counts);
     keeper.beaten_ago(Duration::from_secs(2));
-    let mut taking = std::pin::pin!(keeper.take(large(100)));
+    let mut taking = Box::pin(keeper.take(large(100)));
     assert!(futures::poll!(taking.as_mut()).is_pending());
     assert!(mirror.index.try_write().is_some(), "nobody waits");
-    assert!(counts.beat_ns.load(Ordering::Relaxed) > 0);
-    assert!(!counts.complete() && !*filled.borrow());
+    assert!(!mirror.index().synced(), "half of it is there");
+    assert!(!counts.complete());
     taking.await.unwrap();
-    assert!(counts.complete() && *filled.borrow());
+    assert!(mirror.index().synced());
+    assert!(!counts.complete(), "leftovers may be in the maps");
+    keeper.fill().await.unwrap();
+    assert!(counts.complete());
     assert!(mirror.index().name(b"\x03s99\x07default").is_some());
 }
 
 #[tokio::test]
 async fn the_end_of_the_source_ends_the_loop() {
-    let (keeper, _filled) = keeper(&mirror());
+    let keeper = keeper(&mirror());
     let (sender, batches) = mpsc::channel(1);
     drop(sender);
     let error = keeper.run(batches).await.unwrap_err();
@@ -371,15 +382,45 @@ async fn the_end_of_the_source_ends_the_loop() {
 }
 
 #[tokio::test]
+async fn the_cluster_is_read_before_there_are_maps_and_filled_in_later() {
+    let mirror = mirror();
+    let (sender, mut batches) = mpsc::channel(1);
+    let mut intake = Intake::new(Arc::clone(&mirror));
+    let (loaded, loading) = tokio::sync::oneshot::channel();
+    let reading = async {
+        sender.send(cluster()).await.unwrap();
+        // The channel has room again once the first batch is taken out.
+        sender.send(batch(vec![namespace("late")])).await.unwrap();
+        loaded.send(7).unwrap();
+    };
+    let ((), ready) = tokio::join!(reading, intake.until(loading, &mut batches));
+    assert_eq!(ready.unwrap().unwrap(), 7);
+    assert!(mirror.snapshot().synced());
+    let mut keeper = keeper_of(intake);
+    keeper.read(&mut batches).await.unwrap();
+    keeper.fill().await.unwrap();
+    assert!(installed(&keeper, b"\x03web\x07default"));
+    // Other maps, empty ones, are filled the same way.
+    let other = keeper_of(Intake::new(Arc::clone(&mirror))).writer;
+    let mut keeper = keeper.with_writer(other);
+    assert!(keeper.writer.sink().names.is_empty());
+    keeper.fill().await.unwrap();
+    assert!(installed(&keeper, b"\x03web\x07default"));
+    assert_eq!(keeper.writer.sink().servers.len(), 2);
+}
+
+#[tokio::test]
 async fn the_loop_beats_as_soon_as_it_runs() {
     let mirror = mirror();
-    let (keeper, mut filled) = keeper(&mirror);
+    let mut keeper = keeper(&mirror);
     let counts = Arc::clone(&keeper.writer.counts);
+    take(&mut keeper, cluster()).await;
+    let before = counts.beat_ns.load(Ordering::Relaxed);
     let (sender, batches) = mpsc::channel(1);
     let running = tokio::spawn(keeper.run(batches));
-    sender.send(cluster()).await.unwrap();
-    filled.wait_for(|filled| *filled).await.unwrap();
-    assert!(counts.beat_ns.load(Ordering::Relaxed) > 0);
+    while counts.beat_ns.load(Ordering::Relaxed) == before {
+        tokio::task::yield_now().await;
+    }
     assert!(counts.complete());
     drop(sender);
     assert!(running.await.unwrap().is_err());

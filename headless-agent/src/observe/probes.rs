@@ -22,8 +22,6 @@ pub struct Signs {
     pub writes: Arc<WriteCounts>,
     /// The programs and the interfaces that carry them.
     pub datapath: Snapshots,
-    /// How long the source may be silent before nothing is denied any more.
-    pub source_max_age_deny: Duration,
 }
 
 impl Signs {
@@ -42,7 +40,6 @@ impl Signs {
             heartbeat_age: (beat != 0).then(|| Duration::from_nanos(age)),
             source_age: source.age(),
             silence: source.silence(),
-            source_max_age_deny: self.source_max_age_deny,
             outages: source.outages(),
             attached: self.datapath().compared,
         }
@@ -60,8 +57,6 @@ pub struct Vitals {
     pub source_age: Duration,
     /// The watch that has been silent for longest.
     pub silence: Option<Silence>,
-    /// How long the source may be silent before nothing is denied any more.
-    pub source_max_age_deny: Duration,
     /// The last failure of each watch that does not run.
     pub outages: Vec<(Kind, String)>,
     /// Whether the pods that were there at the start have their programs.
@@ -79,9 +74,9 @@ impl Vitals {
         ))
     }
 
-    /// Says so where the source has been silent for too long to deny anything.
+    /// Says so where nothing is denied because the source has been silent for too long.
     pub fn silent(&self) -> Option<String> {
-        let silence = self.silence.filter(|it| it.age > self.source_max_age_deny);
+        let silence = self.silence.filter(|_| !self.mirror.current);
         silence.map(|silence| format!("{silence}: negative answers are withheld"))
     }
 

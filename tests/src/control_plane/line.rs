@@ -17,9 +17,17 @@ pub struct Line {
 
 impl Line {
     /// Listens at `from` and connects to `to`, both on loopback.
-    pub async fn new(from: u16, to: u16) -> Self {
+    pub fn new(from: u16, to: u16) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], from));
+        Self::from(std::net::TcpListener::bind(address).unwrap(), to)
+    }
+
+    /// Listens by this socket, of whatever network namespace, and connects to `to` on
+    /// loopback.
+    pub fn from(listener: std::net::TcpListener, to: u16) -> Self {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let listener = TcpListener::bind(address(from)).await.unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let open = Arc::new(watch::Sender::new(true));
         let shared = Arc::clone(&open);
         let task = tokio::spawn(async move {

@@ -31,6 +31,10 @@ pub const API: u16 = 6443;
 /// Port of a second API server, which uses the same etcd.
 pub const SECOND_API: u16 = 6444;
 
+/// An address that the API server's certificate has besides loopback's: that of the
+/// pod of number 20, from which a [`line::Line`] can lead to the server.
+pub const FAR_ADDRESS: &str = "10.244.0.20";
+
 /// Port at which etcd serves its clients.
 const ETCD: u16 = 2379;
 
@@ -138,6 +142,22 @@ impl<'a> ControlPlane<'a> {
     pub async fn start_server(&mut self) {
         assert!(self.server.is_none(), "the API server runs already");
         self.server = Some(self.launch(API).await);
+    }
+
+    /// Stops the API server in its tracks: its connections stay, and the kernel goes on
+    /// acknowledging what they carry.
+    pub fn freeze_server(&self) {
+        self.signal_server(Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen API server go on.
+    pub fn thaw_server(&self) {
+        self.signal_server(Signal::SIGCONT);
+    }
+
+    fn signal_server(&self, signal: Signal) {
+        let server = self.server.as_ref().expect("the API server runs");
+        kill(Pid::from_raw(server.child.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// Kills the API server.

@@ -25,7 +25,8 @@ pub(super) fn make(folder: &Path) {
     fs::write(folder.join(CA), certificate.pem()).unwrap();
     let issuer = Issuer::new(params, key);
 
-    let server = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let names = ["127.0.0.1", "localhost", super::FAR_ADDRESS];
+    let server = CertificateParams::new(names.map(str::to_owned)).unwrap();
     let usage = ExtendedKeyUsagePurpose::ServerAuth;
     sign(folder, "apiserver", server, usage, &issuer);
     // The API server allows this group everything, whatever RBAC says.

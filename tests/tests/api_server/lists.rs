@@ -104,7 +104,7 @@ async fn current(agent: &Agent<'_>) {
 fn a_version_that_was_compacted_leads_to_a_new_list_that_leaves_nothing_stale() {
     // Without its cache the API server watches the store, which forgets.
     run(&["--watch-cache=false"], async |scene| {
-        let line = Line::new(LINE, API).await;
+        let line = Line::new(LINE, API);
         before(&scene.cluster).await;
         let mut agent = scene.spawn(LINE, &scene.token().await, &[]);
         agent.ready();
@@ -129,7 +129,7 @@ fn a_version_that_was_compacted_leads_to_a_new_list_that_leaves_nothing_stale() 
 #[test]
 fn a_line_that_was_cut_goes_on_without_a_new_list() {
     run(&[], async |scene| {
-        let line = Line::new(LINE, API).await;
+        let line = Line::new(LINE, API);
         before(&scene.cluster).await;
         let mut agent = scene.spawn(LINE, &scene.token().await, &[]);
         agent.ready();

@@ -12,4 +12,5 @@ mod deployment;
 mod failures;
 mod kinds;
 mod lists;
+mod silence;
 mod sync;

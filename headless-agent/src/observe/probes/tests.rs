@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::maps::memory::MemorySink;
 use crate::maps::writer::Writer;
-use crate::mirror::{Keeper, Policy};
+use crate::mirror::{Intake, Keeper, Policy};
 use crate::observe::admin;
 use crate::records::{Index, Settings};
 use crate::watch::{Batch, Event, Namespace, Object, ServiceRef};
@@ -62,8 +62,6 @@ async fn a_stuck_loop_is_not_alive_until_it_goes_on() {
         listen: Vec::new(),
     };
     let filling = Writer::new(MemorySink::default(), 0x5eed, Arc::clone(&writes));
-    let (on_filled, _filled) = watch::channel(false);
-    let keeper = Keeper::new(Arc::clone(&mirror), filling, policy, on_filled);
     let attached = Arc::new(Snapshot {
         compared: true,
         ..Snapshot::default()
@@ -72,9 +70,9 @@ async fn a_stuck_loop_is_not_alive_until_it_goes_on() {
         mirror: Arc::clone(&mirror),
         writes,
         datapath: watch::channel(attached).1,
-        source_max_age_deny: Duration::from_mins(2),
     };
     assert_eq!(get(&signs, "/livez").await.0, StatusCode::OK, "not begun");
+    let keeper = Keeper::new(Intake::new(Arc::clone(&mirror)), filling, policy);
     let (sender, batches) = mpsc::channel(1);
     let running = tokio::spawn(keeper.run(batches));
     until(&signs, "/livez", StatusCode::OK).await;
@@ -127,7 +125,6 @@ fn ready() -> Vitals {
             watch: "services",
             age: Duration::from_mins(1),
         }),
-        source_max_age_deny: Duration::from_mins(2),
         outages: Vec::new(),
         attached: true,
     }
@@ -139,6 +136,7 @@ fn what_is_missing_is_said_with_the_reason() {
     let mut vitals = ready();
     vitals.mirror = Arc::new(mirror::Snapshot {
         missing: vec!["services"],
+        current: true,
         ..mirror::Snapshot::default()
     });
     assert_eq!(vitals.unready(), ["services synced"]);
@@ -147,8 +145,9 @@ fn what_is_missing_is_said_with_the_reason() {
 }
 
 #[test]
-fn silence_matters_when_it_is_too_long_to_deny() {
+fn silence_matters_once_the_loop_withholds_denials() {
     let mut vitals = ready();
+    vitals.mirror = Arc::new(mirror::Snapshot::default());
     let silence = vitals.silence.as_mut().unwrap();
     silence.age = Duration::from_secs(121);
     assert_eq!(

@@ -1,0 +1,134 @@
+//! From batches to the index.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+
+use super::reported::Reported;
+use super::{EventKind, Mirror, Snapshot};
+use crate::maps::heartbeat;
+use crate::records::{NameChange, Pointers};
+use crate::watch::{Batch, Event, Object, Report};
+
+/// How much the index takes in at once: events, and endpoints of slices. Readers of
+/// the index wait meanwhile, about a millisecond or two.
+const PIECE_MAX: usize = 2048;
+
+/// Takes events into the index, and keeps account of them.
+#[derive(Debug)]
+pub struct Intake {
+    pub(super) mirror: Arc<Mirror>,
+    /// What is published next.
+    pub(super) shown: Snapshot,
+    reported: Reported,
+}
+
+impl Intake {
+    /// For the index of `mirror`.
+    pub fn new(mirror: Arc<Mirror>) -> Self {
+        Self {
+            shown: Snapshot::clone(&mirror.snapshot()),
+            mirror,
+            reported: Reported::default(),
+        }
+    }
+
+    /// Takes in batches until `ready` is, and returns its result: the cluster is read
+    /// while the maps are made. Nothing is written; the first fill does that.
+    ///
+    /// # Errors
+    /// When the source ends.
+    pub async fn until<T>(
+        &mut self,
+        ready: impl Future<Output = T>,
+        batches: &mut mpsc::Receiver<Batch>,
+    ) -> anyhow::Result<T> {
+        let mut ready = std::pin::pin!(ready);
+        loop {
+            let batch = tokio::select! {
+                result = &mut ready => return Ok(result),
+                batch = batches.recv() => batch.context(SOURCE_ENDED)?,
+            };
+            self.report(batch.reports);
+            for piece in Pieces::new(batch.events) {
+                self.index(piece);
+                yield_now().await;
+            }
+            self.show();
+        }
+    }
+
+    /// Follows what is wrong with objects.
+    pub(super) fn report(&mut self, reports: Vec<Report>) {
+        self.reported.take(reports, &mut self.shown);
+    }
+
+    /// Takes events into the index. One lock for all: no question sees half of them.
+    pub(super) fn index(&mut self, events: Vec<Event>) -> (Vec<NameChange>, Pointers) {
+        for event in &events {
+            if let Some(counted) = EventKind::of(event) {
+                *self.shown.events.entry(counted).or_default() += 1;
+            }
+        }
+        let mut index = self.mirror.index.write();
+        let before = index.revision();
+        let names = index.apply_all(events);
+        let pointers = index.take_pointers();
+        if index.revision() != before {
+            index.set_serial(heartbeat::unix_serial());
+        }
+        (names, pointers)
+    }
+
+    /// Publishes the state of the index and what was seen of the cluster.
+    pub(super) fn show(&mut self) {
+        let index = self.mirror.index.read();
+        self.shown.missing = index.missing();
+        self.shown.current = index.is_current();
+        self.shown.serial = index.serial();
+        drop(index);
+        self.mirror.publish(&self.shown);
+    }
+}
+
+/// Why the loop ends.
+pub(super) const SOURCE_ENDED: &str = "the source of cluster objects ended";
+
+/// The events of a batch in pieces of at most [`PIECE_MAX`], or of one event.
+pub(super) struct Pieces {
+    events: std::iter::Peekable<std::vec::IntoIter<Event>>,
+}
+
+impl Pieces {
+    pub(super) fn new(events: Vec<Event>) -> Self {
+        Self {
+            events: events.into_iter().peekable(),
+        }
+    }
+
+    fn weight(event: &Event) -> usize {
+        match event {
+            Event::Apply(Object::EndpointSlice(slice)) => 1 + slice.endpoints.len(),
+            _ => 1,
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<Event>;
+
+    fn next(&mut self) -> Option<Vec<Event>> {
+        let first = self.events.next()?;
+        let mut weight = Self::weight(&first);
+        let mut piece = vec![first];
+        while let Some(event) = self.events.next_if(|event| {
+            weight += Self::weight(event);
+            weight <= PIECE_MAX
+        }) {
+            piece.push(event);
+        }
+        Some(piece)
+    }
+}
