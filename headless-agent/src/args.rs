@@ -1,6 +1,8 @@
 //! The command line: one struct for each concern, long options only, each also
 //! an environment variable.
 
+mod datapath;
+mod settings;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,10 +11,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use headless_ebpf::abi::PodsMode;
 
+pub use self::datapath::{Hook, KernelLog, LogFormat, TcMode, XdpMode};
 pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
-use crate::datapath::object::{Capacities, KernelLog};
-use crate::datapath::plan::{Hook, TcMode, XdpMode};
-use crate::observe::log::Format;
+use crate::datapath::object::Capacities;
 use crate::records::EndpointScope;
 use crate::watch::ServiceRef;
 
@@ -65,7 +66,7 @@ pub struct LogArgs {
         default_value_t,
         global = true
     )]
-    pub log_format: Format,
+    pub log_format: LogFormat,
 }
 
 /// Options of `run`.

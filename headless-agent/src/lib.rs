@@ -29,6 +29,9 @@ pub mod responder;
 
 pub mod observe;
 
-pub mod args;
+pub mod config;
+
 pub mod check;
 pub mod run;
+
+pub mod args;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use headless_agent::args::{Cli, Command, EXIT_CONFIGURATION};
+use headless_agent::config::ConfigError;
 use headless_agent::observe::{client, log};
-use headless_agent::run::ConfigError;
 use headless_agent::{check, run};
 
 #[cfg(feature = "jemalloc")]
@@ -54,20 +54,20 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, log } = cli;
-    log::init(&log.log, log.log_format).map_err(ConfigError::from)?;
+    log::init(&log.log, log.log_format.into()).map_err(ConfigError::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Run(args) => {
-                run::run(*args).await?;
+                run::run(args.settings()?).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Status(args) => print(&client::status(&args).await?),
-            Command::Dump(args) => print(&client::dump(&args).await?),
+            Command::Status(args) => print(&client::status(args.ask()).await?),
+            Command::Dump(args) => print(&client::dump(args.ask(), &args.names()).await?),
             Command::Check(args) => {
-                let problems = check::check(&args).await?;
+                let problems = check::check(args.settings()?).await?;
                 let found = !problems.is_empty();
                 print(&problems)?;
                 Ok(ExitCode::from(u8::from(found)))

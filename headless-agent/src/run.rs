@@ -1,16 +1,13 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
-pub mod source;
+mod source;
 mod stages;
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use headless_ebpf::abi::{Config, PodsMode};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
@@ -20,16 +17,14 @@ use tracing::info;
 
 use self::source::Source;
 use self::stages::Stages;
-use crate::args::{DNS_PORT, ListenArgs, RecordArgs, RunArgs, XdpArgs};
+use crate::config;
 use crate::datapath::attach::Attacher;
-use crate::datapath::lift::Traffic;
 use crate::datapath::object::{self, KernelLog};
-use crate::datapath::plan::{InterfacePatterns, Plan};
 use crate::datapath::{Ebpf, EbpfLogger, keep, probe};
 use crate::maps::WriteCounts;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::maps::writer::Writer;
-use crate::mirror::{Intake, Keeper, Mirror, Policy};
+use crate::mirror::{Intake, Keeper, Mirror};
 use crate::observe::probes::Signs;
 use crate::observe::{Sources, admin};
 use crate::records::Index;
@@ -37,80 +32,14 @@ use crate::responder;
 use crate::responder::server::{Responder, Server};
 use crate::watch::Batch;
 
-/// A million bits.
-const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
-
 /// Batches of changes, or link events, that may wait.
 const CHANNEL_LEN: usize = 64;
 
-/// The operator asked for something that cannot be.
-#[derive(Debug, thiserror::Error)]
-#[error("bad configuration: {0}")]
-pub struct ConfigError(String);
-
-impl From<anyhow::Error> for ConfigError {
-    fn from(error: anyhow::Error) -> Self {
-        Self(format!("{error:#}"))
-    }
-}
-
-impl RecordArgs {
-    /// What the programs need to know.
-    fn config(&self) -> Result<Config, ConfigError> {
-        // The seed guards against races, not against people: needs no better
-        // source.
-        Config::new(
-            &self.zone,
-            self.ttl,
-            PodsMode::from(self.pods),
-            fastrand::u64(..),
-        )
-        .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))
-        .map_err(ConfigError::from)
-    }
-}
-
-impl XdpArgs {
-    fn plan(&self) -> Result<Plan, ConfigError> {
-        let interfaces = InterfacePatterns::new(&self.interface, &self.exclude_interface)
-            .context("--interface or --exclude-interface")?;
-        Ok(Plan {
-            hook: self.hook,
-            xdp: self.xdp_mode,
-            tc: self.tc_mode,
-            interfaces,
-            limits: Traffic {
-                bytes: u64::from(self.egress_limit) * BYTES_PER_MBIT,
-                packets: u64::from(self.egress_packets),
-            },
-        })
-    }
-}
-
-impl ListenArgs {
-    /// Addresses that the programs answer too: those with the port of DNS.
-    fn served(&self) -> Vec<IpAddr> {
-        let listen = self.listen.iter();
-        let dns = listen.filter(|address| address.port() == DNS_PORT);
-        dns.map(SocketAddr::ip).collect()
-    }
-
-    /// Binds every address once.
-    fn bind(&self) -> anyhow::Result<Vec<Server>> {
-        let Self {
-            listen,
-            listen_unserved,
-        } = self;
-        let addresses: BTreeSet<_> = listen.iter().chain(listen_unserved).copied().collect();
-        addresses.into_iter().map(Server::bind).collect()
-    }
-}
-
 /// Follows the cluster and answers until SIGTERM or SIGINT, or until a stage
 /// fails, which is the error.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+pub async fn run(settings: config::Run) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let prepared = Prepared::new(&args).await?;
+    let prepared = Prepared::new(settings).await?;
     let mut stages = prepared.start();
     let outcome = tokio::select! {
         name = signals.next() => {
@@ -160,41 +89,37 @@ struct Prepared {
 }
 
 impl Prepared {
-    async fn new(args: &RunArgs) -> anyhow::Result<Self> {
-        let RunArgs {
+    async fn new(settings: config::Run) -> anyhow::Result<Self> {
+        let config::Run {
             source,
             records,
-            xdp,
+            programs,
+            policy,
+            plan,
+            capacities,
+            kernel_log,
             listen,
             admin,
-        } = args;
-        let source = source.open(records).await?;
-        let config = records.config()?;
-        let settings = records.settings(source.kind(), listen.served())?;
-        let plan = xdp.plan()?;
-        let capacities = xdp.capacities();
+        } = settings;
+        let source = Source::open(source).await?;
 
         probe::probe()?;
-        let admin = admin::bind(admin.admin).await?;
-        let servers = listen.bind()?;
-        let mut ebpf = object::load(&capacities, xdp.kernel_log)?;
-        let kernel_log = match xdp.kernel_log {
+        let admin = admin::bind(admin).await?;
+        let servers = listen.into_iter().map(Server::bind);
+        let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
+        let mut ebpf = object::load(&capacities, kernel_log)?;
+        let kernel_log = match kernel_log {
             KernelLog::Off => None,
             KernelLog::Info | KernelLog::Debug => Some(follow_log(&mut ebpf)?),
         };
         let mut sink = KernelSink::open(&ebpf)?;
-        sink.put_config(&config)
+        sink.put_config(&programs)
             .context("cannot write the configuration")?;
 
-        let mirror = Arc::new(Mirror::new(Index::new(settings), config));
+        let mirror = Arc::new(Mirror::new(Index::new(records), programs));
         let writes = Arc::<WriteCounts>::default();
-        let names = Writer::new(sink, config.seal_seed, Arc::clone(&writes));
-        let policy = Policy {
-            lease: xdp.lease,
-            source_max_age_deny: args.source.source_max_age_deny,
-            cluster_dns: records.cluster_dns_service.clone(),
-            listen: listen.served(),
-        };
+        let names = Writer::new(sink, programs.seal_seed, Arc::clone(&writes));
+        let lease = policy.lease;
         let keeper = Keeper::new(Intake::new(Arc::clone(&mirror)), names, policy);
 
         let counters = KernelCounters::open(&ebpf)?;
@@ -210,7 +135,7 @@ impl Prepared {
             counters,
             maps,
             capacities,
-            lease: xdp.lease,
+            lease,
         };
         Ok(Self {
             source,

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::watch::kubernetes::Access;
-
 /// Where objects come from.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Source")]
@@ -74,25 +72,6 @@ pub struct ApiArgs {
     /// Bearer token; the file is read again as the token is renewed
     #[arg(long, env = "HEADLESS_API_TOKEN_FILE", value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
-}
-
-impl From<&ApiArgs> for Access {
-    fn from(args: &ApiArgs) -> Self {
-        let ApiArgs {
-            kubeconfig,
-            context,
-            api_server,
-            api_ca,
-            api_token_file,
-        } = args.clone();
-        Self {
-            kubeconfig,
-            context,
-            server: api_server,
-            ca: api_ca,
-            token_file: api_token_file,
-        }
-    }
 }
 
 /// A folder of objects.

@@ -85,3 +85,57 @@ fn what_cannot_work_is_refused() {
         assert!(run(&bad).is_err(), "{bad:?}");
     }
 }
+
+/// The kind of source that these arguments mean.
+fn kind(arguments: &[&str], in_cluster: bool) -> Result<SourceKind, String> {
+    let start = ["headless-agent", "run"];
+    let cli = Cli::try_parse_from(start.iter().chain(arguments)).unwrap();
+    match cli.command {
+        Command::Run(run) => run
+            .source
+            .kind(in_cluster)
+            .map_err(|error| error.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_source_follows_from_what_is_given() {
+    use SourceKind::{Kubernetes, Manifests};
+    assert_eq!(kind(&[], true), Ok(Kubernetes));
+    assert_eq!(kind(&["--manifests", "x"], true), Ok(Manifests));
+    assert_eq!(kind(&["--manifests", "x"], false), Ok(Manifests));
+    assert_eq!(kind(&["--source", "kubernetes"], false), Ok(Kubernetes));
+    assert_eq!(kind(&["--kubeconfig", "x"], false), Ok(Kubernetes));
+    assert_eq!(kind(&["--api-server", "https://x"], false), Ok(Kubernetes));
+}
+
+/// A folder is read whole, so every endpoint has its names. From an API server
+/// slices of Services with cluster IPs are not watched by default.
+#[test]
+fn the_source_decides_which_endpoints_have_names() {
+    use SourceKind::{Kubernetes, Manifests};
+    let scopes = |arguments: &[&str]| {
+        let start = ["headless-agent", "run"];
+        let cli = Cli::try_parse_from(start.iter().chain(arguments)).unwrap();
+        let Command::Run(run) = cli.command else {
+            panic!("not `run`");
+        };
+        [Kubernetes, Manifests].map(|source| run.records.endpoints(source))
+    };
+    let (headless, all) = (EndpointScope::Headless, EndpointScope::All);
+    assert_eq!(scopes(&[]), [headless, all]);
+    assert_eq!(scopes(&["--endpoints", "headless"]), [headless; 2]);
+    assert_eq!(scopes(&["--endpoints", "all"]), [all; 2]);
+}
+
+#[test]
+fn contradictions_are_told() {
+    let error = |arguments: &[&str]| kind(arguments, false).unwrap_err();
+    assert!(error(&[]).contains("not in a cluster"));
+    assert!(error(&["--source", "manifests"]).contains("--manifests is missing"));
+    let both = ["--source", "kubernetes", "--manifests", "x"];
+    assert!(error(&both).contains("the source is the API server"));
+    let both = ["--manifests", "x", "--context", "y"];
+    assert!(error(&both).contains("options of the API server"));
+}

@@ -23,7 +23,7 @@ const LOG_GLOBAL: &str = "LOG";
 const LOG_LEVEL_GLOBAL: &str = aya_log::LEVEL;
 
 /// What the programs log, through aya-log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelLog {
     /// Nothing, at no cost: the verifier removes the code.
     #[default]

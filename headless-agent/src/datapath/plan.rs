@@ -6,7 +6,7 @@ use super::lift::Traffic;
 use super::links::Link;
 
 /// Where the kernel answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hook {
     /// As `xdp`, with XDP lifted from an interface while its pod sends much
     #[default]
@@ -18,7 +18,7 @@ pub enum Hook {
 }
 
 /// How the XDP program is attached to an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
     /// In the network stack, before tc: right for veths.
     #[default]
@@ -28,7 +28,7 @@ pub enum XdpMode {
 }
 
 /// How the tc program is attached to an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcMode {
     /// By tcx where the kernel has it, else by clsact
     #[default]

@@ -16,35 +16,57 @@ use serde::de::DeserializeOwned;
 
 use super::dump::{Data, Name};
 use super::status::Status;
-use crate::args::{DumpArgs, Output, StatusArgs};
 use crate::datapath::snapshot::{Program, ProgramState};
 
 /// Addresses that a line of `dump` shows.
 const ADDRESSES_SHOWN_MAX: usize = 4;
 
-/// What `status` prints.
-pub async fn status(args: &StatusArgs) -> anyhow::Result<String> {
-    let StatusArgs { admin, output } = args;
-    let body = get(admin.admin, "/status.json").await?;
-    match output {
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Which agent is asked, and the form of the output.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The agent's admin endpoint.
+    pub admin: SocketAddr,
+    /// The form of the output.
+    pub output: Output,
+}
+
+/// Which names `dump` prints.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Only this one, with or without `svc.<zone>`.
+    pub name: Option<String>,
+    /// Only names that the kernel does not have as the index has them.
+    pub differing: bool,
+}
+
+/// The output of `status`.
+pub async fn status(ask: Ask) -> anyhow::Result<String> {
+    let body = get(ask.admin, "/status.json").await?;
+    match ask.output {
         Output::Json => reindent(&body),
         Output::Table => Ok(status_table(&parse(&body)?)?),
     }
 }
 
-/// What `dump` prints.
-pub async fn dump(args: &DumpArgs) -> anyhow::Result<String> {
-    let DumpArgs {
-        name,
-        differing,
-        admin,
-        output,
-    } = args;
+/// The output of `dump`.
+pub async fn dump(ask: Ask, names: &Names) -> anyhow::Result<String> {
+    let Ask { admin, output } = ask;
+    let Names { name, differing } = names;
     let path = match name {
         Some(name) => format!("/dump.json?name={}", encode_query(name)),
         None => "/dump.json".into(),
     };
-    let mut names: Vec<Name> = parse(&get(admin.admin, &path).await?)?;
+    let mut names: Vec<Name> = parse(&get(admin, &path).await?)?;
     if *differing {
         names.retain(|name| !name.current);
     }

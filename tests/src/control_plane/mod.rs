@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+pub use self::pki::FAR_ADDRESS;
 use crate::node::Node;
 
 /// Port of the API server.
@@ -30,10 +31,6 @@ pub const API: u16 = 6443;
 
 /// Port of a second API server, which uses the same etcd.
 pub const SECOND_API: u16 = 6444;
-
-/// An address that the API server's certificate has besides loopback's: that of the
-/// pod of number 20, from which a [`line::Line`] can lead to the server.
-pub const FAR_ADDRESS: &str = "10.244.0.20";
 
 /// Port at which etcd serves its clients.
 const ETCD: u16 = 2379;

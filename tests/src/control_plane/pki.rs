@@ -12,6 +12,10 @@ use rcgen::{
 /// Name of the file with the authority's certificate.
 pub(super) const CA: &str = "ca.crt";
 
+/// An address that the API server's certificate has besides loopback's: that of the
+/// pod of number 20, from which a [`super::line::Line`] can lead to the server.
+pub const FAR_ADDRESS: &str = "10.244.0.20";
+
 /// Writes all keys and certificates into a folder, and the key pair that signs the
 /// tokens of service accounts.
 pub(super) fn make(folder: &Path) {
@@ -25,7 +29,7 @@ pub(super) fn make(folder: &Path) {
     fs::write(folder.join(CA), certificate.pem()).unwrap();
     let issuer = Issuer::new(params, key);
 
-    let names = ["127.0.0.1", "localhost", super::FAR_ADDRESS];
+    let names = ["127.0.0.1", "localhost", FAR_ADDRESS];
     let server = CertificateParams::new(names.map(str::to_owned)).unwrap();
     let usage = ExtendedKeyUsagePurpose::ServerAuth;
     sign(folder, "apiserver", server, usage, &issuer);

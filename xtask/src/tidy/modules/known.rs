@@ -48,15 +48,6 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-ebpf/src/respond/servers.rs",
     ),
     (
-        "headless-agent/src/observe/client.rs",
-        "headless-agent/src/args.rs",
-    ),
-    ("headless-agent/src/check.rs", "headless-agent/src/run.rs"),
-    (
-        "headless-agent/src/check.rs",
-        "headless-agent/src/run/source.rs",
-    ),
-    (
         "headless-agent/src/records/service.rs",
         "headless-agent/src/records/index.rs",
     ),
@@ -84,13 +75,6 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-agent/src/maps/kernel/values.rs",
         "headless-agent/src/maps/kernel.rs",
     ),
-    (
-        "headless-agent/src/run/source.rs",
-        "headless-agent/src/run.rs",
-    ),
-    ("headless-agent/src/datapath/plan.rs", "clap"),
-    ("headless-agent/src/datapath/object.rs", "clap"),
-    ("headless-agent/src/observe/log.rs", "clap"),
     ("headless-agent/src/run.rs", "aya"),
     ("headless-agent/src/run.rs", "aya_log"),
 ];

@@ -1,0 +1,254 @@
+//! From options to settings. Errors name the option.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context as _;
+use headless_ebpf::abi::{Config, PodsMode};
+use hickory_proto::rr::Name;
+
+use super::source::{ApiArgs, SourceArgs, SourceKind};
+use super::{
+    CheckArgs, DNS_PORT, DumpArgs, ListenArgs, Output, RecordArgs, RunArgs, StatusArgs, XdpArgs,
+};
+use crate::config::{self, ConfigError};
+use crate::datapath::lift::Traffic;
+use crate::datapath::plan::{InterfacePatterns, Plan};
+use crate::mirror::Policy;
+use crate::observe::client;
+use crate::records::{EndpointScope, Settings};
+use crate::watch::Keep;
+use crate::watch::kubernetes::{self, Access, Patience, Selection};
+
+/// A million bits.
+const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
+
+impl RunArgs {
+    /// The settings of `run`.
+    ///
+    /// # Errors
+    /// Where options contradict each other or cannot be used; names the option.
+    pub fn settings(&self) -> Result<config::Run, ConfigError> {
+        let Self {
+            source,
+            records,
+            xdp,
+            listen,
+            admin,
+        } = self;
+        let kind = source.kind(kubernetes::in_cluster())?;
+        let served = listen.served();
+        Ok(config::Run {
+            source: source.settings(kind, records)?,
+            records: records.settings(kind, served.clone())?,
+            programs: records.programs()?,
+            policy: Policy {
+                lease: xdp.lease,
+                source_max_age_deny: source.source_max_age_deny,
+                cluster_dns: records.cluster_dns_service.clone(),
+                listen: served,
+            },
+            plan: xdp.plan()?,
+            capacities: xdp.capacities(),
+            kernel_log: xdp.kernel_log.into(),
+            listen: listen.all().collect(),
+            admin: admin.admin,
+        })
+    }
+}
+
+impl CheckArgs {
+    /// The settings of `check`.
+    ///
+    /// # Errors
+    /// As [`RunArgs::settings`].
+    pub fn settings(&self) -> Result<config::Check, ConfigError> {
+        let Self { folder, records } = self;
+        Ok(config::Check {
+            folder: config::folder(&folder.manifests)?,
+            keep: records.keep(),
+            records: records.settings(SourceKind::Manifests, Vec::new())?,
+        })
+    }
+}
+
+impl StatusArgs {
+    /// The agent that is asked, and the form of the output.
+    pub fn ask(&self) -> client::Ask {
+        client::Ask {
+            admin: self.admin.admin,
+            output: self.output.into(),
+        }
+    }
+}
+
+impl DumpArgs {
+    /// The agent that is asked, and the form of the output.
+    pub fn ask(&self) -> client::Ask {
+        client::Ask {
+            admin: self.admin.admin,
+            output: self.output.into(),
+        }
+    }
+
+    /// The names that are asked for.
+    pub fn names(&self) -> client::Names {
+        client::Names {
+            name: self.name.clone(),
+            differing: self.differing,
+        }
+    }
+}
+
+impl From<Output> for client::Output {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Table => Self::Table,
+            Output::Json => Self::Json,
+        }
+    }
+}
+
+impl SourceArgs {
+    /// Which kind of source is meant.
+    pub(super) fn kind(&self, in_cluster: bool) -> Result<SourceKind, ConfigError> {
+        let api = Access::from(&self.api).is_given();
+        let wrong = |text: &str| Err(anyhow::Error::msg(text.to_owned()).into());
+        match (self.source, self.manifests.is_some()) {
+            (Some(SourceKind::Kubernetes), true) => {
+                wrong("--manifests: the source is the API server")
+            }
+            (Some(SourceKind::Manifests), false) => {
+                wrong("--source manifests: --manifests is missing, which names the folder")
+            }
+            (_, true) if api => {
+                wrong("--manifests: options of the API server are given, which is no source then")
+            }
+            (_, true) => Ok(SourceKind::Manifests),
+            (Some(SourceKind::Kubernetes), false) => Ok(SourceKind::Kubernetes),
+            (None, false) if in_cluster || api => Ok(SourceKind::Kubernetes),
+            (None, false) => wrong(
+                "not in a cluster: --source kubernetes follows the API server of the default \
+                 kubeconfig, --kubeconfig or --api-server that of another, --manifests a folder",
+            ),
+        }
+    }
+
+    fn settings(
+        &self,
+        kind: SourceKind,
+        records: &RecordArgs,
+    ) -> Result<config::Source, ConfigError> {
+        if let (SourceKind::Manifests, Some(path)) = (kind, &self.manifests) {
+            return Ok(config::Source::Manifests {
+                folder: config::folder(path)?,
+                keep: records.keep(),
+            });
+        }
+        let dns = &records.cluster_dns_service;
+        Ok(config::Source::Kubernetes {
+            access: Access::from(&self.api),
+            selection: Selection {
+                all_endpoints: records.endpoints(kind) == EndpointScope::All,
+                pods: PodsMode::from(records.pods) == PodsMode::Verified,
+                cluster_dns: (dns.namespace.clone(), dns.name.clone()),
+                keep: records.keep(),
+            },
+            patience: Patience::within(self.source_max_age_deny),
+        })
+    }
+}
+
+impl From<&ApiArgs> for Access {
+    fn from(args: &ApiArgs) -> Self {
+        let ApiArgs {
+            kubeconfig,
+            context,
+            api_server,
+            api_ca,
+            api_token_file,
+        } = args.clone();
+        Self {
+            kubeconfig,
+            context,
+            server: api_server,
+            ca: api_ca,
+            token_file: api_token_file,
+        }
+    }
+}
+
+impl RecordArgs {
+    /// Settings of the index, where objects come from `source`. `listen` are the
+    /// agent's own addresses.
+    fn settings(&self, source: SourceKind, listen: Vec<IpAddr>) -> Result<Settings, ConfigError> {
+        let bad = |error: &dyn std::fmt::Display| {
+            ConfigError::from(anyhow::anyhow!("--zone `{}`: {error}", self.zone))
+        };
+        let mut zone: Name = self.zone.parse().map_err(|error| bad(&error))?;
+        zone.set_fqdn(true);
+        if zone.is_root() {
+            return Err(bad(&"the root cannot be a cluster's domain"));
+        }
+        let service = &self.cluster_dns_service;
+        Ok(Settings {
+            ttl: self.ttl,
+            pods: self.pods.into(),
+            endpoints: self.endpoints(source),
+            dns_service: (
+                service.namespace.as_str().into(),
+                service.name.as_str().into(),
+            ),
+            dns_addresses: listen,
+            ..Settings::new(zone)
+        })
+    }
+
+    /// Which optional parts of objects are kept.
+    fn keep(&self) -> Keep {
+        Keep {
+            pod_names: self.endpoint_pod_names,
+        }
+    }
+
+    /// Settings of the programs.
+    fn programs(&self) -> Result<Config, ConfigError> {
+        // The seed guards against races, not against people: it needs no better
+        // source.
+        let seed = fastrand::u64(..);
+        Config::new(&self.zone, self.ttl, PodsMode::from(self.pods), seed)
+            .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))
+            .map_err(ConfigError::from)
+    }
+}
+
+impl XdpArgs {
+    fn plan(&self) -> Result<Plan, ConfigError> {
+        let interfaces = InterfacePatterns::new(&self.interface, &self.exclude_interface)
+            .context("--interface or --exclude-interface")?;
+        Ok(Plan {
+            hook: self.hook.into(),
+            xdp: self.xdp_mode.into(),
+            tc: self.tc_mode.into(),
+            interfaces,
+            limits: Traffic {
+                bytes: u64::from(self.egress_limit) * BYTES_PER_MBIT,
+                packets: u64::from(self.egress_packets),
+            },
+        })
+    }
+}
+
+impl ListenArgs {
+    /// Addresses that the programs answer too: those with the port of DNS.
+    fn served(&self) -> Vec<IpAddr> {
+        let listen = self.listen.iter();
+        let dns = listen.filter(|address| address.port() == DNS_PORT);
+        dns.map(SocketAddr::ip).collect()
+    }
+
+    /// All addresses of the responder.
+    fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        let unserved = self.listen_unserved.iter();
+        self.listen.iter().chain(unserved).copied()
+    }
+}

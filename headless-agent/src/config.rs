@@ -1,0 +1,92 @@
+//! Settings: the operator's choices as checked, plain values. The command line makes
+//! them (`args`); nothing else knows options.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use headless_ebpf::abi;
+
+use crate::datapath::object::{Capacities, KernelLog};
+use crate::datapath::plan::Plan;
+use crate::mirror::Policy;
+use crate::records::Settings;
+use crate::watch::Keep;
+use crate::watch::kubernetes::{Access, Patience, Selection};
+
+/// The operator asked for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("bad configuration: {0}")]
+pub struct ConfigError(String);
+
+impl From<anyhow::Error> for ConfigError {
+    fn from(error: anyhow::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A folder of YAML.
+    Manifests {
+        /// The folder, which exists.
+        folder: PathBuf,
+        /// Which optional parts of objects are kept.
+        keep: Keep,
+    },
+    /// A cluster's API server.
+    Kubernetes {
+        /// How it is reached.
+        access: Access,
+        /// What is watched.
+        selection: Selection,
+        /// How long it may say nothing.
+        patience: Patience,
+    },
+}
+
+/// Settings of `run`.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Where objects come from.
+    pub source: Source,
+    /// Of the index.
+    pub records: Settings,
+    /// Of the programs.
+    pub programs: abi::Config,
+    /// Of the loop.
+    pub policy: Policy,
+    /// Of the attachments.
+    pub plan: Plan,
+    /// Of the maps.
+    pub capacities: Capacities,
+    /// What the programs log.
+    pub kernel_log: KernelLog,
+    /// Where the responder listens.
+    pub listen: BTreeSet<SocketAddr>,
+    /// Where the admin endpoint listens.
+    pub admin: SocketAddr,
+}
+
+/// Settings of `check`.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The folder of manifests, which exists.
+    pub folder: PathBuf,
+    /// Which optional parts of objects are kept.
+    pub keep: Keep,
+    /// Of the index.
+    pub records: Settings,
+}
+
+/// Checks that `--manifests` names a folder.
+///
+/// # Errors
+/// Where it does not.
+pub fn folder(path: &Path) -> Result<PathBuf, ConfigError> {
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    Err(anyhow::anyhow!("--manifests: {} is not a folder", path.display()).into())
+}
