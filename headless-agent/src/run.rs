@@ -1,36 +1,32 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
+mod mirror;
+mod programs;
 mod source;
 mod stages;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
+use self::programs::Wanted;
 use self::source::Source;
 use self::stages::Stages;
 use crate::config;
 use crate::datapath::attach::Attacher;
-use crate::datapath::object::{self, KernelLog};
-use crate::datapath::{Ebpf, EbpfLogger, keep, probe};
+use crate::datapath::plan::Plan;
+use crate::datapath::{self, Ebpf, keep, probe};
 use crate::maps::WriteCounts;
-use crate::maps::kernel::{KernelCounters, KernelSink};
-use crate::maps::writer::Writer;
-use crate::mirror::{Intake, Keeper, Mirror};
+use crate::mirror::Mirror;
 use crate::observe::probes::Signs;
 use crate::observe::{Sources, admin};
 use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
-use crate::watch::Batch;
 
 /// Batches of changes, or link events, that may wait.
 const CHANNEL_LEN: usize = 64;
@@ -76,16 +72,16 @@ impl Signals {
     }
 }
 
-/// What can fail at the start, done: the program is loaded, addresses are
-/// bound, nothing is attached.
+/// What can fail at once, done: addresses are bound. Nothing is loaded or read.
 struct Prepared {
     source: Source,
-    sources: Arc<Sources>,
-    keeper: Keeper<KernelSink>,
-    attacher: Attacher,
+    sources: Sources,
+    plan: Plan,
+    stage: mirror::Stage,
+    snapshots: watch::Sender<Arc<datapath::snapshot::Snapshot>>,
+    filled: oneshot::Receiver<Ebpf>,
     servers: Vec<Server>,
     admin: TcpListener,
-    kernel_log: Option<BoxFuture<'static, anyhow::Result<()>>>,
 }
 
 impl Prepared {
@@ -107,44 +103,43 @@ impl Prepared {
         let admin = admin::bind(admin).await?;
         let servers = listen.into_iter().map(Server::bind);
         let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
-        let mut ebpf = object::load(&capacities, kernel_log)?;
-        let kernel_log = match kernel_log {
-            KernelLog::Off => None,
-            KernelLog::Info | KernelLog::Debug => Some(follow_log(&mut ebpf)?),
-        };
-        let mut sink = KernelSink::open(&ebpf)?;
-        sink.put_config(&programs)
-            .context("cannot write the configuration")?;
 
         let mirror = Arc::new(Mirror::new(Index::new(records), programs));
         let writes = Arc::<WriteCounts>::default();
-        let names = Writer::new(sink, programs.seal_seed, Arc::clone(&writes));
-        let lease = policy.lease;
-        let keeper = Keeper::new(Intake::new(Arc::clone(&mirror)), names, policy);
-
-        let counters = KernelCounters::open(&ebpf)?;
-        let maps = KernelSink::open(&ebpf)?;
-        let (attacher, datapath) = Attacher::new(ebpf, plan)?;
+        let (snapshots, datapath) = watch::channel(Arc::default());
+        let (readable, kernel) = watch::channel(None);
+        let (on_filled, filled) = oneshot::channel();
         let sources = Sources {
             signs: Signs {
-                mirror,
-                writes,
+                mirror: Arc::clone(&mirror),
+                writes: Arc::clone(&writes),
                 datapath,
             },
             responder: Arc::<responder::Counts>::default(),
-            counters,
-            maps,
-            capacities,
-            lease,
+            kernel,
+            lease: policy.lease,
+        };
+        let stage = mirror::Stage {
+            mirror,
+            writes,
+            policy,
+            wanted: Wanted {
+                config: programs,
+                capacities,
+                kernel_log,
+            },
+            kernel: readable,
+            filled: on_filled,
         };
         Ok(Self {
             source,
-            sources: Arc::new(sources),
-            keeper,
-            attacher,
+            sources,
+            plan,
+            stage,
+            snapshots,
+            filled,
             servers,
             admin,
-            kernel_log,
         })
     }
 
@@ -152,60 +147,45 @@ impl Prepared {
         let Self {
             source,
             sources,
-            keeper,
-            attacher,
+            plan,
+            stage,
+            snapshots,
+            filled,
             servers,
             admin,
-            kernel_log,
         } = self;
         let mut stages = Stages::new();
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
         let shared = &sources.signs.mirror;
         let health = Arc::clone(shared.source());
         stages.spawn("source", source.follow(health, sender));
-        let (on_filled, filled) = watch::channel(false);
-        stages.spawn("mirror", mirror(keeper, batches, on_filled));
-        stages.attach(|stop| keep::keep(attacher, filled, stop));
+        let (log, logs) = oneshot::channel();
+        let wanted = stage.wanted.clone();
+        stages.spawn("mirror", stage.run(batches));
+        stages.attach(|stop| async move {
+            let Some(mut ebpf) = keep::until(filled, &stop).await else {
+                return Ok(());
+            };
+            if let Some(follow) = wanted.log(&mut ebpf)? {
+                log.send(follow).ok();
+            }
+            keep::keep(Attacher::new(ebpf, plan, snapshots)?, stop).await
+        });
+        stages.spawn("kernel log", async {
+            match logs.await {
+                Ok(follow) => follow.await,
+                Err(_) => std::future::pending().await,
+            }
+        });
         let responder = Responder::new(Arc::clone(shared), Arc::clone(&sources.responder));
         for server in servers {
             stages.serve(server, responder.clone());
         }
         let stop = stages.stopping();
-        stages.finish("admin endpoint", admin::serve(admin, sources, stop));
-        if let Some(log) = kernel_log {
-            stages.spawn("kernel log", log);
-        }
+        stages.finish(
+            "admin endpoint",
+            admin::serve(admin, Arc::new(sources), stop),
+        );
         stages
     }
-}
-
-/// Reads the cluster, makes the maps hold it, says so, and follows it from then on.
-async fn mirror(
-    mut keeper: Keeper<KernelSink>,
-    mut batches: mpsc::Receiver<Batch>,
-    filled: watch::Sender<bool>,
-) -> anyhow::Result<()> {
-    keeper.read(&mut batches).await?;
-    keeper.fill().await?;
-    filled.send_replace(true);
-    keeper.run(batches).await
-}
-
-/// Hands what the programs log to the agent's log, from now on.
-fn follow_log(ebpf: &mut Ebpf) -> anyhow::Result<BoxFuture<'static, anyhow::Result<()>>> {
-    let context = "cannot follow the programs' log";
-    let logger = EbpfLogger::init(ebpf).context(context)?;
-    #[expect(
-        deprecated,
-        reason = "its replacement is unsafe; the logger owns one descriptor and keeps it"
-    )]
-    let mut logger = AsyncFd::with_interest(logger, Interest::READABLE).context(context)?;
-    Ok(async move {
-        loop {
-            let mut ready = logger.readable_mut().await.context(context)?;
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
-        }
-    }
-    .boxed())
 }

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{oneshot, watch};
+use aya::Ebpf;
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -22,23 +23,28 @@ const COMPARE: Duration = Duration::from_millis(800);
 /// How often the routes are read whatever the events say.
 const READ_ROUTES: Duration = Duration::from_secs(30);
 
-/// Keeps the programs attached from the moment when `filled` becomes true until `stop`,
-/// then takes them off. No event is handled after `stop`.
+/// The programs, once the maps hold the cluster; `None` where the agent is to stop before,
+/// or the stage that fills the maps has ended, which then says why.
+pub async fn until(filled: oneshot::Receiver<Ebpf>, stop: &CancellationToken) -> Option<Ebpf> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        filled = filled => match filled {
+            Ok(ebpf) => Some(ebpf),
+            Err(_) => {
+                stop.cancelled().await;
+                None
+            }
+        }
+    }
+}
+
+/// Keeps the programs attached until `stop`, then takes them off. No event is handled after
+/// `stop`.
 ///
 /// # Errors
 /// Where rtnetlink fails; the programs are taken off then, too.
-pub async fn keep(
-    attacher: Attacher,
-    mut filled: watch::Receiver<bool>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => return Ok(()),
-        filled = filled.wait_for(|filled| *filled) => {
-            filled.context("the mirror ended before it was filled")?;
-        }
-    }
+pub async fn keep(attacher: Attacher, stop: CancellationToken) -> anyhow::Result<()> {
     on_thread(move || follow(attacher, stop)).await
 }
 

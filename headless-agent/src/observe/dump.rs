@@ -128,7 +128,8 @@ impl Sources {
     fn all_names(&self) -> anyhow::Result<BTreeSet<Vec<u8>>> {
         let mut wires: BTreeSet<Vec<u8>> = BTreeSet::new();
         for class in KeyClass::ALL {
-            self.maps
+            self.kernel()?
+                .maps
                 .for_each_name(class, &mut |name, _| {
                     wires.insert(name.wire());
                 })
@@ -146,7 +147,11 @@ impl Sources {
 
     fn dump_one(&self, wire: &[u8]) -> anyhow::Result<Option<Name>> {
         let name = MapName::from_wire(wire).context("not a domain name")?;
-        let installed = self.maps.name(&name).context("cannot read a name")?;
+        let installed = self
+            .kernel()?
+            .maps
+            .name(&name)
+            .context("cannot read a name")?;
         let data = self.signs.mirror.index().name(wire);
         if installed.is_none() && data.is_none() {
             return Ok(None);
@@ -163,7 +168,11 @@ impl Sources {
                 } = encode::encode(&name, seed, &data, record.set());
                 let mut current = expected == *record;
                 for (key, chunk) in chunks {
-                    let found = self.maps.chunk(key).context("cannot read a chunk")?;
+                    let found = self
+                        .kernel()?
+                        .maps
+                        .chunk(key)
+                        .context("cannot read a chunk")?;
                     current &= found == Some(chunk);
                 }
                 current
@@ -193,7 +202,12 @@ impl Sources {
                 } else {
                     &mut bytes6
                 };
-                if let Some(chunk) = self.maps.chunk(key).context("cannot read addresses")? {
+                if let Some(chunk) = self
+                    .kernel()?
+                    .maps
+                    .chunk(key)
+                    .context("cannot read addresses")?
+                {
                     bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
                 } else {
                     let ChunkKey { set, index, .. } = key;

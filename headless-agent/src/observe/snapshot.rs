@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use headless_ebpf::abi::Path;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::probes::{Signs, Vitals};
 use super::tally::{AGENT, Tally};
@@ -26,14 +27,21 @@ pub struct Sources {
     pub signs: Signs,
     /// Of the responder.
     pub responder: Arc<responder::Counts>,
+    /// Counters and maps, once they are there.
+    pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
+    /// How long the programs answer after the last heartbeat.
+    pub lease: Duration,
+}
+
+/// What can be read from the kernel.
+#[derive(Debug)]
+pub struct Kernel {
     /// Counters of the programs.
     pub counters: KernelCounters,
     /// The maps, for reading.
     pub maps: KernelSink,
     /// Capacities of the maps.
     pub capacities: Capacities,
-    /// How long the programs answer after the last heartbeat.
-    pub lease: Duration,
 }
 
 /// The agent at one moment.
@@ -103,10 +111,19 @@ fn load(counter: &AtomicU64) -> u64 {
 }
 
 impl Sources {
+    /// Counters and maps.
+    ///
+    /// # Errors
+    /// While the programs are being loaded.
+    pub fn kernel(&self) -> anyhow::Result<Arc<Kernel>> {
+        let kernel = self.kernel.borrow().clone();
+        kernel.context("the programs are being loaded, there are no maps yet")
+    }
+
     /// Everything, now.
     ///
     /// # Errors
-    /// Where the kernel does not let the counters or the programs be read.
+    /// Where the kernel does not let the counters be read.
     pub fn look(&self) -> anyhow::Result<Snapshot> {
         let source = self.signs.mirror.source();
         let failures = Kind::ALL.into_iter().flat_map(|kind| {
@@ -144,7 +161,10 @@ impl Sources {
     }
 
     fn tallies(&self) -> anyhow::Result<Vec<(&'static str, Tally)>> {
-        let kernel = self.counters.read().context("cannot read the counters")?;
+        let kernel = match &*self.kernel.borrow() {
+            Some(kernel) => kernel.counters.read().context("cannot read the counters")?,
+            None => Vec::new(),
+        };
         let paths = Path::ALL.iter();
         let mut tallies: Vec<_> = paths
             .map(|path| (path.label(), Tally::of(*path, &kernel)))
@@ -154,9 +174,12 @@ impl Sources {
     }
 
     fn map_usage(&self) -> BTreeMap<MapKind, Map> {
+        let Ok(kernel) = self.kernel() else {
+            return BTreeMap::new();
+        };
         let usage = |map: MapKind| {
             let entries = self.signs.writes.entries(map);
-            let capacity = u64::from(self.capacities.of(map));
+            let capacity = u64::from(kernel.capacities.of(map));
             let bytes = map.bytes(entries, capacity);
             let usage = Map {
                 entries,

@@ -32,7 +32,7 @@ use super::lift::Meter;
 use super::links::Link;
 use super::plan::{Hook, Plan};
 use super::routes;
-use super::snapshot::{Attachment, ProgramState, Snapshot, Snapshots};
+use super::snapshot::{Attachment, ProgramState, Snapshot};
 use crate::maps::kernel::KernelCounters;
 
 /// Why XDP is not attached where tc is not: packets that XDP passes would not be counted,
@@ -72,9 +72,13 @@ pub struct Attacher {
 }
 
 impl Attacher {
-    /// For the loaded programs in `ebpf`, which are on no interface yet. Readers follow it
-    /// by the snapshots.
-    pub fn new(ebpf: Ebpf, plan: Plan) -> anyhow::Result<(Self, Snapshots)> {
+    /// For the loaded programs in `ebpf`, which are on no interface yet. Publishes
+    /// `snapshots`, the first one at once.
+    pub fn new(
+        ebpf: Ebpf,
+        plan: Plan,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+    ) -> anyhow::Result<Self> {
         let restored = Path::ALL.into_iter().map(|path| (path.label(), 0));
         let restored: BTreeMap<_, _> = restored.collect();
         let first = Snapshot {
@@ -82,8 +86,8 @@ impl Attacher {
             restored: restored.clone(),
             ..Snapshot::default()
         };
-        let (sender, snapshots) = watch::channel(Arc::new(first));
-        let attacher = Self {
+        snapshots.send_replace(Arc::new(first));
+        Ok(Self {
             way: tc::way(plan.tc),
             xdp: XdpHook::new(&ebpf)?,
             tc: TcHook::new(&ebpf)?,
@@ -97,9 +101,8 @@ impl Attacher {
             compared: BTreeMap::new(),
             swept: false,
             restored,
-            snapshots: sender,
-        };
-        Ok((attacher, snapshots))
+            snapshots,
+        })
     }
 
     /// Compares what the interfaces in the news should carry with what they carry, mends
