@@ -1,5 +1,5 @@
-//! The command line: one struct for each concern, long options only, each also
-//! an environment variable.
+//! The command line. Each concern has a struct of options. Every option is long and
+//! has an environment variable.
 
 mod datapath;
 mod settings;
@@ -20,7 +20,7 @@ use crate::watch::ServiceRef;
 /// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIGURATION: u8 = 64;
 
-/// Where the admin endpoint is unless told otherwise.
+/// Default address of the admin endpoint.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9153);
 
 /// Port of DNS.
@@ -45,9 +45,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the state of the running agent
     Status(StatusArgs),
-    /// Print names as the agent and the kernel have them
+    /// Print each name with its data in the agent and in the kernel
     Dump(DumpArgs),
-    /// Print every object of a folder that cannot be served, and why
+    /// Print every object of a folder that cannot be served, with the reason
     Check(CheckArgs),
 }
 
@@ -110,17 +110,17 @@ pub struct RecordArgs {
         value_parser = clap::value_parser!(u32).range(0..=3600)
     )]
     pub ttl: u32,
-    /// What names below `pod` answer
+    /// Which names of pods (`10-0-0-1.default.pod.ZONE`) exist
     #[arg(long, env = "HEADLESS_PODS", value_enum, default_value_t)]
     pub pods: Pods,
-    /// Endpoints that have names: unless given, `headless` with the API server as the
-    /// source, `all` with a folder, which costs nothing more there
+    /// Which endpoints have names. The default is `headless` where the source is an API
+    /// server, and `all` where it is a folder, which is read whole in any case
     #[arg(long, env = "HEADLESS_ENDPOINTS", value_enum)]
     pub endpoints: Option<Endpoints>,
-    /// Name endpoints without a hostname after their pod, not their address
+    /// Name an endpoint without a hostname after its pod instead of its address
     #[arg(long, env = "HEADLESS_ENDPOINT_POD_NAMES")]
     pub endpoint_pod_names: bool,
-    /// The Service of the cluster's own DNS, whose addresses are answered
+    /// The Service of the cluster's DNS. Queries to its addresses are answered
     #[arg(
         long,
         env = "HEADLESS_CLUSTER_DNS_SERVICE",
@@ -131,15 +131,15 @@ pub struct RecordArgs {
     pub cluster_dns_service: ServiceRef,
 }
 
-/// What names below `pod` answer: CoreDNS's `pods` option.
+/// Which names of pods exist: CoreDNS's `pods` option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Pods {
-    /// Nothing exists there
+    /// None
     Disabled,
-    /// Any address, in a namespace that exists
+    /// The name of any address, in a namespace that exists
     #[default]
     Insecure,
-    /// Addresses of pods that exist
+    /// Names of pods that exist; the agent watches pods
     Verified,
 }
 
@@ -208,26 +208,26 @@ fn service(text: &str) -> Result<ServiceRef, String> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 pub struct XdpArgs {
-    /// Where the kernel answers
+    /// Where in the kernel queries are answered
     #[arg(long, env = "HEADLESS_HOOK", value_enum, default_value_t)]
     pub hook: Hook,
-    /// How XDP sits on an interface
+    /// How the XDP program is attached to an interface
     #[arg(long, env = "HEADLESS_XDP_MODE", value_enum, default_value_t)]
     pub xdp_mode: XdpMode,
-    /// How tc sits on an interface
+    /// How the tc program is attached to an interface
     #[arg(long, env = "HEADLESS_TC_MODE", value_enum, default_value_t)]
     pub tc_mode: TcMode,
-    /// What a pod may send before `--hook auto` takes XDP off its interface, which
-    /// tc then answers; XDP is back after ten seconds below half of it
+    /// With `--hook auto`, traffic from a pod above which XDP is taken off its interface
+    /// and tc answers alone. XDP comes back after ten seconds below half of this limit
     #[arg(long, env = "HEADLESS_EGRESS_LIMIT", value_name = "MBIT/S", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub egress_limit: u32,
-    /// The same in packets a second; queries that the programs answer are not counted
+    /// The same limit in packets per second. Answered queries do not count
     #[arg(long, env = "HEADLESS_EGRESS_PACKETS", value_name = "PACKETS/S", default_value_t = 50_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub egress_packets: u32,
-    /// Only interfaces of such a name (`cali*`), whatever their kind; without,
-    /// the veths whose other end is in another network namespace
+    /// Names of the interfaces that get the programs (`cali*`), whatever their kind. By
+    /// default every veth gets them whose other end is in another network namespace
     #[arg(
         long,
         env = "HEADLESS_INTERFACE",
@@ -235,7 +235,7 @@ pub struct XdpArgs {
         value_delimiter = ','
     )]
     pub interface: Vec<String>,
-    /// No interfaces of such a name
+    /// Names of interfaces that do not get the programs
     #[arg(
         long,
         env = "HEADLESS_EXCLUDE_INTERFACE",
@@ -243,7 +243,7 @@ pub struct XdpArgs {
         value_delimiter = ','
     )]
     pub exclude_interface: Vec<String>,
-    /// How long the kernel answers after the agent's last sign of life
+    /// How long the kernel goes on answering after the agent's last heartbeat
     #[arg(
         long,
         env = "HEADLESS_LEASE",
@@ -298,7 +298,7 @@ impl XdpArgs {
     }
 }
 
-/// A lease shorter than two heartbeats would end between them.
+/// Parses a lease. A lease of less than two heartbeats could end between them.
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if lease < 2 * crate::maps::heartbeat::INTERVAL {
@@ -311,12 +311,12 @@ fn lease(text: &str) -> Result<Duration, String> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Responder")]
 pub struct ListenArgs {
-    /// Address to answer on, in the kernel and by the agent; the port is 53
-    /// unless given
+    /// Address on which the kernel and the agent answer. The default port is 53; with
+    /// another port only the agent answers
     #[arg(long, env = "HEADLESS_LISTEN", value_name = "ADDRESS", value_parser = listen,
         value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
-    /// Address to answer on by the agent alone, to measure it
+    /// Address on which only the agent answers, for measurements
     #[arg(long, env = "HEADLESS_LISTEN_UNSERVED", value_name = "ADDRESS", value_parser = listen,
         value_delimiter = ',')]
     pub listen_unserved: Vec<SocketAddr>,
@@ -343,7 +343,7 @@ pub struct AdminArgs {
     pub admin: SocketAddr,
 }
 
-/// How to print.
+/// Form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people
@@ -356,10 +356,10 @@ pub enum Output {
 /// Options of `status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Which agent.
+    /// The agent that is asked.
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// How to print
+    /// Form of the output
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -369,13 +369,13 @@ pub struct StatusArgs {
 pub struct DumpArgs {
     /// Only this name, with or without `svc.<zone>`
     pub name: Option<String>,
-    /// Only names that the kernel does not have as it should
+    /// Only names whose data in the kernel differ from the agent's
     #[arg(long, action = ArgAction::SetTrue)]
     pub differing: bool,
-    /// Which agent.
+    /// The agent that is asked.
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// How to print
+    /// Form of the output
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
 }

@@ -14,7 +14,7 @@ use crate::records::Settings;
 use crate::watch::Keep;
 use crate::watch::kubernetes::{Access, Patience, Selection};
 
-/// The operator asked for something that cannot be.
+/// The operator's options contradict each other or cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("bad configuration: {0}")]
 pub struct ConfigError(String);
@@ -51,15 +51,15 @@ pub enum Source {
 pub struct Run {
     /// Where objects come from.
     pub source: Source,
-    /// Of the index.
+    /// Settings of the index.
     pub records: Settings,
-    /// Of the programs.
+    /// Settings of the programs.
     pub programs: abi::Config,
-    /// Of the loop.
+    /// Settings of the loop.
     pub policy: Policy,
-    /// Of the attachments.
+    /// Settings of the data path.
     pub plan: Plan,
-    /// Of the maps.
+    /// Capacities of the maps.
     pub capacities: Capacities,
     /// What the programs log.
     pub kernel_log: KernelLog,
@@ -76,14 +76,14 @@ pub struct Check {
     pub folder: PathBuf,
     /// Which optional parts of objects are kept.
     pub keep: Keep,
-    /// Of the index.
+    /// Settings of the index.
     pub records: Settings,
 }
 
 /// Checks that `--manifests` names a folder.
 ///
 /// # Errors
-/// Where it does not.
+/// Where the path is not a folder.
 pub fn folder(path: &Path) -> Result<PathBuf, ConfigError> {
     if path.is_dir() {
         return Ok(path.to_owned());

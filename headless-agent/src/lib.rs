@@ -1,6 +1,6 @@
 //! The user side of headless: the agent.
 //!
-//! The folders are the way of the data, in order:
+//! The folders follow the data:
 //!
 //! ```text
 //!  watch ──► records ──► maps ──► datapath ──► pods
@@ -9,11 +9,13 @@
 //!                └─────────────────────────► responder
 //! ```
 //!
-//! [`watch`] turns Kubernetes objects into events, [`records`] keeps the names
-//! they make, [`mirror`] is the loop that holds index and maps together,
-//! [`maps`] writes what changed, [`datapath`] has the program on pods' interfaces,
-//! [`responder`] answers what the program leaves, and [`observe`] shows it all.
-//! [`run`] puts them together.
+//! [`watch`] turns Kubernetes objects into events. [`records`] keeps the names that
+//! the objects make, in an index. [`maps`] writes changed names into BPF maps, and
+//! [`mirror`] is the loop that keeps index and maps equal to the cluster.
+//! [`datapath`] keeps the BPF programs on pods' interfaces. [`responder`] answers
+//! queries that the programs pass. [`observe`] shows the state of all of them.
+//! [`args`] reads the command line, [`config`] holds the settings that follow from
+//! it, and [`run`] starts and stops everything.
 #![forbid(unsafe_code)]
 
 pub mod watch;

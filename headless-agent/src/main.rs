@@ -14,11 +14,10 @@ use headless_agent::{check, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Options of jemalloc: few arenas, because few threads allocate much, and pages
-/// go back to the system at once, because little is allocated after the start. Later
-/// would be never for an agent that has nothing to do: jemalloc looks after its pages
-/// when it is called.
-/// `MALLOC_CONF` of jemalloc's manual, with the prefix of tikv-jemalloc-sys.
+/// Options of jemalloc (`MALLOC_CONF` in its manual, with the prefix of
+/// tikv-jemalloc-sys). Two arenas, because few threads allocate much. Unused pages go
+/// back to the system at once: jemalloc returns pages only while it is called, and an
+/// idle agent hardly calls it.
 #[cfg(feature = "jemalloc")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static OPTIONS: &[u8; 44] = b"narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0\0";
@@ -27,7 +26,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors and go to standard output.
+            // The texts of --help and --version are not errors.
             let code = if error.use_stderr() {
                 EXIT_CONFIGURATION
             } else {

@@ -28,7 +28,7 @@ use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
 
-/// Batches of changes, or link events, that may wait.
+/// Batches of the source that may wait for the mirror.
 const CHANNEL_LEN: usize = 64;
 
 /// Follows the cluster and answers until SIGTERM or SIGINT, or until a stage
@@ -72,7 +72,8 @@ impl Signals {
     }
 }
 
-/// What can fail at once, done: addresses are bound. Nothing is loaded or read.
+/// An agent whose addresses are bound, and which has neither loaded a program nor read
+/// an object yet.
 struct Prepared {
     source: Source,
     sources: Sources,

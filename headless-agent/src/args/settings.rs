@@ -144,13 +144,12 @@ impl SourceArgs {
                 keep: records.keep(),
             });
         }
-        let dns = &records.cluster_dns_service;
         Ok(config::Source::Kubernetes {
             access: Access::from(&self.api),
             selection: Selection {
                 all_endpoints: records.endpoints(kind) == EndpointScope::All,
                 pods: PodsMode::from(records.pods) == PodsMode::Verified,
-                cluster_dns: (dns.namespace.clone(), dns.name.clone()),
+                cluster_dns: records.cluster_dns_service.clone(),
                 keep: records.keep(),
             },
             patience: Patience::within(self.source_max_age_deny),

@@ -9,15 +9,15 @@ use clap::{Args, ValueEnum};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
-    /// What to follow; without, the folder where `--manifests` names one, else
-    /// the API server of the cluster this runs in or that an option names
+    /// Where objects come from. The default is the folder that `--manifests` names, else
+    /// the API server that an option names or of the cluster that the agent runs in
     #[arg(long, env = "HEADLESS_SOURCE", value_enum)]
     pub source: Option<SourceKind>,
     /// Folder of Kubernetes YAML to read and to follow
     #[arg(long, env = "HEADLESS_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// How long the API server may send nothing on a watch, not even a bookmark, before
-    /// names are no longer denied
+    /// How long the API server may stay silent on a watch, without even a bookmark, until
+    /// the agent withholds negative answers. Known names are answered without a limit
     #[arg(
         long,
         env = "HEADLESS_SOURCE_MAX_AGE_DENY",
@@ -52,8 +52,8 @@ pub enum SourceKind {
     Manifests,
 }
 
-/// The API server, as far as it is not what the pod's service account or the
-/// default kubeconfig say.
+/// How the API server is reached, where the pod's service account or the default
+/// kubeconfig does not say so.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "API server")]
 pub struct ApiArgs {
@@ -66,10 +66,10 @@ pub struct ApiArgs {
     /// URL of the API server
     #[arg(long, env = "HEADLESS_API_SERVER", value_name = "URL")]
     pub api_server: Option<String>,
-    /// Authorities that may have signed the API server's certificate, in PEM
+    /// File of the authorities that may sign the API server's certificate, in PEM
     #[arg(long, env = "HEADLESS_API_CA", value_name = "FILE")]
     pub api_ca: Option<PathBuf>,
-    /// Bearer token; the file is read again as the token is renewed
+    /// File of the bearer token. The file is read again when the token is renewed
     #[arg(long, env = "HEADLESS_API_TOKEN_FILE", value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
 }

@@ -29,12 +29,11 @@ pub async fn until(filled: oneshot::Receiver<Ebpf>, stop: &CancellationToken) ->
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
-        filled = filled => match filled {
-            Ok(ebpf) => Some(ebpf),
-            Err(_) => {
+        filled = filled => {
+            if filled.is_err() {
                 stop.cancelled().await;
-                None
             }
+            filled.ok()
         }
     }
 }

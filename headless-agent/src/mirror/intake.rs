@@ -12,21 +12,21 @@ use crate::maps::heartbeat;
 use crate::records::{NameChange, Pointers};
 use crate::watch::{Batch, Event, Object, Report};
 
-/// How much the index takes in at once: events, and endpoints of slices. Readers of
-/// the index wait meanwhile, about a millisecond or two.
+/// Events and endpoints that the index takes in under one lock. Readers of the index wait
+/// for a millisecond or two meanwhile.
 const PIECE_MAX: usize = 2048;
 
-/// Takes events into the index, and keeps account of them.
+/// Takes events into the index, counts them, and collects the problems of objects.
 #[derive(Debug)]
 pub struct Intake {
     pub(super) mirror: Arc<Mirror>,
-    /// What is published next.
+    /// The state that is published next.
     pub(super) shown: Snapshot,
     reported: Reported,
 }
 
 impl Intake {
-    /// For the index of `mirror`.
+    /// An intake into the index of `mirror`.
     pub fn new(mirror: Arc<Mirror>) -> Self {
         Self {
             shown: Snapshot::clone(&mirror.snapshot()),
@@ -35,8 +35,9 @@ impl Intake {
         }
     }
 
-    /// Takes in batches until `ready` is, and returns its result: the cluster is read
-    /// while the maps are made. Nothing is written; the first fill does that.
+    /// Takes in batches until `ready` is complete, and returns the result of `ready`. So
+    /// the cluster is read while the maps are made. The first fill writes what this has
+    /// read.
     ///
     /// # Errors
     /// When the source ends.
@@ -60,12 +61,12 @@ impl Intake {
         }
     }
 
-    /// Follows what is wrong with objects.
+    /// Takes in reports about objects that cannot be used as they are.
     pub(super) fn report(&mut self, reports: Vec<Report>) {
         self.reported.take(reports, &mut self.shown);
     }
 
-    /// Takes events into the index. One lock for all: no question sees half of them.
+    /// Takes events into the index under one lock, so that no question sees half of them.
     pub(super) fn index(&mut self, events: Vec<Event>) -> (Vec<NameChange>, Pointers) {
         for event in &events {
             if let Some(counted) = EventKind::of(event) {
@@ -82,7 +83,7 @@ impl Intake {
         (names, pointers)
     }
 
-    /// Publishes the state of the index and what was seen of the cluster.
+    /// Publishes the state.
     pub(super) fn show(&mut self) {
         let index = self.mirror.index.read();
         self.shown.missing = index.missing();
@@ -93,7 +94,7 @@ impl Intake {
     }
 }
 
-/// Why the loop ends.
+/// The error that ends the loop.
 pub(super) const SOURCE_ENDED: &str = "the source of cluster objects ended";
 
 /// The events of a batch in pieces of at most [`PIECE_MAX`], or of one event.

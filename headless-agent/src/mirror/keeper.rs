@@ -19,7 +19,7 @@ use crate::maps::{RecordSink, SinkError, reconcile};
 use crate::records::{NameChange, Pointers};
 use crate::watch::{Batch, ServiceRef};
 
-/// Names that are written without a look at the time.
+/// Names that are written between two looks at the clock.
 const NAMES_AT_ONCE: usize = 256;
 
 /// The operator's choices for the loop.
@@ -27,16 +27,16 @@ const NAMES_AT_ONCE: usize = 256;
 pub struct Policy {
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
-    /// How long the source may be silent before nothing is denied any more.
+    /// How long the source may be silent until negative answers are withheld.
     pub source_max_age_deny: Duration,
-    /// The Service of the cluster's own DNS, whose addresses are answered.
+    /// The Service of the cluster's DNS, whose addresses are served.
     pub cluster_dns: ServiceRef,
-    /// Further addresses that are answered.
+    /// Further served addresses.
     pub listen: Vec<IpAddr>,
 }
 
-/// The loop: events to the index, changes of names to the maps, and the
-/// heartbeat, which therefore ends where the loop hangs.
+/// The loop. It takes events into the index, writes changed names into the maps, and
+/// beats. Because one loop does all three, heartbeats end when it hangs.
 #[derive(Debug)]
 pub struct Keeper<S> {
     pub(super) intake: Intake,
@@ -51,8 +51,7 @@ pub struct Keeper<S> {
 }
 
 impl<S: RecordSink> Keeper<S> {
-    /// Goes on from what `intake` has taken in. From here on the loop is expected to
-    /// beat.
+    /// A loop that goes on with the index of `intake`. From now on heartbeats are expected.
     pub fn new(intake: Intake, writer: Writer<S>, policy: Policy) -> Self {
         let now = heartbeat::monotonic_ns();
         writer.counts.beat_ns.store(now, Ordering::Relaxed);
@@ -67,7 +66,7 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// The same with maps that are still empty.
+    /// The same loop with other maps, which are still empty.
     #[must_use]
     pub fn with_writer<T: RecordSink>(self, writer: Writer<T>) -> Keeper<T> {
         Keeper::new(self.intake, writer, self.policy)
@@ -88,8 +87,8 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
-    /// Makes the maps hold the whole cluster, and nothing else: leftovers of an earlier
-    /// agent go before anybody is answered.
+    /// Makes the maps equal to the index. Entries that an earlier agent left are deleted
+    /// before any query is answered.
     ///
     /// # Errors
     /// Where the maps cannot be read.
@@ -153,13 +152,13 @@ impl<S: RecordSink> Keeper<S> {
             self.write(&names, &pointers).await?;
         }
         if self.complete {
-            // Before that, addresses would seem to be gone that are yet to come.
+            // The addresses of a list that is not complete would replace known ones.
             self.serve();
         }
         if written > 0 {
             debug!(names = written, "changes written");
             self.beat()?;
-            // The first list says how large the cluster is, not how fast this is.
+            // The duration of the first list depends on the cluster's size alone.
             if self.complete {
                 let seconds = arrived.elapsed().as_secs_f64();
                 self.intake.mirror.programming.observe(seconds);
@@ -178,8 +177,8 @@ impl<S: RecordSink> Keeper<S> {
         self.breathe().await
     }
 
-    /// Makes one step of the full pass that is under way. Whether none is left. A pass
-    /// that fails is over.
+    /// Makes one step of the full pass that is under way. Returns whether the pass is
+    /// complete. A step that fails ends the pass.
     fn step(&mut self) -> Result<bool, SinkError> {
         let Some(mut pass) = self.pass.take() else {
             return Ok(true);
@@ -222,7 +221,7 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Lets others run, and beats where it is time: called between the pieces of long
+    /// Beats if it is time, and lets other tasks run. Called between the steps of long
     /// work.
     async fn breathe(&mut self) -> anyhow::Result<()> {
         if self.beaten.elapsed() >= heartbeat::INTERVAL {
@@ -232,7 +231,7 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
-    /// Tries again what could not be written.
+    /// Tries failed writes again.
     pub(super) fn catch_up(&mut self) {
         let index = self.intake.mirror.index.read();
         self.writer.retry(|name| index.detailed(name));
@@ -242,7 +241,8 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Tells the programs that the agent lives, and whether they may deny.
+    /// Tells the programs that the agent lives, and whether they may give negative
+    /// answers.
     pub(super) fn beat(&mut self) -> anyhow::Result<()> {
         self.judge_source();
         let index = self.intake.mirror.index.read();
@@ -260,7 +260,8 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
-    /// Takes the index for current unless the source has been silent for too long.
+    /// Decides whether the index is current: not if the source has been silent for too
+    /// long.
     fn judge_source(&self) {
         let mirror = &self.intake.mirror;
         let max = self.policy.source_max_age_deny;
@@ -282,7 +283,7 @@ impl<S: RecordSink> Keeper<S> {
     }
 }
 
-/// Ticks when it is time to beat; the first time at once.
+/// Ticks at once and then when the next heartbeat is due.
 fn beats() -> tokio::time::Interval {
     let mut beats = tokio::time::interval(heartbeat::INTERVAL);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,11 +1,12 @@
 //! The mirror of the cluster, and the loop that keeps index and maps in step
 //! with it.
 //!
-//! [`Mirror`] is what others may read while the loop writes: the index and the last
-//! [`Snapshot`]. [`Intake`] takes events into the index, while there are no maps yet by
-//! itself, then as the first step of [`Keeper`], which is the loop. Every long piece of work is cut: a large
-//! batch, the first fill and the full pass go on in steps, and heartbeats, readers of
-//! the index and other tasks come in between.
+//! Other stages read the [`Mirror`] while the loop writes it: the index, and the last
+//! [`Snapshot`] of the loop. [`Intake`] takes events into the index. It works alone while
+//! the maps are being made, and then as the first step of the loop, [`Keeper`].
+//!
+//! Long work is cut into steps: a large batch, the first fill, the full pass. Heartbeats,
+//! readers of the index and other tasks come between the steps.
 
 mod full_pass;
 mod intake;
@@ -32,7 +33,7 @@ use crate::watch::health::Health;
 const PROGRAMMING_BUCKETS: [f64; 10] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
-/// What everybody may read while the loop writes.
+/// The index, and the state of the loop, for readers in other stages.
 #[derive(Debug)]
 pub struct Mirror {
     index: RwLock<Index>,
@@ -43,7 +44,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// An empty one.
+    /// A mirror with this index, which has listed nothing yet.
     pub fn new(mut index: Index, config: Config) -> Self {
         index.set_serial(heartbeat::unix_serial());
         let snapshot = Snapshot::of(&index);
@@ -56,13 +57,13 @@ impl Mirror {
         }
     }
 
-    /// The index. Held only for the time of one question or one step of a longer
-    /// walk: the loop waits for readers.
+    /// The index. The loop waits for its readers, so a reader holds it for one question
+    /// or for one step of a longer walk.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read()
     }
 
-    /// What the programs are configured with.
+    /// Settings of the programs.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -72,18 +73,18 @@ impl Mirror {
         &self.source
     }
 
-    /// What the loop last published of itself.
+    /// The state that the loop published last.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.published.borrow())
     }
 
-    /// Shows a new state. Readers of the last one keep it and hold nobody up.
+    /// Publishes a new state. Readers of the state before keep it and delay nobody.
     fn publish(&self, snapshot: &Snapshot) {
         self.published.send_replace(Arc::new(snapshot.clone()));
     }
 
-    /// From the arrival of a batch's first change to the last map write that the
-    /// batch caused.
+    /// Durations from the arrival of a batch's first change to the last map write of the
+    /// batch.
     pub fn programming(&self) -> &Histogram {
         &self.programming
     }

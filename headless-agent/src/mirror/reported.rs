@@ -1,4 +1,4 @@
-//! What is wrong with objects, as `status` shows it.
+//! Problems of objects, as `status` shows them.
 
 use std::collections::VecDeque;
 
@@ -17,8 +17,8 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    /// Replaces what is known about the objects of these reports. Logs and counts
-    /// what is new.
+    /// Replaces the problems of the objects that are reported about. Logs and counts new
+    /// problems.
     pub(super) fn take(&mut self, reports: Vec<Report>, snapshot: &mut Snapshot) {
         if reports.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! What the loop shows of itself.
+//! The state of the loop as a plain value.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use crate::watch::{Event, Kind};
 /// What happened to an object, as metrics tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventKind {
-    /// It exists or has changed.
+    /// The object exists or has changed.
     Apply,
-    /// It is gone.
+    /// The object is gone.
     Delete,
     /// All objects of its kind were listed.
     List,
@@ -31,7 +31,8 @@ impl EventKind {
         }
     }
 
-    /// How an event is counted; the beginning of a list is not.
+    /// The kind of object and of event under which an event is counted. The beginning of
+    /// a list is not counted.
     pub(super) fn of(event: &Event) -> Option<(Kind, Self)> {
         match event {
             Event::Apply(object) => Some((object.reference().kind, Self::Apply)),
@@ -47,8 +48,8 @@ impl EventKind {
 pub struct Snapshot {
     /// Resources that have not been listed yet.
     pub missing: Vec<&'static str>,
-    /// Whether the index is taken for the present state of the cluster. False where
-    /// the source has been silent for longer than negative answers allow.
+    /// Whether the index counts as the present state of the cluster. False once the
+    /// source has been silent for longer than negative answers allow.
     pub current: bool,
     /// Serial of the SOA: unix time of the last change.
     pub serial: u32,
@@ -60,7 +61,7 @@ pub struct Snapshot {
     pub events: BTreeMap<(Kind, EventKind), u64>,
     /// Problems of objects since the start, by the label of their reason.
     pub problem_counts: BTreeMap<&'static str, u64>,
-    /// What is wrong with objects as they came, the latest last.
+    /// Problems of single objects, the latest last.
     pub reported: Arc<[String]>,
 }
 

@@ -18,14 +18,14 @@ use super::probes::Signs;
 use super::status::Status;
 use super::{Sources, metrics};
 
-/// What requests are answered from.
+/// The data that requests are answered from.
 #[derive(Debug)]
 struct Page {
     sources: Arc<Sources>,
     registry: Registry,
 }
 
-/// Binds, so that an address in use is known before anything is attached.
+/// Binds the address. Done first, so that an address in use ends the start early.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
@@ -61,7 +61,7 @@ pub(super) fn probes(signs: Signs) -> Router {
         .with_state(signs)
 }
 
-/// 200, or 503 with what is wrong, one thing a line.
+/// 200, or 503 with one line for each problem.
 fn verdict(wrong: impl IntoIterator<Item = String>) -> (StatusCode, String) {
     let lines: String = wrong.into_iter().map(|what| what + "\n").collect();
     if lines.is_empty() {
@@ -87,7 +87,7 @@ async fn metrics(State(page): State<Arc<Page>>) -> Response {
 }
 
 async fn status(State(page): State<Arc<Page>>) -> Response {
-    // A large cluster takes some time: not on a thread that others need.
+    // Problems of a large cluster take some time, which other requests must not wait for.
     let status = tokio::task::spawn_blocking(move || {
         let snapshot = page.sources.look()?;
         Ok(Status::new(&snapshot, page.sources.object_problems()))

@@ -1,4 +1,4 @@
-//! `status` and `dump`: ask the running agent and print.
+//! The commands `status` and `dump`: they ask the running agent and print its answer.
 
 use std::fmt::{self, Display, Write as _};
 use std::net::SocketAddr;
@@ -108,13 +108,13 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
 }
 
 fn reindent(body: &[u8]) -> anyhow::Result<String> {
-    // Through a value, so that keys of a newer agent are kept.
+    // Keeps the keys of a newer agent, which the type `Status` would drop.
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_json::Value::deserialize(&mut deserializer)?;
     Ok(serde_json::to_string_pretty(&value)? + "\n")
 }
 
-/// Percent-encodes what has a meaning in a query (RFC 3986, section 3.4).
+/// Percent-encodes bytes that have a meaning in a query (RFC 3986, section 3.4).
 fn encode_query(text: &str) -> String {
     let encode = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -274,7 +274,7 @@ fn dump_table(names: &[Name]) -> String {
         };
         let shown = name.index.as_ref().or(name.kernel.as_ref());
         add_data(&mut table, &name.name, &name.map, state, shown);
-        // What the kernel has instead, below what it should have.
+        // The kernel's data, below the index's.
         if let (Some(_), Some(kernel), false) = (&name.index, &name.kernel, name.current) {
             let damage = kernel.damage.as_deref().unwrap_or("has");
             add_data(&mut table, "", "", damage, Some(kernel));

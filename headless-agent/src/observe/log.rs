@@ -14,9 +14,9 @@ pub enum Format {
     Json,
 }
 
-/// Targets with a level of their own unless the filter names them: a library
-/// that warns of every attribute that the kernel has made longer since, and the
-/// BPF programs, which log only where `--kernel-log` says so.
+/// Default levels of single targets, unless the filter names them. The netlink library
+/// warns about every attribute that newer kernels have made longer. The BPF programs log
+/// only if `--kernel-log` says so, and then their lines should be seen.
 const DEFAULTS: [(&str, &str); 2] = [("netlink_packet_route", "error"), ("headless_xdp", "debug")];
 
 /// Starts logging. `filter` is a level, or targets with levels

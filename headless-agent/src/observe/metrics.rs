@@ -1,8 +1,7 @@
-//! Metrics in the `OpenMetrics` format: names, help texts and where the numbers
-//! come from, all in one place.
+//! Metrics in the `OpenMetrics` format: their names, help texts and values.
 //!
-//! Everything is counted elsewhere and read at the scrape. No label has values
-//! that a pod or an object could choose.
+//! The stages count; a scrape reads the counters. No label has values that a pod or an
+//! object could choose.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What an operator sees: logs, probes, metrics, `status` and `dump`.
 //!
-//! Every stage publishes a snapshot of its own. [`Sources`] knows where they are, and
-//! all that is shown is made from one [`Snapshot`], a plain value. So no request
-//! waits for a stage, and no stage for a request.
+//! Every stage publishes a snapshot of its own state. [`Sources`] collects them into one
+//! [`Snapshot`], a plain value, and everything that is shown is made from it. So no
+//! request waits for a stage, and no stage waits for a request.
 
 pub mod admin;
 pub mod client;

@@ -10,15 +10,15 @@ use crate::mirror::{self, Mirror};
 use crate::watch::Kind;
 use crate::watch::health::Silence;
 
-/// A loop that has not beaten for so long is stuck.
+/// Time without a heartbeat after which the loop counts as stuck.
 pub const STUCK_AFTER: Duration = heartbeat::INTERVAL.saturating_mul(3);
 
-/// Where the signs of life are.
+/// The places where stages publish their signs of life.
 #[derive(Clone, Debug)]
 pub struct Signs {
     /// The index and its loop.
     pub mirror: Arc<Mirror>,
-    /// What the writer did.
+    /// Counters of the writer.
     pub writes: Arc<WriteCounts>,
     /// The programs and the interfaces that carry them.
     pub datapath: Snapshots,
@@ -49,7 +49,7 @@ impl Signs {
 /// The signs of life at one moment.
 #[derive(Clone, Debug)]
 pub struct Vitals {
-    /// What the loop last published.
+    /// The state that the loop published last.
     pub mirror: Arc<mirror::Snapshot>,
     /// Time since the last heartbeat; `None` where the loop has not begun.
     pub heartbeat_age: Option<Duration>,
@@ -64,7 +64,7 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// Says so where the loop is stuck.
+    /// A sentence if the loop is stuck.
     pub fn stuck(&self) -> Option<String> {
         let age = self.heartbeat_age.filter(|age| *age >= STUCK_AFTER)?;
         Some(format!(
@@ -74,14 +74,15 @@ impl Vitals {
         ))
     }
 
-    /// Says so where nothing is denied because the source has been silent for too long.
+    /// A sentence if negative answers are withheld because the source has been silent for
+    /// too long.
     pub fn silent(&self) -> Option<String> {
         let silence = self.silence.filter(|_| !self.mirror.current);
         silence.map(|silence| format!("{silence}: negative answers are withheld"))
     }
 
-    /// What keeps the agent from being ready, each in a line, with the reason where it
-    /// is known.
+    /// A line for each thing that keeps the agent from being ready, with the reason where
+    /// it is known.
     pub fn unready(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.stuck().into_iter().collect();
         for what in &self.mirror.missing {

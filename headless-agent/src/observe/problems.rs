@@ -1,9 +1,9 @@
-//! What is not as it should be, each in a sentence for an operator.
+//! The problems that an operator should know, each in a sentence.
 
 use super::{Snapshot, Sources};
 use crate::datapath::snapshot::ProgramState;
 
-/// Services that are looked at under one lock of the index.
+/// Services that are examined under one lock of the index.
 const SERVICES_AT_ONCE: usize = 64;
 
 impl Snapshot {
@@ -66,8 +66,8 @@ impl Snapshot {
 }
 
 impl Sources {
-    /// Problems that only several objects together show. Looks at the index in steps,
-    /// so that the loop waits for no more than one of them.
+    /// Problems that only several objects together show. Reads the index in steps, so that
+    /// the loop waits for one step at most.
     pub fn object_problems(&self) -> Vec<String> {
         let mirror = &self.signs.mirror;
         let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! Everything that can be seen of the running agent, as one value.
+//! The state of the running agent as one plain value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::responder;
 use crate::watch::Kind;
 use crate::watch::health::FailureReason;
 
-/// Where the stages publish, and what can be read from the kernel.
+/// The places where the stages publish, and the maps and counters of the kernel.
 #[derive(Debug)]
 pub struct Sources {
-    /// Of the loop.
+    /// Signs of life of the loop and the data path.
     pub signs: Signs,
-    /// Of the responder.
+    /// Counters of the responder.
     pub responder: Arc<responder::Counts>,
     /// Counters and maps, once they are there.
     pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
@@ -51,11 +51,11 @@ pub struct Snapshot {
     pub vitals: Vitals,
     /// Failed requests to the API server, by kind and reason.
     pub failures: Vec<(Kind, FailureReason, u64)>,
-    /// What the programs and the agent counted, by label of who it was.
+    /// Counted answers and passes, by label of the program, or of the agent.
     pub tallies: Vec<(&'static str, Tally)>,
     /// Messages to the responder that the engine passed, by result.
     pub messages: Messages,
-    /// What the writer did.
+    /// Results of the writer's writes.
     pub writes: Writes,
     /// Use of every map.
     pub maps: BTreeMap<MapKind, Map>,
@@ -89,7 +89,7 @@ pub struct Messages {
     pub unsent: u64,
 }
 
-/// What the writer did.
+/// Results of the writer's writes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Writes {
     /// Writes that succeeded.

@@ -51,9 +51,9 @@ pub struct Status {
     pub synced: bool,
     /// Whether the programs may give negative answers.
     pub complete: bool,
-    /// What is not as it should be, each in a sentence.
+    /// Problems, each in a sentence.
     pub problems: Vec<String>,
-    /// What was wrong with objects as they came, the latest of it.
+    /// Problems of single objects, the latest last.
     pub reported: Vec<String>,
 }
 

@@ -1,10 +1,9 @@
-//! 5. WHAT XDP PASSES. The agent's own answers.
+//! The agent's own answers to queries that the programs pass.
 //!
-//! A packet that the program passes is unchanged and goes on as if headless
-//! were not there. Where its destination is an address that the agent listens
-//! on, the agent answers: first by the engine that the program runs, over the
-//! index instead of the maps ([`lookup`]); what the engine passes, by all the
-//! rules ([`crate::records`]).
+//! A passed packet goes on as if headless were not there. If its destination is an
+//! address that the agent listens on, the agent answers. It asks the engine of the
+//! programs first, over the index instead of the maps ([`lookup`]), and the resolver
+//! with all rules ([`crate::records`]) for queries that the engine passes.
 
 pub mod lookup;
 pub mod server;
@@ -16,16 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path};
 
-/// What the responder has done. The engine's verdicts are counted as the
-/// programs count theirs, in the cells of the first path.
+/// Counters of the responder. Verdicts of the engine are counted in the same cells as
+/// the XDP program's.
 #[derive(Debug)]
 pub struct Counts {
     cells: Vec<AtomicU64>,
-    /// Messages answered by the rules outside the engine.
+    /// Messages answered by the resolver.
     pub resolved: AtomicU64,
-    /// Messages that another server would have to answer.
+    /// Messages refused, because another server would have to answer.
     pub refused: AtomicU64,
-    /// Messages that got no answer: not queries, or not DNS at all.
+    /// Messages without an answer: no queries, or no DNS at all.
     pub ignored: AtomicU64,
     /// Replies that could not be sent.
     pub unsent: AtomicU64,

@@ -1,8 +1,8 @@
 //! The responder on UDP.
 //!
-//! A thread for each address, blocking: between the arrival of a query and its
-//! answer there is one wake-up and no hand-over. The reply leaves from the
-//! socket that was asked, hence from the right address.
+//! Each address has a thread that blocks on its socket, so a query costs one wake-up and
+//! no hand-over between threads. The reply leaves by the same socket, and so from the
+//! address that was asked.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -52,12 +52,12 @@ impl Responder {
         }
     }
 
-    /// Answers what the engine leaves.
+    /// Answers a query that the engine passed.
     fn by_rules(&self, query: &[u8], rng: &mut Rng) -> Vec<u8> {
         let index = self.mirror.index();
         let (reply, count) = match records::reply(&index, query, Transport::Udp, rng) {
             Reply::Message(reply) => (reply, &self.counts.resolved),
-            // Without upstreams there is nobody to ask for the rest.
+            // There are no upstreams that could resolve the end of the chain.
             Reply::Chase(unfinished) => {
                 let reply = unfinished.finish(&index, None, rng);
                 (reply, &self.counts.resolved)

@@ -29,7 +29,7 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 5] = [
         Self::Unauthorized,
         Self::Forbidden,
@@ -53,10 +53,9 @@ impl FailureReason {
 /// A request that failed and will be made again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Of what sort.
+    /// The reason, as metrics tell it.
     pub reason: FailureReason,
-    /// What an operator can do something with: the verb, the resource and what
-    /// the server said.
+    /// A sentence for the operator, with the verb, the resource and the server's words.
     pub message: String,
 }
 
@@ -95,7 +94,7 @@ impl fmt::Display for Silence {
     }
 }
 
-/// Where a watch tells that the API server sent something.
+/// Records when the API server last sent something on a watch.
 #[derive(Clone, Debug)]
 pub struct Ear(std::sync::Arc<watch::Sender<Instant>>);
 
@@ -111,8 +110,8 @@ impl Ear {
     }
 }
 
-/// The state of every watch, for readers elsewhere. Its locks are held for no more
-/// than a look at a few entries.
+/// The state of every watch, for readers in other stages. Its locks are held only to read
+/// or change a few entries.
 #[derive(Debug, Default)]
 pub struct Health {
     outages: Mutex<BTreeMap<&'static str, Outage>>,
@@ -122,7 +121,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Counts a watch among those whose silence matters, from now on.
+    /// Begins to measure the silence of a watch.
     pub fn listen(&self, watch: &'static str) -> Ear {
         let (sender, receiver) = watch::channel(Instant::now());
         self.heard.write().push((watch, receiver));

@@ -1,33 +1,32 @@
 //! The API server as the source.
 //!
-//! Every watch is a list followed by changes, by `kube`'s watcher: the list is
-//! streamed where the server can (Kubernetes 1.27, KEP-3157), else read by pages;
-//! bookmarks keep the version to go on from fresh; a version that is too old (410)
-//! leads to a new list, which the index takes as a difference. A failed request
-//! is made again, after longer and longer delays, and what is known is kept
-//! meanwhile. Objects are cut down as they come ([`super::convert`]).
+//! `kube`'s watcher turns every watch into a list followed by changes. The list is
+//! streamed if the server can (Kubernetes 1.27, KEP-3157), else read by pages. Bookmarks
+//! keep the resource version fresh. A resource version that is too old (410) leads to a
+//! new list, of which the index takes the differences. A failed request is repeated after
+//! growing delays, and known objects are kept meanwhile. Objects are reduced to the
+//! fields that DNS needs as soon as they arrive ([`super::convert`]).
 //!
 //! # Which slices
 //!
-//! Most EndpointSlices belong to Services with a cluster IP, and no DNS answer
-//! depends on them, unless all endpoints are to have names (`--endpoints all`,
-//! one watch without a selector). By default three watches that exclude each
-//! other see the rest:
+//! Most EndpointSlices belong to Services with a cluster IP. No DNS answer depends on
+//! them, unless all endpoints have names (`--endpoints all`: one watch without a
+//! selector). By default three watches see the other slices, each slice by one watch:
 //!
 //! - Slices with the label `service.kubernetes.io/headless`, which the control
 //!   plane's EndpointSlice controller puts on slices of headless Services.
-//! - Slices without it that this controller did not make (by the label
-//!   `endpointslice.kubernetes.io/managed-by`): made by hand, mirrored from
-//!   Endpoints or made by other controllers. So the slices of headless Services
-//!   without a selector, which nobody labels, are found, and those that somebody
-//!   adds to a Service which has one. A cluster has few such slices. A watch for
-//!   each such Service would find no more, would have to come and go with
-//!   Services, and would cost the API server as many watches from every node.
+//! - Slices without that label which this controller did not make, by the label
+//!   `endpointslice.kubernetes.io/managed-by`: slices made by hand, mirrored from
+//!   Endpoints, or made by other controllers. Among them are the slices of headless
+//!   Services without a selector, which nobody labels, and slices that somebody adds to
+//!   a Service with a selector. A cluster has few such slices. A watch for each such
+//!   Service would find no more, would have to come and go with Services, and would cost
+//!   the API server as many watches from every node.
 //! - Slices of the cluster's DNS Service, which has a cluster IP: the addresses
 //!   of its pods are served too.
 //!
-//! A slice whose labels change moves from one of these watches to another, and
-//! the two tell of it in any order: it is gone when none has it.
+//! A slice whose labels change moves from one of these watches to another, and the two
+//! watches tell of it in any order. The slice is gone when no watch has it.
 
 mod connect;
 mod failure;
@@ -54,7 +53,7 @@ pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
 use super::convert::{self, SERVICE_NAME_LABEL};
 use super::health::Health;
-use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Report};
+use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Report, ServiceRef};
 
 /// Label of the slices of headless Services
 /// (`v1.IsHeadlessService` of k8s.io/api/core/v1).
@@ -71,22 +70,22 @@ const OWN: &str = "endpointslice.kubernetes.io/managed-by=endpointslice-controll
 /// Pods that CoreDNS's `pods verified` knows (`plugin/kubernetes/controller.go`).
 const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.phase!=Unknown";
 
-/// Changes that may wait to be put into a batch.
+/// Events that may wait to be put into a batch.
 const HEARD_MAX: usize = 4096;
 
-/// Most changes of a batch: the index is locked while it takes one in.
+/// Most events of a batch. More of them would delay the first one.
 const BATCH_MAX: usize = 512;
 
-/// What of the cluster is watched.
+/// The part of the cluster that is watched.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Endpoints of every Service, not of headless ones alone.
+    /// Whether the slices of every Service are watched, or those of headless Services.
     pub all_endpoints: bool,
-    /// Pods.
+    /// Whether pods are watched.
     pub pods: bool,
-    /// Namespace and name of the cluster's DNS Service.
-    pub cluster_dns: (String, String),
-    /// What of objects is worth its memory.
+    /// The cluster's DNS Service.
+    pub cluster_dns: ServiceRef,
+    /// Which optional parts of objects are kept.
     pub keep: Keep,
 }
 
@@ -237,7 +236,7 @@ fn slices(selection: &Selection) -> Vec<(Scope, Option<String>, Option<String>)>
     if selection.all_endpoints {
         return vec![(Scope::Main, None, None)];
     }
-    let (namespace, name) = &selection.cluster_dns;
+    let ServiceRef { namespace, name } = &selection.cluster_dns;
     vec![
         (Scope::Main, None, Some(HEADLESS_LABEL.to_owned())),
         (
@@ -255,7 +254,7 @@ fn slices(selection: &Selection) -> Vec<(Scope, Option<String>, Option<String>)>
     ]
 }
 
-/// Makes batches of what the watches tell.
+/// Makes batches of the watches' events.
 #[derive(Debug)]
 struct Collector {
     merge: Merge,

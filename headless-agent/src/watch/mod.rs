@@ -1,10 +1,10 @@
-//! Stage one: what the cluster holds, as a stream of events over slim objects.
+//! Stage one: the cluster as a stream of events about slim objects.
 //!
 //! A source ([`kubernetes`] for an API server, [`manifests`] for a folder of YAML)
-//! turns Kubernetes objects into the few fields that DNS needs ([`objects`],
-//! [`convert`]), reports what it cannot use ([`problem`]), and hands both over in
-//! batches. Whoever receives them needs no Kubernetes types and no I/O. How the
-//! source is doing is in [`health`].
+//! reduces Kubernetes objects to the few fields that DNS needs ([`objects`],
+//! [`convert`]) and reports the parts that it cannot use ([`problem`]). It sends both in
+//! batches, whose receiver needs no Kubernetes types and no I/O. [`health`] says which
+//! watches fail or are silent.
 
 pub mod objects;
 pub mod problem;
@@ -47,7 +47,7 @@ impl Kind {
         Self::Pod,
     ];
 
-    /// As `kind:` in an object.
+    /// The value of `kind:` in an object.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// As the resource is called in RBAC rules and in messages.
+    /// Name of the resource in RBAC rules and in messages.
     pub const fn resource(self) -> &'static str {
         match self {
             Self::Namespace => "namespaces",
@@ -146,17 +146,17 @@ pub enum Event {
 /// Changes that belong together, and what was wrong with their objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// In the order in which they happened.
+    /// The changes, in the order in which they happened.
     pub events: Vec<Event>,
-    /// What is now known of objects that cannot be used as they are; the usable
-    /// parts of such an object are in `events`.
+    /// Objects that cannot be used as they are. The usable parts of such an object are in
+    /// `events`.
     pub reports: Vec<Report>,
     /// When the first change came, where the source knows.
     pub arrived: Option<Instant>,
 }
 
 impl Batch {
-    /// Whether it says nothing.
+    /// Whether it has neither events nor reports.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.reports.is_empty()
     }

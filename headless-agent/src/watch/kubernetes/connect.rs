@@ -33,7 +33,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// for about 15 minutes (`tcp_retries2`).
 const USER_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Where the API server is and who asks, as far as the operator says.
+/// The operator's word on the API server's address and on the agent's credentials.
 ///
 /// Without `kubeconfig` and `context`, a pod's own service account is used in a
 /// cluster, and elsewhere the user's kubeconfig, unless `server` is given. Each
@@ -58,7 +58,7 @@ pub fn in_cluster() -> bool {
 }
 
 impl Access {
-    /// Whether the operator said anything.
+    /// Whether the operator gave any of these options.
     pub fn is_given(&self) -> bool {
         let Self {
             kubeconfig,
@@ -116,7 +116,7 @@ impl Access {
         Ok(config)
     }
 
-    /// What is there before the explicit options.
+    /// The configuration before `server`, `ca` and `token_file` replace parts of it.
     async fn found(&self) -> anyhow::Result<Config> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
@@ -146,8 +146,8 @@ impl Access {
     }
 }
 
-/// A client whose connections notice a peer that has vanished. Otherwise that of
-/// `Client::try_from` without its retries, since watches retry by themselves.
+/// A client like that of `Client::try_from`, with two differences: its connections
+/// notice a peer that has vanished, and it repeats no request, since watches do.
 fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);

@@ -1,4 +1,4 @@
-//! What an operator is told when the API server does not answer as it should.
+//! Messages about requests to the API server that fail.
 
 use std::error::Error;
 
@@ -18,7 +18,7 @@ pub(super) fn status(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
-/// The RBAC verb that was asked for.
+/// The RBAC verb of the request.
 fn verb(error: &watcher::Error) -> &'static str {
     match error {
         watcher::Error::InitialListFailed(_) => "list",
@@ -29,8 +29,8 @@ fn verb(error: &watcher::Error) -> &'static str {
     }
 }
 
-/// What failed at the resource, called as in RBAC rules with its group:
-/// `endpointslices.discovery.k8s.io`.
+/// The failure of a request for the resource, which is named as in RBAC rules with its
+/// group: `endpointslices.discovery.k8s.io`.
 pub(super) fn failure(error: &watcher::Error, resource: &str) -> Failure {
     let verb = verb(error);
     let Some(status) = status(error) else {
@@ -86,7 +86,7 @@ fn transport(error: &watcher::Error, verb: &str, resource: &str) -> Failure {
     }
 }
 
-/// The error and its causes, without what a cause only repeats.
+/// The error and its causes, each text once.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

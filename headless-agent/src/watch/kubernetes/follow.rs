@@ -32,13 +32,13 @@ const REQUEST_SECONDS: u32 = 240;
 /// Which watch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
-    /// What it is called in messages about it.
+    /// Name of the watch in messages.
     pub(super) name: &'static str,
-    /// What it is of.
+    /// Kind of its objects.
     pub(super) kind: Kind,
     /// The resource as in RBAC rules, with its group.
     pub(super) resource: &'static str,
-    /// Which of several of its kind.
+    /// Which of several watches of slices.
     pub(super) scope: Option<Scope>,
 }
 
@@ -69,8 +69,8 @@ pub(super) struct Heard {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Delays that double, each spread by half of itself in both directions, so
-/// that the nodes of a cluster do not ask at the same moment.
+/// Delays that double. Each is spread by half of itself in both directions, so that the
+/// nodes of a cluster do not ask at the same moment.
 #[derive(Debug)]
 struct Backoff(Duration);
 
@@ -88,19 +88,19 @@ impl Backoff {
 
 /// A watch with all it needs.
 pub(super) struct Follow<K, C> {
-    /// Which.
+    /// Name and kind of the watch.
     pub(super) watch: Watch,
-    /// Of what.
+    /// The watched resource.
     pub(super) api: Api<K>,
     /// Label or field selectors.
     pub(super) config: watcher::Config,
-    /// Cuts an object down.
+    /// Reduces an object to its slim form.
     pub(super) convert: C,
-    /// Where failures are told.
+    /// Records failures.
     pub(super) health: Arc<Health>,
-    /// Tells when the server last sent something on this watch.
+    /// Records when the server sends something on this watch.
     pub(super) ear: Ear,
-    /// Where changes are told.
+    /// Receives the events.
     pub(super) heard: mpsc::Sender<Heard>,
 }
 
@@ -149,7 +149,8 @@ where
         loop {
             let event = tokio::select! {
                 event = stream.next() => event,
-                // No event tells that a broken watch runs again, its answer does.
+                // The library has no event for a watch that runs again. The head of the
+                // server's answer shows it.
                 Ok(()) = heard.changed(), if failing && !listing => {
                     failing = false;
                     backoff.reset();
@@ -172,8 +173,8 @@ where
                     failing = true;
                     heard.mark_unchanged();
                     sleep(backoff.next()).await;
-                    // The library lists again when a running watch is told so,
-                    // not when one cannot even start.
+                    // The library lists again after a 410 within a running watch, but not
+                    // after a 410 to the request for a watch.
                     if starting && code == Some(410) {
                         return Renew::List;
                     }

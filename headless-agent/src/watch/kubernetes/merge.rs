@@ -1,4 +1,4 @@
-//! One mirror of slices from several watches.
+//! Merges the events of several watches of EndpointSlices.
 
 use std::collections::HashMap;
 
@@ -16,16 +16,16 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub(super) const ALL: [Self; 3] = [Self::Main, Self::Foreign, Self::ClusterDns];
 }
 
 /// What one watch tells about slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SliceEvent {
-    /// It looks like this, in this version of the cluster.
+    /// The slice looks like this, in this version of the cluster.
     Apply(EndpointSlice, u64),
-    /// The watch no longer has it, which does not mean that it does not exist.
+    /// The watch no longer has the slice. Another watch may have it.
     Delete(ObjectRef),
     /// The list begins.
     Restart,
@@ -33,14 +33,14 @@ pub(super) enum SliceEvent {
     Restarted,
 }
 
-/// A slice that some watch has.
+/// A slice that at least one watch has.
 #[derive(Debug)]
 struct Held {
-    /// For each watch that has it, the number of the list that it was last in.
+    /// For each watch that has the slice, the number of the list that it was last in.
     lists: [Option<u32>; Scope::ALL.len()],
-    /// Where its data are from.
+    /// The watch that its data are from.
     from: Scope,
-    /// Their version.
+    /// The version of the data.
     version: u64,
 }
 

@@ -128,7 +128,10 @@ fn the_selectors_of_slices_exclude_each_other() {
     let selection = Selection {
         all_endpoints: false,
         pods: false,
-        cluster_dns: ("kube-system".into(), "kube-dns".into()),
+        cluster_dns: ServiceRef {
+            namespace: "kube-system".into(),
+            name: "kube-dns".into(),
+        },
         keep: Keep::default(),
     };
     let selectors: Vec<_> = slices(&selection)
