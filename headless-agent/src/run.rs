@@ -1,7 +1,6 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
 mod mirror;
-mod programs;
 mod source;
 mod stages;
 
@@ -13,13 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
-use self::programs::Wanted;
 use self::source::Source;
 use self::stages::Stages;
 use crate::config;
 use crate::datapath::attach::Attacher;
+use crate::datapath::load::{Programs, Wanted};
 use crate::datapath::plan::Plan;
-use crate::datapath::{self, Ebpf, keep, probe};
+use crate::datapath::{self, keep, probe};
 use crate::maps::WriteCounts;
 use crate::mirror::Mirror;
 use crate::observe::probes::Signs;
@@ -80,7 +79,7 @@ struct Prepared {
     plan: Plan,
     stage: mirror::Stage,
     snapshots: watch::Sender<Arc<datapath::snapshot::Snapshot>>,
-    filled: oneshot::Receiver<Ebpf>,
+    filled: oneshot::Receiver<Programs>,
     servers: Vec<Server>,
     admin: TcpListener,
 }
@@ -161,16 +160,16 @@ impl Prepared {
         let health = Arc::clone(shared.source());
         stages.spawn("source", source.follow(health, sender));
         let (log, logs) = oneshot::channel();
-        let wanted = stage.wanted.clone();
+        let kernel_log = stage.wanted.kernel_log;
         stages.spawn("mirror", stage.run(batches));
         stages.attach(|stop| async move {
-            let Some(mut ebpf) = keep::until(filled, &stop).await else {
+            let Some(mut programs) = keep::until(filled, &stop).await else {
                 return Ok(());
             };
-            if let Some(follow) = wanted.log(&mut ebpf)? {
+            if let Some(follow) = programs.log(kernel_log)? {
                 log.send(follow).ok();
             }
-            keep::keep(Attacher::new(ebpf, plan, snapshots)?, stop).await
+            keep::keep(Attacher::new(programs, plan, snapshots)?, stop).await
         });
         stages.spawn("kernel log", async {
             match logs.await {

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aya::Ebpf;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::attach::Attacher;
 use super::discover::{News, Watcher};
+use super::load::Programs;
 
 /// How often all interfaces are compared. The kernel sends no event when a program is
 /// removed, and none about traffic; a removed program should be back within a second.
@@ -25,7 +25,10 @@ const READ_ROUTES: Duration = Duration::from_secs(30);
 
 /// The programs, once the maps hold the cluster; `None` where the agent is to stop before,
 /// or the stage that fills the maps has ended, which then says why.
-pub async fn until(filled: oneshot::Receiver<Ebpf>, stop: &CancellationToken) -> Option<Ebpf> {
+pub async fn until(
+    filled: oneshot::Receiver<Programs>,
+    stop: &CancellationToken,
+) -> Option<Programs> {
     tokio::select! {
         biased;
         () = stop.cancelled() => None,

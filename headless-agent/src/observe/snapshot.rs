@@ -13,9 +13,8 @@ use tokio::sync::watch;
 use super::probes::{Signs, Vitals};
 use super::tally::{AGENT, Tally};
 use crate::datapath;
-use crate::datapath::object::Capacities;
+use crate::datapath::load::Kernel;
 use crate::maps::MapKind;
-use crate::maps::kernel::{KernelCounters, KernelSink};
 use crate::responder;
 use crate::watch::Kind;
 use crate::watch::health::FailureReason;
@@ -31,17 +30,6 @@ pub struct Sources {
     pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
-}
-
-/// What can be read from the kernel.
-#[derive(Debug)]
-pub struct Kernel {
-    /// Counters of the programs.
-    pub counters: KernelCounters,
-    /// The maps, for reading.
-    pub maps: KernelSink,
-    /// Capacities of the maps.
-    pub capacities: Capacities,
 }
 
 /// The agent at one moment.

@@ -7,12 +7,10 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
-use super::programs::{Programs, Wanted};
-use crate::datapath::Ebpf;
+use crate::datapath::load::{Kernel, Loaded, Programs, Wanted};
 use crate::maps::WriteCounts;
 use crate::maps::writer::Writer;
 use crate::mirror::{Intake, Keeper, Mirror, Policy};
-use crate::observe::snapshot::Kernel;
 use crate::watch::Batch;
 
 /// What the stage needs.
@@ -28,7 +26,7 @@ pub(super) struct Stage {
     /// Where maps and counters can be read, once they are there.
     pub(super) kernel: watch::Sender<Option<Arc<Kernel>>>,
     /// Gets the programs once their maps hold the cluster.
-    pub(super) filled: oneshot::Sender<Ebpf>,
+    pub(super) filled: oneshot::Sender<Programs>,
 }
 
 impl Stage {
@@ -45,8 +43,8 @@ impl Stage {
         let seed = wanted.config.seal_seed;
         let loading = spawn_blocking(move || wanted.load());
         let mut intake = Intake::new(mirror);
-        let Programs {
-            ebpf,
+        let Loaded {
+            programs,
             sink,
             kernel: readable,
         } = intake.until(loading, &mut batches).await???;
@@ -55,7 +53,10 @@ impl Stage {
         keeper.read(&mut batches).await?;
         keeper.fill().await?;
         // Without a receiver the agent is about to stop.
-        filled.send(ebpf).ok().context("nobody attaches programs")?;
+        filled
+            .send(programs)
+            .ok()
+            .context("nobody attaches programs")?;
         keeper.run(batches).await
     }
 }

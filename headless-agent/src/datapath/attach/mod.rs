@@ -30,6 +30,7 @@ use self::xdp::XdpHook;
 use super::discover::{News, Watcher};
 use super::lift::Meter;
 use super::links::Link;
+use super::load::Programs;
 use super::plan::{Hook, Plan};
 use super::routes;
 use super::snapshot::{Attachment, ProgramState, Snapshot};
@@ -72,13 +73,14 @@ pub struct Attacher {
 }
 
 impl Attacher {
-    /// For the loaded programs in `ebpf`, which are on no interface yet. Publishes
+    /// For loaded programs, which are on no interface yet. Publishes
     /// `snapshots`, the first one at once.
     pub fn new(
-        ebpf: Ebpf,
+        programs: Programs,
         plan: Plan,
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> anyhow::Result<Self> {
+        let Programs(ebpf) = programs;
         let restored = Path::ALL.into_iter().map(|path| (path.label(), 0));
         let restored: BTreeMap<_, _> = restored.collect();
         let first = Snapshot {

@@ -75,6 +75,4 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-agent/src/maps/kernel/values.rs",
         "headless-agent/src/maps/kernel.rs",
     ),
-    ("headless-agent/src/run.rs", "aya"),
-    ("headless-agent/src/run.rs", "aya_log"),
 ];

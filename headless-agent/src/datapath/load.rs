@@ -1,38 +1,53 @@
-//! The programs and their maps, loaded.
+//! Loads the programs and opens their maps.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use aya::Ebpf;
+use aya_log::EbpfLogger;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use headless_ebpf::abi::Config;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::datapath::object::{self, Capacities, KernelLog};
-use crate::datapath::{Ebpf, EbpfLogger};
+use super::object::{self, Capacities, KernelLog};
 use crate::maps::kernel::{KernelCounters, KernelSink};
-use crate::observe::snapshot::Kernel;
 
-/// What is loaded.
+/// The programs and maps that are to be loaded.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// Settings of the programs.
-    pub(super) config: Config,
+    pub config: Config,
     /// Capacities of the maps.
-    pub(super) capacities: Capacities,
+    pub capacities: Capacities,
     /// What the programs log.
-    pub(super) kernel_log: KernelLog,
+    pub kernel_log: KernelLog,
 }
 
-/// Verified programs, attached nowhere, and their maps, empty.
-pub(super) struct Programs {
-    /// The object.
-    pub(super) ebpf: Ebpf,
+/// What can be read from the kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Counters of the programs.
+    pub counters: KernelCounters,
+    /// The maps, for reading.
+    pub maps: KernelSink,
+    /// Capacities of the maps.
+    pub capacities: Capacities,
+}
+
+/// Verified programs, attached to no interface.
+#[derive(Debug)]
+pub struct Programs(pub(super) Ebpf);
+
+/// Programs and their maps, which are empty.
+pub struct Loaded {
+    /// The programs.
+    pub programs: Programs,
     /// The maps, for writing.
-    pub(super) sink: KernelSink,
+    pub sink: KernelSink,
     /// Counters and maps, for reading.
-    pub(super) kernel: Arc<Kernel>,
+    pub kernel: Arc<Kernel>,
 }
 
 impl Wanted {
@@ -40,7 +55,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Where the kernel refuses a map or a program.
-    pub(super) fn load(&self) -> anyhow::Result<Programs> {
+    pub fn load(&self) -> anyhow::Result<Loaded> {
         let ebpf = object::load(&self.capacities, self.kernel_log)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&self.config)
@@ -50,24 +65,29 @@ impl Wanted {
             maps: KernelSink::open(&ebpf)?,
             capacities: self.capacities,
         };
-        Ok(Programs {
-            ebpf,
+        Ok(Loaded {
+            programs: Programs(ebpf),
             sink,
             kernel: Arc::new(kernel),
         })
     }
+}
 
+impl Programs {
     /// Hands what the programs log to the agent's log, from now on; `None` where they
     /// log nothing.
-    pub(super) fn log(
-        &self,
-        ebpf: &mut Ebpf,
+    ///
+    /// # Errors
+    /// Where the ring of log lines cannot be opened.
+    pub fn log(
+        &mut self,
+        kernel_log: KernelLog,
     ) -> anyhow::Result<Option<BoxFuture<'static, anyhow::Result<()>>>> {
-        if self.kernel_log == KernelLog::Off {
+        if kernel_log == KernelLog::Off {
             return Ok(None);
         }
         let context = "cannot follow the programs' log";
-        let logger = EbpfLogger::init(ebpf).context(context)?;
+        let logger = EbpfLogger::init(&mut self.0).context(context)?;
         #[expect(
             deprecated,
             reason = "its replacement is unsafe; the logger owns one descriptor and keeps it"
