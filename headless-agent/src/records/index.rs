@@ -1,6 +1,7 @@
 //! The index of the cluster: events in, changes of names out.
 
 mod events;
+mod pointers;
 mod read;
 mod reverse;
 #[cfg(test)]
@@ -9,88 +10,20 @@ mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use headless_ebpf::abi::{NameFlags, PodsMode};
-use hickory_proto::rr::Name;
 use slab::Slab;
 
-pub use self::reverse::Pointers;
-use self::reverse::Stale;
+pub use self::pointers::Pointers;
+use self::pointers::Stale;
 pub use self::walk::Walk;
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
-use super::service::{self, Details, Naming, State};
+use super::service::{self, Naming, State};
+use super::types::{NameChange, NameData, Settings};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
-
-/// What the operator chose.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The cluster's zone.
-    pub zone: Name,
-    /// TTL of records in seconds, and the SOA's minimum.
-    pub ttl: u32,
-    /// What names below `pod` answer.
-    pub pods: PodsMode,
-    /// Whose endpoints have names and reverse names.
-    pub endpoints: EndpointScope,
-    /// Namespace and name of the cluster's DNS Service, which is the zone's name
-    /// server.
-    pub dns_service: (Box<str>, Box<str>),
-    /// The name server's addresses where that Service does not exist.
-    pub dns_addresses: Vec<IpAddr>,
-}
-
-impl Settings {
-    /// What kubeadm sets up, for this zone: TTL 30, `pods insecure`.
-    pub fn new(zone: Name) -> Self {
-        Self {
-            zone,
-            ttl: 30,
-            pods: PodsMode::Insecure,
-            endpoints: EndpointScope::Headless,
-            dns_service: ("kube-system".into(), "kube-dns".into()),
-            dns_addresses: Vec::new(),
-        }
-    }
-}
-
-/// Whose endpoints have names and reverse names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EndpointScope {
-    /// Endpoints of headless Services have names. What is below a Service with a
-    /// cluster IP is then unknown. No endpoint has a reverse name, since an address may
-    /// be that of another Service's endpoint, too.
-    #[default]
-    Headless,
-    /// Endpoints of every Service have names and reverse names, as in CoreDNS.
-    All,
-}
-
-/// What a name holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameData {
-    /// What is known beyond the addresses; never what says where chunks are.
-    pub flags: NameFlags,
-    /// Its A records, sorted, each once.
-    pub ipv4: Vec<Ipv4Addr>,
-    /// Its AAAA records, sorted, each once.
-    pub ipv6: Vec<Ipv6Addr>,
-    /// Of a Service: where its SRV records lead. Given where records are written
-    /// ahead ([`NameChange`], [`Index::detailed`]), and not where the addresses
-    /// alone are asked for.
-    pub details: Option<Box<Details>>,
-}
-
-/// A name that now holds something else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameChange {
-    /// The name.
-    pub name: RelativeName,
-    /// What it holds; `None` where it no longer exists.
-    pub data: Option<NameData>,
-}
 
 /// The DNS-relevant part of the cluster.
 #[derive(Debug)]

@@ -10,6 +10,8 @@
 
 pub mod name;
 
+mod types;
+
 mod service;
 
 pub mod index;
@@ -21,8 +23,10 @@ pub mod reply;
 #[cfg(test)]
 mod fixtures;
 
-pub use self::index::{EndpointScope, Index, NameChange, NameData, Pointers, Settings, Walk};
+pub use self::index::{Index, Pointers, Walk};
 pub use self::name::RelativeName;
 pub use self::reply::{Reply, Transport, reply};
 pub use self::resolve::{Answer, Chase, Forward, Question, Resolution, resolve};
-pub use self::service::{Counted, Details, Target, Targets};
+pub use self::types::{
+    Counted, Details, EndpointScope, NameChange, NameData, Settings, Target, Targets,
+};

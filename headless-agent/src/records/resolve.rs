@@ -17,13 +17,13 @@ mod tests;
 use std::net::IpAddr;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{NS, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use self::lookup::{Candidate, Host};
+use self::lookup::{Candidate, Host, Miss};
 use self::name::{Asked, Zone};
 use super::Index;
-use super::index::EndpointScope;
+use super::types::EndpointScope;
 
 /// TTL of the `dns-version` record in seconds (CoreDNS, `Services`).
 const VERSION_TTL: u32 = 28_800;
@@ -88,15 +88,6 @@ pub struct Chase {
     pub qtype: u16,
 }
 
-/// Why there is no list of candidates for a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Miss {
-    /// The name does not exist (CoreDNS, `IsNameError`).
-    Missing,
-    /// Whether it exists is not known.
-    Unknown,
-}
-
 /// Answers a question from the index.
 pub fn resolve(index: &Index, question: &Question) -> Resolution {
     let Some(zone) = Zone::of(&question.name, &index.settings().zone) else {
@@ -137,6 +128,15 @@ impl<'a> Resolver<'a> {
 
     fn ttl(&self) -> u32 {
         self.index.settings().ttl
+    }
+
+    /// The address record of a name.
+    fn address_record(&self, name: Name, address: IpAddr) -> Record {
+        let rdata = match address {
+            IpAddr::V4(address) => RData::A(A(address)),
+            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+        };
+        Record::from_rdata(name, self.ttl(), rdata)
     }
 
     /// CoreDNS, `ServeDNS`.
@@ -306,7 +306,7 @@ impl<'a> Resolver<'a> {
             };
             found
                 .additionals
-                .push(rrset::address(owner.clone(), self.ttl(), *address));
+                .push(self.address_record(owner.clone(), *address));
             if !seen.contains(&owner) {
                 let rdata = RData::NS(NS(owner.clone()));
                 let record = Record::from_rdata(self.zone.asked.clone(), self.ttl(), rdata);

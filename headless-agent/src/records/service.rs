@@ -11,9 +11,8 @@ use headless_ebpf::abi::NameFlags;
 use self::endpoints::Group;
 pub(super) use self::endpoints::families;
 pub(super) use self::endpoints::{Endpoints, endpoint_label};
-pub use self::targets::{Counted, Details, Target, Targets};
-use super::index::{EndpointScope, NameChange, NameData};
 use super::name::RelativeName;
+use super::types::{Details, EndpointScope, NameChange, NameData, Targets};
 use crate::watch::{Port, Service, ServiceKind};
 
 /// A Service as it stands at one moment. Cheap to clone.

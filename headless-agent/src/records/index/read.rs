@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use headless_ebpf::abi::PodsMode;
 
 use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
+use super::super::types::EndpointScope;
 use super::{
-    EndpointScope, Index, NameData, ServiceEntry, ServiceView, State, entry_exists, namespace_data,
-    pod_data,
+    Index, NameData, ServiceEntry, ServiceView, State, entry_exists, namespace_data, pod_data,
 };
 use crate::watch::{Problem, Reason, ServiceKind};
 

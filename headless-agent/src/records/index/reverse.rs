@@ -1,25 +1,14 @@
 //! From addresses back to the Services that have them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::super::name::RelativeName;
 use super::super::service::endpoint_label;
-use super::{EndpointScope, Index, Reverse, ServiceEntry, ServiceView, State};
+use super::super::types::EndpointScope;
+use super::pointers::{Pointers, Stale};
+use super::{Index, Reverse, ServiceEntry, ServiceView, State};
 use crate::watch::ServiceKind;
-
-/// Where addresses lead, or what of it has changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pointers {
-    /// Services by number, counted from 1, with their names; `None` where no address
-    /// leads there any more. Numbers of what is gone are given to others.
-    pub services: BTreeMap<u32, Option<RelativeName>>,
-    /// Addresses, sorted, and the Service that alone has them, under one name: `None`
-    /// where there is none, or more than one. Whether the name exists, that is whether
-    /// Service and Namespace do, is another matter.
-    pub addresses: Vec<(IpAddr, Option<u32>)>,
-}
 
 /// Whether there is one, and only one.
 #[derive(Clone, Copy)]
@@ -36,13 +25,6 @@ impl Only {
             Self::One(_) | Self::Several => Self::Several,
         };
     }
-}
-
-/// What [`Pointers`] are to be made anew of.
-#[derive(Debug, Default)]
-pub(super) struct Stale {
-    services: Vec<u32>,
-    addresses: Vec<IpAddr>,
 }
 
 /// What is in the first and not in the second of two sorted lists.

@@ -6,6 +6,7 @@ use headless_ebpf::abi::PodsMode;
 
 use super::super::fixtures::{delete, index, namespace, pod, service, settings, shown, slice};
 use super::*;
+use crate::records::EndpointScope;
 use crate::watch::Reason;
 
 mod objects;

@@ -6,12 +6,21 @@ use std::net::IpAddr;
 use headless_ebpf::abi::PodsMode;
 use hickory_proto::rr::RecordType;
 
-use super::Miss;
 use super::name::Zone;
 use crate::records::Index;
-use crate::records::index::{EndpointScope, ServiceView};
+use crate::records::index::ServiceView;
 use crate::records::service::endpoint_label;
+use crate::records::types::EndpointScope;
 use crate::watch::{Alias, Endpoint, Port, ServiceKind};
+
+/// Why there is no list of candidates for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// The name does not exist (CoreDNS, `IsNameError`).
+    Missing,
+    /// Whether it exists is not known.
+    Unknown,
+}
 
 /// A combination of host and port that a name stands for (CoreDNS,
 /// `msg.Service`).

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SRV};
+use hickory_proto::rr::rdata::{CNAME, PTR, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::lookup::{self, Host};
+use super::lookup::{self, Host, Miss};
 use super::name::{Asked, name_below};
-use super::{Chase, Found, Miss, Resolver};
+use super::{Chase, Found, Resolver};
 use crate::records::index::ServiceView;
 use crate::records::service::endpoint_label;
 use crate::watch::ServiceKind;
@@ -28,15 +28,6 @@ struct Trail {
     targets: Vec<Name>,
     /// Number of CNAMEs followed so far, dead ends included.
     followed: usize,
-}
-
-/// The address record of a name.
-pub(super) fn address(name: Name, ttl: u32, address: IpAddr) -> Record {
-    let rdata = match address {
-        IpAddr::V4(address) => RData::A(A(address)),
-        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
-    };
-    Record::from_rdata(name, ttl, rdata)
 }
 
 /// An external name, as written, as a name.
@@ -59,7 +50,7 @@ impl Resolver<'_> {
             match &candidate.host {
                 Host::Address(at) => {
                     if candidate.host.record_type() == kind && seen.insert(*at) {
-                        let record = address(asked.name.clone(), self.ttl(), *at);
+                        let record = self.address_record(asked.name.clone(), *at);
                         found.answers.push(record);
                     }
                 }
@@ -174,7 +165,7 @@ impl Resolver<'_> {
                 found.answers.push(record);
             }
             if glue.insert((target.clone(), at)) {
-                found.additionals.push(address(target, self.ttl(), at));
+                found.additionals.push(self.address_record(target, at));
             }
         }
         Ok(found)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headless_ebpf::abi::NameFlags;
 
-use super::super::index::NameData;
+use super::super::types::NameData;
 use crate::watch::objects::dashed_address;
 use crate::watch::{Alias, Endpoint, EndpointSlice, Port};
 

@@ -1,55 +1,12 @@
-//! Where SRV records lead, and what reverse names lead to.
+//! The SRV targets of a Service.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::super::types::{Counted, Target, Targets};
 use super::endpoints::{Endpoints, endpoint_label};
 use crate::watch::Port;
-
-/// What is known of a Service beyond the addresses of its name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Details {
-    /// Its own ports, which lead to itself.
-    pub own: Option<Targets>,
-    /// The ports of its slices, which lead to its endpoints. Missing where a slice
-    /// has a port twice: this is left to userspace.
-    pub endpoints: Option<Targets>,
-}
-
-/// Ports and what they lead to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Targets {
-    /// The ports, in the order of their numbers. `None` is the port of endpoints
-    /// for which none is declared: it has neither name, protocol nor number.
-    pub ports: Vec<Counted>,
-    /// The targets, each once: by label, then by ports.
-    pub targets: Vec<Target>,
-    /// As many as CoreDNS counts for the weight of SRV records: an address in two
-    /// slices is two.
-    pub endpoints: usize,
-}
-
-/// A port and how many endpoints have it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// See [`Targets::ports`].
-    pub port: Option<Port>,
-    /// Counted as in [`Targets::endpoints`].
-    pub endpoints: usize,
-}
-
-/// A host with ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The endpoint's label, or labels with dots between them; `None` for the Service
-    /// itself.
-    pub label: Option<Box<str>>,
-    /// Its addresses, each once: at least one.
-    pub addresses: Vec<IpAddr>,
-    /// Which of the ports it has, as places in [`Targets::ports`], in order.
-    pub ports: Box<[usize]>,
-}
 
 /// The ports of a Service or slice, in order. Where none is declared there is one
 /// that lets the addresses be found all the same (CoreDNS, `service.go`).

@@ -48,26 +48,6 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "headless-ebpf/src/respond/servers.rs",
     ),
     (
-        "headless-agent/src/records/service.rs",
-        "headless-agent/src/records/index.rs",
-    ),
-    (
-        "headless-agent/src/records/service/endpoints.rs",
-        "headless-agent/src/records/index.rs",
-    ),
-    (
-        "headless-agent/src/records/index/reverse.rs",
-        "headless-agent/src/records/index.rs",
-    ),
-    (
-        "headless-agent/src/records/resolve/lookup.rs",
-        "headless-agent/src/records/resolve.rs",
-    ),
-    (
-        "headless-agent/src/records/resolve/rrset.rs",
-        "headless-agent/src/records/resolve.rs",
-    ),
-    (
         "headless-agent/src/maps/table.rs",
         "headless-agent/src/maps/mod.rs",
     ),

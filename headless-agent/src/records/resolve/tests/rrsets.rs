@@ -223,7 +223,8 @@ fn external_names_lead_out_of_the_zone() {
     assert_eq!(plain.chase, None);
 
     let name: Name = format!("db.{SUFFIX}").parse().unwrap();
-    let found = rrset::address(chase.target, 60, "192.0.2.1".parse().unwrap());
+    let address = RData::A("192.0.2.1".parse().unwrap());
+    let found = Record::from_rdata(chase.target, 60, address);
     let chased = answer.clone().chased(&index, &name, Some(vec![found]));
     assert_eq!(
         shown(&chased.answers),
