@@ -144,3 +144,34 @@ fn the_revision_follows_objects_not_lists() {
     );
     assert!(index.revision() > revision);
 }
+
+/// What a list no longer has leaves nothing behind, wherever it was kept.
+#[test]
+fn objects_that_vanish_in_a_new_list_are_forgotten() {
+    let mut index = index(
+        Settings {
+            pods: PodsMode::Verified,
+            endpoints: EndpointScope::All,
+            ..settings()
+        },
+        vec![
+            namespace("default"),
+            service("default", "api", "10.96.0.1", WEB),
+            slice("default/api-1", "api", WEB, &["10.0.0.1", "fd00::1"]),
+            // Of a Service and of a Namespace that do not exist.
+            slice("lost/web-1", "web", WEB, &["10.0.0.1=a"]),
+            service("nowhere", "web", "None", WEB),
+            pod("default", "a", "10.0.0.1"),
+        ],
+    );
+    assert_eq!(index.problems().len(), 2);
+    assert!(!index.pointers().addresses.is_empty());
+    index.apply_all(Kind::ALL.map(Event::Restart));
+    index.apply_all(Kind::ALL.map(Event::Restarted));
+    assert_eq!(index.names().count(), 0);
+    assert_eq!(index.problems(), []);
+    assert_eq!(index.pointers().addresses, []);
+    assert!(index.namespaces.is_empty(), "{:?}", index.namespaces);
+    assert!(index.services.is_empty());
+    assert!(index.reverse.is_empty());
+}
