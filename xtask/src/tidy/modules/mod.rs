@@ -8,6 +8,7 @@
 //! defines as long as the parent uses nothing of the child, but for
 //! re-exporting it. Methods are not seen: they need no path.
 
+mod attributes;
 mod graph;
 mod known;
 mod resolve;

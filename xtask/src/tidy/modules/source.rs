@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
-use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, Meta, Token, UseTree, Visibility};
+use syn::{Attribute, Item, Meta, UseTree, Visibility};
+
+use super::attributes::{attributes, given_path, is_test};
 
 /// A path in the source, `crate::records::Index` as three names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -352,78 +353,6 @@ impl<'ast> Visit<'ast> for Collector<'_> {
             Meta::Path(_) => {}
             Meta::NameValue(pair) => self.visit_expr(&pair.value),
         }
-    }
-}
-
-/// The path in `#[path = ".."]`.
-fn given_path(attributes: &[Attribute]) -> Option<String> {
-    attributes
-        .iter()
-        .find_map(|attribute| match &attribute.meta {
-            Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
-                syn::Expr::Lit(syn::ExprLit {
-                    lit: syn::Lit::Str(text),
-                    ..
-                }) => Some(text.value()),
-                _ => None,
-            },
-            _ => None,
-        })
-}
-
-/// Whether the attributes make an item part of tests alone.
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let path = attribute.path();
-        if path.is_ident("cfg") {
-            let condition = attribute.parse_args::<Meta>();
-            return condition.is_ok_and(|condition| without_tests(&condition) == Some(false));
-        }
-        path.segments
-            .last()
-            .is_some_and(|last| last.ident == "test")
-    })
-}
-
-/// What a `cfg` condition is where `test` is not set; `None` where that depends
-/// on something else.
-fn without_tests(condition: &Meta) -> Option<bool> {
-    match condition {
-        Meta::Path(path) => path.is_ident("test").then_some(false),
-        Meta::NameValue(_) => None,
-        Meta::List(list) => {
-            let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
-            let parts = list.parse_args_with(parser).ok()?;
-            let mut parts = parts.iter().map(without_tests);
-            if list.path.is_ident("not") {
-                parts.next()?.map(|is| !is)
-            } else if list.path.is_ident("all") {
-                parts.any(|part| part == Some(false)).then_some(false)
-            } else {
-                parts.all(|part| part == Some(false)).then_some(false)
-            }
-        }
-    }
-}
-
-fn attributes(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::ExternCrate(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::ForeignMod(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::TraitAlias(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Union(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
     }
 }
 
