@@ -1,5 +1,8 @@
-//! Small clusters and questions about them, at random: few labels, so that
-//! names meet, among them all that mean something to the grammar of names.
+//! Random small clusters. [`query`] asks about them. All names are made of a few labels, so
+//! questions often ask for names that exist. Among the labels are all that have a meaning
+//! in DNS names of Services.
+
+mod query;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +16,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::frame::{Opt, Query, wire};
+pub use self::query::{query, reversed};
 use crate::maps::SERIAL;
 
 /// Names of namespaces, Services and endpoints.
@@ -21,36 +24,22 @@ const NAMES: [&str; 9] = [
     "a", "default", "dns", "local", "ns", "pod", "svc", "web", "10-0-0-1",
 ];
 
-/// What else stands in questions.
-const LABELS: [&str; 10] = [
-    "_",
-    "__",
-    "_http",
-    "_tcp",
-    "_udp",
-    "cluster",
-    "dns-version",
-    "http",
-    "tcp",
-    "x",
-];
-
-/// Zones of the clusters.
+/// The zones of the clusters.
 pub const ZONES: [&str; 3] = ["cluster.local", "a", "svc.local"];
 
-/// A cluster as the events that make it.
+/// A cluster, as the events that build it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// Its zone.
+    /// The zone.
     pub zone: &'static str,
-    /// Whose endpoints have names.
+    /// The endpoint scope of the index.
     pub scope: EndpointScope,
-    /// What it consists of.
+    /// The events, in their order.
     pub events: Vec<Event>,
 }
 
 impl Cluster {
-    /// Addresses that objects of the cluster have or had, and one that none has.
+    /// Addresses that objects of the cluster have or had, and one that no object has.
     fn addresses(&self) -> Vec<IpAddr> {
         let mut addresses = vec![IpAddr::from([192, 0, 2, 1])];
         for event in &self.events {
@@ -70,7 +59,7 @@ impl Cluster {
         addresses
     }
 
-    /// Names that objects of the cluster have or had, as labels before the zone.
+    /// Names that objects of the cluster have or had, as labels without the zone.
     fn names(&self) -> Vec<Vec<String>> {
         let pod = |label: &str| [label, "default", "pod"].map(str::to_owned).to_vec();
         let mut names = vec![
@@ -114,7 +103,7 @@ impl Cluster {
         names
     }
 
-    /// An index that has not been told of anything.
+    /// An index with the cluster's settings and without objects.
     pub fn empty_index(&self) -> Index {
         let mut zone: Name = self.zone.parse().unwrap();
         zone.set_fqdn(true);
@@ -128,7 +117,7 @@ impl Cluster {
         index
     }
 
-    /// The events after which the index knows that there is no more.
+    /// The events by which the source says that all lists are read.
     pub fn synced() -> impl Iterator<Item = Event> {
         Kind::ALL.into_iter().map(Event::Restarted)
     }
@@ -138,7 +127,7 @@ fn name() -> impl Strategy<Value = Box<str>> {
     select(&NAMES[..]).prop_map(Box::from)
 }
 
-/// Two in one namespace meet more often than two in nine.
+/// A namespace. Most objects share one, so that they belong together more often.
 fn namespace() -> impl Strategy<Value = Box<str>> {
     prop_oneof![
         3 => Just("default"),
@@ -221,7 +210,7 @@ fn endpoints() -> impl Strategy<Value = Box<[Endpoint]>> {
     prop_oneof![3 => some, 1 => many]
 }
 
-/// Domain names in place of addresses, mostly none.
+/// Endpoints with domain names in place of addresses. Most slices have none.
 fn aliases() -> impl Strategy<Value = Box<[Alias]>> {
     let targets = [
         "web.default.svc.cluster.local",
@@ -264,7 +253,7 @@ fn object() -> impl Strategy<Value = Object> {
     ]
 }
 
-/// Objects as they appear, change and go.
+/// An object that appears or changes, or is deleted.
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => object().prop_map(Event::Apply),
@@ -272,10 +261,10 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A cluster.
+/// A random cluster.
 pub fn cluster() -> impl Strategy<Value = Cluster> {
     let scope = select(&[EndpointScope::Headless, EndpointScope::All][..]);
-    // Most have the namespaces that names are made of.
+    // Without a Namespace object, few names of its Services would exist.
     let namespaces = prop::sample::subsequence(&["a", "default", "ns", "svc"][..], 1..=4);
     (select(&ZONES[..]), scope, namespaces, vec(event(), 0..30)).prop_map(
         |(zone, scope, namespaces, events)| {
@@ -290,117 +279,4 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
             }
         },
     )
-}
-
-/// The labels that stand before the zone: mostly in the shape of a name that
-/// there may be.
-fn labels(names: Vec<Vec<String>>) -> impl Strategy<Value = Vec<String>> {
-    let any = || prop_oneof![2 => select(&NAMES[..]), 1 => select(&LABELS[..])];
-    let shaped = (
-        prop::option::weighted(0.3, any()),
-        select(&NAMES[..]),
-        namespace(),
-    );
-    let shaped = shaped.prop_map(|(endpoint, service, namespace)| {
-        let below = [service, &namespace, "svc"].map(str::to_owned);
-        endpoint
-            .into_iter()
-            .map(str::to_owned)
-            .chain(below)
-            .collect()
-    });
-    let free = |first: &'static [&'static str], max| {
-        vec(any(), 0..max).prop_map(move |rest| {
-            let labels = first.iter().copied().chain(rest);
-            labels.map(str::to_owned).collect()
-        })
-    };
-    prop_oneof![
-        8 => select(names),
-        4 => shaped,
-        1 => free(&["ns", "dns"], 4),
-        2 => free(&[], 8),
-    ]
-}
-
-/// The reverse name of an address (RFC 1035, section 3.5; RFC 3596, section 2.5).
-pub fn reversed(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        IpAddr::V6(address) => {
-            let digits = format!("{:032x}", address.to_bits());
-            let digits: Vec<String> = digits.chars().rev().map(String::from).collect();
-            format!("{}.ip6.arpa", digits.join("."))
-        }
-    }
-}
-
-/// A question in the zone or of an address, with or without OPT record, in any case.
-pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
-    let zone = cluster.zone;
-    let labels = labels(cluster.names());
-    let reverse = prop::option::weighted(0.1, select(cluster.addresses()));
-    let qtype = prop_oneof![
-        4 => Just(1u16),
-        3 => Just(28),
-        1 => Just(33),
-        2 => select(&[2u16, 5, 6, 12, 15, 16, 35, 43, 64, 65, 255, 256, 257][..]),
-        1 => any::<u16>(),
-    ];
-    let size = prop_oneof![
-        select(&[0u16, 511, 512, 513, 1232, 4096, 65535][..]),
-        any::<u16>()
-    ];
-    let opt = (size, any::<u8>(), any::<u16>()).prop_map(|(size, rcode, flags)| Opt {
-        size,
-        rcode,
-        flags,
-        ..Opt::default()
-    });
-    // Whatever a query can have but QR, the opcode and TC.
-    let flags = any::<u16>().prop_map(|flags| flags & !0xfa00);
-    let case = prop_oneof![2 => Just(0u64), 1 => any::<u64>()];
-    // The zone once more, as a search list appends it.
-    let twice = prop::bool::weighted(0.1);
-    (
-        (labels, reverse),
-        qtype,
-        prop::option::of(opt),
-        any::<u16>(),
-        flags,
-        case,
-        twice,
-    )
-        .prop_map(
-            move |((labels, reverse), qtype, opt, id, flags, case, twice)| {
-                let again = if twice {
-                    format!("{zone}.default.svc.{zone}")
-                } else {
-                    zone.to_owned()
-                };
-                let text =
-                    reverse.map_or_else(|| format!("{}.{again}", labels.join(".")), reversed);
-                // Of addresses little else is asked.
-                let qtype = match reverse {
-                    Some(_) if id % 8 != 0 => 12,
-                    _ => qtype,
-                };
-                let mut name = wire(&text);
-                for (i, byte) in name.iter_mut().enumerate() {
-                    // Lengths are at most 63 and no letters.
-                    if case >> (i % 64) & 1 == 1 {
-                        byte.make_ascii_uppercase();
-                    }
-                }
-                Query {
-                    id,
-                    flags,
-                    opt,
-                    ..Query::of_wire(name, qtype)
-                }
-            },
-        )
 }

@@ -1,26 +1,26 @@
-//! Query frames, field by field: whatever is not set says the truth.
+//! Makes query frames. Every field can be set. Fields that are not set get correct values.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The address that the frames ask.
+/// The destination of IPv4 frames, a served address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
-/// The address that asks.
+/// The source of IPv4 frames.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 10);
 
-/// The address that frames of IPv6 ask.
+/// The destination of IPv6 frames, a served address.
 pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xa);
 
-/// The address that asks in them.
+/// The source of IPv6 frames.
 pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0xa);
 
-/// Bytes before the DNS message.
+/// Number of bytes before the DNS message in an IPv4 frame without options.
 pub const HEADERS_LEN: usize = 42;
 
-/// Bytes before the DNS message over IPv6.
+/// Number of bytes before the DNS message in an IPv6 frame without extension headers.
 pub const HEADERS_LEN_V6: usize = 62;
 
-/// The frame with a VLAN tag of this identifier (IEEE 802.1Q).
+/// The frame with a VLAN tag; `id` is the VLAN identifier (IEEE 802.1Q).
 pub fn tagged(frame: &[u8], id: u16) -> Vec<u8> {
     let mut tagged = frame.to_vec();
     let [high, low] = id.to_be_bytes();
@@ -28,7 +28,7 @@ pub fn tagged(frame: &[u8], id: u16) -> Vec<u8> {
     tagged
 }
 
-/// The frame without the VLAN tag that it has; `None` where it has none.
+/// The frame without its VLAN tag; `None` if it has no tag.
 pub fn untagged(frame: &[u8]) -> Option<Vec<u8>> {
     (frame.get(12..14)? == [0x81, 0] && frame.len() > 18).then(|| {
         let mut frame = frame.to_vec();
@@ -39,15 +39,15 @@ pub fn untagged(frame: &[u8]) -> Option<Vec<u8>> {
 
 /// Question types (IANA "DNS Resource Record TYPEs").
 pub mod qtype {
-    /// IPv4 address.
+    /// A: IPv4 address.
     pub const A: u16 = 1;
-    /// Name server.
+    /// NS: name server.
     pub const NS: u16 = 2;
-    /// Text.
+    /// TXT: text.
     pub const TXT: u16 = 16;
-    /// IPv6 address.
+    /// AAAA: IPv6 address.
     pub const AAAA: u16 = 28;
-    /// Service location.
+    /// SRV: service location.
     pub const SRV: u16 = 33;
 }
 
@@ -56,18 +56,18 @@ pub mod qtype {
 pub struct Opt {
     /// UDP payload size in bytes.
     pub size: u16,
-    /// Upper RCODE bits.
+    /// The upper eight bits of the RCODE.
     pub rcode: u8,
-    /// Version.
+    /// EDNS version.
     pub version: u8,
-    /// DO and reserved bits.
+    /// The DO bit and reserved bits.
     pub flags: u16,
-    /// Options, each with code and length.
+    /// Options in wire form.
     pub options: Vec<u8>,
 }
 
 impl Opt {
-    /// A plain one.
+    /// An OPT record without options, for replies of up to `size` bytes.
     pub fn size(size: u16) -> Self {
         Self {
             size,
@@ -79,12 +79,12 @@ impl Opt {
 /// A DNS query (RFC 1035, section 4.1).
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Identification.
+    /// Transaction id.
     pub id: u16,
-    /// The second word of the header.
+    /// The header's second word: flags, opcode and RCODE.
     pub flags: u16,
-    /// QDCOUNT to ARCOUNT; `None`: one question, and the OPT record if there is
-    /// one.
+    /// QDCOUNT, ANCOUNT, NSCOUNT and ARCOUNT. With `None` they count the question, and the
+    /// OPT record if there is one.
     pub counts: Option<[u16; 4]>,
     /// The name in wire form, root included.
     pub name: Vec<u8>,
@@ -94,11 +94,11 @@ pub struct Query {
     pub qclass: u16,
     /// OPT record.
     pub opt: Option<Opt>,
-    /// Bytes after everything else.
+    /// Bytes behind the question and the OPT record.
     pub trailing: Vec<u8>,
 }
 
-/// Labels, separated by dots, in wire form with the root.
+/// The wire form, with the root, of a name whose labels are separated by dots.
 pub fn wire(name: &str) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
@@ -110,12 +110,12 @@ pub fn wire(name: &str) -> Vec<u8> {
 }
 
 impl Query {
-    /// Asks for a name, written with dots, as a stub resolver does: RD set.
+    /// A stub resolver's query for a name whose labels are separated by dots: RD is set.
     pub fn new(name: &str, qtype: u16) -> Self {
         Self::of_wire(wire(name), qtype)
     }
 
-    /// As [`Self::new`] for a name in wire form.
+    /// Like [`Self::new`], for a name in wire form.
     pub fn of_wire(name: Vec<u8>, qtype: u16) -> Self {
         Self {
             id: 0x1267,
@@ -129,14 +129,14 @@ impl Query {
         }
     }
 
-    /// The same with a plain OPT record of this size.
+    /// The query with an OPT record without options, for replies of up to `size` bytes.
     #[must_use]
     pub fn edns(mut self, size: u16) -> Self {
         self.opt = Some(Opt::size(size));
         self
     }
 
-    /// The message.
+    /// The DNS message.
     pub fn message(&self) -> Vec<u8> {
         let Self {
             id,
@@ -169,39 +169,39 @@ impl Query {
         message
     }
 
-    /// The message in an ordinary frame.
+    /// The DNS message in an IPv4 frame with correct headers.
     pub fn frame(&self) -> Vec<u8> {
         Envelope::default().wrap(&self.message())
     }
 
-    /// The same over IPv6.
+    /// The DNS message in an IPv6 frame with correct headers.
     pub fn frame_v6(&self) -> Vec<u8> {
         EnvelopeV6::default().wrap(&self.message())
     }
 }
 
-/// Ethernet, IPv4 and UDP around a message.
+/// Ethernet, IPv4 and UDP headers of a frame.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Type of the Ethernet frame.
+    /// The Ethernet header's type.
     pub ethertype: u16,
-    /// Options of the IPv4 header, a multiple of four bytes.
+    /// Options of the IPv4 header. The length must be a multiple of four bytes.
     pub ip_options: Vec<u8>,
-    /// Flags and fragment offset.
+    /// The IPv4 header's flags and fragment offset.
     pub fragment: u16,
-    /// Protocol of the IPv4 packet.
+    /// The IPv4 header's protocol.
     pub protocol: u8,
-    /// The address that is asked.
+    /// Destination address.
     pub server: Ipv4Addr,
-    /// The port that is asked.
+    /// Destination port.
     pub port: u16,
-    /// What is added to the IPv4 checksum.
+    /// Difference between the IPv4 header's checksum and the correct one.
     pub checksum_error: u16,
-    /// What is added to the IPv4 total length.
+    /// Difference between the IPv4 header's total length and the correct one.
     pub ip_len_error: i16,
-    /// What is added to the UDP length.
+    /// Difference between the UDP header's length and the correct one.
     pub udp_len_error: i16,
-    /// Bytes behind the packet.
+    /// Number of bytes behind the packet.
     pub padding: usize,
 }
 
@@ -223,7 +223,7 @@ impl Default for Envelope {
 }
 
 impl Envelope {
-    /// The frame around the message.
+    /// The frame with a DNS message behind these headers.
     pub fn wrap(&self, message: &[u8]) -> Vec<u8> {
         let len = |bytes: usize, error: i16| {
             let bytes = u16::try_from(bytes).expect("a packet of at most 65535 bytes");
@@ -252,24 +252,24 @@ impl Envelope {
     }
 }
 
-/// Ethernet, IPv6 and UDP around a message.
+/// Ethernet, IPv6 and UDP headers of a frame.
 #[derive(Clone, Debug)]
 pub struct EnvelopeV6 {
-    /// Version, traffic class and flow label.
+    /// The IPv6 header's first word: version, traffic class and flow label.
     pub version: u32,
-    /// Number of the header behind the fixed one.
+    /// The IPv6 header's next header.
     pub next_header: u8,
-    /// Extension headers, before UDP.
+    /// Extension headers, between the IPv6 and the UDP header.
     pub extensions: Vec<u8>,
-    /// The address that is asked.
+    /// Destination address.
     pub server: Ipv6Addr,
-    /// The port that is asked.
+    /// Destination port.
     pub port: u16,
-    /// What is added to the payload length.
+    /// Difference between the IPv6 header's payload length and the correct one.
     pub payload_len_error: i16,
-    /// What is added to the UDP length.
+    /// Difference between the UDP header's length and the correct one.
     pub udp_len_error: i16,
-    /// Bytes behind the packet.
+    /// Number of bytes behind the packet.
     pub padding: usize,
 }
 
@@ -289,7 +289,7 @@ impl Default for EnvelopeV6 {
 }
 
 impl EnvelopeV6 {
-    /// The frame around the message.
+    /// The frame with a DNS message behind these headers.
     pub fn wrap(&self, message: &[u8]) -> Vec<u8> {
         let udp = udp(message, self.port, self.udp_len_error);
         let payload_len = (self.extensions.len() + udp.len()) as u16;
@@ -310,8 +310,8 @@ impl EnvelopeV6 {
     }
 }
 
-/// A datagram from port 40000. Its checksum is as a device gets it that is to
-/// complete it: never right, never looked at.
+/// A UDP datagram from port 40000. Its checksum is a fixed wrong value: a pod with checksum
+/// offload leaves the checksum unfinished, so the engine must not verify it.
 fn udp(message: &[u8], port: u16, len_error: i16) -> Vec<u8> {
     let len = u16::try_from(8 + message.len()).expect("a packet of at most 65535 bytes");
     let mut udp = Vec::new();
@@ -323,8 +323,8 @@ fn udp(message: &[u8], port: u16, len_error: i16) -> Vec<u8> {
     udp
 }
 
-/// The internet checksum (RFC 1071) of a header, whose own field is zero or is
-/// what makes the result zero.
+/// The internet checksum (RFC 1071) of a header. If the header's own checksum field is
+/// zero, the result is the value for that field. If the field is correct, the result is 0.
 pub fn checksum(header: &[u8]) -> u16 {
     let words = header.chunks(2).map(|pair| {
         let [high, low] = [pair[0], pair.get(1).copied().unwrap_or_default()];

@@ -1,80 +1,76 @@
-//! A node and its pods in network namespaces of their own, without names: they
-//! end with the last process and descriptor that holds them.
+//! A node and its pods, each in a network namespace without a name. A namespace ends with
+//! the last process and file descriptor that holds it, so nothing needs to be cleaned up.
+
+mod client;
+mod pod;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use hickory_proto::op::Message;
 use nix::libc::EINVAL;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::decode;
-use crate::frame::{CLIENT_V6, Query, SERVER, SERVER_V6};
+pub use self::client::{Client, ClusterDns, Fate};
+pub use self::pod::Pod;
+use crate::frame::{CLIENT_V6, SERVER, SERVER_V6};
 use crate::network::{Netns, connect_pod, set_up_node, xdp_program_id};
 
-/// The longest wait for something that must happen, on a machine; an emulated
-/// one asks for more by `PATIENCE`.
+/// The longest wait for an event that must happen. [`DEADLINE_VARIABLE`] raises it on
+/// emulated machines, which are slow.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The variable that takes the place of [`DEADLINE`], in seconds.
-const PATIENCE: &str = "HEADLESS_TEST_DEADLINE";
+/// The environment variable that replaces [`DEADLINE`], in seconds.
+const DEADLINE_VARIABLE: &str = "HEADLESS_TEST_DEADLINE";
 
-/// The node's address towards a pod.
+/// The node's address on the link to a pod.
 const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1);
 
-/// How long a client waits for a reply before it asks again.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-
 fn deadline() -> Duration {
-    let seconds = std::env::var(PATIENCE).ok();
+    let seconds = std::env::var(DEADLINE_VARIABLE).ok();
     seconds.map_or(DEADLINE, |seconds| {
         let seconds = seconds.parse();
-        Duration::from_secs(seconds.unwrap_or_else(|error| panic!("{PATIENCE}: {error}")))
+        let seconds = seconds.unwrap_or_else(|error| panic!("{DEADLINE_VARIABLE}: {error}"));
+        Duration::from_secs(seconds)
     })
 }
 
-/// The number that the kernel gave an error, wherever in the chain it is.
+/// The first error number of the kernel in a chain of causes.
 fn errno(error: &anyhow::Error) -> Option<i32> {
     let mut causes = error.chain();
     causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
 }
 
-/// Waits until `look` finds something; panics with what it last missed.
+/// Repeats `look` until it succeeds. Panics with its last error after the deadline.
 pub fn wait_for<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + deadline();
     loop {
         match look() {
             Ok(found) => return found,
-            Err(missing) => assert!(Instant::now() < deadline, "waited in vain: {missing}"),
+            Err(missing) => assert!(Instant::now() < deadline, "timed out: {missing}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A node.
+/// A node: a network namespace with the served addresses.
 #[derive(Debug)]
 pub struct Node {
     netns: Arc<Netns>,
 }
 
 impl Node {
-    /// Makes one which holds, as addresses of its own, those of the cluster's
-    /// DNS and of the node's.
+    /// Makes a node that has the cluster's DNS address and the node-local DNS address
+    /// 169.254.20.10 as addresses of its own.
     #[expect(clippy::new_without_default, reason = "makes a network namespace")]
     pub fn new() -> Self {
         let netns = Netns::new().unwrap();
@@ -86,7 +82,7 @@ impl Node {
         }
     }
 
-    /// Runs `work` in its network namespace.
+    /// Runs `work` in the node's network namespace.
     pub fn run<T: Send>(
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send,
@@ -94,7 +90,7 @@ impl Node {
         self.netns.run(work)
     }
 
-    /// Adds a pod behind the interface `host_end`.
+    /// Adds a pod with the address `10.244.0.<number>` behind the interface `host_end`.
     pub fn pod(&self, host_end: &str, number: u8) -> Pod {
         let address = Ipv4Addr::new(10, 244, 0, number);
         let netns = Netns::new().unwrap();
@@ -114,13 +110,12 @@ impl Node {
         assert!(output.status.success(), "ip {arguments}: {output:?}");
     }
 
-    /// Turns a feature of an interface on or off; whether it could be done.
+    /// Turns a feature of an interface on or off. Returns whether the driver did so.
     pub fn offload(&self, interface: &str, feature: &str, on: bool) -> bool {
         set_feature(&mut self.command("ethtool"), interface, feature, on)
     }
 
-    /// Gives a pod and the node addresses of IPv6: [`CLIENT_V6`] behind its
-    /// interface, [`SERVER_V6`] to the node.
+    /// Adds IPv6 addresses: [`CLIENT_V6`] to a pod, and [`SERVER_V6`] to the node.
     pub fn add_ipv6(&self, pod: &Pod) {
         self.ip(&format!("-6 addr add {SERVER_V6}/128 dev lo nodad"));
         let gateway = format!("-6 addr add {GATEWAY_V6}/64 dev {} nodad", pod.host_end);
@@ -135,34 +130,32 @@ impl Node {
         }
     }
 
-    /// What answers where headless does not: a socket at the address of the
-    /// cluster's DNS, which gets the queries that are passed.
+    /// A stand-in for the cluster's DNS: a socket at the address [`SERVER`], which gets the
+    /// queries that headless passes.
     pub fn cluster_dns(&self) -> ClusterDns {
         self.cluster_dns_at(SERVER.into())
     }
 
-    /// The same at another address of the node.
+    /// A stand-in for the cluster's DNS at another address of the node.
     pub fn cluster_dns_at(&self, address: IpAddr) -> ClusterDns {
         let socket = self.netns.run(|| Ok(UdpSocket::bind((address, 53))?));
-        let socket = socket.unwrap();
-        socket.set_read_timeout(Some(deadline())).unwrap();
-        ClusterDns(socket)
+        ClusterDns::new(socket.unwrap(), deadline())
     }
 
-    /// Names of the programs that tc runs on what comes in by an interface, in their
-    /// order: those of tcx, then those that filters of the clsact qdisc call.
+    /// Names of the tc programs on an interface's ingress, in the order in which the kernel
+    /// runs them: programs of tcx, then programs of clsact filters.
     pub fn tc_programs(&self, interface: &str) -> Vec<String> {
         let mut names = self.tcx_programs(interface);
         names.extend(self.tc_filters(interface));
         names
     }
 
-    /// Names of the programs of tcx; none where the kernel has no such thing.
+    /// Names of the tcx programs on an interface's ingress. Empty if the kernel has no tcx.
     pub fn tcx_programs(&self, interface: &str) -> Vec<String> {
         self.query_tcx(interface).unwrap_or_default()
     }
 
-    /// Whether the kernel has tcx: from 6.6 on (commit `e420bed02507`).
+    /// Whether the kernel has tcx. Kernels have it from 6.6 on (commit `e420bed02507`).
     pub fn has_tcx(&self) -> bool {
         self.query_tcx("lo").is_some()
     }
@@ -181,275 +174,42 @@ impl Node {
         Some(names.map(str::to_owned).collect())
     }
 
-    /// Names of the programs that filters call.
+    /// Names of the programs that an interface's ingress filters call.
     fn tc_filters(&self, interface: &str) -> Vec<String> {
         let show = ["-json", "filter", "show", "dev", interface, "ingress"];
         let output = self.command("tc").args(show).output().unwrap();
         assert!(output.status.success(), "tc {show:?}: {output:?}");
         let filters: Value = serde_json::from_slice(&output.stdout).unwrap();
         let filters = filters.as_array().unwrap().iter();
-        // Each filter is preceded by a line about its preference.
+        // `tc` prints an entry without a program for each preference too.
         let names = filters.filter_map(|filter| filter["options"]["bpf_name"].as_str());
         names.map(str::to_owned).collect()
     }
 
-    /// The kernel's id of the XDP program on an interface.
+    /// The kernel's id of the XDP program on an interface; `None` if there is no program.
     pub fn xdp_program(&self, interface: &str) -> Option<u32> {
         xdp_program_id(&self.netns, interface).unwrap()
     }
 }
 
-/// A stand-in for the cluster's DNS.
-#[derive(Debug)]
-pub struct ClusterDns(UdpSocket);
-
-impl ClusterDns {
-    /// Waits for a query.
-    pub fn receive(&self) -> Vec<u8> {
-        let mut buffer = [0; 4096];
-        let len = self.0.recv(&mut buffer).expect("a query was passed");
-        buffer[..len].to_vec()
-    }
-
-    /// Waits for a query and sends it back as a response without records.
-    pub fn answer(&self) -> Vec<u8> {
-        let mut buffer = [0; 4096];
-        let (len, from) = self.0.recv_from(&mut buffer).expect("a query was passed");
-        let query = buffer[..len].to_vec();
-        buffer[2] |= 0x80;
-        self.0.send_to(&buffer[..len], from).unwrap();
-        query
-    }
-
-    /// The query that has come, if any.
-    pub fn try_receive(&self) -> Option<Vec<u8>> {
-        try_receive(&self.0)
-    }
-
-    /// Whether no query has come.
-    pub fn is_unasked(&self) -> bool {
-        self.try_receive().is_none()
-    }
-}
-
-/// A pod with kubelet's `/etc/resolv.conf`.
-#[derive(Debug)]
-pub struct Pod {
-    netns: Arc<Netns>,
-    mounts: Arc<OwnedFd>,
-    /// The node's end of its veth.
-    pub host_end: String,
-    _files: TempDir,
-}
-
-impl Pod {
-    fn new(netns: Netns, host_end: &str) -> Self {
-        let files = TempDir::new().unwrap();
-        let folder = files.path();
-        let mounts = netns
-            .run(|| {
-                unshare(CloneFlags::CLONE_NEWNS)?;
-                let none = None::<&str>;
-                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-                let resolv_conf = format!(
-                    "search default.svc.cluster.local svc.cluster.local cluster.local\n\
-                     nameserver {SERVER}\noptions ndots:5\n"
-                );
-                cover("/etc/resolv.conf", folder, &resolv_conf)?;
-                cover("/etc/nsswitch.conf", folder, "hosts: files dns\n")?;
-                if Path::new("/run/nscd").is_dir() {
-                    let flags = MsFlags::empty();
-                    mount(Some("tmpfs"), "/run/nscd", Some("tmpfs"), flags, none)?;
-                }
-                Ok(OwnedFd::from(File::open("/proc/thread-self/ns/mnt")?))
-            })
-            .unwrap();
-        Self {
-            netns: Arc::new(netns),
-            mounts: Arc::new(mounts),
-            host_end: host_end.to_owned(),
-            _files: files,
-        }
-    }
-
-    /// A command in the pod.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        command(
-            program,
-            Arc::clone(&self.netns),
-            Some(Arc::clone(&self.mounts)),
-        )
-    }
-
-    /// Runs a command in the pod.
-    pub fn run(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Output {
-        let program = program.as_ref();
-        let output = self.command(program).args(arguments).output();
-        output.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
-    }
-
-    /// Turns the checksum offload of the pod's interface on or off: with it, the
-    /// node sees packets whose checksum is yet to be made.
-    pub fn offload_checksums(&self, on: bool) {
-        assert!(self.offload("tx", on), "tx checksums");
-    }
-
-    /// Turns a feature of its interface on or off; whether it could be done.
-    pub fn offload(&self, feature: &str, on: bool) -> bool {
-        set_feature(&mut self.command("ethtool"), "eth0", feature, on)
-    }
-
-    /// Makes it a router with a pod of its own behind the interface `host_end`, as
-    /// containers within a container are.
-    #[must_use]
-    pub fn nested(&self, host_end: &str, number: u8) -> Self {
-        let forward = || Ok(fs::write("/proc/sys/net/ipv4/ip_forward", "1")?);
-        self.netns.run(forward).unwrap();
-        let netns = Netns::new().unwrap();
-        let address = Ipv4Addr::new(10, 244, 0, number);
-        connect_pod(&self.netns, host_end, &netns, address).unwrap();
-        Self::new(netns, host_end)
-    }
-
-    /// Runs `work` in its network namespace.
-    pub fn within<T: Send>(
-        &self,
-        work: impl FnOnce() -> anyhow::Result<T> + Send,
-    ) -> anyhow::Result<T> {
-        self.netns.run(work)
-    }
-
-    /// Sets the MTU of both ends of its veth.
-    pub fn set_mtu(&self, node: &Node, mtu: u32) {
-        let mtu = mtu.to_string();
-        let output = self.run("ip", &["link", "set", "eth0", "mtu", &mtu]);
-        assert!(output.status.success(), "ip: {output:?}");
-        node.ip(&format!("link set {} mtu {mtu}", self.host_end));
-    }
-
-    /// A socket of the pod that has asked nothing yet.
-    pub fn client(&self) -> Client {
-        self.client_of(SERVER.into())
-    }
-
-    /// The same for another name server.
-    pub fn client_of(&self, server: IpAddr) -> Client {
-        let any: IpAddr = match server {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = self.netns.run(|| {
-            let socket = UdpSocket::bind((any, 0))?;
-            socket.connect((server, 53))?;
-            socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
-            Ok(socket)
-        });
-        Client(socket.unwrap())
-    }
-
-    /// Asks and waits for the reply, which must come.
-    pub fn ask(&self, query: &Query) -> Message {
-        self.client()
-            .ask(query)
-            .unwrap_or_else(|| panic!("no reply to {query:?}"))
-    }
-
-    /// The addresses that a question is answered with, sorted.
-    pub fn addresses(&self, name: &str, qtype: u16) -> Vec<IpAddr> {
-        let reply = self.ask(&Query::new(name, qtype));
-        let mut addresses = decode::addresses(&reply.answers);
-        addresses.sort_unstable();
-        addresses
-    }
-}
-
-/// The first message that is there to be read.
-fn try_receive(socket: &UdpSocket) -> Option<Vec<u8>> {
-    let mut buffer = [0; 9000];
-    socket.set_nonblocking(true).unwrap();
-    let received = socket.recv(&mut buffer);
-    socket.set_nonblocking(false).unwrap();
-    received.ok().map(|len| buffer[..len].to_vec())
-}
-
-/// What becomes of a query where the cluster's DNS is only asked.
-#[derive(Debug)]
-pub enum Fate {
-    /// It came to the cluster's DNS as it was.
-    Passed,
-    /// It was answered before.
-    Answered(Message),
-}
-
-/// A DNS client that trusts nothing.
-#[derive(Debug)]
-pub struct Client(UdpSocket);
-
-impl Client {
-    /// Whether nothing is there to be read.
-    pub fn is_silent(&self) -> bool {
-        try_receive(&self.0).is_none()
-    }
-
-    /// Asks, and waits for what becomes of it.
-    pub fn follow(&self, query: &Query, cluster_dns: &ClusterDns) -> Fate {
-        self.send(query);
-        wait_for(|| {
-            if let Some(passed) = cluster_dns.try_receive() {
-                assert_eq!(passed, query.message());
-                return Ok(Fate::Passed);
-            }
-            let reply = try_receive(&self.0).ok_or("neither passed nor answered")?;
-            Ok(Fate::Answered(decode::message(&query.message(), &reply)))
-        })
-    }
-
-    /// Sends a query without waiting for anything.
-    pub fn send(&self, query: &Query) {
-        self.0.send(&query.message()).unwrap();
-    }
-
-    /// Hands bytes to the kernel at once, which makes datagrams of this many bytes of
-    /// them as late as it can (`UDP_SEGMENT`).
-    pub fn send_segmented(&self, bytes: &[u8], segment: usize) {
-        let segment = i32::try_from(segment).unwrap();
-        setsockopt(&self.0, sockopt::UdpGsoSegment, &segment).unwrap();
-        self.0.send(bytes).unwrap();
-    }
-
-    /// The next message; `None` where none comes in time.
-    pub fn receive(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0; 9000];
-        let len = self.0.recv(&mut buffer).ok()?;
-        Some(buffer[..len].to_vec())
-    }
-
-    /// Asks once; `None` where no reply comes in time.
-    pub fn ask(&self, query: &Query) -> Option<Message> {
-        let message = query.message();
-        self.0.send(&message).unwrap();
-        Some(decode::message(&message, &self.receive()?))
-    }
-}
-
-/// Sets a feature by `ethtool`.
+/// Sets a feature by `ethtool`. Returns whether the driver did so.
 fn set_feature(ethtool: &mut Command, interface: &str, feature: &str, on: bool) -> bool {
     let value = if on { "on" } else { "off" };
     let set = ethtool.args(["-K", interface, feature, value]);
     let output = set.output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
-    // It says so, and ends well, where a driver does something else than was asked.
+    // If the driver keeps the old value, ethtool prints this and exits with status 0.
     output.status.success() && !words.contains("Could not change")
 }
 
-/// A command in these namespaces that ends with the thread that starts it.
+/// A command in these namespaces. The kernel kills it when the thread that started it ends.
 fn command(program: impl AsRef<OsStr>, netns: Arc<Netns>, mounts: Option<Arc<OwnedFd>>) -> Command {
     let mut command = Command::new(program);
     for variable in ["LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES"] {
         command.env_remove(variable);
     }
-    // SAFETY: between fork and exec only system calls are made, no memory is
-    // allocated and no lock is taken.
+    // SAFETY: between fork and exec the closure only makes system calls. It allocates no
+    // memory and takes no lock.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -461,16 +221,4 @@ fn command(program: impl AsRef<OsStr>, netns: Arc<Netns>, mounts: Option<Arc<Own
         });
     }
     command
-}
-
-/// Mounts `text` over a file, if there is one.
-fn cover(path: &str, folder: &Path, text: &str) -> anyhow::Result<()> {
-    let path = Path::new(path);
-    if path.exists() {
-        let source = folder.join(path.file_name().unwrap());
-        fs::write(&source, text)?;
-        let none = None::<&str>;
-        mount(Some(&source), path, none, MsFlags::MS_BIND, none)?;
-    }
-    Ok(())
 }

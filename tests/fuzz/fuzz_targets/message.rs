@@ -1,4 +1,4 @@
-//! Any message in a frame whose headers are right.
+//! Checks the engine with any DNS message, in a frame with correct headers.
 #![no_main]
 
 use headless_tests::frame::Envelope;

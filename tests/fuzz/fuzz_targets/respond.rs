@@ -1,5 +1,4 @@
-//! Any frame: no panic, unchanged when it is passed, and a reply that
-//! hickory-proto reads when it is answered.
+//! Checks the engine with any frame.
 #![no_main]
 
 use headless_tests::fuzzed;
