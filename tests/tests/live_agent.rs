@@ -1,5 +1,5 @@
-//! The agent's life, seen from a pod: what is answered by whom while it starts,
-//! changes, stops and dies.
+//! A pod asks while the agent starts, reads changes, stops or is killed. The tests check
+//! who answers: the programs, the agent, or the cluster's DNS.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,21 +21,21 @@ use hickory_proto::op::Message;
 use nix::sys::signal::Signal;
 
 headless_tests::for_each_hook! {
-    a_killed_agent_leaves_its_links_to_nobody
+    queries_pass_after_the_agent_is_killed
     a_stopped_agent_answers_until_the_lease_ends
-    sigterm_detaches
+    an_agent_that_stops_detaches_its_programs
     pods_come_and_go
-    status_is_told_while_pods_come_and_go
-    changes_of_manifests_are_seen_by_pods
-    a_broken_document_is_reported_and_the_rest_served
-    what_the_kernel_passes_the_agent_answers_where_it_listens
+    status_is_served_while_pods_come_and_go
+    pods_see_changes_of_manifests
+    a_broken_document_is_reported_and_the_others_are_served
+    the_agent_answers_questions_that_the_programs_pass
 }
 
-/// The same where tc comes by the clsact qdisc, as it does on kernels before 6.6.
+/// The same with the tc program on the clsact qdisc, as on kernels before 6.6.
 mod clsact {
     #[test]
-    fn a_killed_agent_leaves_its_links_to_nobody() {
-        super::a_killed_agent_leaves_its_links_to_nobody(super::CLSACT);
+    fn queries_pass_after_the_agent_is_killed() {
+        super::queries_pass_after_the_agent_is_killed(super::CLSACT);
     }
 
     #[test]
@@ -44,12 +44,12 @@ mod clsact {
     }
 
     #[test]
-    fn sigterm_detaches() {
-        super::sigterm_detaches(super::CLSACT);
+    fn an_agent_that_stops_detaches_its_programs() {
+        super::an_agent_that_stops_detaches_its_programs(super::CLSACT);
     }
 }
 
-/// The hook `tc`, attached in the old way.
+/// The hook `tc`, attached by the clsact qdisc.
 const CLSACT: &str = "clsact";
 
 const NAME: &str = "nginx-headless.default.svc.cluster.local";
@@ -65,7 +65,7 @@ fn web() -> Vec<IpAddr> {
         .collect()
 }
 
-/// Arguments that put these programs in front.
+/// The arguments that select a hook, and `others` behind them.
 fn hooked<'a>(hook: &'a str, others: &[&'a str]) -> Vec<&'a str> {
     let hook: &[&str] = match hook {
         CLSACT => &["--hook", "tc", "--tc-mode", "clsact"],
@@ -74,7 +74,7 @@ fn hooked<'a>(hook: &'a str, others: &[&'a str]) -> Vec<&'a str> {
     [hook, others].concat()
 }
 
-/// Whether the program is on the interface.
+/// Fails unless the agent reports its program as attached to the interface.
 fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String> {
     match agent.interface_state(interface, hook) {
         Some(state) if state == "attached" => Ok(()),
@@ -82,20 +82,20 @@ fn attached(agent: &Agent<'_>, interface: &str, hook: &str) -> Result<(), String
     }
 }
 
-/// Whether the programs of this hook, and no other, are on the interface.
+/// Whether the interface has exactly the programs of a hook.
 fn carries(node: &Node, interface: &str, hook: &str) -> bool {
     let (xdp, tc) = (node.xdp_program(interface), node.tc_programs(interface));
     let as_asked = hook != CLSACT || node.tcx_programs(interface).is_empty();
     tc == ["headless_tc"] && as_asked && xdp.is_some() == (hook == "xdp")
 }
 
-/// Whether nothing is on the interface.
+/// Whether the interface has no program.
 fn is_bare(node: &Node, interface: &str) -> bool {
     node.xdp_program(interface).is_none() && node.tc_programs(interface).is_empty()
 }
 
-/// Asks until the answer is this one. While names are written, a missing one is not
-/// denied but passed, which is silence here.
+/// Asks until the answer has exactly these addresses. While names are written, questions
+/// for missing names pass. No reply comes then, because nobody else answers in the test.
 fn wait_for_addresses(pod: &Pod, name: &str, expected: &[IpAddr]) {
     wait_for(|| {
         let reply = pod.client().ask(&Query::new(name, qtype::A));
@@ -110,7 +110,7 @@ fn wait_for_addresses(pod: &Pod, name: &str, expected: &[IpAddr]) {
     });
 }
 
-fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
+fn queries_pass_after_the_agent_is_killed(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
@@ -121,8 +121,8 @@ fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     assert!(carries(&node, &pod.host_end, hook));
     agent.signal(Signal::SIGKILL);
     assert!(!agent.wait().success());
-    // Links that are not pinned end with the process; whatever stays on the
-    // interface must not answer once the lease is over.
+    // The kernel detaches links with the process, but filters of clsact stay. A program
+    // that stays must not answer after the lease has ended.
     let client = pod.client();
     wait_for(|| {
         client.send(&query());
@@ -134,8 +134,8 @@ fn a_killed_agent_leaves_its_links_to_nobody(hook: &str) {
     });
 }
 
-/// Stopped with SIGSTOP, the agent has its links and no heartbeat: whoever is behind
-/// it answers, and it goes on where it was.
+/// SIGSTOP stops the heartbeat, and the programs stay attached. After the lease the
+/// cluster's DNS answers. After SIGCONT the programs answer again.
 fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
@@ -143,7 +143,8 @@ fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     let manifests = manifests();
     let agent = Agent::start(&node, manifests.path(), &hooked(hook, &["--lease", "2s"]));
     agent.signal(Signal::SIGSTOP);
-    // The last heartbeat was at most a second ago, hence one is left.
+    // The last heartbeat was at most one second ago, so the lease of two seconds holds
+    // for at least one second more.
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(cluster_dns.is_unasked());
     let client = pod.client();
@@ -162,7 +163,7 @@ fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     for query in [query(), missing.clone(), nodata] {
         client.send(&query);
         assert_eq!(cluster_dns.answer(), query.message());
-        let reply = client.receive().expect("an answer of the cluster's DNS");
+        let reply = client.receive().expect("a reply of the cluster's DNS");
         let reply = Message::from_vec(&reply).unwrap();
         assert!(!reply.metadata.authoritative && reply.answers.is_empty());
         passed += 1;
@@ -186,7 +187,7 @@ fn a_stopped_agent_answers_until_the_lease_ends(hook: &str) {
     assert_eq!(agent.kernel_answers(), by_kernel);
 }
 
-fn sigterm_detaches(hook: &str) {
+fn an_agent_that_stops_detaches_its_programs(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
@@ -233,7 +234,8 @@ fn a_foreign_program_is_left_alone() {
     }
     agent.signal(Signal::SIGTERM);
     assert!(agent.wait().success());
-    assert_eq!(node.xdp_program(&other.host_end), Some(id), "nor detached");
+    let left = node.xdp_program(&other.host_end);
+    assert_eq!(left, Some(id), "a stopping agent detaches nothing foreign");
 }
 
 fn pods_come_and_go(hook: &str) {
@@ -257,9 +259,9 @@ fn pods_come_and_go(hook: &str) {
     assert!(!problems.contains("veth-new"), "{problems}");
 }
 
-/// Once the answer held the list of interfaces while it waited for what changes
-/// it, and the agent stood still.
-fn status_is_told_while_pods_come_and_go(hook: &str) {
+/// An earlier version locked the list of interfaces while it wrote the status. A change of
+/// interfaces at the same time stopped the agent for ever.
+fn status_is_served_while_pods_come_and_go(hook: &str) {
     let node = Node::new();
     let manifests = manifests();
     let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
@@ -286,7 +288,7 @@ fn status_is_told_while_pods_come_and_go(hook: &str) {
     assert_eq!(status.0, 200, "{}", status.1);
 }
 
-fn changes_of_manifests_are_seen_by_pods(hook: &str) {
+fn pods_see_changes_of_manifests(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
@@ -295,7 +297,7 @@ fn changes_of_manifests_are_seen_by_pods(hook: &str) {
 
     let file = manifests.path().join("nginx-headless.yaml");
     let text = fs::read_to_string(&file).unwrap();
-    // The second pod is no longer ready.
+    // The second endpoint becomes unready.
     let (head, tail) = text.split_at(text.find("10.0.0.23").unwrap());
     let unready = format!("{head}{}", tail.replacen("ready: true", "ready: false", 1));
     fs::write(&file, unready).unwrap();
@@ -305,7 +307,7 @@ fn changes_of_manifests_are_seen_by_pods(hook: &str) {
     fs::write(&file, &text).unwrap();
     wait_for_addresses(&pod, NAME, &web());
 
-    // From few addresses to many and back, and away.
+    // A name's addresses move between its record and chunks as their number changes.
     let many: Vec<String> = (1..=20).map(|i| format!("10.9.0.{i}")).collect();
     let extra = manifests.path().join("extra.yaml");
     let name = "extra.default.svc.cluster.local";
@@ -318,7 +320,7 @@ fn changes_of_manifests_are_seen_by_pods(hook: &str) {
     wait_for_addresses(&pod, name, &[]);
 }
 
-fn a_broken_document_is_reported_and_the_rest_served(hook: &str) {
+fn a_broken_document_is_reported_and_the_others_are_served(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
@@ -339,7 +341,7 @@ fn a_broken_document_is_reported_and_the_rest_served(hook: &str) {
     for part in ["mixed.yaml", "fd00::1e525", "endpoints[0]", "metadata.name"] {
         assert!(problems.contains(part), "no {part} in {problems}");
     }
-    // In the middle of an edit nothing is YAML; what was there is kept.
+    // A file that is being edited may be no YAML. Its last good objects stay.
     fs::write(&file, "apiVersion: v1\nkind: [Service\n  oops: }").unwrap();
     wait_for(|| {
         let problems = agent.problems();
@@ -357,7 +359,7 @@ fn a_broken_document_is_reported_and_the_rest_served(hook: &str) {
     wait_for_addresses(&pod, &name("good"), &[address("10.9.0.7")]);
 }
 
-fn what_the_kernel_passes_the_agent_answers_where_it_listens(hook: &str) {
+fn the_agent_answers_questions_that_the_programs_pass(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();

@@ -1,4 +1,4 @@
-//! Reverse names, seen from a pod.
+//! A pod asks for reverse names.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,14 +10,14 @@ use headless_tests::frame::Query;
 use headless_tests::node::{Node, Pod, wait_for};
 use hickory_proto::rr::RecordType;
 
-headless_tests::for_each_hook! { the_names_of_addresses_follow_the_cluster }
+headless_tests::for_each_hook! { reverse_names_follow_the_cluster }
 
 fn query(address: &str) -> Query {
     let name = reversed(address.parse().unwrap());
     Query::new(&name, RecordType::PTR.into())
 }
 
-/// The name of an address, as the kernel has it.
+/// The name in the reply for an address.
 fn name(pod: &Pod, address: &str) -> String {
     let reply = pod.ask(&query(address));
     let [answer] = reply.answers.as_slice() else {
@@ -26,7 +26,7 @@ fn name(pod: &Pod, address: &str) -> String {
     answer.data.to_string()
 }
 
-fn the_names_of_addresses_follow_the_cluster(hook: &str) {
+fn reverse_names_follow_the_cluster(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
@@ -55,7 +55,7 @@ fn the_names_of_addresses_follow_the_cluster(hook: &str) {
     assert_eq!(agent.number(&format!("/answers/{hook}")) - before, 3);
     assert!(cluster_dns.is_unasked());
 
-    // One that is gone is not denied: others may have it.
+    // The question for an address that is gone passes: the cluster's DNS may know a name.
     extra(&["10.9.0.2", "10.9.0.3"]);
     wait_for(|| {
         pod.client().send(&query("10.9.0.1"));
@@ -64,7 +64,7 @@ fn the_names_of_addresses_follow_the_cluster(hook: &str) {
         }
         Ok(())
     });
-    // The names were written by then, and perhaps not yet where the addresses lead.
+    // The new address may become visible later than the old one vanishes.
     wait_for(|| {
         let reply = pod.client().ask(&query("10.9.0.3"));
         reply.map(drop).ok_or("not answered".into())
@@ -75,7 +75,7 @@ fn the_names_of_addresses_follow_the_cluster(hook: &str) {
     );
     let foreign = query("192.0.2.1");
     pod.client().send(&foreign);
-    // Behind those that were asked before.
+    // The queries that passed before come first.
     while cluster_dns.receive() != foreign.message() {}
     assert!(agent.number("/passes/outside_zone") >= 2);
 }

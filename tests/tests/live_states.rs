@@ -1,5 +1,5 @@
-//! What the agent has written of itself, as the pod sees it: each change counts from
-//! the next query on.
+//! The programs follow the state that the agent writes: each change holds from the next
+//! query on.
 
 use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::Verdict;
@@ -9,15 +9,16 @@ use headless_tests::tap::Way;
 use headless_tests::twin::{SERVERS, Twin};
 
 headless_tests::for_each_hook! {
-    the_deadline
-    the_right_to_negative_answers
-    names_that_are_being_written
-    an_interface_that_tc_does_not_know
+    nothing_is_answered_after_the_deadline
+    nothing_is_denied_while_names_are_missing
+    nothing_is_denied_while_names_are_written
+    tc_passes_replies_for_an_interface_without_mtu
 }
 
 const DATA: Verdict = Verdict::Answer(AnswerKind::A, Outcome::Data);
 
-/// Each with its verdict while all is well.
+/// Queries with their verdicts in the state `maps::state()`, in which everything is
+/// answered.
 fn queries() -> [(Query, Verdict); 6] {
     let of = |name: &str, qtype| Query::new(&format!("{name}.svc.cluster.local"), qtype);
     let a = |outcome| Verdict::Answer(AnswerKind::A, outcome);
@@ -25,7 +26,7 @@ fn queries() -> [(Query, Verdict); 6] {
         (of("web.default", qtype::A), DATA),
         (of("web.default", qtype::A).edns(1232), DATA),
         (of("nope.default", qtype::A), a(Outcome::NxDomain)),
-        // By its shape alone.
+        // This name is too deep to exist, so no map is read.
         (of("a.b.c.web.default", qtype::A), a(Outcome::NxDomain)),
         (
             of("web.default", qtype::AAAA),
@@ -38,8 +39,8 @@ fn queries() -> [(Query, Verdict); 6] {
     ]
 }
 
-/// Asks in each state, then in the one in which all is well; `reason` says why which
-/// verdicts become passes in it.
+/// Asks in each of `states`, and in the state `maps::state()` after each. `reason` maps a
+/// verdict to the reason for which the query passes in `states`, if it passes.
 fn check(hook: &str, states: &[State], reason: impl Fn(Verdict) -> Option<PassReason>) {
     let mut twin = Twin::new(hook);
     twin.add("web.default", 3, 0);
@@ -60,7 +61,7 @@ fn check(hook: &str, states: &[State], reason: impl Fn(Verdict) -> Option<PassRe
     }
 }
 
-fn the_deadline(hook: &str) {
+fn nothing_is_answered_after_the_deadline(hook: &str) {
     let over = |deadline_ns| State {
         deadline_ns,
         ..maps::state()
@@ -75,7 +76,7 @@ fn is_negative(verdict: Verdict) -> bool {
     )
 }
 
-fn the_right_to_negative_answers(hook: &str) {
+fn nothing_is_denied_while_names_are_missing(hook: &str) {
     let incomplete = State {
         flags: 0,
         ..maps::state()
@@ -85,18 +86,18 @@ fn the_right_to_negative_answers(hook: &str) {
     });
 }
 
-fn names_that_are_being_written(hook: &str) {
+fn nothing_is_denied_while_names_are_written(hook: &str) {
     let writing = maps::state().next_generation();
     check(hook, &[writing], |verdict| {
         is_negative(verdict).then_some(PassReason::Changed)
     });
 }
 
-/// Without its MTU nothing can be promised: tc passes what comes, until it is told.
-fn an_interface_that_tc_does_not_know(hook: &str) {
+/// tc passes a query if the interface's MTU is unknown, because the reply might be longer.
+fn tc_passes_replies_for_an_interface_without_mtu(hook: &str) {
     let mut twin = Twin::new(hook);
     twin.add("many.default", 60, 0);
-    // XDP leaves the reply to tc.
+    // The reply is too large for XDP, so tc answers.
     let query = Query::new("many.default.svc.cluster.local", qtype::A).edns(1232);
     for server in SERVERS {
         let client = twin.pod.client_of(server);
@@ -106,7 +107,7 @@ fn an_interface_that_tc_does_not_know(hook: &str) {
         let ((), moved) = twin.counting(|| {
             client.send(&query);
             assert_eq!(twin.cluster_dns(server).answer(), query.message());
-            assert!(client.receive().is_some(), "the cluster's DNS's answer");
+            assert!(client.receive().is_some(), "a reply of the cluster's DNS");
         });
         let unknown = (Counter::pass(Path::Tc, PassReason::Map), 1);
         let left = (Counter::pass(Path::Xdp, PassReason::TooLarge), 1);

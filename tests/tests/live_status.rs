@@ -1,5 +1,5 @@
-//! What became of packets, as `headless-agent status`, its JSON and the metrics say
-//! it: every reason, with its number.
+//! `headless-agent status`, its JSON and the metrics show how many packets were passed for
+//! each reason.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,16 +12,17 @@ use headless_tests::agent::{Agent, headless_service, manifests};
 use headless_tests::frame::{Query, SERVER, qtype};
 use headless_tests::golden::{self, Broken, Case};
 use headless_tests::host::Home;
-use headless_tests::node::{Fate, Node, wait_for};
+use headless_tests::node::{ClusterDns, Fate, Node, Pod, wait_for};
 use headless_tests::tap::Tap;
 use nix::sys::signal::Signal;
 
-headless_tests::for_each_hook! { every_reason_is_shown }
+headless_tests::for_each_hook! { every_pass_is_counted_under_its_reason }
 
-/// Packets by label of the reason.
+/// Number of packets by the reason's label.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// What a golden frame is passed for, wherever names do not matter.
+/// The reason for which a golden frame is passed with the test's names and maps; `None` if
+/// the frame is answered, or if its verdict depends on the frame's own names and maps.
 fn reason(case: &Case) -> Option<PassReason> {
     let is_usual = case.broken == Broken::Nothing
         && case.zone == "cluster.local"
@@ -37,7 +38,7 @@ fn reason(case: &Case) -> Option<PassReason> {
     }
 }
 
-/// What the JSON has.
+/// The counts in `/status.json`.
 fn of_json(agent: &Agent<'_>) -> Counts {
     let status = agent.status();
     let passes = status["passes"].as_object().unwrap();
@@ -51,7 +52,7 @@ fn of_json(agent: &Agent<'_>) -> Counts {
         .collect()
 }
 
-/// What the table has.
+/// The counts in the table of `headless-agent status`.
 fn of_table(agent: &Agent<'_>) -> Counts {
     let text = agent.run(&["status"]);
     let lines = text.lines().skip_while(|line| *line != "Passes").skip(2);
@@ -68,7 +69,7 @@ fn of_table(agent: &Agent<'_>) -> Counts {
     rows.collect()
 }
 
-/// What the metrics have of a path.
+/// The counts of one path in the metrics.
 fn of_metrics(agent: &Agent<'_>, path: Path) -> Counts {
     let (status, text) = agent.get("/metrics").unwrap();
     assert_eq!(status, 200);
@@ -85,10 +86,44 @@ fn of_metrics(agent: &Agent<'_>, path: Path) -> Counts {
     labels.map(|label| (label, sample(label))).collect()
 }
 
-fn every_reason_is_shown(hook: &str) {
+/// Asks for names that are passed: with too many addresses, while names are missing, and
+/// after the lease. Returns how many queries passed for which reason.
+fn passes_for_names(
+    agent: &Agent<'_>,
+    pod: &Pod,
+    cluster_dns: &ClusterDns,
+) -> [(PassReason, u64); 3] {
+    let client = pod.client();
+    let asked = |name: &str| Query::new(&format!("{name}.default.svc.cluster.local"), qtype::A);
+    while cluster_dns.try_receive().is_some() {}
+    let passes = |query: &Query| {
+        let fate = client.follow(query, cluster_dns);
+        assert!(matches!(fate, Fate::Passed), "{query:?}: {fate:?}");
+    };
+    // 200 addresses do not fit into an MTU of 1500.
+    passes(&asked("many").edns(4096));
+    passes(&asked("nope"));
+    passes(&asked("nope"));
+    agent.signal(Signal::SIGSTOP);
+    wait_for(
+        || match client.follow(&asked("nginx-headless"), cluster_dns) {
+            Fate::Passed => Ok(()),
+            Fate::Answered(_) => Err("a query passed".to_owned()),
+        },
+    );
+    passes(&asked("nginx-headless"));
+    agent.signal(Signal::SIGCONT);
+    [
+        (PassReason::TooLarge, 1),
+        (PassReason::Incomplete, 2),
+        (PassReason::AgentStale, 2),
+    ]
+}
+
+fn every_pass_is_counted_under_its_reason(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
-    // What it would say of itself has extension headers.
+    // IPv6 would send messages with extension headers, which would be counted too.
     pod.within(|| Ok(fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?))
         .unwrap();
     let cluster_dns = node.cluster_dns();
@@ -122,29 +157,9 @@ fn every_reason_is_shown(hook: &str) {
             count(reason, 1);
         }
     }
-    let client = pod.client();
-    let asked = |name: &str| Query::new(&format!("{name}.default.svc.cluster.local"), qtype::A);
-    while cluster_dns.try_receive().is_some() {}
-    let passes = |query: &Query| {
-        let fate = client.follow(query, &cluster_dns);
-        assert!(matches!(fate, Fate::Passed), "{query:?}: {fate:?}");
-    };
-    // 200 addresses are more than an MTU of 1500 has room for.
-    passes(&asked("many").edns(4096));
-    count(PassReason::TooLarge, 1);
-    passes(&asked("nope"));
-    passes(&asked("nope"));
-    count(PassReason::Incomplete, 2);
-    agent.signal(Signal::SIGSTOP);
-    wait_for(
-        || match client.follow(&asked("nginx-headless"), &cluster_dns) {
-            Fate::Passed => Ok(()),
-            Fate::Answered(_) => Err("a query passed".to_owned()),
-        },
-    );
-    passes(&asked("nginx-headless"));
-    count(PassReason::AgentStale, 2);
-    agent.signal(Signal::SIGCONT);
+    for (reason, more) in passes_for_names(&agent, &pod, &cluster_dns) {
+        count(reason, more);
+    }
 
     wait_for(|| {
         let found = of_json(&agent);
@@ -163,15 +178,15 @@ fn every_reason_is_shown(hook: &str) {
     assert_eq!(of_metrics(&agent, Path::Tc), expected);
     let xdp = of_metrics(&agent, Path::Xdp);
     if hook == "xdp" {
-        assert_eq!(xdp, expected, "what XDP passes, tc sees");
+        assert_eq!(xdp, expected, "tc gets every packet that XDP passes");
     } else {
         assert!(xdp.values().all(|count| *count == 0), "{xdp:?}");
     }
 }
 
-/// Labels tell reasons apart, and are ones that a metric can have.
+/// Each label belongs to one reason, and is written in a metric's usual characters.
 #[test]
-fn labels() {
+fn labels_are_unique_and_fit_a_metric() {
     let reasons = PassReason::ALL.iter().map(|reason| reason.label());
     let kinds = AnswerKind::ALL.iter().map(|kind| kind.label());
     let outcomes = Outcome::ALL.iter().map(|outcome| outcome.label());
@@ -188,6 +203,6 @@ fn labels() {
         }
     }
     for (number, reason) in (0..).zip(PassReason::ALL) {
-        assert_eq!(*reason as u32, number, "in order, without a gap");
+        assert_eq!(*reason as u32, number, "counters are indexed by reason");
     }
 }

@@ -1,6 +1,5 @@
-//! The tc program on live veths: beside others' programs, by both ways of
-//! attaching, in every place that an interface can have, and in the place of XDP
-//! while a pod sends much.
+//! The tc program on veths: beside programs of others, attached by tcx and by clsact, on a
+//! bridge's port, behind a router, and in place of XDP while a pod sends much.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,7 +17,9 @@ use headless_tests::kernel::Kernel;
 use headless_tests::node::{ClusterDns, Node, Pod, wait_for};
 use nix::sys::signal::Signal;
 
+/// Name of headless's tc program.
 const OURS: &str = "headless_tc";
+/// Name of the tests' own tc program, which stands for programs of others.
 const OTHERS: &str = "somebody_tc";
 
 const NAME: &str = "nginx-headless.default.svc.cluster.local";
@@ -30,7 +31,7 @@ fn web() -> Vec<IpAddr> {
         .collect()
 }
 
-/// Asks what is passed, and sees it arrive.
+/// Asks a question outside the zone, and checks that the query reaches the cluster's DNS.
 fn pass_one(pod: &Pod, cluster_dns: &ClusterDns) {
     let foreign = Query::new("www.example.com", qtype::A);
     pod.client().send(&foreign);
@@ -48,7 +49,7 @@ fn filter(priority: u16) -> TcAttachOptions {
     })
 }
 
-/// What `tc` shows of an interface.
+/// The output of `tc` with these arguments, separated by spaces.
 fn shown(node: &Node, arguments: &str) -> String {
     let output = node.command("tc").args(arguments.split(' ')).output();
     let output = output.unwrap();
@@ -74,7 +75,7 @@ fn stop(mut agent: Agent<'_>) {
 fn programs_of_others_run_before_and_after_by_tcx() {
     let node = Node::new();
     if !node.has_tcx() {
-        eprintln!("left out: this kernel has no tcx");
+        eprintln!("skipped: this kernel has no tcx");
         return;
     }
     let pod = node.pod("veth-client", 10);
@@ -84,9 +85,9 @@ fn programs_of_others_run_before_and_after_by_tcx() {
     let manifests = manifests();
     let agent = Agent::start(&node, manifests.path(), &["--hook", "tc"]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
-    assert_eq!(after.seen(Path::Tc), 0, "answered before it");
+    assert_eq!(after.seen(Path::Tc), 0, "an answer does not reach it");
     pass_one(&pod, &cluster_dns);
-    assert_eq!(after.seen(Path::Tc), 1, "what is passed");
+    assert_eq!(after.seen(Path::Tc), 1, "a pass reaches it");
     before.attach_tc(&node, &pod.host_end, tcx(LinkOrder::first()));
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     pass_one(&pod, &cluster_dns);
@@ -106,7 +107,7 @@ fn programs_of_others_run_before_and_after_by_clsact() {
     let manifests = manifests();
     let mut after = Kernel::foreign();
     node.run(|| Ok(qdisc_add_clsact(&pod.host_end)?)).unwrap();
-    // At our preference and behind it.
+    // One filter has the preference of ours, one a later preference.
     after.attach_tc(&node, &pod.host_end, filter(1));
     after.attach_tc(&node, &pod.host_end, filter(7));
     let arguments = ["--hook", "tc", "--tc-mode", "clsact"];
@@ -114,9 +115,9 @@ fn programs_of_others_run_before_and_after_by_clsact() {
     assert!(node.tcx_programs(&pod.host_end).is_empty(), "no tcx");
     assert_eq!(node.tc_programs(&pod.host_end), [OURS, OTHERS, OTHERS]);
     assert_eq!(pod.addresses(NAME, qtype::A), web());
-    assert_eq!(after.seen(Path::Tc), 0, "answered before them");
+    assert_eq!(after.seen(Path::Tc), 0, "an answer does not reach them");
     pass_one(&pod, &cluster_dns);
-    assert_eq!(after.seen(Path::Tc), 2, "what is passed");
+    assert_eq!(after.seen(Path::Tc), 2, "a pass reaches both");
     assert_eq!(agent.number("/answers/tc"), 1);
     stop(agent);
     assert_eq!(filters(&node, &pod.host_end, OTHERS), 2, "the others stay");
@@ -124,7 +125,7 @@ fn programs_of_others_run_before_and_after_by_clsact() {
 }
 
 #[test]
-fn the_qdisc_goes_with_who_made_it_unless_it_is_used() {
+fn the_agent_removes_the_qdisc_that_it_made_unless_others_use_it() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
@@ -133,7 +134,7 @@ fn the_qdisc_goes_with_who_made_it_unless_it_is_used() {
     assert_eq!(pod.addresses(NAME, qtype::A), web());
     assert!(has_clsact(&node, &pod.host_end));
     stop(agent);
-    assert!(!has_clsact(&node, &pod.host_end), "made and removed");
+    assert!(!has_clsact(&node, &pod.host_end), "removed by its maker");
 
     let agent = Agent::start(&node, manifests.path(), &arguments);
     let mut other = Kernel::foreign();
@@ -143,7 +144,7 @@ fn the_qdisc_goes_with_who_made_it_unless_it_is_used() {
     assert_eq!(filters(&node, &pod.host_end, OTHERS), 1, "used by others");
     drop(other);
 
-    // A killed agent's filter is the next one's to remove.
+    // The next agent removes the filter of a killed agent.
     let mut agent = Agent::start(&node, manifests.path(), &arguments);
     agent.signal(Signal::SIGKILL);
     agent.wait();
@@ -156,7 +157,7 @@ fn the_qdisc_goes_with_who_made_it_unless_it_is_used() {
 }
 
 #[test]
-fn behind_a_foreign_xdp_program_tc_answers() {
+fn tc_answers_behind_a_foreign_xdp_program() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
@@ -175,10 +176,10 @@ fn behind_a_foreign_xdp_program_tc_answers() {
     assert!(cluster_dns.is_unasked());
 }
 
-/// On a port of a bridge the packet is for the bridge's Ethernet address, not for
-/// the interface's own.
+/// On a port of a bridge, packets have the bridge's Ethernet address as destination, not
+/// the port's own.
 #[test]
-fn a_bridges_port_is_answered() {
+fn a_pod_behind_a_port_of_a_bridge_is_answered() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
@@ -204,8 +205,8 @@ fn a_bridges_port_is_answered() {
     }
 }
 
-/// What a pod routes further must have a checksum that a device can complete: here
-/// the kernel does it in the device's place.
+/// A pod routes the reply to a pod behind it. The reply's checksum is unfinished, and the
+/// interface behind has no offload, so the kernel must be able to finish the checksum.
 #[test]
 fn a_reply_is_whole_behind_a_router_without_offload() {
     let node = Node::new();
@@ -222,7 +223,7 @@ fn a_reply_is_whole_behind_a_router_without_offload() {
     assert_eq!(agent.number("/answers/tc"), 2);
 }
 
-/// Says no when it is dropped.
+/// Sets the flag to false when dropped, so that threads end after a panic too.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -231,7 +232,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Queries that are answered are no reason to lift XDP, however many.
+/// The agent subtracts answered queries from a pod's traffic, so they are no reason to lift
+/// XDP.
 #[test]
 fn a_pod_that_asks_much_keeps_xdp() {
     let node = Node::new();
@@ -246,13 +248,14 @@ fn a_pod_that_asks_much_keeps_xdp() {
             _ => Err(format!("XDP is {state:?}")),
         }
     };
-    // Until then tc answers.
+    // Before XDP is attached, tc answers.
     wait_for(xdp_is_attached);
     let before = agent.number("/answers/xdp");
     let client = pod.client();
     let start = Instant::now();
     let mut asked = 0_u64;
-    // Some looks at what it sends, at many times the limit.
+    // In this time the agent reads the packet counts several times. The pod's rate is many
+    // times the limit.
     while start.elapsed() < Duration::from_secs(4) || asked < 8000 {
         assert!(client.ask(&Query::new(NAME, qtype::A)).is_some());
         asked += 1;
@@ -268,12 +271,13 @@ fn no_query_is_lost_when_xdp_is_lifted_for_bytes() {
 
 #[test]
 fn no_query_is_lost_when_xdp_is_lifted_for_packets() {
-    // More than the queries are, at most some 3,000 a second.
+    // The limit is above the rate of the queries, which is at most about 3,000 a second.
     no_query_is_lost_when_xdp_is_lifted(&["--egress-packets", "12000"], 64, 8);
 }
 
-/// Takes XDP off under load and puts it back; every query is answered, once. The load
-/// is so many packets of so many bytes every millisecond or so.
+/// Loads an interface until the agent lifts XDP, and waits until XDP is back. Every query
+/// in this time must be answered exactly once. The load is `packets` packets of `bytes`
+/// bytes about every millisecond.
 fn no_query_is_lost_when_xdp_is_lifted(limit: &[&str], packets: usize, bytes: usize) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
@@ -289,7 +293,6 @@ fn no_query_is_lost_when_xdp_is_lifted(limit: &[&str], packets: usize, bytes: us
     };
     let (sending, asking) = (AtomicBool::new(true), AtomicBool::new(true));
     let asked = std::thread::scope(|scope| {
-        // The threads end with whatever ends this one.
         let _ends = (Ends(&sending), Ends(&asking));
         let asker = scope.spawn(|| {
             let client = pod.client();
@@ -305,7 +308,7 @@ fn no_query_is_lost_when_xdp_is_lifted(limit: &[&str], packets: usize, bytes: us
                 addresses.sort_unstable();
                 assert_eq!(addresses, web(), "query {asked}");
                 asked += 1;
-                // So many that they are no load by themselves.
+                // The pause keeps the rate of the queries below the limit.
                 std::thread::sleep(Duration::from_micros(300));
             }
             assert!(client.is_silent(), "answered twice");
@@ -315,7 +318,7 @@ fn no_query_is_lost_when_xdp_is_lifted(limit: &[&str], packets: usize, bytes: us
             let socket = pod.within(|| Ok(UdpSocket::bind("0.0.0.0:0")?)).unwrap();
             while sending.load(Ordering::Relaxed) {
                 for _ in 0..packets {
-                    // What the node says to it does not matter.
+                    // The node's ICMP errors do not matter.
                     let _sent = socket.send_to(&vec![0; bytes], (SERVER, 9));
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -335,7 +338,7 @@ fn no_query_is_lost_when_xdp_is_lifted(limit: &[&str], packets: usize, bytes: us
     assert_eq!(xdp + tc, asked);
     let status = agent.status();
     let passes = status["passes"].as_object().unwrap();
-    // What the pod's IPv6 says of itself has extension headers.
+    // The pod's own IPv6 messages have extension headers, so they count as `ip_header`.
     let mut others = passes.iter().filter(|(reason, _)| *reason != "ip_header");
     assert!(others.all(|(_, count)| count == 0), "{status:#}");
     assert!(cluster_dns.is_unasked());

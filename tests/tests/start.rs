@@ -1,5 +1,5 @@
-//! What keeps the agent from starting: one sentence, and an exit status that
-//! says whose fault it is.
+//! If the agent cannot start, it prints one sentence. Its exit status says whether the
+//! arguments (64) or the surroundings (1) are the reason.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ fn run(arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Asserts the exit status, and that there is one line with these words.
+/// Asserts the exit status, and that the agent has printed one line that contains `words`.
 fn assert_refused(output: &Output, status: i32, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(status), "{text}");
@@ -34,7 +34,7 @@ fn path(folder: &Path) -> &str {
 }
 
 #[test]
-fn configuration() {
+fn wrong_settings_are_named_in_one_line() {
     let manifests = manifests();
     let folder = path(manifests.path());
     let file = manifests.path().join("namespaces.yaml");
@@ -51,7 +51,7 @@ fn configuration() {
 }
 
 #[test]
-fn arguments() {
+fn wrong_arguments_are_refused() {
     let manifests = manifests();
     let folder = path(manifests.path());
     for arguments in [
@@ -70,10 +70,10 @@ fn arguments() {
 }
 
 #[test]
-fn privileges() {
+fn a_missing_capability_is_named() {
     let manifests = manifests();
     let folder = path(manifests.path());
-    // Anybody may read the manifests.
+    // The agent without capabilities must still be able to read the manifests.
     let open = Command::new("chmod")
         .args(["755", folder])
         .status()
@@ -103,7 +103,7 @@ fn privileges() {
 }
 
 #[test]
-fn an_address_in_use() {
+fn an_address_in_use_is_named() {
     let manifests = manifests();
     let node = Node::new();
     let _taken = node.cluster_dns();
@@ -124,7 +124,7 @@ fn an_address_in_use() {
 }
 
 #[test]
-fn nobody_to_ask() {
+fn status_and_dump_name_the_address_at_which_no_agent_listens() {
     let node = Node::new();
     for command in ["status", "dump"] {
         let output = node

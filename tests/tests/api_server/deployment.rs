@@ -1,4 +1,5 @@
-//! `deploy/` as the API server sees it, and what it grants.
+//! The manifests of `deploy/`: the API server accepts them, and they grant the agent what
+//! it needs and no more.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::scene::run;
 
-/// The rules of a folder's roles, as (group, resource, verb).
+/// All rights that a folder's roles grant, as (group, resource, verb).
 fn granted(name: &str) -> BTreeSet<(String, String, String)> {
     let mut granted = BTreeSet::new();
     for manifest in manifests(&folder(name)) {
@@ -32,6 +33,7 @@ fn granted(name: &str) -> BTreeSet<(String, String, String)> {
     granted
 }
 
+/// The rights to read these resources, given as (group, resource).
 fn rights(resources: &[(&str, &str)]) -> BTreeSet<(String, String, String)> {
     let rights = resources.iter().flat_map(|(group, resource)| {
         let verbs = ["get", "list", "watch"];
@@ -54,7 +56,7 @@ fn manifests_pass_a_dry_run_on_the_server() {
             }
         }
         assert_eq!(kinds.len(), 6, "{kinds:?}");
-        // A dry run that cannot fail would prove nothing.
+        // A misspelled field must make the dry run fail.
         let mut wrong = manifests(&folder("base"))
             .into_iter()
             .find(|manifest| manifest["kind"] == "DaemonSet")
@@ -66,7 +68,7 @@ fn manifests_pass_a_dry_run_on_the_server() {
 }
 
 #[test]
-fn every_file_of_the_base_is_one_of_its_resources() {
+fn every_file_is_listed_in_its_kustomization() {
     for name in ["base", "components/pods-verified"] {
         let folder = folder(name);
         let listed: BTreeSet<_> = resources(&folder).into_iter().collect();
@@ -82,7 +84,7 @@ fn every_file_of_the_base_is_one_of_its_resources() {
 }
 
 #[test]
-fn the_roles_grant_reading_of_what_is_watched_and_nothing_else() {
+fn the_roles_grant_reading_of_the_watched_kinds_and_nothing_else() {
     let watched = [
         ("", "namespaces"),
         ("", "services"),
@@ -92,7 +94,7 @@ fn the_roles_grant_reading_of_what_is_watched_and_nothing_else() {
     assert_eq!(granted("components/pods-verified"), rights(&[("", "pods")]));
 }
 
-/// The pod of the `DaemonSet`.
+/// The specification of the `DaemonSet`'s pods.
 fn pod() -> Value {
     let manifests = manifests(&folder("base"));
     let agent = manifests
@@ -102,7 +104,7 @@ fn pod() -> Value {
 }
 
 #[test]
-fn the_agent_answers_in_the_kernel_with_the_capabilities_of_its_container() {
+fn the_programs_answer_with_the_capabilities_of_the_agents_container() {
     run(&[], async |scene| {
         scene.cluster.create(&service("web", &headless())).await;
         let endpoints = [("10.0.0.1", None)];
@@ -116,7 +118,7 @@ fn the_agent_answers_in_the_kernel_with_the_capabilities_of_its_container() {
         let added = added.map(|name| name.as_str().unwrap().to_lowercase());
         let capabilities: Vec<_> = added.map(|name| format!("+{name}")).collect();
         let capabilities = format!("-all,{}", capabilities.join(","));
-        // As the container runtime starts it.
+        // A container runtime limits the bounding set in the same way.
         let launcher = [
             "setpriv",
             "--bounding-set",
@@ -137,7 +139,7 @@ fn the_agent_answers_in_the_kernel_with_the_capabilities_of_its_container() {
 }
 
 #[test]
-fn the_agent_is_as_little_privileged_as_its_work_allows() {
+fn the_agents_container_has_no_privilege_that_it_does_not_need() {
     let pod = pod();
     let containers = pod["containers"].as_array().unwrap();
     let [container] = containers.as_slice() else {

@@ -1,4 +1,4 @@
-//! Who may not, and who is not known.
+//! Missing rights, unknown tokens and objects that cannot be served are reported.
 
 use headless_tests::agent::Agent;
 use headless_tests::control_plane::objects::{headless, service, slice};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{addresses, count, run};
 
-/// Waits until `/readyz` says this.
+/// Waits until `/readyz` has status 503 and contains all of `texts`.
 async fn unready(agent: &Agent<'_>, texts: &[&str]) {
     eventually(async || match agent.get("/readyz") {
         Ok((503, body)) if texts.iter().all(|text| body.contains(text)) => Ok(()),
@@ -19,7 +19,7 @@ async fn unready(agent: &Agent<'_>, texts: &[&str]) {
     .await;
 }
 
-/// Takes a verb on a resource away.
+/// A change of a role that removes a verb on a resource.
 fn without(resource: &str, verb: &str) -> impl Fn(&mut Value) {
     move |manifest| {
         let rules = manifest.get_mut("rules").and_then(Value::as_array_mut);
@@ -34,7 +34,7 @@ fn without(resource: &str, verb: &str) -> impl Fn(&mut Value) {
 }
 
 #[test]
-fn a_missing_verb_is_named_and_tried_again_until_it_is_there() {
+fn a_missing_right_is_named_and_the_watch_succeeds_once_it_is_granted() {
     run(&[], async |scene| {
         let cluster = &scene.cluster;
         cluster.create(&service("web", &headless())).await;
@@ -49,7 +49,7 @@ fn a_missing_verb_is_named_and_tried_again_until_it_is_there() {
             "User \"system:serviceaccount:kube-system:headless-agent\" cannot watch resource",
         ];
         unready(&agent, &expected).await;
-        // The Services may take a moment longer than the refusal.
+        // The refusal may come before the Services are read.
         eventually(async || match agent.get("/readyz") {
             Ok((503, body)) if !body.contains("services synced") => Ok(()),
             other => Err(format!("{other:?}\n{}", agent.log())),
@@ -80,14 +80,14 @@ fn a_missing_verb_is_named_and_tried_again_until_it_is_there() {
 }
 
 #[test]
-fn who_is_not_known_is_told_and_known_by_the_next_token() {
+fn an_unknown_token_is_reported_and_the_next_token_works() {
     run(&[], async |scene| {
         let cluster = &scene.cluster;
         cluster.create(&service("web", &headless())).await;
         cluster
             .create(&slice("web-1", "web", &[("10.0.0.1", None)]))
             .await;
-        // By options instead of a kubeconfig.
+        // This agent gets its access by options, not by a kubeconfig.
         let file = scene.plane.file("token", "nobody");
         let server = format!("https://127.0.0.1:{API}");
         let ca = scene.plane.ca();
@@ -158,8 +158,8 @@ fn objects_that_cannot_be_served_are_reported_once() {
     });
 }
 
-/// What the pod of a node sees whose agent has not read everything: as if there were
-/// no agent.
+/// Until the agent has read everything, no program is attached, and every query of a pod
+/// reaches the cluster's DNS.
 #[test]
 fn nothing_is_answered_before_everything_is_read() {
     run(&[], async |scene| {
@@ -186,7 +186,7 @@ fn nothing_is_answered_before_everything_is_read() {
         for query in [&web, &nodata, &missing] {
             client.send(query);
             assert_eq!(cluster_dns.answer(), query.message());
-            assert!(client.receive().is_some(), "the cluster's DNS's answer");
+            assert!(client.receive().is_some(), "a reply of the cluster's DNS");
         }
         assert_eq!(node.xdp_program(&pod.host_end), None);
         assert_eq!(node.tc_programs(&pod.host_end), [""; 0]);

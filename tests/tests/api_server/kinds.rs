@@ -1,4 +1,4 @@
-//! Every kind of object: made, changed, deleted.
+//! Objects of every kind are created, changed and deleted, and the answers follow.
 
 use headless_tests::control_plane::objects::{headless, pod, service, service_in, slice};
 use headless_tests::control_plane::{API, account};
@@ -65,7 +65,7 @@ fn services_of_every_kind_come_change_and_go() {
         assert_eq!(address, ["A 10.96.0.1"], "the API server's own Service");
         let chain = ["A 10.96.0.1", "CNAME kubernetes.default.svc.cluster.local."];
         answers(name, qtype::A, OK, &chain).await;
-        // Becomes headless, then has an address of its own.
+        // The Service becomes headless and then gets an endpoint.
         let patch =
             json!({ "spec": { "type": "ClusterIP", "externalName": null, "clusterIP": "None" } });
         cluster.patch::<Service>("default", "shop", &patch).await;
@@ -94,11 +94,12 @@ fn slices_come_change_and_go() {
             .await;
         addresses(name, &["10.0.0.1"]).await;
         addresses("web-0.web.default.svc.cluster.local", &["10.0.0.1"]).await;
-        // One address in two slices is one record.
+        // An address in two slices gives one record.
         let endpoints = [("10.0.0.1", None), ("10.0.0.2", None)];
         cluster.create(&slice("web-2", "web", &endpoints)).await;
         addresses(name, &["10.0.0.1", "10.0.0.2"]).await;
-        // Not ready: gone with its name, not with what another slice says.
+        // The endpoint web-0 becomes unready, so its name is gone. Its address stays,
+        // because web-2 has it too.
         let patch = json!({ "endpoints": [
             { "addresses": ["10.0.0.1"], "hostname": "web-0", "conditions": { "ready": false } },
             { "addresses": ["10.0.0.3"], "hostname": "web-1", "conditions": { "ready": true } },
@@ -117,7 +118,7 @@ fn slices_come_change_and_go() {
 }
 
 #[test]
-fn pods_come_change_and_go_where_they_are_verified() {
+fn verified_pods_come_change_and_go() {
     run(&[], async |scene| {
         let cluster = &scene.cluster;
         let folders = ["base", "components/pods-verified"];

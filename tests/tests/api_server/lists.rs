@@ -1,4 +1,5 @@
-//! New lists: nothing stale is left, nothing is lost meanwhile.
+//! A watch that breaks off may lead to a relist. After it no stale name is left, and
+//! before it every known name is answered.
 
 use headless_tests::agent::Agent;
 use headless_tests::control_plane::line::Line;
@@ -14,14 +15,14 @@ use serde_json::json;
 
 use crate::scene::{addresses, answer, answers, behind, count, missing, run};
 
-/// Port of a line to the API server.
+/// Port of the proxy in front of the API server.
 const LINE: u16 = 6445;
 
 const OK: ResponseCode = ResponseCode::NoError;
 
 const KEPT: &str = "kept.default.svc.cluster.local";
 
-/// What is there before the agent loses touch.
+/// Creates the objects that exist before the agent loses the API server.
 async fn before(cluster: &Cluster) {
     cluster.create_namespace("old").await;
     let spec = json!({ "clusterIP": "10.96.0.50", "ports": [{ "port": 80 }] });
@@ -41,7 +42,7 @@ async fn before(cluster: &Cluster) {
         .await;
 }
 
-/// Until the agent has all of it.
+/// Waits until the agent answers from all objects that [`before`] created.
 async fn seen() {
     addresses(KEPT, &["10.0.0.1"]).await;
     addresses("gone.default.svc.cluster.local", &["10.0.0.2"]).await;
@@ -49,7 +50,7 @@ async fn seen() {
     addresses("cart.old.svc.cluster.local", &["10.96.0.50"]).await;
 }
 
-/// Something of every kind and of every watch is deleted, changed and made.
+/// Deletes, changes and creates objects of every kind and of every watch.
 async fn change(cluster: &Cluster) {
     cluster.delete::<Service>("old", "cart").await;
     cluster.delete_namespace("old").await;
@@ -62,7 +63,8 @@ async fn change(cluster: &Cluster) {
     cluster.create(&service_in("new", "cart", &spec)).await;
 }
 
-/// Until the agent has what [`change`] made, and nothing else.
+/// Waits until the agent answers from the objects after [`change`], and has forgotten the
+/// deleted ones.
 async fn changed() {
     addresses(KEPT, &["10.0.0.4"]).await;
     missing("kept.kept.default.svc.cluster.local").await;
@@ -75,7 +77,8 @@ async fn changed() {
     answers("new.svc.cluster.local", qtype::A, OK, &[]).await;
 }
 
-/// Lists and versions that were too old, of all kinds.
+/// Number of lists, and of watches that failed because their version was too old (410
+/// Gone), over all kinds.
 fn lists(agent: &Agent<'_>) -> (u64, u64) {
     let sum = |name: &str, labels: &str| -> u64 {
         let sample = |kind| format!("{name}{{kind=\"{kind}\",{labels}}}");
@@ -88,7 +91,7 @@ fn lists(agent: &Agent<'_>) -> (u64, u64) {
     )
 }
 
-/// Waits until no watch is in trouble.
+/// Waits until the agent's objects are current.
 async fn current(agent: &Agent<'_>) {
     eventually(async || {
         if behind(agent) {
@@ -101,8 +104,9 @@ async fn current(agent: &Agent<'_>) {
 }
 
 #[test]
-fn a_version_that_was_compacted_leads_to_a_new_list_that_leaves_nothing_stale() {
-    // Without its cache the API server watches the store, which forgets.
+fn a_relist_after_a_compacted_version_leaves_nothing_stale() {
+    // Without its watch cache the API server watches etcd, which has forgotten the
+    // versions before the compaction.
     run(&["--watch-cache=false"], async |scene| {
         let line = Line::new(LINE, API);
         before(&scene.cluster).await;
@@ -115,7 +119,7 @@ fn a_version_that_was_compacted_leads_to_a_new_list_that_leaves_nothing_stale() 
         line.cut();
         change(&scene.cluster).await;
         scene.plane.compact().await;
-        // Nothing of it is known, and everything known is answered.
+        // The agent does not know of the change, and answers from the objects it knows.
         seen().await;
         line.restore();
         changed().await;
@@ -127,7 +131,7 @@ fn a_version_that_was_compacted_leads_to_a_new_list_that_leaves_nothing_stale() 
 }
 
 #[test]
-fn a_line_that_was_cut_goes_on_without_a_new_list() {
+fn a_watch_continues_after_a_cut_connection_without_a_relist() {
     run(&[], async |scene| {
         let line = Line::new(LINE, API);
         before(&scene.cluster).await;
@@ -144,7 +148,7 @@ fn a_line_that_was_cut_goes_on_without_a_new_list() {
 }
 
 #[test]
-fn an_api_server_that_was_away_is_caught_up_with() {
+fn the_agent_catches_up_after_an_outage_of_the_api_server() {
     run(&[], async |mut scene| {
         let pod = scene.node.pod("veth1", 9);
         before(&scene.cluster).await;
@@ -157,11 +161,11 @@ fn an_api_server_that_was_away_is_caught_up_with() {
             if behind(&agent) {
                 Ok(())
             } else {
-                Err("no outage is noticed".to_owned())
+                Err("the agent has not noticed the outage".to_owned())
             }
         })
         .await;
-        // The mirror is kept and answers, in the kernel too.
+        // The agent and the programs answer from the objects of before the outage.
         seen().await;
         let kernel = agent.number("/answers/xdp");
         let reply = pod.ask(&Query::new(KEPT, qtype::A));
@@ -182,10 +186,10 @@ fn an_api_server_that_was_away_is_caught_up_with() {
 }
 
 #[test]
-fn lists_come_by_pages_where_the_server_does_not_stream_them() {
+fn lists_are_read_in_pages_if_the_server_does_not_stream_them() {
     run(&["--feature-gates=WatchList=false"], async |scene| {
         let cluster = &scene.cluster;
-        // More than a page of 500.
+        // A page has 500 objects.
         let services = (0..520).map(|i| service(&format!("s{i}"), &headless()));
         cluster.create_all(services.collect()).await;
         let slices = (0..520).map(|i| {
@@ -220,13 +224,13 @@ fn two_thousand_changes_at_once_end_in_the_right_state() {
             let address = format!("10.1.{}.{}", i / 256, i % 256);
             slice(&format!("s{i}-1"), &format!("s{i}"), &[(&address, None)])
         });
-        // Slices and Services in no order: 1,000 objects made.
+        // 1,000 objects are created, Services and slices at the same time.
         tokio::join!(
             cluster.create_all(services.collect()),
             cluster.create_all(made.collect())
         );
-        // And 1,000 changes: all slices change, then every fifth goes with its
-        // Service and the rest change once more.
+        // 1,000 changes follow. Every slice changes. Then every fifth is deleted with its
+        // Service, and the others change once more.
         let names: Vec<_> = (0..500).collect();
         let change = async |i: i32| {
             let name = format!("s{i}-1");
@@ -250,7 +254,7 @@ fn two_thousand_changes_at_once_end_in_the_right_state() {
             } else {
                 let address = format!("10.3.{}.{}", i / 256, i % 256);
                 addresses(&name, &[&address]).await;
-                // The kernel has what the agent has.
+                // The programs give the agent's answer.
                 let kernel = pod.addresses(&name, qtype::A);
                 assert_eq!(kernel, [address.parse::<std::net::IpAddr>().unwrap()]);
             }

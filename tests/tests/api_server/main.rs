@@ -1,8 +1,8 @@
-//! The agent beside a real API server: objects are made through the API, and
-//! what became of them is asked for by DNS.
+//! The agent follows a real API server. Tests create and change objects through the API,
+//! and check the agent's answers by DNS.
 //!
-//! Each test has a control plane of its own. The agent's token has exactly the
-//! rights that `deploy/` gives.
+//! Each test starts its own control plane. The agent's token has exactly the rights that
+//! `deploy/` grants.
 #![cfg(all(feature = "root-tests", feature = "peers"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

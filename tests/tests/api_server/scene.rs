@@ -1,4 +1,4 @@
-//! A node with a control plane and an agent that follows it.
+//! A node with a control plane, agents on it, and questions to them.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Mutex;
@@ -20,25 +20,26 @@ const LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
 /// Addresses of the pods of the cluster's DNS.
 pub(crate) const DNS_PODS: [&str; 2] = ["10.244.0.2", "10.244.0.3"];
 
-/// One control plane at a time: each takes both cores while it starts.
+/// Only one control plane runs at a time, because each keeps two cores busy while it
+/// starts.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// The cluster of a test.
+/// A node, its control plane, and the cluster's objects.
 pub(crate) struct Scene<'a> {
     pub(crate) node: &'a Node,
     pub(crate) plane: ControlPlane<'a>,
     pub(crate) cluster: Cluster,
 }
 
-/// Runs a test on a node that has a control plane with these arguments of the
-/// API server, and in it the cluster's DNS as every cluster has it.
+/// Runs a test on a node with a control plane, whose API server gets `arguments`. The
+/// cluster has the Service `kube-dns` and its EndpointSlice.
 pub(crate) fn run(arguments: &[&str], test: impl AsyncFnOnce(Scene<'_>) + Send) {
     let one = ONE
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     let node = Node::new();
     node.run(|| {
-        // Its threads are in the node's network namespace, like this one.
+        // The runtime's threads inherit the node's network namespace from this thread.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -71,12 +72,13 @@ pub(crate) fn run(arguments: &[&str], test: impl AsyncFnOnce(Scene<'_>) + Send) 
 }
 
 impl<'a> Scene<'a> {
-    /// A token with the rights that `deploy/base` gives.
+    /// A token with the rights that `deploy/base` grants.
     pub(crate) async fn token(&self) -> String {
         account::token(&self.cluster.0, &["base"], |_| {}).await
     }
 
-    /// Starts an agent by a kubeconfig of this port; does not wait for it.
+    /// Starts an agent that follows the API server on `port`. Does not wait until the
+    /// agent is ready.
     pub(crate) fn spawn(&self, port: u16, token: &str, arguments: &[&str]) -> Agent<'a> {
         let kubeconfig = self.plane.kubeconfig(port, token);
         let listen = LISTEN.to_string();
@@ -84,7 +86,7 @@ impl<'a> Scene<'a> {
         Agent::spawn(self.node, &[&own[..], arguments].concat())
     }
 
-    /// Starts an agent with the rights of `deploy/base` and waits until it is
+    /// Starts an agent with the rights that `deploy/base` grants, and waits until it is
     /// ready.
     pub(crate) async fn agent(&self, arguments: &[&str]) -> Agent<'a> {
         let mut agent = self.spawn(API, &self.token().await, arguments);
@@ -93,7 +95,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Sends a query to the agent; both messages.
+/// Sends a query to the agent. Returns the query and the reply.
 fn exchange(name: &str, qtype: u16) -> (Vec<u8>, Vec<u8>) {
     let query = Query::new(name, qtype).edns(4096).message();
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
@@ -109,7 +111,7 @@ fn exchange(name: &str, qtype: u16) -> (Vec<u8>, Vec<u8>) {
     (query, reply)
 }
 
-/// Asks the agent.
+/// Asks the agent and returns its reply, after checking that it fits the query.
 pub(crate) fn ask(name: &str, qtype: u16) -> Message {
     let (query, reply) = exchange(name, qtype);
     decode::message(&query, &reply)
@@ -122,7 +124,7 @@ pub(crate) fn refused(name: &str) -> bool {
     reply.metadata.response_code == ResponseCode::Refused
 }
 
-/// The rcode and the records of a reply, sorted: what a client sees of it.
+/// The RCODE of a reply, and its answers as `TYPE RDATA`, sorted.
 pub(crate) fn answer(name: &str, qtype: u16) -> (ResponseCode, Vec<String>) {
     let reply = ask(name, qtype);
     let mut records: Vec<_> = reply
@@ -153,7 +155,7 @@ pub(crate) async fn addresses(name: &str, expected: &[&str]) {
     .await;
 }
 
-/// Waits until a name is answered so.
+/// Waits until a name is answered with this RCODE and these records.
 pub(crate) async fn answers(name: &str, qtype: u16, rcode: ResponseCode, expected: &[&str]) {
     eventually(async || {
         let (code, records) = answer(name, qtype);
@@ -171,7 +173,7 @@ pub(crate) async fn missing(name: &str) {
     answers(name, qtype::A, ResponseCode::NXDomain, &[]).await;
 }
 
-/// A sample of the metrics: the value after this name with its labels.
+/// The value of a sample of the metrics, given by its name and labels.
 fn metric(agent: &Agent<'_>, sample: &str) -> String {
     let (status, text) = agent.get("/metrics").unwrap();
     assert_eq!(status, 200);
@@ -182,12 +184,12 @@ fn metric(agent: &Agent<'_>, sample: &str) -> String {
     value.to_owned()
 }
 
-/// A counter of the metrics.
+/// The value of a counter of the metrics.
 pub(crate) fn count(agent: &Agent<'_>, sample: &str) -> u64 {
     metric(agent, sample).parse().unwrap()
 }
 
-/// Whether the agent knows that it may be behind the cluster.
+/// Whether the agent reports that its objects may be older than the cluster's.
 pub(crate) fn behind(agent: &Agent<'_>) -> bool {
     let age: f64 = metric(agent, "headless_source_age_seconds")
         .parse()

@@ -1,4 +1,4 @@
-//! An API server that says nothing and closes nothing.
+//! An API server stops sending without closing its connections.
 
 use std::net::TcpListener;
 
@@ -12,8 +12,10 @@ use hickory_proto::op::ResponseCode;
 
 use crate::scene::{addresses, ask, behind, count, missing, refused, run};
 
+/// A name that exists.
 const WEB: &str = "web.default.svc.cluster.local";
 
+/// A name that does not exist.
 const NONE: &str = "nope.default.svc.cluster.local";
 
 async fn fill(cluster: &Cluster) {
@@ -22,7 +24,7 @@ async fn fill(cluster: &Cluster) {
     cluster.create(&slice("web-1", "web", &endpoints)).await;
 }
 
-/// Waits until `/readyz` has this status and says this.
+/// Waits until `/readyz` has this status and contains `text`.
 async fn readyz(agent: &Agent<'_>, status: u16, text: &str) {
     eventually(async || match agent.get("/readyz") {
         Ok((found, body)) if found == status && body.contains(text) => Ok(()),
@@ -31,7 +33,7 @@ async fn readyz(agent: &Agent<'_>, status: u16, text: &str) {
     .await;
 }
 
-/// How the kernel answers, if it does.
+/// The RCODE of the programs' answer; `None` if the query passes.
 fn kernel(
     client: &Client,
     cluster_dns: &ClusterDns,
@@ -45,7 +47,7 @@ fn kernel(
 }
 
 #[test]
-fn past_the_age_nothing_is_denied_and_everything_known_is_answered() {
+fn after_the_maximum_age_names_are_answered_and_nothing_is_denied() {
     run(&[], async |scene| {
         fill(&scene.cluster).await;
         let pod = scene.node.pod("veth1", 9);
@@ -77,7 +79,7 @@ fn past_the_age_nothing_is_denied_and_everything_known_is_answered() {
             problems.contains("negative answers are withheld"),
             "{problems}"
         );
-        // A request that is not answered is a failure of the watch.
+        // The agent's next request gets no response, which counts as a failure.
         eventually(async || behind(&agent).then_some(()).ok_or("no failure".to_owned())).await;
         assert_eq!(agent.get("/livez").unwrap().0, 200);
 
@@ -94,10 +96,10 @@ fn past_the_age_nothing_is_denied_and_everything_known_is_answered() {
     });
 }
 
-/// A quiet cluster behind a healthy API server is not a silent one: the watches are
-/// asked for anew, and nothing fails.
+/// Without changes a healthy API server sends nothing either. The agent requests the
+/// watches anew before their silence counts, so denials go on.
 #[test]
-fn a_quiet_cluster_is_denied_from_without_an_end() {
+fn names_of_a_quiet_cluster_are_denied_for_ever() {
     run(&[], async |scene| {
         fill(&scene.cluster).await;
         let arguments = ["--source-max-age-deny", "10s"];
@@ -112,15 +114,15 @@ fn a_quiet_cluster_is_denied_from_without_an_end() {
         assert_eq!(
             count(&agent, lists),
             1,
-            "watches go on from where they were"
+            "the new watches continue without a list"
         );
     });
 }
 
-/// The peer vanishes without a word, as a node does that loses its power: no packet of
-/// the connections arrives any more, in either direction.
+/// The API server's node vanishes, as if it lost its power: no packet of the connections
+/// arrives in either direction.
 #[test]
-fn a_vanished_peer_is_noticed_by_probes() {
+fn keepalive_probes_notice_a_vanished_api_server() {
     run(&[], async |scene| {
         fill(&scene.cluster).await;
         let far = scene.node.pod("veth-far", 20);
@@ -148,8 +150,8 @@ fn a_vanished_peer_is_noticed_by_probes() {
         assert!(!behind(&agent));
         let output = far.run("ip", &["link", "set", "eth0", "down"]);
         assert!(output.status.success(), "{output:?}");
-        // Within the minute that a test waits; without probes, the connections would
-        // seem to be well until the watches have been quiet for 80 s.
+        // `eventually` waits for one minute. Without keepalive probes the agent would
+        // notice nothing until the watches have been silent for 80 seconds.
         eventually(async || behind(&agent).then_some(()).ok_or("no failure".to_owned())).await;
         let errors = r#"headless_watch_errors_total{kind="Service",reason="unreachable"}"#;
         assert!(count(&agent, errors) >= 1);

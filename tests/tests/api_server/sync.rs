@@ -1,4 +1,5 @@
-//! What is there when the agent starts, and when it starts again.
+//! The agent reads everything when it starts, and everything that has changed when it
+//! starts again.
 
 use headless_tests::control_plane::API;
 use headless_tests::control_plane::objects::{bare_slice, headless, managed, service, slice};
@@ -14,7 +15,7 @@ use crate::scene::{
     DNS_PODS, Scene, addresses, answer, answers, behind, count, missing, refused, run,
 };
 
-/// A Service of every kind, in the namespace `default`.
+/// Creates a Service of every kind in the namespace `default`.
 async fn fill(Scene { cluster, .. }: &Scene<'_>) {
     cluster.create(&service("web", &headless())).await;
     let endpoints = [("10.0.0.1", Some("web-0")), ("10.0.0.2", None)];
@@ -34,7 +35,7 @@ async fn fill(Scene { cluster, .. }: &Scene<'_>) {
     cluster.create(&endpoints).await;
     let name = json!({ "type": "ExternalName", "externalName": "web.default.svc.cluster.local" });
     cluster.create(&service("alias", &name)).await;
-    // Without a selector: the slices are made by hand.
+    // The controller makes no slices for a Service without a selector.
     let by_hand = json!({ "clusterIP": "None" });
     cluster.create(&service("db", &by_hand)).await;
     let endpoints = [("10.0.2.1", None)];
@@ -44,14 +45,14 @@ async fn fill(Scene { cluster, .. }: &Scene<'_>) {
 }
 
 #[test]
-fn everything_there_is_answered_by_the_kernel_and_the_agent() {
+fn all_objects_are_served_by_the_programs_and_the_agent() {
     run(&[], async |scene| {
         let pod = scene.node.pod("veth1", 9);
         fill(&scene).await;
         let agent = scene.agent(&[]).await;
         let ok = ResponseCode::NoError;
 
-        // In the kernel.
+        // The programs answer these questions.
         let asked = |name: &str, qtype| {
             pod.addresses(&[name, ".default.svc.cluster.local"].concat(), qtype)
         };
@@ -74,7 +75,7 @@ fn everything_there_is_answered_by_the_kernel_and_the_agent() {
             assert!(servers.contains(&&json!(address)), "{address}: {servers:?}");
         }
 
-        // By the agent.
+        // The agent's responder answers these questions.
         let srv = answer("_http._tcp.web.default.svc.cluster.local", qtype::SRV);
         let target = "web.default.svc.cluster.local.";
         let expected = [
@@ -95,25 +96,25 @@ fn everything_there_is_answered_by_the_kernel_and_the_agent() {
             alias,
             ["A 10.0.0.1", "A 10.0.0.2", &format!("CNAME {target}")]
         );
-        // Endpoints of a Service with a cluster IP are not watched.
+        // By default the agent does not watch endpoints of Services with cluster IPs.
         assert!(refused("10-0-1-1.api.default.svc.cluster.local"));
 
         assert!(!behind(&agent));
         let slices = r#"headless_watch_events_total{kind="EndpointSlice",event="apply"}"#;
-        assert_eq!(count(&agent, slices), 4, "web's two, db's, the DNS's");
+        assert_eq!(count(&agent, slices), 4, "web-1, web-2, db-1, kube-dns-1");
         let measured = "headless_dns_programming_duration_seconds_count";
-        assert_eq!(count(&agent, measured), 0, "the first list does not count");
+        assert_eq!(count(&agent, measured), 0, "the first list is not measured");
         scene.cluster.set_addresses("db-1", &["10.0.2.2"]).await;
         addresses("db.default.svc.cluster.local", &["10.0.2.2"]).await;
         assert_eq!(count(&agent, measured), 1);
     });
 }
 
-/// Question type of a pointer.
+/// Question type PTR.
 const PTR: u16 = 12;
 
 #[test]
-fn all_endpoints_have_names_where_asked_for() {
+fn all_endpoints_have_names_with_endpoints_all() {
     run(&[], async |scene| {
         fill(&scene).await;
         let agent = scene.agent(&["--endpoints", "all"]).await;
@@ -123,7 +124,7 @@ fn all_endpoints_have_names_where_asked_for() {
         let target = format!("PTR {name}.");
         answers("1.1.0.10.in-addr.arpa", PTR, ok, &[&target]).await;
         addresses("db.default.svc.cluster.local", &["10.0.2.1"]).await;
-        // A later one, made by hand as well.
+        // A slice that is made while the agent runs, without the controller's label.
         let endpoints = [("10.0.2.2", None)];
         let cluster = &scene.cluster;
         cluster
@@ -141,7 +142,7 @@ fn slices_made_by_hand_come_change_and_go() {
         let agent = scene.agent(&[]).await;
         let cluster = &scene.cluster;
         let name = "db.default.svc.cluster.local";
-        // The slice comes before its Service.
+        // The slice exists before its Service does.
         let endpoints = [("10.0.2.1", None)];
         cluster
             .create(&bare_slice("default", "db-1", "db", &endpoints))
@@ -153,7 +154,7 @@ fn slices_made_by_hand_come_change_and_go() {
             .set_addresses("db-1", &["10.0.2.2", "10.0.2.3"])
             .await;
         addresses(name, &["10.0.2.2", "10.0.2.3"]).await;
-        // Moves to the watch of labelled slices, and back.
+        // The label moves the slice to another watch of the agent, and back.
         for (value, address) in [(json!(""), "10.0.2.4"), (json!(null), "10.0.2.5")] {
             let patch = json!({
                 "metadata": { "labels": { "service.kubernetes.io/headless": value } },
