@@ -1,12 +1,13 @@
-//! Stage two: which names exist and what they hold.
+//! Stage two: which names exist, what they hold, and how questions are answered.
 //!
-//! Everything here is pure and synchronous: events go in ([`index`]), changes of
-//! names come out, and questions are answered from what was put in
-//! ([`mod@resolve`], [`mod@reply`]). There is no I/O and no clock.
+//! Events of the source change the index ([`index`]), which returns the names that have
+//! changed. Questions are answered from the index, by the rules of DNS for Services
+//! ([`rules`]) and as whole messages ([`message`]). All of it is pure and
+//! synchronous: no I/O and no clock.
 //!
-//! The rules are those of the Kubernetes DNS specification 1.1.0 and, where the
-//! two differ, of CoreDNS's `kubernetes` plugin: nobody may be able to tell who
-//! answered.
+//! The rules are those of the Kubernetes DNS specification 1.1.0. Where CoreDNS's
+//! `kubernetes` plugin differs from it, CoreDNS's behaviour holds, so that no client can
+//! tell which of both has answered.
 
 pub mod name;
 
@@ -16,17 +17,17 @@ mod service;
 
 pub mod index;
 
-pub mod resolve;
+pub mod rules;
 
-pub mod reply;
+pub mod message;
 
 #[cfg(test)]
 mod fixtures;
 
 pub use self::index::{Index, Pointers, Walk};
+pub use self::message::{Reply, Transport, reply};
 pub use self::name::RelativeName;
-pub use self::reply::{Reply, Transport, reply};
-pub use self::resolve::{Answer, Chase, Forward, Question, Resolution, resolve};
+pub use self::rules::{Answer, Chase, Forward, Question, Resolution, resolve};
 pub use self::types::{
     Counted, Details, EndpointScope, NameChange, NameData, Settings, Target, Targets,
 };

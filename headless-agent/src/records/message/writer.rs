@@ -1,46 +1,37 @@
-//! Writing a message as miekg/dns does: which names are compressed, and what is
-//! left out when it gets too long.
+//! Writes a message as miekg/dns does: it compresses the same names, and it leaves out the
+//! same records where the message gets too long.
 
 use std::collections::HashMap;
 
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder, NameEncoding};
 
-use super::query::{Opt, TC};
-use crate::records::resolve::Question;
+use super::edns::Opt;
+use super::header::{Header, TC};
+use crate::records::rules::Question;
 
 /// First offset that a compression pointer cannot express (RFC 1035, section
 /// 4.1.4).
 const POINTER_MAX: usize = 1 << 14;
 
-/// Where the counts of the sections stand.
+/// Offset of the sections' counts.
 const COUNTS: usize = 4;
 
-/// The section with the OPT record.
+/// Number of the section that holds the OPT record.
 const ADDITIONAL: usize = 3;
 
-/// What a header says beyond the counts.
-#[derive(Clone, Copy)]
-pub(super) struct Header {
-    pub(super) id: u16,
-    /// The second word without the RCODE.
-    pub(super) flags: u16,
-    /// Four bits.
-    pub(super) rcode: u8,
-}
-
 /// A message that grows up to a limit.
-pub(super) struct Writer {
+pub(super) struct MessageWriter {
     bytes: Vec<u8>,
-    /// Where each name, or end of a name, was written first. Compared with case:
-    /// a name that is spelled otherwise is written out.
+    /// First offset of each name and of each end of a name, by its bytes. Names that
+    /// differ in case are two names, as in miekg/dns.
     names: HashMap<Vec<u8>, u16>,
     limit: usize,
 }
 
-impl Writer {
-    /// A message of at most `limit` bytes, not counting the OPT record. Header
-    /// and question are written in any case.
+impl MessageWriter {
+    /// Begins a message of at most `limit` bytes without its OPT record. Header and
+    /// question are written even beyond the limit.
     pub(super) fn new(header: Header, question: Option<&Question>, limit: usize) -> Self {
         let Header { id, flags, rcode } = header;
         let mut writer = Self {
@@ -69,7 +60,7 @@ impl Writer {
         self.bytes.extend(word.to_be_bytes());
     }
 
-    /// Counts one more record of a section.
+    /// Adds one to the count of a section.
     fn count(&mut self, section: usize) {
         let at = COUNTS + section * 2;
         if let Some(field) = self.bytes.get_mut(at..at + 2)
@@ -79,8 +70,7 @@ impl Writer {
         }
     }
 
-    /// Writes a name. One that may not be compressed still lends its ends to
-    /// later ones.
+    /// Writes a name. Later names may point to a name that was not compressed itself.
     fn name(&mut self, name: &Name, compress: bool) {
         let mut wire = Vec::with_capacity(name.len());
         let mut starts = Vec::new();
@@ -105,8 +95,9 @@ impl Writer {
         self.bytes.push(0);
     }
 
-    /// Writes a record into a section; `false`, and nothing is written, where it
-    /// does not fit. No record may follow one that did not fit.
+    /// Appends a record to a section. Returns `false` and writes nothing where the record
+    /// does not fit. No other record may follow then, because `names` already holds the
+    /// names of this one.
     pub(super) fn record(&mut self, section: usize, record: &Record) -> bool {
         let start = self.bytes.len();
         self.name(&record.name, true);
@@ -128,8 +119,8 @@ impl Writer {
         true
     }
 
-    /// Writes a record's data. Only names in the types of RFC 1035 are compressed
-    /// (RFC 3597, section 4), the target of SRV is not (RFC 2782).
+    /// Writes RDATA. Names in types of RFC 1035 are compressed (RFC 3597, section 4). The
+    /// target of an SRV record is not (RFC 2782).
     fn data(&mut self, data: &RData) {
         match data {
             RData::A(address) => self.bytes.extend(address.0.octets()),
@@ -156,7 +147,7 @@ impl Writer {
                 }
                 self.bytes.extend(soa.minimum.to_be_bytes());
             }
-            // Whatever a chain of CNAMEs has brought along.
+            // Upstream resolvers may add any type to a chain of CNAMEs.
             other => {
                 let mut bytes = Vec::new();
                 let mut encoder = BinEncoder::new(&mut bytes);
@@ -168,7 +159,7 @@ impl Writer {
         }
     }
 
-    /// The same with TC=1.
+    /// Sets TC.
     pub(super) fn truncated(mut self) -> Self {
         if let Some(byte) = self.bytes.get_mut(2) {
             *byte |= (TC >> 8) as u8;
@@ -176,7 +167,7 @@ impl Writer {
         self
     }
 
-    /// The message, with the OPT record at its end.
+    /// Ends the message with the OPT record.
     pub(super) fn finish(mut self, opt: Option<&Opt>) -> Vec<u8> {
         if let Some(Opt { size, ttl, options }) = opt {
             self.bytes.push(0);

@@ -1,15 +1,33 @@
-//! From a question to the records that answer it: the whole contract, in plain
-//! code.
+//! The rules by which a question is answered from the index.
 //!
-//! This is what the responder in userspace answers from, and what the engine in
-//! the kernel is compared with. So it is written to be read beside CoreDNS's
-//! `plugin/kubernetes/handler.go` and `plugin/backend_lookup.go` (v1.14.7), in
-//! their order. Where CoreDNS is at odds with an RFC the comment says *trap* and
-//! a number; each is in one place.
+//! The agent's responder answers by these rules, and tests compare the kernel's engine
+//! with them. The code keeps the order of CoreDNS 1.14.7, `plugin/kubernetes/handler.go`
+//! and `plugin/backend_lookup.go`, so that both can be read side by side.
+//!
+//! CoreDNS differs in places from an RFC or from what a reader expects. Such a place is
+//! a *trap*. Each trap has a number, which comments and tests name:
+//!
+//! | Trap | Behaviour |
+//! | --- | --- |
+//! | T1 | A headless Service without a ready endpoint does not exist |
+//! | T2 | TXT of a name that only has names below it is NXDOMAIN, not NODATA |
+//! | T3 | SOA is NODATA for every name but the apex. `_tcp.<service>` does not exist, although names below it do. The apex in mixed case has no NS records |
+//! | T4 | A name with port and protocol has the Service's addresses, too |
+//! | T5 | A name that exists without the asked type is NODATA, never NXDOMAIN |
+//! | T6 | Every other name in the zone is NXDOMAIN, so resolvers go on with their search list |
+//! | T7 | A reverse name without a Service goes to the upstream resolvers (`fallthrough` in kubeadm's Corefile) |
+//! | T8 | Names in a reply end with the zone as it was asked, in that case |
+//! | T9 | The weight of SRV records counts endpoints that are repeated and ports without a number |
+//! | T10 | An endpoint with a hostname has no name that is made of its address |
+//! | T11 | An address in two slices of a Service is one record |
+//! | T16 | A Service's name may look like an address: `1-2-3-4` |
 
-mod lookup;
+mod addresses;
+mod apex;
+mod candidates;
 mod name;
-mod rrset;
+mod ptr;
+mod srv;
 
 #[cfg(test)]
 mod tests;
@@ -17,47 +35,48 @@ mod tests;
 use std::net::IpAddr;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use self::lookup::{Candidate, Host, Miss};
-use self::name::{Asked, Zone};
+use self::candidates::{Candidate, Host, Miss};
+use self::name::{AskedName, Zone};
 use super::Index;
 use super::types::EndpointScope;
 
-/// TTL of the `dns-version` record in seconds (CoreDNS, `Services`).
+/// TTL of the `dns-version` record in seconds (CoreDNS, `Services` in
+/// `plugin/kubernetes/kubernetes.go`).
 const VERSION_TTL: u32 = 28_800;
 
-/// What is asked.
+/// A question of a DNS message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The name, in the case in which it was asked.
+    /// The name, in the case in which the client asked.
     pub name: Name,
     /// The type (IANA "DNS Resource Record TYPEs").
     pub qtype: u16,
-    /// The class. It decides nothing: with the `forward` plugin loaded, CoreDNS
-    /// answers every class with records of class IN.
+    /// The class. No answer depends on it: with its `forward` plugin, CoreDNS answers
+    /// every class with records of class IN.
     pub qclass: u16,
 }
 
-/// What becomes of a question.
+/// The result of [`resolve`].
 #[derive(Clone, Debug)]
 pub enum Resolution {
-    /// It is answered.
+    /// The index answers the question.
     Answer(Answer),
-    /// It is somebody else's to answer.
+    /// Another server has to answer the question.
     Forward(Forward),
 }
 
-/// Who is to answer instead.
+/// The server that has to answer a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
-    /// The upstream resolvers: the name is in none of the cluster's zones, or is
-    /// a reverse name of nobody in the cluster.
+    /// The upstream resolvers. The name is outside of the cluster's zones, or it is a
+    /// reverse name of an address that no Service has.
     Upstream,
-    /// The cluster's own DNS: the name is the cluster's, and what is below it is
-    /// not watched ([`EndpointScope::Headless`]), or the answer would be that there
-    /// is nothing and the index is not current ([`Index::is_current`]).
+    /// The cluster's own DNS. The name is in the cluster's zones, but either the agent
+    /// does not watch the endpoints below it ([`EndpointScope::Headless`]), or the
+    /// answer would be a denial and the index is not current ([`Index::is_current`]).
     ClusterDns,
 }
 
@@ -74,8 +93,7 @@ pub struct Answer {
     pub authorities: Vec<Record>,
     /// The additional section, without OPT.
     pub additionals: Vec<Record>,
-    /// Where set, the answer is not complete: the last CNAME leads out of the
-    /// zone.
+    /// The look-up that completes the answer, if its last CNAME leads out of the zone.
     pub chase: Option<Chase>,
 }
 
@@ -84,7 +102,7 @@ pub struct Answer {
 pub struct Chase {
     /// The name to look up.
     pub target: Name,
-    /// With this type.
+    /// The type to look up.
     pub qtype: u16,
 }
 
@@ -94,18 +112,19 @@ pub fn resolve(index: &Index, question: &Question) -> Resolution {
         return Resolution::Forward(Forward::Upstream);
     };
     let resolver = Resolver { index, zone: &zone };
-    resolver.serve(&resolver.asked(&question.name), question.qtype)
+    let asked = AskedName::new(&question.name, &zone);
+    resolver.serve(&asked, question.qtype)
 }
 
-/// The records of one reply before its rcode is decided.
+/// The records of one reply before its RCODE is decided.
 #[derive(Default)]
-struct Found {
+struct Sections {
     answers: Vec<Record>,
     additionals: Vec<Record>,
     chase: Option<Chase>,
 }
 
-impl From<Vec<Record>> for Found {
+impl From<Vec<Record>> for Sections {
     fn from(answers: Vec<Record>) -> Self {
         Self {
             answers,
@@ -114,23 +133,19 @@ impl From<Vec<Record>> for Found {
     }
 }
 
-/// One question's view of the index.
+/// The index as one question sees it.
 #[derive(Clone, Copy)]
 struct Resolver<'a> {
     index: &'a Index,
     zone: &'a Zone,
 }
 
-impl<'a> Resolver<'a> {
-    fn asked(&self, name: &'a Name) -> Asked<'a> {
-        Asked::new(name, self.zone)
-    }
-
+impl Resolver<'_> {
     fn ttl(&self) -> u32 {
         self.index.settings().ttl
     }
 
-    /// The address record of a name.
+    /// The A or AAAA record of a name.
     fn address_record(&self, name: Name, address: IpAddr) -> Record {
         let rdata = match address {
             IpAddr::V4(address) => RData::A(A(address)),
@@ -139,28 +154,28 @@ impl<'a> Resolver<'a> {
         Record::from_rdata(name, self.ttl(), rdata)
     }
 
-    /// CoreDNS, `ServeDNS`.
-    fn serve(&self, asked: &Asked<'_>, qtype: u16) -> Resolution {
+    /// CoreDNS, `ServeDNS` in `plugin/kubernetes/handler.go`.
+    fn serve(&self, asked: &AskedName<'_>, qtype: u16) -> Resolution {
         let found = match RecordType::from(qtype) {
             kind @ (RecordType::A | RecordType::AAAA) => self.addresses(asked, kind),
             RecordType::TXT => self.text(asked),
             RecordType::CNAME => self.alias(asked),
-            RecordType::PTR => self.pointers(asked),
-            // No Service has a mail host, so only existence is left to tell.
+            RecordType::PTR => self.ptr(asked),
+            // No Service has a mail host. The reply only tells NODATA from NXDOMAIN.
             RecordType::MX => self
                 .services(asked, RecordType::MX)
-                .map(|_| Found::default()),
-            RecordType::SRV => self.servers(asked),
-            // Trap T3: away from the apex nobody looks whether the name exists.
+                .map(|_| Sections::default()),
+            RecordType::SRV => self.srv(asked),
+            // Trap T3: CoreDNS does not look whether any other name exists.
             RecordType::SOA if asked.labels.is_empty() => Ok(vec![self.soa()].into()),
-            RecordType::SOA => Ok(Found::default()),
+            RecordType::SOA => Ok(Sections::default()),
             RecordType::AXFR | RecordType::IXFR => return refused(),
             RecordType::NS if asked.is_lower_case_apex() => Ok(self.name_servers()),
-            // Trap T3 again: the apex in mixed case is taken for another name.
-            // An address lookup tells NODATA from NXDOMAIN.
+            // Trap T3: NS of the apex in mixed case comes here, too. As in CoreDNS, a
+            // look-up of addresses tells NODATA from NXDOMAIN.
             _ => self
                 .addresses(asked, RecordType::A)
-                .map(|_| Found::default()),
+                .map(|_| Sections::default()),
         };
         let denies = match &found {
             Ok(found) => found.answers.is_empty(),
@@ -176,10 +191,9 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Trap T5: a name that exists without records of the type is NOERROR with a
-    /// SOA, never NXDOMAIN.
-    fn answer(&self, found: Found) -> Answer {
-        let Found {
+    /// Trap T5: without records of the type, the reply is NODATA, not NXDOMAIN.
+    fn answer(&self, found: Sections) -> Answer {
+        let Sections {
             answers,
             additionals,
             chase,
@@ -197,9 +211,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Trap T6 lies here: whatever is not in the zone's grammar is NXDOMAIN, so
-    /// that resolvers go on with their search list. Trap T7: a reverse name that
-    /// is nobody's falls through, as kubeadm's Corefile has it.
+    /// The reply for a name that does not exist: traps T6 and T7. Before the first lists
+    /// are complete, CoreDNS answers SERVFAIL instead of NXDOMAIN.
     fn name_error(&self) -> Resolution {
         if self.zone.reverse {
             return Resolution::Forward(match self.index.settings().endpoints {
@@ -226,103 +239,45 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// CoreDNS, `SOA`. Trap T8: owner and names end in the zone as it was asked.
-    fn soa(&self) -> Record {
-        let ttl = self.ttl();
-        let zone = &self.zone.asked;
-        let below = |labels: &[&str]| self.zone.below(labels).unwrap_or_else(|| zone.clone());
-        let soa = SOA::new(
-            below(&["ns", "dns"]),
-            below(&["hostmaster"]),
-            self.index.serial(),
-            7200,
-            1800,
-            86_400,
-            ttl,
-        );
-        Record::from_rdata(zone.clone(), ttl.min(300), RData::SOA(soa))
-    }
-
-    /// CoreDNS, `Services` for everything but TXT and NS.
-    fn services(&self, asked: &Asked<'_>, kind: RecordType) -> Result<Vec<Candidate>, Miss> {
+    /// The candidates for every type but TXT and NS (CoreDNS, `Services` in
+    /// `plugin/kubernetes/kubernetes.go`).
+    fn services(&self, asked: &AskedName<'_>, kind: RecordType) -> Result<Vec<Candidate>, Miss> {
         if asked.is_default_name_server() {
-            // Only an address question is answered; any other finds that the
-            // name exists.
+            // Only A and AAAA have records. For other types the name merely exists.
             let servers = self.name_server_candidates();
             return Ok(servers
                 .into_iter()
                 .filter(|server| server.host.record_type() == kind)
                 .collect());
         }
-        let mut candidates = lookup::candidates(self.index, self.zone, &asked.labels)?;
+        let mut candidates = candidates::candidates(self.index, self.zone, &asked.labels)?;
         if kind == RecordType::SRV {
             candidates.retain(|candidate| matches!(candidate.host, Host::Address(_)));
         }
         Ok(candidates)
     }
 
-    /// CoreDNS, `TXT` and the part of `Services` for it. Trap T2: a name that
-    /// has only names below it is NXDOMAIN for TXT.
-    fn text(&self, asked: &Asked<'_>) -> Result<Found, Miss> {
+    /// TXT (CoreDNS, `TXT` in `plugin/backend_lookup.go`): trap T2.
+    fn text(&self, asked: &AskedName<'_>) -> Result<Sections, Miss> {
         if asked.labels == ["dns-version"] {
             let version = RData::TXT(TXT::new(vec!["1.1.0".to_owned()]));
             let record = Record::from_rdata(asked.name.clone(), VERSION_TTL, version);
             return Ok(vec![record].into());
         }
-        let candidates = lookup::candidates(self.index, self.zone, &asked.labels)?;
+        let candidates = candidates::candidates(self.index, self.zone, &asked.labels)?;
         if candidates.is_empty() {
             return Err(Miss::Missing);
         }
-        Ok(Found::default())
-    }
-
-    /// CoreDNS, `nsAddrs`: the Service in front of the cluster's DNS, or else
-    /// `ns.dns.<zone>` with addresses of its own.
-    fn name_server_candidates(&self) -> Vec<Candidate> {
-        let settings = self.index.settings();
-        let (namespace, name) = &settings.dns_service;
-        let service = self.index.service(namespace, name);
-        let found = service.map_or_else(Vec::new, |view| lookup::name_servers(&view));
-        if !found.is_empty() {
-            return found;
-        }
-        let own = |address: &IpAddr| Candidate {
-            owner: ["ns", "dns"].map(str::to_owned).to_vec(),
-            host: Host::Address(*address),
-            port: None,
-        };
-        settings.dns_addresses.iter().map(own).collect()
-    }
-
-    /// CoreDNS, `NS`.
-    fn name_servers(&self) -> Found {
-        let mut found = Found::default();
-        let mut seen = Vec::new();
-        for candidate in self.name_server_candidates() {
-            let (Host::Address(address), Some(owner)) =
-                (&candidate.host, self.zone.below(&candidate.owner))
-            else {
-                continue;
-            };
-            found
-                .additionals
-                .push(self.address_record(owner.clone(), *address));
-            if !seen.contains(&owner) {
-                let rdata = RData::NS(NS(owner.clone()));
-                let record = Record::from_rdata(self.zone.asked.clone(), self.ttl(), rdata);
-                found.answers.push(record);
-                seen.push(owner);
-            }
-        }
-        found
+        Ok(Sections::default())
     }
 }
 
 impl Answer {
-    /// What becomes of an answer with [`Self::chase`] when upstream resolvers
-    /// have answered: with their answer section, or `None` where they could not
-    /// be asked, which CoreDNS makes NODATA of (`A` in `backend_lookup.go`).
-    /// `name` is the one that the client asked for.
+    /// Completes an answer that has a [`Self::chase`].
+    ///
+    /// `name` is the name that the client asked for. `found` is the answer section of
+    /// the upstream resolvers, or `None` if they could not be asked: the answer is then
+    /// NODATA (CoreDNS, `A` in `plugin/backend_lookup.go`).
     #[must_use]
     pub fn chased(mut self, index: &Index, name: &Name, found: Option<Vec<Record>>) -> Self {
         self.chase = None;
@@ -339,7 +294,7 @@ impl Answer {
     }
 }
 
-/// What CoreDNS says to a zone transfer without its `transfer` plugin.
+/// The reply of CoreDNS to a zone transfer without its `transfer` plugin.
 fn refused() -> Resolution {
     Resolution::Answer(Answer {
         rcode: ResponseCode::Refused,

@@ -1,9 +1,9 @@
-//! Which names exist: dns-rules 1.2 and 1.3 (CoreDNS, `parse.go`, `handler.go`).
+//! Which names exist (CoreDNS, `parse.go` and `handler.go` in `plugin/kubernetes`).
 
 use super::*;
 use crate::watch::{Kind, Object, Service, ServiceKind};
 
-/// Columns: A AAAA SRV TXT CNAME PTR SOA NS MX HTTPS and a type nobody knows.
+/// Columns: A AAAA SRV TXT CNAME PTR SOA NS MX HTTPS and an unassigned type.
 #[test]
 fn existence_by_type() {
     let index = index(all(), cluster());
@@ -44,13 +44,13 @@ fn existence_by_type() {
         ("_web._tcp.db.default.svc", "XXXXXXNXXXX"),
         ("_._.db.default.svc", "DDNNDNNNNNN"),
         ("literal.default.svc", "XXXXXXNXXXX"),
-        // Names of their own.
+        // Names that the zone has of itself.
         ("dns-version", "XXXDXXNXXXX"),
         ("x.dns-version", "XXXXXXNXXXX"),
         ("ns.dns", "DDNXNXNNNNN"),
         ("dns", "XXXXXXNXXXX"),
         ("foo", "XXXXXXNXXXX"),
-        // Too long, wherever.
+        // Names with too many labels.
         ("a.b.c.nginx.default.svc", "XXXXXXNXXXX"),
         ("a.b.c.d.nginx.default.svc", "XXXXXXNXXXX"),
         ("a._web._tcp.nginx.default.svc", "XXXXXXNXXXX"),
@@ -90,7 +90,7 @@ fn names_below_a_cluster_ip_may_be_unknown() {
     assert_eq!(row(&index, name), "FFFFFFNFFFF");
     assert_eq!(row(&index, "10-9-9-9.api.default.svc"), "FFFFFFNFFFF");
     assert_eq!(ask(&index, &format!("{name} A")), ["ClusterDns"]);
-    // The port's name is known from the Service.
+    // Names with a port follow from the Service alone.
     assert_eq!(row(&index, "_http._tcp.api.default.svc"), "DDDNNNNNNNN");
     assert_eq!(row(&index, "_x._tcp.api.default.svc"), "XXXXXXNXXXX");
 }
@@ -140,7 +140,7 @@ fn odd_bytes_equal_nothing() {
         };
         assert_eq!(answer.rcode, ResponseCode::NXDomain);
     }
-    // A pod's name with dots still is where SRV records point.
+    // The label with dots is an SRV target all the same.
     assert_eq!(
         ask(&index, "db.default.svc SRV"),
         [
@@ -149,99 +149,8 @@ fn odd_bytes_equal_nothing() {
     );
 }
 
-/// dns-rules 1.4, "Pod records" (CoreDNS, `findPods`).
-#[test]
-fn pods_insecure() {
-    let index = index(settings(), cluster());
-    for (name, expected) in [
-        (
-            "1-2-3-4.default.pod",
-            "1-2-3-4.default.pod.cluster.local. 30 A 1.2.3.4",
-        ),
-        (
-            "x.1-2-3-4.default.pod",
-            "x.1-2-3-4.default.pod.cluster.local. 30 A 1.2.3.4",
-        ),
-        (
-            "a.b.1-2-3-4.default.pod",
-            "a.b.1-2-3-4.default.pod.cluster.local. 30 A 1.2.3.4",
-        ),
-        (
-            "--ffff-102-304.default.pod",
-            "\\--ffff-102-304.default.pod.cluster.local. 30 A 1.2.3.4",
-        ),
-        ("fd00--1.default.pod", "NODATA"),
-        ("a.b.c.1-2-3-4.default.pod", "NXDOMAIN"),
-        ("1-2-3-4.nosuch.pod", "NXDOMAIN"),
-        ("1-2-3-256.default.pod", "NXDOMAIN"),
-        ("01-2-3-4.default.pod", "NXDOMAIN"),
-        ("1-2-3.default.pod", "NXDOMAIN"),
-        ("web-0.default.pod", "NXDOMAIN"),
-    ] {
-        assert_eq!(ask(&index, &format!("{name} A")), [expected]);
-    }
-    assert_eq!(
-        ask(&index, "FD00--1.default.pod AAAA"),
-        ["FD00--1.default.pod.cluster.local. 30 AAAA fd00::1"]
-    );
-    let answer = answered(&index, "1-2-3-4.default.pod SRV");
-    let name = "1-2-3-4.default.pod.cluster.local.";
-    assert_eq!(
-        shown(&answer.answers),
-        [format!("{name} 30 SRV 0 100 0 {name}")]
-    );
-    assert_eq!(shown(&answer.additionals), [format!("{name} 30 A 1.2.3.4")]);
-}
-
-#[test]
-fn pods_verified() {
-    let verified = Settings {
-        pods: PodsMode::Verified,
-        ..settings()
-    };
-    let index = index(verified, cluster());
-    for (question, expected) in [
-        (
-            "10-0-9-1.default.pod A",
-            "10-0-9-1.default.pod.cluster.local. 30 A 10.0.9.1",
-        ),
-        ("10-0-9-1.kube-system.pod A", "NXDOMAIN"),
-        ("10-0-9-2.default.pod A", "NXDOMAIN"),
-        (
-            "fd00-9--1.default.pod AAAA",
-            "fd00-9--1.default.pod.cluster.local. 30 AAAA fd00:9::1",
-        ),
-        ("fd00-9-0--1.default.pod AAAA", "NXDOMAIN"),
-        (
-            "FD00-9--1.default.pod AAAA",
-            "FD00-9--1.default.pod.cluster.local. 30 AAAA fd00:9::1",
-        ),
-        ("default.pod A", "NODATA"),
-        // Two pods of the host's network share an address.
-        (
-            "10-0-9-1.default.pod SRV",
-            "10-0-9-1.default.pod.cluster.local. 30 SRV 0 50 0 10-0-9-1.default.pod.cluster.local.",
-        ),
-    ] {
-        assert_eq!(ask(&index, question), [expected], "{question}");
-    }
-}
-
-#[test]
-fn pods_disabled() {
-    let disabled = Settings {
-        pods: PodsMode::Disabled,
-        ..settings()
-    };
-    let index = index(disabled, cluster());
-    assert_eq!(row(&index, "pod"), "NNNXNNNNNNN");
-    for name in ["default.pod", "1-2-3-4.default.pod"] {
-        assert_eq!(row(&index, name), "XXXXXXNXXXX", "{name}");
-    }
-}
-
-/// Before the first lists are complete CoreDNS says SERVFAIL where a name is
-/// not found, and answers what it knows.
+/// Before the first lists are complete, CoreDNS answers with the records it has, and
+/// SERVFAIL for a name that it does not find.
 #[test]
 fn before_the_first_lists() {
     let mut index = Index::new(settings());
@@ -271,7 +180,7 @@ fn any_zone() {
     assert_eq!(ask(&index, "nginx.default.svc.k.in-addr.arpa. A").len(), 3);
 }
 
-/// An API server stores no such Service, a file may.
+/// An API server refuses such a Service, but a manifest can hold it.
 #[test]
 fn a_service_without_an_address_exists() {
     let service = Service {

@@ -4,9 +4,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod addresses;
 mod aliases;
+mod apex;
+mod external;
 mod names;
-mod rrsets;
+mod pods;
+mod ptr;
+mod srv;
 mod traps;
 
 use headless_ebpf::abi::PodsMode;
@@ -17,8 +22,9 @@ use crate::records::fixtures::{index, namespace, pod, service, settings, slice};
 use crate::watch::Event;
 
 const ZONE: &str = "cluster.local.";
+const SUFFIX: &str = "default.svc.cluster.local.";
 
-/// Every kind of Service once or more.
+/// A cluster with every kind of Service.
 fn cluster() -> Vec<Event> {
     vec![
         namespace("default"),
@@ -83,7 +89,7 @@ fn cluster() -> Vec<Event> {
     ]
 }
 
-/// As CoreDNS has it, all endpoints named.
+/// Settings by which every endpoint has a name, as in CoreDNS.
 fn all() -> Settings {
     Settings {
         endpoints: EndpointScope::All,
@@ -91,7 +97,7 @@ fn all() -> Settings {
     }
 }
 
-/// Resolves `name type` in the zone, or outside with a final dot.
+/// Resolves `name type`. A name without a final dot is relative to the zone; `@` is the apex.
 fn resolved(index: &Index, question: &str) -> Resolution {
     let (name, qtype) = question.rsplit_once(' ').unwrap();
     let name = match name {
@@ -119,7 +125,7 @@ fn answered(index: &Index, question: &str) -> Answer {
     }
 }
 
-/// The records as text without class, sorted where the order means nothing.
+/// The records as text without class, sorted because their order means nothing.
 fn shown(records: &[Record]) -> Vec<String> {
     let mut lines: Vec<_> = records
         .iter()
@@ -134,7 +140,7 @@ fn shown(records: &[Record]) -> Vec<String> {
     lines
 }
 
-/// The answer section; NODATA, NXDOMAIN and so on where there is none.
+/// The answer section as text. Without answers, the RCODE or the server that is asked next.
 #[track_caller]
 fn ask(index: &Index, question: &str) -> Vec<String> {
     let answer = match resolved(index, question) {
@@ -161,8 +167,7 @@ fn ask(index: &Index, question: &str) -> Vec<String> {
     }]
 }
 
-/// One line for `name` and each type: D (records), N (NODATA), X (NXDOMAIN), F
-/// (forwarded).
+/// One letter for each type: D (records), N (NODATA), X (NXDOMAIN), F (forwarded).
 fn row(index: &Index, name: &str) -> String {
     const TYPES: [&str; 11] = [
         "A",

@@ -1,9 +1,10 @@
-//! Endpoints with domain names in place of addresses, and slices that could not be read.
+//! Endpoints with domain names in place of addresses, and objects that could not be read
+//! whole.
 
 use super::*;
 use crate::watch::{EndpointSlice, Object, Service};
 
-/// A headless Service `alias` whose slice holds these endpoints, beside [`cluster`].
+/// [`cluster`] with a headless Service `fqdn` whose slice holds these endpoints.
 fn with_slice(ports: &[&str], endpoints: &[&str]) -> Index {
     let mut events = cluster();
     events.extend([
@@ -44,7 +45,7 @@ fn a_name_in_the_zone_is_followed() {
     assert_eq!(ask(&index, "_x._tcp.fqdn.default.svc A"), ["NXDOMAIN"]);
 }
 
-/// CoreDNS goes through the ports of an endpoint and follows its name once for each.
+/// CoreDNS follows the domain name of an endpoint once for each port.
 #[test]
 fn each_port_repeats_the_records() {
     let alias = format!("{API}=h");
@@ -60,7 +61,7 @@ fn addresses_beside_a_name_are_answered_too() {
     assert_eq!(ask(&index, "fqdn.default.svc A").len(), 4);
     assert_eq!(ask(&index, "h.fqdn.default.svc A").len(), 3);
     assert_eq!(ask(&index, "i.fqdn.default.svc A").len(), 1);
-    // CoreDNS looks at the first endpoint, which may be any.
+    // CoreDNS answers by the first endpoint, and any may be the first.
     assert_eq!(ask(&index, "fqdn.default.svc CNAME"), ["ClusterDns"]);
     assert_eq!(ask(&index, "i.fqdn.default.svc CNAME"), ["NODATA"]);
 }
@@ -74,7 +75,7 @@ fn a_name_outside_is_looked_up_where_it_is_alone() {
     assert_eq!(ask(&index, "fqdn.default.svc A"), ["ClusterDns"]);
 }
 
-/// Every link of such a chain has two targets, so that its length counts in powers.
+/// Each link of this chain has two targets, so the number of CNAMEs doubles with each.
 #[test]
 fn chains_that_multiply_come_to_an_end() {
     let mut events = vec![namespace("default")];
@@ -96,7 +97,7 @@ fn chains_that_multiply_come_to_an_end() {
     assert_eq!(ask(&index, "s0.default.svc A"), ["ClusterDns"]);
 }
 
-/// Nothing is denied, and nothing is given, where it is not all known.
+/// A part of the object is unknown, so neither an answer nor a denial is safe.
 #[test]
 fn what_could_not_be_read_is_left_to_the_cluster() {
     let mut index = with_slice(&["a/tcp/1"], &["10.9.9.9=h"]);

@@ -1,20 +1,20 @@
-//! Names as CoreDNS sees them: in text, cut at the zone.
+//! Names as CoreDNS sees them: as text, with the zone cut off.
 
 use std::fmt::Write as _;
 
 use hickory_proto::rr::Name;
 
-/// The zone that a name was found to be in.
+/// The zone that a name is in.
 pub(super) struct Zone {
-    /// As it stands at the end of the name that was asked, in that case.
+    /// The zone as it stands at the end of the name, in the case of the question.
     pub(super) asked: Name,
-    /// Whether it is `in-addr.arpa` or `ip6.arpa`.
+    /// Whether the zone is `in-addr.arpa` or `ip6.arpa`.
     pub(super) reverse: bool,
 }
 
 impl Zone {
-    /// The longest of the cluster's zone, `in-addr.arpa` and `ip6.arpa` that the
-    /// name is in (CoreDNS, `Zones.Matches`).
+    /// The zone of a name: the longest of `zone`, `in-addr.arpa` and `ip6.arpa` that the
+    /// name is in (CoreDNS, `Zones.Matches` in `plugin/normalize.go`).
     pub(super) fn of(name: &Name, zone: &Name) -> Option<Self> {
         let reverse: [&[&[u8]]; 2] = [&[b"in-addr", b"arpa"], &[b"ip6", b"arpa"]];
         let reverse = reverse.into_iter().filter_map(|labels| {
@@ -31,14 +31,14 @@ impl Zone {
         })
     }
 
-    /// The name of these labels, leftmost first, in the zone. A label that has
-    /// dots is several. `None` where the name gets too long.
+    /// The name of these labels in the zone, see [`name_below`].
     pub(super) fn below(&self, labels: &[impl AsRef<str>]) -> Option<Name> {
         name_below(labels, &self.asked)
     }
 }
 
-/// The name of these labels in the zone. A label that has dots is several.
+/// The name of these labels in a zone, leftmost label first. A label with dots becomes
+/// several labels. `None` where the name gets too long.
 pub(super) fn name_below(labels: &[impl AsRef<str>], zone: &Name) -> Option<Name> {
     let labels = labels
         .iter()
@@ -46,45 +46,47 @@ pub(super) fn name_below(labels: &[impl AsRef<str>], zone: &Name) -> Option<Name
     Name::from_labels(labels).ok()?.append_domain(zone).ok()
 }
 
-/// A name that is asked about, by the client or by a CNAME.
-pub(super) struct Asked<'a> {
-    /// As it is written.
+/// A name that the client asks for, or to which a CNAME leads.
+pub(super) struct AskedName<'a> {
+    /// The name as it is written.
     pub(super) name: &'a Name,
-    /// The labels left of the zone, leftmost first, as [`text`].
+    /// The labels left of the zone, leftmost first, as [`folded`].
     pub(super) labels: Vec<String>,
-    /// The zone, as in the client's question.
+    /// The zone of the client's question.
     zone: &'a Zone,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> AskedName<'a> {
     pub(super) fn new(name: &'a Name, zone: &'a Zone) -> Self {
         let below = name.iter().len().saturating_sub(zone.asked.iter().len());
         Self {
             name,
-            labels: name.iter().take(below).map(text).collect(),
+            labels: name.iter().take(below).map(folded).collect(),
             zone,
         }
     }
 
-    /// Trap T3: CoreDNS compares the folded name with the zone as asked.
+    /// Whether the name is the apex and has no capitals. Trap T3: CoreDNS compares the
+    /// name in lower case with the zone as it was asked.
     pub(super) fn is_lower_case_apex(&self) -> bool {
-        self.labels.is_empty() && dotted(self.name) == verbatim(&self.zone.asked)
+        self.labels.is_empty() && folded_text(self.name) == text(&self.zone.asked)
     }
 
-    /// CoreDNS, `isDefaultNS`. Trap T3: it never holds for a zone in mixed case,
-    /// and it holds for names that merely begin so, such as those that a search
-    /// list makes of `ns.dns.<zone>`.
+    /// Whether CoreDNS takes the name for `ns.dns.<zone>` (`isDefaultNS` in
+    /// `plugin/kubernetes/ns.go`). Trap T3: it never does so for a zone in mixed case.
+    /// And it does so for longer names that begin with `ns.dns.<zone>`, such as those
+    /// that a search list makes of it.
     pub(super) fn is_default_name_server(&self) -> bool {
         const NAME: &str = "ns.dns.";
-        let name = dotted(self.name);
-        name.starts_with(NAME) && name.find(&verbatim(&self.zone.asked)) == Some(NAME.len())
+        let name = folded_text(self.name);
+        name.starts_with(NAME) && name.find(&text(&self.zone.asked)) == Some(NAME.len())
     }
 }
 
-/// A label in presentation form, folded to lower case, escaped as miekg/dns does
-/// (`UnpackDomainName`): so a dot within a label never looks like one between
-/// labels, and no odd byte equals a letter of a Service's name.
-fn text(label: &[u8]) -> String {
+/// A label in presentation form, in lower case. It is escaped as miekg/dns does
+/// (`UnpackDomainName` in `msg.go`). So a dot within a label differs from a dot between
+/// labels, and a byte that no Service's name can hold equals no letter.
+fn folded(label: &[u8]) -> String {
     escaped(label).to_ascii_lowercase()
 }
 
@@ -104,12 +106,12 @@ fn escaped(label: &[u8]) -> String {
 }
 
 /// A name in presentation form with the final dot.
-fn verbatim(name: &Name) -> String {
+fn text(name: &Name) -> String {
     let labels = name.iter().map(|label| escaped(label) + ".");
     labels.collect()
 }
 
-/// A name in presentation form with the final dot, folded to lower case.
-fn dotted(name: &Name) -> String {
-    verbatim(name).to_ascii_lowercase()
+/// [`text`] in lower case.
+fn folded_text(name: &Name) -> String {
+    text(name).to_ascii_lowercase()
 }

@@ -1,5 +1,5 @@
-//! dns-rules 1.9: where CoreDNS is at odds with an RFC, and we with it. A trap's
-//! number is its name.
+//! The traps that [`crate::records::rules`] lists: surprising behaviour that we share
+//! with CoreDNS.
 
 use super::*;
 use crate::records::fixtures::delete;
@@ -38,7 +38,7 @@ fn t3_soa_of_nothing_is_nodata_and_mixed_case_hides_the_name_server() {
     assert_eq!(ask(&index, "ns.dns.Cluster.local. A"), ["NXDOMAIN"]);
     assert_eq!(ask(&index, "NS.dns.cluster.local. A").len(), 1);
     assert_eq!(ask(&index, "Cluster.local. SOA").len(), 1);
-    // What a search list makes of it begins like it, which is enough.
+    // A search list makes this name. CoreDNS only looks at its beginning.
     assert_eq!(ask(&index, "ns.dns.cluster.local.default.svc A").len(), 1);
     assert_eq!(
         ask(&index, "ns.dns.cluster.local.default.svc TXT"),
@@ -135,7 +135,7 @@ fn t9_an_address_in_two_slices_counts_twice() {
         3,
         "each address once"
     );
-    // A port without a number counts, too, and has no record.
+    // A port without a number has no record but counts for the weight.
     index.apply(delete(Kind::EndpointSlice, "default/nginx-2"));
     index.apply(slice(
         "default/nginx-2",

@@ -1,13 +1,16 @@
-//! From a query's bytes to a reply's: what CoreDNS's server does around its
-//! plugins (miekg/dns `server.go`, `request/request.go`, `msg_truncate.go`,
-//! `plugin/loadbalance`).
+//! From a query's bytes to a reply's bytes: what CoreDNS's server does around its
+//! plugins (miekg/dns, `server.go` and `msg_truncate.go`; CoreDNS,
+//! `request/request.go` and `plugin/loadbalance`).
 //!
-//! hickory-proto has the names and the records. Its encoder is not used for the
-//! message: it compresses no more than 120 names, which would cut a truncated
-//! reply elsewhere than CoreDNS does, and so would its own truncation.
+//! Names and records are hickory-proto's. The encoder is our own: hickory-proto's
+//! compresses at most 120 names, so it would cut a large reply at another record than
+//! CoreDNS does.
 
-mod message;
+mod edns;
+mod header;
 mod query;
+mod reader;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -16,52 +19,53 @@ use fastrand::Rng;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 
-use self::message::Header;
+use self::edns::Opt;
+use self::header::Header;
 use self::query::{Query, Refusal, Unread};
+use self::writer::MessageWriter;
 use super::Index;
-use super::resolve::{self, Answer, Forward, Question, Resolution};
+use super::rules::{self, Answer, Forward, Question, Resolution};
 
-/// How the query came, which decides how large the reply may be.
+/// The transport of a query, which limits the size of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Up to the size that the client advertises, at least 512 bytes (RFC 1035,
+    /// UDP: the size that the client's OPT record gives, at least 512 bytes (RFC 1035,
     /// section 4.2.1; RFC 6891, section 6.2.3).
     Udp,
-    /// Up to 65535 bytes.
+    /// TCP: 65535 bytes.
     Tcp,
 }
 
-/// What to do about a query.
+/// What the server has to do about a query.
 #[derive(Debug)]
 pub enum Reply {
-    /// Send this.
+    /// Send this message.
     Message(Vec<u8>),
-    /// Find these records first.
+    /// Look up [`Unfinished::chase`], then send [`Unfinished::finish`].
     Chase(Box<Unfinished>),
-    /// Have this answered elsewhere. [`Forwarded::refused`] is what to send
-    /// where there is no elsewhere.
+    /// Let another server answer. Without such a server, send [`Forwarded::refused`].
     Forward(Box<Forwarded>),
-    /// Send nothing: this is no query.
+    /// Send nothing, because the message is no query.
     Ignore,
 }
 
-/// A question that is somebody else's.
+/// A query that another server has to answer.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// Whose.
+    /// The other server.
     pub to: Forward,
     query: Query,
     transport: Transport,
 }
 
 impl Forwarded {
-    /// What is asked.
+    /// The question of the query.
     pub fn question(&self) -> &Question {
         &self.query.question
     }
 
-    /// The reply of a server that has nobody to ask (CoreDNS, a name in no
-    /// server block).
+    /// The reply of a server that has no other server to ask: REFUSED, as CoreDNS
+    /// answers for a zone that is not in its Corefile.
     pub fn refused(&self) -> Vec<u8> {
         error(&self.query, ResponseCode::Refused, self.transport)
     }
@@ -76,13 +80,13 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// What to look up, if the answer needs it.
-    pub fn chase(&self) -> Option<&resolve::Chase> {
+    /// The look-up that the reply waits for.
+    pub fn chase(&self) -> Option<&rules::Chase> {
         self.answer.chase.as_ref()
     }
 
-    /// The reply, given the answer section of the lookup, or `None` where there
-    /// was no answer.
+    /// The reply. `found` is the answer section of the look-up, or `None` if no server
+    /// answered it.
     pub fn finish(self, index: &Index, found: Option<Vec<Record>>, rng: &mut Rng) -> Vec<u8> {
         let Self {
             answer,
@@ -94,8 +98,8 @@ impl Unfinished {
     }
 }
 
-/// Answers a query. `rng` orders the addresses, as CoreDNS's `loadbalance`
-/// plugin does.
+/// Answers a query. `rng` puts the addresses into a random order, as CoreDNS's
+/// `loadbalance` plugin does.
 pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -> Reply {
     let query = match Query::read(query) {
         Ok(query) => query,
@@ -105,7 +109,7 @@ pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -
     if query.opt.as_ref().is_some_and(|opt| opt.version() != 0) {
         return Reply::Message(bad_version(&query));
     }
-    match resolve::resolve(index, &query.question) {
+    match rules::resolve(index, &query.question) {
         Resolution::Forward(to) => Reply::Forward(Box::new(Forwarded {
             to,
             query,
@@ -122,32 +126,33 @@ pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -
     }
 }
 
-/// A message that was not understood gets its header back, and the question
-/// where that was (miekg/dns, `SetRcodeFormatError`).
+/// The reply to a malformed message: its header, and its question if that could be read
+/// (miekg/dns, `SetRcodeFormatError`).
 fn refuse(refusal: &Refusal) -> Vec<u8> {
     let header = Header {
         id: refusal.id,
         flags: refusal.flags,
         rcode: refusal.rcode,
     };
-    message::Writer::new(header, refusal.question.as_ref(), usize::from(u16::MAX)).finish(None)
+    MessageWriter::new(header, refusal.question.as_ref(), usize::from(u16::MAX)).finish(None)
 }
 
-/// CoreDNS, `edns.Version`: an OPT record of version 0 and no more.
+/// The reply to an unknown version of EDNS: BADVERS in an OPT record of version 0
+/// (CoreDNS, `edns.Version` in `plugin/pkg/edns/edns.go`).
 fn bad_version(query: &Query) -> Vec<u8> {
     let header = Header {
         id: query.id,
         flags: query.reply_flags(false),
-        // The lower half; the upper is in the OPT record (RFC 6891, section
-        // 6.1.3).
+        // The lower four bits of BADVERS (16). The OPT record holds the upper bits (RFC
+        // 6891, section 6.1.3).
         rcode: 0,
     };
-    let opt = query::Opt {
+    let opt = Opt {
         size: 0,
         ttl: 1 << 24,
         options: Vec::new(),
     };
-    message::Writer::new(header, Some(&query.question), usize::from(u16::MAX)).finish(Some(&opt))
+    MessageWriter::new(header, Some(&query.question), usize::from(u16::MAX)).finish(Some(&opt))
 }
 
 fn error(query: &Query, rcode: ResponseCode, transport: Transport) -> Vec<u8> {
@@ -162,9 +167,9 @@ fn error(query: &Query, rcode: ResponseCode, transport: Transport) -> Vec<u8> {
     encode(query, answer, transport, &mut Rng::with_seed(0))
 }
 
-/// Writes what fits: whole records in order, and TC=1 where one did not fit,
-/// glue included (miekg/dns, `Truncate`). Records that fit are sent with TC=1
-/// too: musl before 1.2.4 uses them and never asks again over TCP.
+/// Writes records in order until one does not fit, which sets TC, even for an address of
+/// the additional section (miekg/dns, `Truncate`). The records that fit are sent with
+/// TC, because musl before 1.2.4 uses them and never asks again over TCP.
 fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) -> Vec<u8> {
     let Answer {
         rcode,
@@ -180,7 +185,7 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
             shuffle(section, rng);
         }
     }
-    let opt = query.opt.as_ref().map(query::Opt::echo);
+    let opt = query.opt.as_ref().map(Opt::echo);
     let header = Header {
         id: query.id,
         flags: query.reply_flags(authoritative),
@@ -193,9 +198,9 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
             .as_ref()
             .map_or(512, |opt| usize::from(opt.size).max(512)),
     };
-    let reserved = opt.as_ref().map_or(0, query::Opt::len);
+    let reserved = opt.as_ref().map_or(0, Opt::len);
     let limit = limit.saturating_sub(reserved);
-    let mut writer = message::Writer::new(header, Some(&query.question), limit);
+    let mut writer = MessageWriter::new(header, Some(&query.question), limit);
     for (section, records) in (1..).zip(&sections) {
         for record in records {
             if !writer.record(section, record) {
@@ -206,8 +211,8 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
     writer.finish(opt.as_ref())
 }
 
-/// CoreDNS, `loadbalance`: CNAMEs first, then other records, then addresses in
-/// any order.
+/// Orders a section: CNAMEs first, then other records, then the addresses in random
+/// order (CoreDNS, `plugin/loadbalance`).
 fn shuffle(records: &mut [Record], rng: &mut Rng) {
     let rank = |record: &Record| match record.record_type() {
         RecordType::CNAME => 0,

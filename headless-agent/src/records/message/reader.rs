@@ -1,0 +1,113 @@
+//! Reads the parts of a message.
+
+use hickory_proto::rr::{Name, RecordType};
+
+use super::edns::{self, Opt};
+use crate::records::rules::Question;
+
+/// Most compression pointers in a name (miekg/dns, `maxCompressionPointers`).
+const POINTERS_MAX: usize = 126;
+
+/// Most bytes of a name, root included (RFC 1035, section 2.3.4).
+const NAME_BYTES_MAX: usize = 255;
+
+/// A record of a query.
+pub(super) enum RecordRead {
+    Opt(Opt),
+    /// A record of another type, of which nothing matters.
+    Other,
+}
+
+/// A place in a message, or in other bytes of the same encoding.
+pub(super) struct Reader<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(message: &'a [u8]) -> Self {
+        Self { message, at: 0 }
+    }
+
+    pub(super) const fn is_at_end(&self) -> bool {
+        self.at == self.message.len()
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let bytes = self.message.get(self.at..)?.get(..len)?;
+        self.at += len;
+        Some(bytes)
+    }
+
+    pub(super) fn word(&mut self) -> Option<u16> {
+        let [high, low] = *self.take(2)?.as_array()?;
+        Some(u16::from_be_bytes([high, low]))
+    }
+
+    /// Reads a name, compressed or not.
+    pub(super) fn name(&mut self) -> Option<Name> {
+        let mut labels = Vec::new();
+        let mut bytes = 1;
+        let mut pointers = 0;
+        let mut end = None;
+        loop {
+            let [len] = *self.take(1)?.as_array()?;
+            match len & 0xc0 {
+                0 if len == 0 => break,
+                0 => {
+                    bytes += usize::from(len) + 1;
+                    if bytes > NAME_BYTES_MAX {
+                        return None;
+                    }
+                    labels.push(self.take(len.into())?);
+                }
+                0xc0 => {
+                    let [low] = *self.take(1)?.as_array()?;
+                    end = end.or(Some(self.at));
+                    pointers += 1;
+                    if pointers > POINTERS_MAX {
+                        return None;
+                    }
+                    self.at = usize::from(u16::from_be_bytes([len & 0x3f, low]));
+                }
+                _ => return None,
+            }
+        }
+        self.at = end.unwrap_or(self.at);
+        Name::from_labels(labels).ok()
+    }
+
+    /// Reads a question. At the end of the message the type and the class may be missing,
+    /// and are zero then (miekg/dns, `unpackQuestion`).
+    pub(super) fn question(&mut self) -> Option<Question> {
+        let name = self.name()?;
+        let mut field = || {
+            if self.is_at_end() {
+                Some(0)
+            } else {
+                self.word()
+            }
+        };
+        Some(Question {
+            qtype: field()?,
+            qclass: field()?,
+            name,
+        })
+    }
+
+    pub(super) fn record(&mut self) -> Option<RecordRead> {
+        // The owner name of an OPT record should be the root, but miekg/dns does not check
+        // it.
+        self.name()?;
+        let kind = self.word()?;
+        let size = self.word()?;
+        let ttl = u32::from(self.word()?) << 16 | u32::from(self.word()?);
+        let len = self.word()?;
+        let data = self.take(len.into())?;
+        if kind != u16::from(RecordType::OPT) {
+            return Some(RecordRead::Other);
+        }
+        let options = edns::echoed(data)?;
+        Some(RecordRead::Opt(Opt { size, ttl, options }))
+    }
+}

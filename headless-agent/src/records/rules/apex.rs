@@ -1,0 +1,71 @@
+//! The records of the zone's apex: SOA and NS (CoreDNS, `plugin/kubernetes/ns.go` and
+//! `SOA` and `NS` in `plugin/backend_lookup.go`).
+
+use std::net::IpAddr;
+
+use hickory_proto::rr::rdata::{NS, SOA};
+use hickory_proto::rr::{RData, Record};
+
+use super::candidates::{self, Candidate, Host};
+use super::{Resolver, Sections};
+
+impl Resolver<'_> {
+    /// The SOA record. Trap T8: its names end with the zone as it was asked.
+    pub(super) fn soa(&self) -> Record {
+        let ttl = self.ttl();
+        let zone = &self.zone.asked;
+        let below = |labels: &[&str]| self.zone.below(labels).unwrap_or_else(|| zone.clone());
+        let soa = SOA::new(
+            below(&["ns", "dns"]),
+            below(&["hostmaster"]),
+            self.index.serial(),
+            7200,
+            1800,
+            86_400,
+            ttl,
+        );
+        Record::from_rdata(zone.clone(), ttl.min(300), RData::SOA(soa))
+    }
+
+    /// The NS records, with the addresses of the name servers.
+    pub(super) fn name_servers(&self) -> Sections {
+        let mut found = Sections::default();
+        let mut seen = Vec::new();
+        for candidate in self.name_server_candidates() {
+            let (Host::Address(address), Some(server)) =
+                (&candidate.host, self.zone.below(&candidate.target))
+            else {
+                continue;
+            };
+            found
+                .additionals
+                .push(self.address_record(server.clone(), *address));
+            if !seen.contains(&server) {
+                let rdata = RData::NS(NS(server.clone()));
+                let record = Record::from_rdata(self.zone.asked.clone(), self.ttl(), rdata);
+                found.answers.push(record);
+                seen.push(server);
+            }
+        }
+        found
+    }
+
+    /// The zone's name servers: the Service of the cluster's DNS, or, where that does
+    /// not exist, `ns.dns.<zone>` with the addresses of the settings (CoreDNS,
+    /// `nsAddrs`).
+    pub(super) fn name_server_candidates(&self) -> Vec<Candidate> {
+        let settings = self.index.settings();
+        let (namespace, name) = &settings.dns_service;
+        let service = self.index.service(namespace, name);
+        let found = service.map_or_else(Vec::new, |view| candidates::of_name_server(&view));
+        if !found.is_empty() {
+            return found;
+        }
+        let own = |address: &IpAddr| Candidate {
+            target: ["ns", "dns"].map(str::to_owned).to_vec(),
+            host: Host::Address(*address),
+            port: None,
+        };
+        settings.dns_addresses.iter().map(own).collect()
+    }
+}
