@@ -1,47 +1,49 @@
-//! From Kubernetes' objects to slim ones.
+//! From Kubernetes' objects to slim objects.
 //!
-//! Conversion never fails as a whole. A part that cannot be used is reported as a
-//! [`Problem`] and left out. Where that part could change an answer, the slim object is
-//! marked `partial`, so that nobody denies what CoreDNS may answer. An object that is
-//! left out as a whole has a name that CoreDNS does not find either.
+//! A part of an object that cannot be used is left out and reported as a [`Problem`].
+//! Where that part could change an answer, the slim object is marked `partial`, so that
+//! we deny no name that CoreDNS may have. A whole object is left out only if CoreDNS
+//! cannot find it by its name either.
 
-mod report;
+mod checks;
 mod service;
 mod slice;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use self::report::{Report, is_found, reference};
+use self::checks::{Checks, is_found, reference};
 pub use self::service::service;
 pub use self::slice::{SERVICE_NAME_LABEL, endpoint_slice};
 use super::{EndpointSlice, Kind, Namespace, Object, Pod, Problem, Reason, Service, ServiceKind};
 
-/// The slim form of a Namespace; `None` where CoreDNS finds no Namespace of this name.
+/// The slim form of a Namespace. `None` where CoreDNS cannot find a Namespace of this name.
 pub fn namespace(object: &v1::Namespace, problems: &mut Vec<Problem>) -> Option<Namespace> {
     let reference = reference(Kind::Namespace, &object.metadata);
-    let mut report = Report {
+    let mut checks = Checks {
         object: &reference,
         problems,
     };
-    report.label("metadata.name", &reference.name);
+    checks.label("metadata.name", &reference.name);
     is_found(&reference.name).then(|| Namespace {
         name: reference.name.clone(),
     })
 }
 
-/// The slim form of a Pod; `None` where it has no name or CoreDNS finds no Namespace of
-/// its namespace's name. A pod that has finished or is lost (phase Succeeded, Failed or
-/// Unknown, which CoreDNS's field selector leaves out) has no address.
+/// The slim form of a Pod. `None` where it has no name, or where CoreDNS cannot find a
+/// Namespace of its namespace's name.
+///
+/// A pod that has finished or is lost has no address: CoreDNS's field selector leaves out
+/// the phases Succeeded, Failed and Unknown (`plugin/kubernetes/controller.go`).
 pub fn pod(object: &v1::Pod, problems: &mut Vec<Problem>) -> Option<Pod> {
     let reference = reference(Kind::Pod, &object.metadata);
-    let mut report = Report {
+    let mut checks = Checks {
         object: &reference,
         problems,
     };
-    report.label("metadata.namespace", &reference.namespace);
+    checks.label("metadata.namespace", &reference.namespace);
     if reference.name.is_empty() {
-        report.add("metadata.name", Reason::MissingField);
+        checks.report("metadata.name", Reason::MissingField);
         return None;
     }
     if !is_found(&reference.namespace) {
@@ -57,14 +59,14 @@ pub fn pod(object: &v1::Pod, problems: &mut Vec<Problem>) -> Option<Pod> {
     Some(Pod {
         namespace: reference.namespace.clone(),
         name: reference.name.clone(),
-        // CoreDNS parses the address in a question, so it finds no pod whose address is
-        // not one.
-        address: text.and_then(|text| report.address("status.podIP", text)),
+        // CoreDNS parses the address in a question. So it never finds a pod whose
+        // `podIP` is no address.
+        address: text.and_then(|text| checks.address("status.podIP", text)),
     })
 }
 
-/// The slim form of an object of which only the metadata could be read. `None` for a
-/// Pod, of which nothing is known then, and where the metadata would be refused.
+/// The slim form of an object of which only the metadata could be read. `None` where the
+/// metadata cannot be used, and for a Pod, which has no name in DNS without its address.
 pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
     let problems = &mut Vec::new();
     match kind {

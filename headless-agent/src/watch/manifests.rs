@@ -1,13 +1,13 @@
-//! A folder of Kubernetes YAML as the source.
+//! The source that reads a folder of Kubernetes manifests.
 //!
-//! Every `*.yaml`, `*.yml` and `*.json` file that is not hidden is read, in the
-//! order of the names, and read again when it changes; symbolic links are
-//! followed, so that a mounted `ConfigMap` works, whose files all change at once.
+//! The source reads every `*.yaml`, `*.yml` and `*.json` file that is not hidden, in the
+//! order of their names, and again after each change. It follows symbolic links, so that
+//! a mounted `ConfigMap` works, whose files all change at once.
 //!
-//! What is wrong is reported and never fatal. A document that does not decode
-//! drops only what it describes. A file in which something is not YAML at all, as
-//! happens in the middle of an edit, keeps the objects it had before. An object
-//! in two files is taken from the later one.
+//! Problems are reported and never end the source. A document that does not decode
+//! affects only its own object. A file that is not valid YAML, as in the middle of an
+//! edit, keeps the objects that it had before. An object in two files is taken from the
+//! later file.
 
 mod document;
 
@@ -26,13 +26,13 @@ use tokio::time::{self, Instant};
 
 use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Reason, Report};
 
-/// How long the folder must be quiet before it is read.
+/// Time without a change after which the folder is read.
 const QUIET: Duration = Duration::from_millis(5);
 
-/// How long changes may be held back by more changes.
+/// Longest time that further changes may put off the reading.
 const HELD_BACK_MAX: Duration = Duration::from_millis(100);
 
-/// Why a folder cannot be watched at all.
+/// Why the source ends.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestsError {
     /// The folder itself cannot be read.
@@ -40,41 +40,41 @@ pub enum ManifestsError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The kernel does not tell of changes in the folder.
+    /// The kernel refuses to report changes in the folder.
     #[error("cannot watch folder {}", .path.display())]
     Watch {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: notify::Error,
     },
-    /// Reading was cut short, by a panic or the end of the program.
+    /// The task that reads the folder panicked, or the runtime stopped.
     #[error("reading the manifests was cut short")]
     Interrupted(#[from] JoinError),
 }
 
-/// Reads the folder once: every object, the end of each kind's list, and every
-/// problem.
+/// Reads the folder once. The batch holds every object, the end of each kind's list, and
+/// every problem.
 pub fn load(folder: &Path, keep: Keep) -> Result<Batch, ManifestsError> {
     Folder::new(folder, keep).first()
 }
 
-/// Reads the folder and then its changes, until the receiver is dropped. The
-/// first batch ends the list of every kind.
+/// Reads the folder, then again after each change, until the receiver of the batches is
+/// dropped. The first batch ends the list of every kind.
 pub async fn watch_manifests(
     folder: PathBuf,
     keep: Keep,
     batches: mpsc::Sender<Batch>,
 ) -> Result<(), ManifestsError> {
-    // One waiting message says all there is to say: read again.
+    // One message is enough, because every reading covers the whole folder.
     let (wake, mut woken) = mpsc::channel(1);
     let notified = move |event: notify::Result<notify::Event>| {
         if event.is_err() || event.is_ok_and(|event| is_change(event.kind)) {
-            // A full channel means that a reading is due anyway, a closed one
-            // that nobody reads any more.
+            // Errors do not matter: a full channel means that a reading is due, a closed
+            // channel that the source has ended.
             wake.try_send(()).unwrap_or_default();
         }
     };
@@ -82,18 +82,18 @@ pub async fn watch_manifests(
         path: folder.clone(),
         source,
     };
-    // Before the first reading, so that nothing is missed in between.
+    // The watch begins before the first reading, so that no change is missed.
     let mut watcher = notify::recommended_watcher(notified).map_err(failed)?;
     watcher
         .watch(&folder, RecursiveMode::NonRecursive)
         .map_err(failed)?;
-    let mut state = Folder::new(&folder, keep);
+    let mut manifests = Folder::new(&folder, keep);
     let mut read: fn(&mut Folder) -> Result<Batch, ManifestsError> = Folder::first;
     loop {
         let result;
-        (state, result) = task::spawn_blocking(move || {
-            let result = read(&mut state);
-            (state, result)
+        (manifests, result) = task::spawn_blocking(move || {
+            let result = read(&mut manifests);
+            (manifests, result)
         })
         .await?;
         let batch = result?;
@@ -110,8 +110,8 @@ pub async fn watch_manifests(
     }
 }
 
-/// Whether the event may have changed what a reading finds. Writing counts when
-/// the file is closed; reading, which this program does itself, does not count.
+/// Whether a reading after this event may find something new. A write counts when the
+/// file is closed. Reading does not count, since the source itself reads.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
@@ -124,29 +124,29 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// Says that nothing is wrong any more.
-fn settled(about: &str) -> Report {
+/// A report that takes back all problems of `about`.
+fn solved(about: &str) -> Report {
     Report {
         about: about.to_owned(),
         problems: Vec::new(),
     }
 }
 
-/// What was last read.
+/// The folder as it was last read.
 struct Folder {
     path: PathBuf,
     keep: Keep,
     files: BTreeMap<String, File>,
-    /// Every object as it is served, with the file it is from.
+    /// Every object of the last batches.
     objects: HashMap<ObjectRef, Arc<Object>>,
-    /// Objects found in more than one file, as already reported.
+    /// Problems of objects that are in more than one file, as already reported.
     duplicates: HashSet<Problem>,
 }
 
-/// A file as it last made sense.
+/// A file with the objects of its last valid content.
 #[derive(Default)]
 struct File {
-    /// Of its bytes.
+    /// A hash of the file's bytes when it was last read.
     hash: u64,
     objects: Vec<Arc<Object>>,
 }
@@ -162,14 +162,14 @@ impl Folder {
         }
     }
 
-    /// The first reading, which is also a complete list of every kind.
+    /// Reads the folder for the first time and ends the list of every kind.
     fn first(&mut self) -> Result<Batch, ManifestsError> {
         let mut batch = self.refresh()?;
         batch.events.extend(Kind::ALL.map(Event::Restarted));
         Ok(batch)
     }
 
-    /// Reads again and returns what has changed since the last reading.
+    /// Reads the folder and returns the changes since the last reading.
     fn refresh(&mut self) -> Result<Batch, ManifestsError> {
         let mut reports = Vec::new();
         let names = self.file_names().map_err(|source| ManifestsError::Folder {
@@ -179,16 +179,16 @@ impl Folder {
         self.files.retain(|name, _| {
             let stays = names.contains(name);
             if !stays {
-                reports.push(settled(name));
+                reports.push(solved(name));
             }
             stays
         });
         for name in names {
             reports.extend(self.read(&name));
         }
-        let (objects, duplicates) = self.effective();
-        let solved = self.duplicates.difference(&duplicates);
-        reports.extend(solved.map(|problem| settled(&problem.object)));
+        let (objects, duplicates) = self.merged();
+        let settled = self.duplicates.difference(&duplicates);
+        reports.extend(settled.map(|problem| solved(&problem.object)));
         let new = duplicates.difference(&self.duplicates);
         reports.extend(new.map(|problem| Report {
             about: problem.object.clone(),
@@ -214,7 +214,7 @@ impl Folder {
         })
     }
 
-    /// The files to read, in order.
+    /// The names of the files to read, sorted.
     fn file_names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
@@ -233,7 +233,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Reads a file, and says what is wrong with it, if it is not as before.
+    /// Reads a file and returns a report of all its problems. `None` where the file has not
+    /// changed.
     fn read(&mut self, name: &str) -> Option<Report> {
         let report = |problems| {
             Some(Report {
@@ -251,7 +252,7 @@ impl Folder {
         let bytes = match fs::read(self.path.join(name)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.files.remove(name).map(|_| settled(name));
+                return self.files.remove(name).map(|_| solved(name));
             }
             Err(error) => return of_file(Reason::Unreadable(error.to_string())),
         };
@@ -274,9 +275,9 @@ impl Folder {
         report(documents.problems)
     }
 
-    /// The objects of all files, the later of two with one name, and a report
-    /// on each that is hidden so.
-    fn effective(&self) -> (HashMap<ObjectRef, Arc<Object>>, HashSet<Problem>) {
+    /// The objects of all files, and a problem for each object that a later file or
+    /// document replaces.
+    fn merged(&self) -> (HashMap<ObjectRef, Arc<Object>>, HashSet<Problem>) {
         let mut objects = HashMap::new();
         let mut from = HashMap::<ObjectRef, &str>::new();
         let mut duplicates = HashSet::new();

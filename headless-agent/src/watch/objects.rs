@@ -1,17 +1,17 @@
-//! Slim objects: the fields of a Service, EndpointSlice, Namespace or Pod that
-//! decide a DNS answer, and nothing else.
+//! Slim objects: the fields of a Namespace, Service, EndpointSlice or Pod on which DNS
+//! answers depend.
 //!
-//! As CoreDNS does (`plugin/kubernetes/object`), objects are cut down as soon as
-//! they arrive ([`super::convert`]), and endpoints that are not ready are dropped
-//! on the way: no DNS answer depends on them.
+//! Like CoreDNS (`plugin/kubernetes/object`), the source converts an object to its slim
+//! form as soon as it arrives ([`super::convert`]). This drops endpoints that are not
+//! ready, since no answer depends on them.
 
 use std::net::IpAddr;
 
-/// What of an object is worth its memory.
+/// Which optional parts of objects are kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
-    /// Name endpoints without a hostname after their pod rather than after
-    /// their address: CoreDNS's `endpoint_pod_names`.
+    /// Names of pods: an endpoint without a hostname is called by its pod's name, not by its
+    /// address (CoreDNS's option `endpoint_pod_names`).
     pub pod_names: bool,
 }
 
@@ -29,28 +29,28 @@ pub struct Service {
     pub namespace: Box<str>,
     /// Its name.
     pub name: Box<str>,
-    /// What its name resolves to.
+    /// Where its addresses come from.
     pub kind: ServiceKind,
     /// Its ports; empty where it declares none.
     pub ports: Box<[Port]>,
-    /// Whether it has a selector, hence slices made by the control plane.
+    /// Whether it has a selector, so that the control plane makes its slices.
     pub selector: bool,
-    /// Whether a part of the object that decides answers could not be read. Nothing
-    /// is known for certain about such a Service, so nobody may deny its names.
+    /// Whether a part of the object that could change an answer was left out. CoreDNS then
+    /// has to answer for the Service's names.
     pub partial: bool,
 }
 
-/// What a Service's name resolves to.
+/// Where the addresses of a Service's name come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceKind {
-    /// Its own addresses, at most one of each family.
+    /// The Service's own addresses, at most one of each family.
     ClusterIp(Box<[IpAddr]>),
     /// The addresses of its ready endpoints.
     Headless,
-    /// Another name, in presentation form as written, without the final dot.
+    /// A CNAME to this domain name, in presentation form as written, without the final dot.
     ExternalName(Box<str>),
-    /// Nothing: an external name that is an address, or, in a Service marked
-    /// [`Service::partial`], one that is no domain name.
+    /// Nowhere: the external name is an IP address. In a Service that is
+    /// [`Service::partial`], it may also be no domain name.
     Unserved,
 }
 
@@ -59,7 +59,7 @@ pub enum ServiceKind {
 pub struct Port {
     /// Its name; empty where it has none.
     pub name: Box<str>,
-    /// Its number; `None` means any, which has no SRV record.
+    /// Its number. `None` stands for any port, for which there is no SRV record.
     pub number: Option<u16>,
     /// Its protocol.
     pub protocol: Protocol,
@@ -78,7 +78,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As it stands in a name, without the underscore.
+    /// The label in a name, without the underscore.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -95,7 +95,7 @@ pub struct EndpointSlice {
     pub namespace: Box<str>,
     /// Its own name.
     pub name: Box<str>,
-    /// The Service it belongs to; empty where it does not say.
+    /// The name of its Service; empty where the slice names none.
     pub service: Box<str>,
     /// The ports of every endpoint; empty where none are declared.
     pub ports: Box<[Port]>,
@@ -104,51 +104,53 @@ pub struct EndpointSlice {
     /// One entry for each domain name that a ready endpoint has in place of an
     /// address.
     pub aliases: Box<[Alias]>,
-    /// Whether a part of the object that decides answers could not be read. Nobody
-    /// may then deny a name of its Service.
+    /// Whether a part of the object that could change an answer was left out. CoreDNS then
+    /// has to answer for the names of the slice's Service.
     pub partial: bool,
 }
 
 /// A domain name that a ready endpoint has in place of an address, as in slices of
-/// `addressType: FQDN`. CoreDNS answers with a CNAME record (`HostType` of
+/// `addressType: FQDN`. CoreDNS answers with a CNAME record (`HostType` in
 /// `plugin/etcd/msg/type.go`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Alias {
     /// The domain name, in presentation form as written, without the final dot.
     pub target: Box<str>,
-    /// The label of the endpoint. Empty where the endpoint has none, because neither a
-    /// hostname is given nor the domain name has a dot (CoreDNS, `endpointHostname`).
+    /// The label of the endpoint. It is empty where the endpoint has no hostname and its
+    /// domain name has no dot (CoreDNS, `endpointHostname` in
+    /// `plugin/kubernetes/kubernetes.go`).
     pub name: Box<str>,
 }
 
 /// One address of a ready endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// The address; an IPv4 address mapped into IPv6 is kept as IPv4.
+    /// The address. An IPv4 address that is mapped into IPv6 is kept as IPv4.
     pub address: IpAddr,
-    /// The name it goes by, where that is not made of its address. May contain
-    /// dots when it is a pod's.
+    /// The endpoint's label; `None` where the label is [`dashed_address`]. It may contain
+    /// dots where it is a pod's name.
     pub name: Option<Box<str>>,
 }
 
 const _: () = assert!(size_of::<Endpoint>() == 40);
 const _: () = assert!(size_of::<Port>() == 24);
 
-/// A pod that is neither finished nor lost.
+/// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Box<str>,
     /// Its name.
     pub name: Box<str>,
-    /// Its first address. CoreDNS knows no other (`plugin/kubernetes/object/pod.go`).
+    /// Its first address, the only one that CoreDNS reads
+    /// (`plugin/kubernetes/object/pod.go`). `None` for a pod that has finished or is lost.
     pub address: Option<IpAddr>,
 }
 
-/// The label of an endpoint without a hostname, from its address as written (CoreDNS,
-/// `endpointHostname`): dots or else colons become dashes. An IPv6 address whose label
-/// would end in a dash gets a zero, since no label ends in a dash. A text without dots
-/// and colons gives the empty label.
+/// The dashed label of an address or domain name as written (CoreDNS, `endpointHostname` in
+/// `plugin/kubernetes/kubernetes.go`). Dots become dashes; in a text without dots, colons
+/// do. A label that would end in a dash gets a zero, because no hostname ends in a dash. A
+/// text without dots and colons has the empty label.
 pub(super) fn dashed(address: &str) -> String {
     if address.contains('.') {
         return address.replace('.', "-");
@@ -163,8 +165,8 @@ pub(super) fn dashed(address: &str) -> String {
     label
 }
 
-/// The name of an endpoint that has no other, from its address in its usual
-/// spelling (RFC 5952): `10-0-0-22`, `fd00--1`.
+/// The dashed label of an address in its usual spelling (RFC 5952): `10-0-0-22`,
+/// `fd00--1`. An endpoint without a name of its own goes by it.
 pub fn dashed_address(address: IpAddr) -> String {
     dashed(&address.to_string())
 }

@@ -1,23 +1,22 @@
-//! What is wrong with an object, as a value that can be counted and printed.
+//! Problems of objects, as values that can be counted and printed.
 
 use std::fmt;
 
-/// Something about an object that cannot be served. The rest of the object is
-/// served all the same.
+/// A part of an object that cannot be served. The rest of the object is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{object}{}: {reason}", Field(.field))]
 pub struct Problem {
-    /// The object, for example `EndpointSlice default/web-abc`, or the file and
-    /// the number of the document where no object could be made out.
+    /// The object, for example `EndpointSlice default/web-abc`. In front of it, or in its
+    /// place where the object is unknown, stand file and document of a manifest.
     pub object: String,
-    /// Where in the object, for example `endpoints[2].addresses[0]`; may be
-    /// empty.
+    /// The field, for example `endpoints[2].addresses[0]`. Empty where the problem is not
+    /// about a field.
     pub field: String,
-    /// What is wrong there.
+    /// The problem.
     pub reason: Reason,
 }
 
-/// Prints `: ` and the field, where there is one.
+/// Prints `: ` and the field, unless it is empty.
 struct Field<'a>(&'a str);
 
 impl fmt::Display for Field<'_> {
@@ -29,17 +28,17 @@ impl fmt::Display for Field<'_> {
     }
 }
 
-/// What is wrong.
+/// Kinds of problems.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Reason {
     /// Not an IPv4 or IPv6 address.
     #[error("`{0}` is not an IP address")]
     InvalidAddress(String),
-    /// An address type that the API does not have. The addresses are served by what
-    /// they look like.
+    /// An address type that the API does not have. The addresses are served nevertheless:
+    /// their text tells addresses from domain names.
     #[error("unknown address type `{0}`")]
     UnknownAddressType(String),
-    /// Not usable as a label of a domain name.
+    /// A text that the API does not accept as a label (RFC 1123, section 2.1).
     #[error("`{0}` is not a DNS label")]
     InvalidLabel(String),
     /// A label of more than 63 bytes (RFC 1035, section 2.3.4).
@@ -61,14 +60,14 @@ pub enum Reason {
     /// A Service type other than the four of the API.
     #[error("unknown type `{0}`")]
     UnknownServiceType(String),
-    /// A Service that is neither headless nor has an address.
+    /// A Service that is not headless and has no address.
     #[error("no cluster IP")]
     MissingClusterIp,
-    /// An external name that is an address has no CNAME record.
+    /// An external name that is an address, to which no CNAME record can lead.
     #[error("`{0}` is an address, not a name")]
     ExternalNameIsAddress(String),
-    /// An EndpointSlice that does not say whose it is.
-    #[error("no value, so the slice belongs to no Service")]
+    /// An EndpointSlice without the label that names its Service.
+    #[error("missing or empty, so the slice belongs to no Service")]
     MissingServiceLabel,
     /// An EndpointSlice whose Service does not exist.
     #[error("Service {0} does not exist")]
@@ -76,28 +75,28 @@ pub enum Reason {
     /// An object whose Namespace object does not exist.
     #[error("Namespace {0} does not exist")]
     MissingNamespace(String),
-    /// A field that must be there.
+    /// A required field that is missing or empty.
     #[error("missing")]
     MissingField,
-    /// The same object in two documents; the later one is used.
+    /// An object that is in two documents. The later document is used.
     #[error("also defined in {0}; the later one is used")]
     DuplicateObject(String),
-    /// A version of the kind that is not understood.
+    /// An unknown version of a known kind.
     #[error("version `{0}` of this kind is not supported")]
     UnsupportedVersion(String),
-    /// A field that is not what the API has there.
+    /// A field with a value of the wrong type.
     #[error("{0}")]
     InvalidField(String),
     /// A file that is not YAML or JSON.
     #[error("{0}")]
     Syntax(String),
     /// A file that cannot be read.
-    #[error("cannot read: {0}")]
+    #[error("cannot read the file: {0}")]
     Unreadable(String),
 }
 
 impl Reason {
-    /// Label in metrics.
+    /// The label in metrics.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::InvalidAddress(_) => "invalid_address",

@@ -1,32 +1,33 @@
-//! Services.
+//! From Services to slim Services.
 
 use k8s_openapi::api::core::v1;
 
 use super::super::{Kind, Port, Problem, Reason, Service, ServiceKind};
-use super::report::{Report, reference};
+use super::checks::{Checks, reference};
 
-/// What could be read of a part of a Service.
-struct Read<T> {
+/// A part of a Service, as far as it could be used.
+struct Parsed<T> {
     value: T,
-    /// Whether something was left out that decides answers.
+    /// Whether something was left out that could change an answer.
     partial: bool,
 }
 
-/// The slim form of a Service; `None` where CoreDNS finds no Service of this name.
+/// The slim form of a Service. `None` where CoreDNS cannot find a Service of this name.
 pub fn service(object: &v1::Service, problems: &mut Vec<Problem>) -> Option<Service> {
     let reference = reference(Kind::Service, &object.metadata);
-    let mut report = Report {
+    let mut checks = Checks {
         object: &reference,
         problems,
     };
-    if !report.names() {
+    if !checks.names() {
         return None;
     }
     let empty = v1::ServiceSpec::default();
     let spec = object.spec.as_ref().unwrap_or(&empty);
-    let ports = ports(spec, &mut report);
-    let kind = kind(spec, &mut report);
-    // The records of other Services do not depend on these ports.
+    let ports = ports(spec, &mut checks);
+    let kind = kind(spec, &mut checks);
+    // Only a Service with cluster IPs has SRV records of its own ports. A headless
+    // Service has those of its slices.
     let ports_matter = matches!(kind.value, ServiceKind::ClusterIp(_));
     Some(Service {
         namespace: reference.namespace.clone(),
@@ -41,13 +42,13 @@ pub fn service(object: &v1::Service, problems: &mut Vec<Problem>) -> Option<Serv
     })
 }
 
-fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<Box<[Port]>> {
+fn ports(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<Box<[Port]>> {
     let mut ports = Vec::new();
     let mut partial = false;
     for (i, port) in spec.ports.iter().flatten().enumerate() {
-        let number = report.port_number(&format!("spec.ports[{i}].port"), port.port);
+        let number = checks.port_number(&format!("spec.ports[{i}].port"), port.port);
         let field = format!("spec.ports[{i}].protocol");
-        let Some(protocol) = report.protocol(&field, port.protocol.as_deref()) else {
+        let Some(protocol) = checks.protocol(&field, port.protocol.as_deref()) else {
             partial = true;
             continue;
         };
@@ -58,18 +59,18 @@ fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<Box<[Port]>> {
         };
         ports.push((i, port));
     }
-    report.duplicates("spec.ports", &ports, true);
-    Read {
+    checks.duplicates("spec.ports", &ports, true);
+    Parsed {
         value: ports.into_iter().map(|(_, port)| port).collect(),
         partial,
     }
 }
 
-fn kind(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<ServiceKind> {
+fn kind(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> {
     match spec.type_.as_deref() {
-        Some("ExternalName") => return external_name(spec, report),
+        Some("ExternalName") => return external_name(spec, checks),
         None | Some("" | "ClusterIP" | "NodePort" | "LoadBalancer") => {}
-        Some(other) => report.add("spec.type", Reason::UnknownServiceType(other.to_owned())),
+        Some(other) => checks.report("spec.type", Reason::UnknownServiceType(other.to_owned())),
     }
     let single = spec.cluster_ip.as_slice();
     let (field, texts) = match spec.cluster_ips.as_deref() {
@@ -77,7 +78,7 @@ fn kind(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<ServiceKind> {
         _ => ("spec.clusterIP", single),
     };
     if texts.first().is_some_and(|first| first == "None") {
-        return Read {
+        return Parsed {
             value: ServiceKind::Headless,
             partial: false,
         };
@@ -93,36 +94,36 @@ fn kind(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<ServiceKind> {
             "spec.clusterIP" => field.to_owned(),
             _ => format!("{field}[{i}]"),
         };
-        match report.address(&place, text) {
+        match checks.address(&place, text) {
             Some(address) => addresses.push(address),
             None => partial = true,
         }
     }
     if texts.iter().all(String::is_empty) {
-        report.add("spec.clusterIPs", Reason::MissingClusterIp);
+        checks.report("spec.clusterIPs", Reason::MissingClusterIp);
     }
-    Read {
+    Parsed {
         value: ServiceKind::ClusterIp(addresses.into()),
         partial,
     }
 }
 
-fn external_name(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Read<ServiceKind> {
+fn external_name(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> {
     const FIELD: &str = "spec.externalName";
     let text = spec.external_name.as_deref().unwrap_or_default();
     if text.parse::<std::net::IpAddr>().is_ok() {
-        report.add(FIELD, Reason::ExternalNameIsAddress(text.to_owned()));
-        return Read {
+        checks.report(FIELD, Reason::ExternalNameIsAddress(text.to_owned()));
+        return Parsed {
             value: ServiceKind::Unserved,
             partial: false,
         };
     }
-    match report.domain_name(FIELD, text) {
-        Some(name) => Read {
+    match checks.domain_name(FIELD, text) {
+        Some(name) => Parsed {
             value: ServiceKind::ExternalName(name),
             partial: false,
         },
-        None => Read {
+        None => Parsed {
             value: ServiceKind::Unserved,
             partial: true,
         },

@@ -1,4 +1,4 @@
-//! EndpointSlices.
+//! From EndpointSlices to slim EndpointSlices.
 
 use std::net::IpAddr;
 
@@ -6,38 +6,39 @@ use k8s_openapi::api::discovery::v1 as discovery;
 
 use super::super::objects::{dashed, dashed_address};
 use super::super::{Alias, Endpoint, EndpointSlice, Keep, Kind, Port, Problem, Reason};
-use super::report::{Report, is_plain_name, reference};
+use super::checks::{Checks, is_plain_name, reference};
 
-/// Label of an EndpointSlice that names its Service.
+/// The label by which an EndpointSlice names its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// What a slice leads to, as far as it could be read.
+/// The ready endpoints of a slice, as far as they could be used.
 #[derive(Default)]
-struct Targets {
+struct ReadyEndpoints {
     endpoints: Vec<Endpoint>,
     aliases: Vec<Alias>,
+    /// Whether something was left out that could change an answer.
     partial: bool,
 }
 
-/// The slim form of an EndpointSlice; `None` where it has no name or its namespace
-/// cannot stand in a domain name.
+/// The slim form of an EndpointSlice. `None` where it has no name, or where its namespace
+/// cannot be part of a domain name.
 ///
-/// An endpoint is ready when `conditions.ready` is true or not given. What an address
-/// is decides the address itself and not `addressType`, as in CoreDNS
-/// (`plugin/etcd/msg/type.go`): a text that is no IP address is a domain name.
+/// An endpoint is ready if `conditions.ready` is true or missing. As in CoreDNS
+/// (`plugin/etcd/msg/type.go`), `addressType` decides nothing: a text that is no IP
+/// address is a domain name.
 pub fn endpoint_slice(
     object: &discovery::EndpointSlice,
     keep: Keep,
     problems: &mut Vec<Problem>,
 ) -> Option<EndpointSlice> {
     let reference = reference(Kind::EndpointSlice, &object.metadata);
-    let mut report = Report {
+    let mut checks = Checks {
         object: &reference,
         problems,
     };
-    report.label("metadata.namespace", &reference.namespace);
+    checks.label("metadata.namespace", &reference.namespace);
     if reference.name.is_empty() {
-        report.add("metadata.name", Reason::MissingField);
+        checks.report("metadata.name", Reason::MissingField);
         return None;
     }
     if !is_plain_name(&reference.namespace) {
@@ -49,47 +50,48 @@ pub fn endpoint_slice(
         .map_or("", String::as_str);
     let field = format!("metadata.labels[{SERVICE_NAME_LABEL}]");
     if service.is_empty() {
-        report.add(field, Reason::MissingServiceLabel);
+        checks.report(field, Reason::MissingServiceLabel);
     } else {
-        // Reverse names of the endpoints exist whether or not there is such a Service.
-        report.label(&field, service);
+        // A label that no Service can have drops no endpoints: they have reverse names even
+        // without a Service.
+        checks.label(&field, service);
     }
     let address_type = object.address_type.as_str();
     if !matches!(address_type, "IPv4" | "IPv6" | "FQDN") {
         let reason = Reason::UnknownAddressType(address_type.to_owned());
-        report.add("addressType", reason);
+        checks.report("addressType", reason);
     }
-    let mut targets = Targets::default();
+    let mut ready = ReadyEndpoints::default();
     for (i, endpoint) in object.endpoints.iter().flatten().enumerate() {
         let are_names = address_type == "FQDN";
-        targets.take(i, endpoint, keep, are_names, &mut report);
+        ready.add(i, endpoint, keep, are_names, &mut checks);
     }
-    let ports = ports(object, &mut targets.partial, &mut report);
+    let ports = ports(object, &mut ready.partial, &mut checks);
     Some(EndpointSlice {
         namespace: reference.namespace.clone(),
         name: reference.name.clone(),
         service: if is_plain_name(service) { service } else { "" }.into(),
         ports,
-        endpoints: targets.endpoints.into(),
-        aliases: targets.aliases.into(),
-        partial: targets.partial,
+        endpoints: ready.endpoints.into(),
+        aliases: ready.aliases.into(),
+        partial: ready.partial,
     })
 }
 
-/// The ports that could be read. `partial` becomes true where one could not.
+/// The ports. Where a port cannot be used, it is left out and `partial` becomes true.
 fn ports(
     object: &discovery::EndpointSlice,
     partial: &mut bool,
-    report: &mut Report<'_>,
+    checks: &mut Checks<'_>,
 ) -> Box<[Port]> {
     let mut ports = Vec::new();
     for (i, port) in object.ports.iter().flatten().enumerate() {
         let field = format!("ports[{i}].port");
         let number = port
             .port
-            .and_then(|number| report.port_number(&field, number));
+            .and_then(|number| checks.port_number(&field, number));
         let field = format!("ports[{i}].protocol");
-        let Some(protocol) = report.protocol(&field, port.protocol.as_deref()) else {
+        let Some(protocol) = checks.protocol(&field, port.protocol.as_deref()) else {
             *partial = true;
             continue;
         };
@@ -100,20 +102,20 @@ fn ports(
         };
         ports.push((i, port));
     }
-    report.duplicates("ports", &ports, false);
+    checks.duplicates("ports", &ports, false);
     ports.into_iter().map(|(_, port)| port).collect()
 }
 
-impl Targets {
-    /// Takes in the addresses of endpoint number `i`, which should be domain names if
-    /// `are_names`.
-    fn take(
+impl ReadyEndpoints {
+    /// Adds the addresses of the endpoint at place `i` of the slice, if it is ready.
+    /// `are_names` says that the slice declares its addresses to be domain names.
+    fn add(
         &mut self,
         i: usize,
         endpoint: &discovery::Endpoint,
         keep: Keep,
         are_names: bool,
-        report: &mut Report<'_>,
+        checks: &mut Checks<'_>,
     ) {
         let conditions = endpoint.conditions.as_ref();
         if conditions.and_then(|conditions| conditions.ready) == Some(false) {
@@ -122,10 +124,10 @@ impl Targets {
         let hostname = endpoint.hostname.as_deref();
         let hostname = hostname.filter(|hostname| !hostname.is_empty());
         if let Some(hostname) = hostname {
-            report.label(&format!("endpoints[{i}].hostname"), hostname);
+            checks.label(&format!("endpoints[{i}].hostname"), hostname);
         }
-        // CoreDNS takes whatever object is referred to, and no name that could not be a
-        // label for its length (`plugin/kubernetes/object/endpoint.go`).
+        // CoreDNS takes the name of any object, not only of a Pod, but none that is too long
+        // for a label (`plugin/kubernetes/object/endpoint.go`).
         let pod = endpoint
             .target_ref
             .as_ref()
@@ -133,7 +135,7 @@ impl Targets {
             .filter(|name| keep.pod_names && (1..64).contains(&name.len()));
         let mut name = hostname.or(pod);
         if name.is_some_and(|name| !is_plain_name(name)) {
-            // The addresses stay: they have a reverse name, if an unknown one.
+            // The addresses are kept, so that nobody denies their reverse names.
             self.partial = true;
             name = None;
         }
@@ -150,9 +152,9 @@ impl Targets {
             }
             let field = format!("endpoints[{i}].addresses[{j}]");
             if !are_names {
-                report.add(field.as_str(), Reason::InvalidAddress(text.to_owned()));
+                checks.report(field.as_str(), Reason::InvalidAddress(text.to_owned()));
             }
-            match report.domain_name(&field, text) {
+            match checks.domain_name(&field, text) {
                 Some(target) => self.aliases.push(Alias {
                     target,
                     name: name.map_or_else(|| dashed(text).into(), Box::from),
@@ -163,8 +165,8 @@ impl Targets {
     }
 }
 
-/// The label made of an address as it is spelled in the slice, where that is not the
-/// usual spelling: clients see its capitals in SRV records.
+/// The label that CoreDNS makes of an address as the slice spells it. `None` where that is
+/// the usual spelling, which need not be stored. Clients see capitals in SRV targets.
 fn spelled(text: &str, address: IpAddr) -> Option<String> {
     let dashed = dashed(text);
     let usual = dashed_address(address) == dashed || dashed.len() > 63;

@@ -128,8 +128,8 @@ fn bad_documents_are_named_and_the_rest_is_used() {
     ]
     .join("\n---\n");
     let (events, problems) = loaded(&[("web.yaml", &text)]);
-    // Of the Service whose port does not decode, and of the slice of a version that is not
-    // supported, it is known that they exist.
+    // The Service has a port that does not decode, and the slice has an unsupported version.
+    // Both exist nevertheless.
     assert_eq!(
         events,
         [
@@ -208,8 +208,8 @@ fn changes_are_a_difference() {
     assert_eq!(next().0, ["+EndpointSlice default/nginx-1"]);
     fs::rename(path("b.yaml"), path("c.yaml")).unwrap();
     assert_eq!(next(), nothing);
-    // A file that is not YAML keeps its objects. An object that does not decode is
-    // there all the same, and partial.
+    // A file that is not valid YAML keeps its objects. An object that does not decode stays,
+    // but becomes partial.
     fs::write(path("a.yaml"), format!("{SERVICE}--- [")).unwrap();
     let (events, problems) = next();
     assert_eq!((events.len(), problems.len()), (0, 1), "{problems:?}");
@@ -252,7 +252,7 @@ fn a_missing_folder_is_an_error() {
     );
 }
 
-/// What the watcher sends until an event with this text, or panics.
+/// The events of the watcher up to the event with this text. Panics if it does not come.
 async fn until(batches: &mut mpsc::Receiver<Batch>, wanted: &str) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut all = Vec::new();
@@ -295,8 +295,8 @@ async fn watches_a_folder() {
 
 #[tokio::test]
 async fn follows_a_config_map_as_kubelet_mounts_it() {
-    // `..data` is a link to a folder of its own for each version, and replaced
-    // by a rename.
+    // kubelet puts each version of a ConfigMap into a folder of its own. `..data` is a link
+    // to the folder, which kubelet replaces by renaming another link.
     let folder = folder(&[]);
     let path = |name: &str| folder.path().join(name);
     for (version, text) in [("..1", SERVICE), ("..2", slice("[10.0.0.1]").as_str())] {

@@ -1,4 +1,4 @@
-//! The problems of one object, and the checks of single fields.
+//! Checks of the fields of one object, and the problems that they find.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -21,27 +21,27 @@ fn is_api_label(text: &str) -> bool {
     text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// Whether the text is one label that is the same in a message and in presentation
-/// form: no dots, and no bytes that miekg/dns escapes (`escapedNameLen`). CoreDNS
-/// compares the escaped form with the text of the object, so a question never finds an
-/// object whose name has such bytes.
+/// Whether the text is one label that is spelled alike in a message and in presentation
+/// form: without dots, and without bytes that miekg/dns escapes (`escapedNameLen` in
+/// `msg.go`). CoreDNS compares the escaped label of a question with the object's text, so
+/// no question finds an object whose name has such bytes.
 fn is_plain_label(text: &str) -> bool {
     let plain = |byte: u8| matches!(byte, b'!'..=b'~') && !br#".'@;()"\"#.contains(&byte);
     (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// Whether each label of the text is plain, see [`is_plain_label`].
+/// Whether each label of the text is an [`is_plain_label`].
 pub(super) fn is_plain_name(text: &str) -> bool {
     text.split('.').all(is_plain_label)
 }
 
-/// Whether CoreDNS finds an object of this name: it compares the lower-case question
-/// with the name as written.
+/// Whether CoreDNS can find an object of this name. It compares the question in lower
+/// case with the object's name as written.
 pub(super) fn is_found(name: &str) -> bool {
     is_plain_label(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
-/// Why the text is no domain name, if it is none.
+/// The reason why the text is no domain name; `None` for a domain name.
 fn not_a_name(text: &str) -> Option<Reason> {
     if text.is_empty() {
         Some(Reason::MissingField)
@@ -56,7 +56,8 @@ fn not_a_name(text: &str) -> Option<Reason> {
     }
 }
 
-/// Which object the metadata belong to; `default` where no namespace is given.
+/// The object that the metadata belongs to. Without a namespace it is in `default`, as for
+/// kubectl.
 pub(super) fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
     let namespace = match kind {
         Kind::Namespace => "",
@@ -71,14 +72,15 @@ pub(super) fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
     }
 }
 
-/// Collects the problems of one object.
-pub(super) struct Report<'a> {
+/// Checks the fields of one object and collects the problems.
+pub(super) struct Checks<'a> {
     pub(super) object: &'a ObjectRef,
     pub(super) problems: &'a mut Vec<Problem>,
 }
 
-impl Report<'_> {
-    pub(super) fn add(&mut self, field: impl Into<String>, reason: Reason) {
+impl Checks<'_> {
+    /// Reports a problem of a field.
+    pub(super) fn report(&mut self, field: impl Into<String>, reason: Reason) {
         self.problems.push(Problem {
             object: self.object.to_string(),
             field: field.into(),
@@ -86,8 +88,8 @@ impl Report<'_> {
         });
     }
 
-    /// Reports a text that the API does not accept as a label. CoreDNS may serve it all
-    /// the same: see [`is_found`] and [`is_plain_name`].
+    /// Reports a text that the API does not accept as a label. CoreDNS may serve it
+    /// nevertheless, see [`is_found`] and [`is_plain_name`].
     pub(super) fn label(&mut self, field: &str, text: &str) {
         let reason = if text.is_empty() {
             Reason::MissingField
@@ -98,11 +100,11 @@ impl Report<'_> {
         } else {
             return;
         };
-        self.add(field, reason);
+        self.report(field, reason);
     }
 
-    /// Whether the namespace and the name of the object are names that CoreDNS finds;
-    /// reports names that the API would not accept.
+    /// Whether CoreDNS can find the object by its namespace and name. Reports each of both
+    /// that the API would not accept.
     pub(super) fn names(&mut self) -> bool {
         let ObjectRef {
             namespace, name, ..
@@ -112,8 +114,8 @@ impl Report<'_> {
         is_found(name) && is_found(namespace)
     }
 
-    /// The domain name without its final dot; `None`, and a report, where the text is
-    /// not one.
+    /// The domain name without its final dot. `None`, and a report, for a text that is no
+    /// domain name.
     pub(super) fn domain_name(&mut self, field: &str, text: &str) -> Option<Box<str>> {
         let name = text.strip_suffix('.').unwrap_or(text);
         match not_a_name(name) {
@@ -123,48 +125,48 @@ impl Report<'_> {
                     Reason::InvalidLabel(_) => Reason::InvalidLabel(text.to_owned()),
                     other => other,
                 };
-                self.add(field, reason);
+                self.report(field, reason);
                 None
             }
         }
     }
 
-    /// The address; `None`, and a report, where the text is not one.
+    /// The address. `None`, and a report, for a text that is no address.
     pub(super) fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
         let parsed = text.parse::<IpAddr>().ok();
         if parsed.is_none() {
-            self.add(field, Reason::InvalidAddress(text.to_owned()));
+            self.report(field, Reason::InvalidAddress(text.to_owned()));
         }
         parsed.map(|address| address.to_canonical())
     }
 
-    /// The protocol, TCP where none is given, as the API server would have it; `None`,
-    /// and a report, where it is an unknown one.
+    /// The protocol. TCP is the API server's default. `None`, and a report, for an unknown
+    /// protocol.
     pub(super) fn protocol(&mut self, field: &str, text: Option<&str>) -> Option<Protocol> {
         match text {
             None | Some("TCP" | "") => Some(Protocol::Tcp),
             Some("UDP") => Some(Protocol::Udp),
             Some("SCTP") => Some(Protocol::Sctp),
             Some(other) => {
-                self.add(field, Reason::UnknownProtocol(other.to_owned()));
+                self.report(field, Reason::UnknownProtocol(other.to_owned()));
                 None
             }
         }
     }
 
-    /// The number of a port as CoreDNS has it: the lower 16 bits, and `None` for -1,
-    /// which gives no SRV record (`SRV` of `plugin/backend_lookup.go`). Reports numbers
-    /// that are no port's.
+    /// The port number that CoreDNS answers with: the lower 16 bits, and `None` for -1, for
+    /// which it makes no SRV record (`SRV` in `plugin/backend_lookup.go`). Reports a number
+    /// that no port can have.
     pub(super) fn port_number(&mut self, field: &str, number: i32) -> Option<u16> {
         if !(1..=65_535).contains(&number) {
-            self.add(field, Reason::InvalidPort(number));
+            self.report(field, Reason::InvalidPort(number));
         }
         (number != -1).then_some(number.cast_unsigned() as u16)
     }
 
-    /// Reports ports, each given with its place in the object, whose name and protocol, or,
-    /// if `numbers`, number and protocol, repeat. They are served all the same, as CoreDNS
-    /// does.
+    /// Reports a port whose name and protocol repeat those of an earlier port. With
+    /// `numbers`, also a port whose number and protocol repeat. `ports` holds each port with
+    /// its place in the object. CoreDNS serves repeated ports, too.
     pub(super) fn duplicates(&mut self, field: &str, ports: &[(usize, Port)], numbers: bool) {
         let mut names = HashSet::new();
         let mut seen = HashSet::new();
@@ -177,7 +179,7 @@ impl Report<'_> {
                     (true, Some(number)) => number.to_string(),
                     (true, None) => "without a number".to_owned(),
                 };
-                self.add(format!("{field}[{i}]"), Reason::DuplicatePort(shown));
+                self.report(format!("{field}[{i}]"), Reason::DuplicatePort(shown));
             }
         }
     }
