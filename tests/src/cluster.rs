@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use headless_agent::records::{EndpointScope, Index, Settings};
 use headless_agent::watch::{
     Alias, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Protocol, Service,
-    ServiceKind,
+    ServiceKind, ServiceRef,
 };
 use hickory_proto::rr::Name;
 use proptest::collection::vec;
@@ -110,7 +110,10 @@ impl Cluster {
         let mut index = Index::new(Settings {
             endpoints: self.scope,
             dns_addresses: vec![IpAddr::V4(Ipv4Addr::new(169, 254, 20, 10))],
-            dns_service: ("default".into(), "dns".into()),
+            dns_service: ServiceRef {
+                namespace: "default".to_owned(),
+                name: "dns".to_owned(),
+            },
             ..Settings::new(zone)
         });
         index.set_serial(SERIAL);

@@ -188,15 +188,11 @@ impl RecordArgs {
         if zone.is_root() {
             return Err(bad(&"the root cannot be a cluster's domain"));
         }
-        let service = &self.cluster_dns_service;
         Ok(Settings {
             ttl: self.ttl,
             pods: self.pods.into(),
             endpoints: self.endpoints(source),
-            dns_service: (
-                service.namespace.as_str().into(),
-                service.name.as_str().into(),
-            ),
+            dns_service: self.cluster_dns_service.clone(),
             dns_addresses: listen,
             ..Settings::new(zone)
         })

@@ -6,9 +6,9 @@ use headless_ebpf::abi::{NameFlags, PodsMode};
 use hickory_proto::rr::Name;
 
 use super::name::RelativeName;
-use crate::watch::Port;
+use crate::watch::{Port, ServiceRef};
 
-/// Choices of the operator that decide answers.
+/// The operator's settings on which answers depend.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The cluster's zone.
@@ -19,22 +19,25 @@ pub struct Settings {
     pub pods: PodsMode,
     /// Which endpoints have names and reverse names.
     pub endpoints: EndpointScope,
-    /// Namespace and name of the cluster's DNS Service, which is the zone's name
-    /// server.
-    pub dns_service: (Box<str>, Box<str>),
-    /// The name server's addresses where that Service does not exist.
+    /// The Service of the cluster's DNS, which is the zone's name server.
+    pub dns_service: ServiceRef,
+    /// The addresses of the name server `ns.dns.<zone>`, which takes the place of that
+    /// Service where it does not exist.
     pub dns_addresses: Vec<IpAddr>,
 }
 
 impl Settings {
-    /// The choices of kubeadm's Corefile for a zone: TTL 30, `pods insecure`.
+    /// The settings of kubeadm's Corefile: TTL 30, `pods insecure`.
     pub fn new(zone: Name) -> Self {
         Self {
             zone,
             ttl: 30,
             pods: PodsMode::Insecure,
             endpoints: EndpointScope::Headless,
-            dns_service: ("kube-system".into(), "kube-dns".into()),
+            dns_service: ServiceRef {
+                namespace: "kube-system".to_owned(),
+                name: "kube-dns".to_owned(),
+            },
             dns_addresses: Vec::new(),
         }
     }
@@ -43,9 +46,9 @@ impl Settings {
 /// Which endpoints have names and reverse names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndpointScope {
-    /// Endpoints of headless Services have names. What is below a Service with a
-    /// cluster IP is then unknown. No endpoint has a reverse name, since an address may
-    /// be that of another Service's endpoint, too.
+    /// Endpoints of headless Services have names. Names below a Service with a cluster IP
+    /// are unknown. So are the reverse names of endpoints, because the same address may
+    /// belong to an endpoint of a Service with a cluster IP.
     #[default]
     Headless,
     /// Endpoints of every Service have names and reverse names, as in CoreDNS.

@@ -8,6 +8,7 @@ use hickory_proto::rr::{RData, Record};
 
 use super::candidates::{self, Candidate, Host};
 use super::{Resolver, Sections};
+use crate::watch::ServiceRef;
 
 impl Resolver<'_> {
     /// The SOA record. Trap T8: its names end with the zone as it was asked.
@@ -55,7 +56,7 @@ impl Resolver<'_> {
     /// `nsAddrs`).
     pub(super) fn name_server_candidates(&self) -> Vec<Candidate> {
         let settings = self.index.settings();
-        let (namespace, name) = &settings.dns_service;
+        let ServiceRef { namespace, name } = &settings.dns_service;
         let service = self.index.service(namespace, name);
         let found = service.map_or_else(Vec::new, |view| candidates::of_name_server(&view));
         if !found.is_empty() {

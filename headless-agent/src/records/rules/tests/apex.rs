@@ -1,6 +1,14 @@
 //! The records of the zone's apex, and of its name server.
 
 use super::*;
+use crate::watch::ServiceRef;
+
+fn in_default(name: &str) -> ServiceRef {
+    ServiceRef {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+    }
+}
 
 #[test]
 fn the_soa_and_its_ttl() {
@@ -45,7 +53,7 @@ fn name_servers_are_the_cluster_dns_service() {
     );
 
     let elsewhere = Settings {
-        dns_service: ("default".into(), "nginx".into()),
+        dns_service: in_default("nginx"),
         ..settings()
     };
     let index = super::index(elsewhere, cluster());
@@ -57,7 +65,7 @@ fn name_servers_are_the_cluster_dns_service() {
     );
 
     let nowhere = Settings {
-        dns_service: ("default".into(), "nosuch".into()),
+        dns_service: in_default("nosuch"),
         dns_addresses: vec!["169.254.20.10".parse().unwrap()],
         ..settings()
     };
