@@ -1,7 +1,7 @@
 //! Ethernet, IP and UDP: from bytes to offsets, and back into a reply.
 
 use super::{DNS_HEADER_LEN, FRAME_MAX, Image, Room, checksum};
-use crate::abi::{PassReason, ServerAddress};
+use crate::abi::{Address, Family, PassReason};
 use crate::opaque;
 
 /// Bytes before the DNS message over IPv4: Ethernet (14), IPv4 without options
@@ -35,15 +35,6 @@ const DONT_FRAGMENT: u64 = u32::from_le_bytes([0, 0, 0x40, 0]) as u64;
 /// Hop limit, or time to live, of replies.
 const HOPS: u8 = 64;
 
-/// The IP version of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IpVersion {
-    /// IPv4.
-    V4 = 0,
-    /// IPv6.
-    V6 = 1,
-}
-
 /// Which headers a frame has: a bit for IPv6 and one for a VLAN tag.
 ///
 /// What follows from it is calculated, without branches, which would be four ways
@@ -54,17 +45,17 @@ pub struct Shape(usize);
 impl Shape {
     /// `tagged`: with a VLAN tag.
     #[inline(always)]
-    pub const fn new(version: IpVersion, tagged: bool) -> Self {
-        Self(version as usize | (tagged as usize) << 1)
+    pub const fn new(family: Family, tagged: bool) -> Self {
+        Self(family as usize | (tagged as usize) << 1)
     }
 
     /// The IP version.
     #[inline(always)]
-    pub const fn version(self) -> IpVersion {
+    pub const fn family(self) -> Family {
         if self.0 & 1 == 0 {
-            IpVersion::V4
+            Family::Ipv4
         } else {
-            IpVersion::V6
+            Family::Ipv6
         }
     }
 
@@ -103,7 +94,7 @@ pub struct Headers {
     /// Which headers it has.
     pub shape: Shape,
     /// The address that was asked.
-    pub server: ServerAddress,
+    pub server: Address,
     /// Bytes from the Ethernet header to the end of the UDP payload, that is
     /// without the frame's padding.
     pub frame_len: usize,
@@ -116,23 +107,12 @@ pub const MESSAGE: usize = HEADERS_MAX;
 /// Bytes of the longest headers.
 pub const HEADERS_MAX: usize = IPV6_HEADERS_LEN + TAG_LEN;
 
-impl IpVersion {
-    /// Bytes before the DNS message in a frame without a tag.
-    #[inline(always)]
-    pub const fn headers_len(self) -> usize {
-        match self {
-            Self::V4 => IPV4_HEADERS_LEN,
-            Self::V6 => IPV6_HEADERS_LEN,
-        }
-    }
-}
-
 /// What the last two bytes of an Ethernet header say is inside.
 #[inline(always)]
-pub fn ip_version(ethertype: [u8; 2]) -> Option<IpVersion> {
+pub fn ip_version(ethertype: [u8; 2]) -> Option<Family> {
     match ethertype {
-        ETHERTYPE_IPV4 => Some(IpVersion::V4),
-        ETHERTYPE_IPV6 => Some(IpVersion::V6),
+        ETHERTYPE_IPV4 => Some(Family::Ipv4),
+        ETHERTYPE_IPV6 => Some(Family::Ipv6),
         _ => None,
     }
 }
@@ -183,8 +163,8 @@ impl Headers {
         }
         let destination = u32::from_ne_bytes([head[16], head[17], head[18], head[19]]);
         Self {
-            shape: Shape::new(IpVersion::V4, link_len != ETHERNET_LEN),
-            server: ServerAddress::from_ipv4_word(destination),
+            shape: Shape::new(Family::Ipv4, link_len != ETHERNET_LEN),
+            server: Address::from_ipv4_word(destination),
             frame_len: link_len + ip_len,
         }
         .check(udp_len, frame_len)
@@ -218,11 +198,12 @@ impl Headers {
         if payload_len != udp_len {
             return Err(PassReason::Length);
         }
-        let word =
-            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let Some(destination) = head[24..].first_chunk::<16>() else {
+            return Err(PassReason::NotDns);
+        };
         Self {
-            shape: Shape::new(IpVersion::V6, link_len != ETHERNET_LEN),
-            server: ServerAddress([word(24), word(28), word(32), word(36)]),
+            shape: Shape::new(Family::Ipv6, link_len != ETHERNET_LEN),
+            server: bytemuck::cast(*destination),
             frame_len: link_len + IPV6_LEN + payload_len,
         }
         .check(udp_len, frame_len)
@@ -312,9 +293,9 @@ pub fn reply_ipv6<R: Room>(image: &mut Image, shape: Shape, message_len: usize) 
 /// packet.
 #[inline(always)]
 pub fn partial_checksum(image: &Image, shape: Shape, len: usize) -> u16 {
-    let addresses = match shape.version() {
-        IpVersion::V4 => 8,
-        IpVersion::V6 => 32,
+    let addresses = match shape.family() {
+        Family::Ipv4 => 8,
+        Family::Ipv6 => 32,
     };
     let udp_len = len - (shape.headers_len() - UDP_LEN);
     let mut sum = u64::from((udp_len as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be());

@@ -9,8 +9,8 @@ const SLACK: usize = 64;
 /// The copy of a frame, or of a bare DNS message.
 pub type Image = Bytes<{ IMAGE_CAPACITY + SLACK }>;
 
-/// The copy of the addresses that an answer is made of.
-pub type AddressBytes = Bytes<{ 128 + SLACK }>;
+/// The copy of a chunk, or of as many bytes of something else.
+pub type ChunkBytes = Bytes<{ 128 + SLACK }>;
 
 /// The end that the targets of SRV records have in common.
 pub type SuffixBytes = Bytes<{ 256 + SLACK }>;

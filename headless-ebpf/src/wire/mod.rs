@@ -22,11 +22,11 @@ pub use self::{
     dashed::put_dashed,
     dns::{CLASS_IN, Edns, OPT_LEN, SOA_LEN, flags, pointer, put_soa, qtype, rcode},
     headers::{
-        ETHERNET_LEN, HEADERS_MAX, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, IpVersion, MESSAGE,
-        Shape, TAG_LEN, ip_version, is_tag, partial_checksum, reply_ipv4, reply_ipv6,
+        ETHERNET_LEN, HEADERS_MAX, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, MESSAGE, Shape,
+        TAG_LEN, ip_version, is_tag, partial_checksum, reply_ipv4, reply_ipv6,
     },
     image::{
-        AddressBytes, Bytes, IMAGE_CAPACITY, Image, KeyBytes, LabelBytes, NameBytes, PortBytes,
+        Bytes, ChunkBytes, IMAGE_CAPACITY, Image, KeyBytes, LabelBytes, NameBytes, PortBytes,
         SuffixBytes,
     },
     packet::{FramePacket, Packet},

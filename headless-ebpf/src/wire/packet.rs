@@ -2,8 +2,8 @@
 
 use core::marker::PhantomData;
 
-use super::{Image, IpVersion, Large, Room, Shape, Small};
-use crate::abi::{Interface, PassReason};
+use super::{Image, Large, Room, Shape, Small};
+use crate::abi::{Family, Interface, PassReason};
 
 /// An Ethernet frame that can be answered in place.
 ///
@@ -19,7 +19,7 @@ pub trait Packet {
     /// Most bytes of a DNS message in a reply through this very packet, at most
     /// [`Room::MESSAGE_MAX`]; or why there can be no reply.
     #[inline(always)]
-    fn room(&mut self, _version: IpVersion) -> Result<usize, PassReason> {
+    fn room(&mut self, _family: Family) -> Result<usize, PassReason> {
         Ok(Self::Room::MESSAGE_MAX)
     }
 
@@ -100,8 +100,8 @@ impl<R: Room> Packet for FramePacket<'_, R> {
 
     const TAGS: bool = R::MESSAGE_MAX == Small::MESSAGE_MAX;
 
-    fn room(&mut self, version: IpVersion) -> Result<usize, PassReason> {
-        let room = Interface::new(self.mtu, false).room(version);
+    fn room(&mut self, family: Family) -> Result<usize, PassReason> {
+        let room = Interface::new(self.mtu, false).message_capacity(family);
         Ok(room.min(R::MESSAGE_MAX))
     }
 

@@ -246,7 +246,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::abi::PodsMode;
+    use crate::abi::{HashKey, PodsMode};
 
     /// A query for a name in wire form, with the question's type and class and
     /// whatever follows.
@@ -269,7 +269,13 @@ mod tests {
         name: &[u8],
         rest: &[u8],
     ) -> Result<Question, PassReason> {
-        let config = Config::new("cluster.local", 30, PodsMode::Insecure, 1).unwrap();
+        let config = Config::new(
+            "cluster.local",
+            30,
+            PodsMode::Insecure,
+            &HashKey::from_seed(1),
+        )
+        .unwrap();
         let (image, end) = message(flags, counts, name, rest);
         let mut question = Question::default();
         if question.parse(&image, 0, end, &config)? && question.walk(&image, 0) {

@@ -1,6 +1,7 @@
 //! How large a reply can become.
 
 use super::HEADERS_MAX;
+use crate::abi;
 
 /// The size of the largest reply, known when the program is built: it bounds
 /// loops, which the verifier follows turn by turn.
@@ -29,5 +30,5 @@ impl Room for Small {
 pub enum Large {}
 
 impl Room for Large {
-    const MESSAGE_MAX: usize = 4096;
+    const MESSAGE_MAX: usize = abi::MESSAGE_MAX;
 }
