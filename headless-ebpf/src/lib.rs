@@ -8,7 +8,7 @@
 //!    a [`wire::Image`] is the copy that everything reads and writes.
 //! 3. [`maps`]: what the engine asks of the maps, as a trait. The BPF
 //!    programs answer from BPF maps, host tests and the agent from memory.
-//! 4. `respond`: the whole decision, `respond::respond` for an Ethernet
+//! 4. [`respond`]: the whole decision, [`respond::respond`] for an Ethernet
 //!    frame and `respond::answer` for a bare DNS message.
 //!
 //! The same code runs in the XDP program, in `BPF_PROG_TEST_RUN`, in host
@@ -24,4 +24,4 @@ pub mod opaque;
 pub mod wire;
 
 pub mod maps;
-// pub mod respond;
+pub mod respond;

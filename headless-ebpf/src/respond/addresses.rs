@@ -5,12 +5,12 @@ use bytemuck::{Pod, Zeroable};
 use super::reply::Body;
 use crate::{
     abi::{
-        CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, ChunkKey, Config, Family, INLINE_BYTES, NameFlags,
-        NameRecord, Outcome, PassReason, Seal,
+        CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, ChunkId, ChunkKind, Config, Family, HashKey,
+        INLINE_BYTES, NameFlags, NameRecord, Outcome, PassReason,
     },
-    lookup::Lookup,
+    maps::Lookup,
     opaque,
-    wire::{AddressBytes, Image, Room, qtype},
+    wire::{ChunkBytes, Image, Room, qtype},
 };
 
 /// Bytes of a record before its address: a pointer to the question's name,
@@ -84,7 +84,7 @@ impl Rrset {
         ttl: u32,
         image: &mut Image,
         offset: usize,
-        addresses: &mut AddressBytes,
+        addresses: &mut ChunkBytes,
     ) {
         let words: [u64; NameRecord::WORDS] = bytemuck::cast(*record);
         addresses.put_u64(0, words[1]);
@@ -127,13 +127,13 @@ impl Rrset {
     )]
     pub(super) fn put_set<R: Room, L: Lookup>(
         &mut self,
-        set: u32,
+        set: Extent,
         family: Family,
         ttl: u32,
         image: &mut Image,
         offset: usize,
-        seed: u64,
-        addresses: &mut AddressBytes,
+        hash_key: &HashKey,
+        addresses: &mut ChunkBytes,
         lookup: &L,
     ) -> Result<(), PassReason> {
         let head = Head::new(family, ttl);
@@ -147,8 +147,7 @@ impl Rrset {
             if now.written >= now.count {
                 break;
             }
-            let key = ChunkKey::new(set, family.into(), now.chunk as usize);
-            load(key, seed, addresses, lookup)?;
+            set.load(now.chunk, hash_key, addresses, lookup)?;
             let left = now.total.wrapping_sub(now.chunk.wrapping_mul(per_chunk));
             self.held = left.min(per_chunk);
             self.chunk = if left > per_chunk { now.chunk + 1 } else { 0 };
@@ -248,7 +247,7 @@ pub(super) fn put_all<R: Room, L: Lookup>(
     body: &mut Body,
     image: &mut Image,
     config: &Config,
-    addresses: &mut AddressBytes,
+    addresses: &mut ChunkBytes,
     lookup: &L,
 ) -> Result<Outcome, PassReason> {
     let record = opaque::memory(record);
@@ -256,8 +255,8 @@ pub(super) fn put_all<R: Room, L: Lookup>(
     let rrset = opaque::memory(rrset);
     let ttl = config.ttl;
     if record.flags.contains(NameFlags::SET) {
-        let (set, seed) = (record.set(), config.seal_seed);
-        rrset.put_set::<R, L>(set, family, ttl, image, body.at(), seed, addresses, lookup)?;
+        let (set, key) = (Extent::of(record, family.into()), &config.hash_key);
+        rrset.put_set::<R, L>(set, family, ttl, image, body.at(), key, addresses, lookup)?;
     } else {
         rrset.put_inline(record, family, ttl, image, body.at(), addresses);
     }
@@ -277,7 +276,7 @@ fn put(
     image: &mut Image,
     at: usize,
     head: Head,
-    addresses: &AddressBytes,
+    addresses: &ChunkBytes,
     from: usize,
 ) {
     match family {
@@ -292,25 +291,56 @@ fn put(
     }
 }
 
-/// Copies a chunk and proves that it is the one asked for, whole.
-#[inline(always)]
-pub(super) fn load<L: Lookup>(
-    key: ChunkKey,
-    seed: u64,
-    addresses: &mut AddressBytes,
-    lookup: &L,
-) -> Result<(), PassReason> {
-    let Some(expected) = lookup.chunk(key, addresses) else {
-        // The set was replaced and its chunks deleted.
-        return Err(PassReason::Changed);
-    };
-    let mut seal = Seal::new(seed).word(key.word());
-    for i in 0..CHUNK_BYTES / 8 {
-        seal = seal.word(addresses.u64_at(i * 8));
+/// The chunks of one kind of a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Extent {
+    /// [`NameRecord::set`].
+    pub(super) set: u32,
+    /// [`ChunkKind`] as a number.
+    pub(super) kind: u32,
+    /// Index of the first one in the map.
+    pub(super) first: u32,
+}
+
+impl Extent {
+    /// The chunks of this kind that belong to a record.
+    #[inline(always)]
+    pub(super) const fn of(record: &NameRecord, kind: ChunkKind) -> Self {
+        Self {
+            set: record.set,
+            kind: kind as u32,
+            first: record.extent.wrapping_add(record.chunks_before(kind)),
+        }
     }
-    if u64::from(seal.finish()) == expected {
-        Ok(())
-    } else {
-        Err(PassReason::Changed)
+
+    /// Copies a chunk, counted from 0 among those of its kind, and proves that it is the
+    /// one that is meant, whole.
+    #[inline(always)]
+    pub(super) fn load<L: Lookup>(
+        self,
+        index: u32,
+        hash_key: &HashKey,
+        content: &mut ChunkBytes,
+        lookup: &L,
+    ) -> Result<(), PassReason> {
+        let id = ChunkId {
+            set: self.set,
+            kind: self.kind as u16,
+            index: index as u16,
+        };
+        let Some(seal) = lookup.chunk(self.first.wrapping_add(index), content) else {
+            return Err(PassReason::Changed);
+        };
+        let mut hash = id.begin(hash_key);
+        for i in 0..CHUNK_BYTES / 8 {
+            hash = ChunkId::content(hash, hash_key, i, content.u64_at(i * 8));
+        }
+        if hash.finish() == seal {
+            Ok(())
+        } else {
+            // The set was replaced, and its chunks are another set's by now.
+            Err(PassReason::Changed)
+        }
     }
 }

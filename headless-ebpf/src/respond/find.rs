@@ -4,11 +4,14 @@ use bytemuck::Zeroable as _;
 
 use super::{
     Scratch,
-    servers::{DetailsAt, Place},
+    servers::{DetailsAt, Place, Ports},
 };
 use crate::{
-    abi::{Config, KeyClass, NameFlags, NameRecord, PassReason, PodsMode, Seal},
-    lookup::{Lookup, RecordWords},
+    abi::{
+        Config, EndpointEntry, HASH_NAME, HashKey, KeyClass, KeyedHash, NameFlags, NameRecord,
+        PassReason, PodsMode, endpoint_word,
+    },
+    maps::{Lookup, RecordWords},
     opaque,
     wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, WINDOW, fold, qtype},
 };
@@ -18,6 +21,8 @@ pub(super) enum Found {
     /// A Service, one of its ports, an endpoint or what may be a pod, whose record
     /// is [`Scratch::record`], and where the details of its SRV records are.
     Record(Place, DetailsAt),
+    /// A name below a Service or a namespace, which [`below`] looks for.
+    Below(Place),
     /// Something that exists and has no records: the zone, `svc`, `pod`, a
     /// namespace.
     NonTerminal,
@@ -88,11 +93,15 @@ pub(super) fn stored<L: Lookup>(
     if last == 0 || fold(u64::from(image.u32_at(name + len))) as u32 != SVC {
         return Ok(Stored::Unknown);
     }
-    let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, config.seal_seed);
+    let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, &config.hash_key);
     if key.u64_at(0) << 8 == NAME_SERVER << 8 {
         return Ok(Stored::Unknown);
     }
-    let Looked { exists, record } = proven(seal, lookup.name(KeyClass::Short, key, seal))?;
+    let Looked { exists, record } = proven(
+        &config.hash_key,
+        hash,
+        lookup.name(KeyClass::Short, key, hash),
+    )?;
     if !exists {
         return Ok(Stored::Missing);
     }
@@ -126,7 +135,7 @@ pub(super) fn find<L: Lookup>(
         record: found,
         ..
     } = scratch;
-    let seed = config.seal_seed;
+    let hash_key = &config.hash_key;
     if question.zone == 0 {
         return Ok(Found::NonTerminal);
     }
@@ -169,12 +178,13 @@ pub(super) fn find<L: Lookup>(
     } else {
         0
     };
-    let owner = if stored == Stored::Missing && owner_at == 0 {
+    // Endpoints with longer names are stored below their Services.
+    let is_elsewhere = is_endpoint && kind_at > KeyClass::Short.bytes();
+    let owner = if stored == Stored::Missing && owner_at == 0 || is_elsewhere {
         Looked::NOTHING
     } else {
-        record(image, name, owner_at, kind_at, key, seed, lookup)?
+        record(image, name, owner_at, kind_at, key, hash_key, lookup)?
     };
-    let is_verified_pod = is_pod && config.pods == PodsMode::Verified as u32;
     if is_pod {
         if config.pods == PodsMode::Disabled as u32 || !owner.exists {
             return Ok(Found::Missing);
@@ -182,58 +192,110 @@ pub(super) fn find<L: Lookup>(
         if namespace_at == 0 {
             return Ok(Found::NonTerminal);
         }
-        if !is_verified_pod {
-            // Its label is read apart. Those further left say nothing.
-            *found = NameRecord::zeroed();
-            return Ok(Found::Record(Place::Pod, DetailsAt::NONE));
+        if config.pods == PodsMode::Verified as u32 {
+            return Ok(Found::Below(Place::VerifiedPod));
         }
+        // Its label is read by a subprogram. Those further left say nothing.
+        *found = NameRecord::zeroed();
+        return Ok(Found::Record(Place::Pod, DetailsAt::NONE));
     }
-    if !is_pod && owner.exists && owner.record.flags.contains(NameFlags::NO_SERVICE) {
+    if owner.exists && owner.record.flags.contains(NameFlags::NO_SERVICE) {
         return Ok(Found::NonTerminal);
     }
+    *found = owner.record;
     // The details of an endpoint are its Service's.
-    let is_endpoint_srv = is_endpoint && question.qtype == qtype::SRV;
-    if !is_pod && owner.exists && !is_endpoint_srv {
-        let place = if is_port {
-            Place::Port
-        } else if is_endpoint {
-            Place::Endpoint
-        } else {
-            Place::Service
-        };
-        let details = DetailsAt::own(&owner.record);
-        *found = owner.record;
-        return Ok(Found::Record(place, details));
+    if is_endpoint && (!owner.exists || question.qtype == qtype::SRV) {
+        return Ok(Found::Below(Place::Endpoint));
     }
-    if !is_endpoint && !is_pod {
+    if !owner.exists {
         return Ok(Found::Missing);
     }
+    let place = if is_port {
+        Place::Port
+    } else if is_endpoint {
+        Place::Endpoint
+    } else {
+        Place::Service
+    };
+    Ok(Found::Record(place, DetailsAt::own(found)))
+}
+
+/// Looks for the name of a pod that exists, or of an endpoint: [`Ports::None`] where
+/// there is none, else its record is in [`Scratch::record`]. Where an endpoint's record
+/// is there already, only the details of its SRV records are looked for.
+#[inline(always)]
+pub(super) fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Ports, PassReason> {
+    let Scratch {
+        image,
+        question,
+        key,
+        record: found,
+        servers,
+        dashed,
+        ..
+    } = scratch;
+    let Some(config) = lookup.config() else {
+        return Err(PassReason::Map);
+    };
+    let hash_key = &config.hash_key;
+    let question: &Question = opaque::memory(question);
+    let name = servers.start() + DNS_HEADER_LEN;
+    let labels = question.labels;
+    let (kind_at, service_at) = (labels.from_right(0), labels.from_right(2));
+    let is_pod = servers.is_asked(Place::VerifiedPod);
     // A pod is stored under its labels, `pod` and the first label of the zone: four
     // labels, which no other name has.
     let pod_end = question.zone as usize + 1 + (config.zone[0] & 0x3f) as usize;
     let end = if is_pod { pod_end } else { kind_at };
-    let service = record(image, name, service_at, end, key, seed, lookup)?;
+    let service = any_record(image, name, service_at, end, key, hash_key, lookup)?;
     if is_pod {
+        *found = service.record;
         return Ok(if service.exists {
-            *found = service.record;
-            Found::Record(Place::VerifiedPod, DetailsAt::NONE)
+            Ports::Numbered
         } else {
-            Found::Missing
+            Ports::None
         });
     }
-    if owner.exists {
-        // None where the Service is gone by now.
-        let details = DetailsAt::endpoints(&service.record);
-        *found = owner.record;
-        return Ok(Found::Record(Place::Endpoint, details));
+    servers.put_details(DetailsAt::endpoints(&service.record));
+    let is_stored = opaque::memory(&mut *found).ipv4 != 0 || found.ipv6 != 0 || found.flags.0 != 0;
+    if is_stored {
+        return Ok(Ports::Numbered);
     }
-    let unknown = service.record.flags.contains(NameFlags::ENDPOINTS_UNKNOWN);
-    if service.exists && unknown {
+    let number = service.record.service;
+    if number == 0 {
+        return Ok(Ports::None);
+    }
+    let label = usize::from(image.u8_at(name)) + 1;
+    if let Some(address) = dashed.read_ipv4(image, name) {
+        let entry = EndpointEntry::new(number, address);
+        if lookup.endpoint(entry, entry.buckets(hash_key, config.endpoint_buckets)) {
+            put_regular(found, number, address);
+            return Ok(Ports::Numbered);
+        }
+    }
+    if kind_at > KeyClass::Short.bytes() {
+        let endpoint = endpoint_record(image, name, label, number, key, hash_key, lookup)?;
+        if endpoint.exists {
+            *found = endpoint.record;
+            return Ok(Ports::Numbered);
+        }
+    }
+    if service.record.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) {
         // It may have this endpoint.
-        Err(PassReason::Userspace)
-    } else {
-        Ok(Found::Missing)
+        return Err(PassReason::Userspace);
     }
+    Ok(Ports::None)
+}
+
+/// Makes the record of a regular endpoint, see [`EndpointEntry`].
+#[inline(always)]
+fn put_regular(record: &mut NameRecord, service: u32, address: u32) {
+    *record = NameRecord::NOTHING;
+    record.ipv4 = 1;
+    record.service = service;
+    let [a, b, c, d] = address.to_ne_bytes();
+    (record.inline[0], record.inline[1]) = (a, b);
+    (record.inline[2], record.inline[3]) = (c, d);
 }
 
 /// Whether the name's first label is `dns-version`.
@@ -247,9 +309,9 @@ fn is_dns_version(image: &Image, name: usize) -> bool {
 /// the compiler may look at before it knows that there is one: such a register
 /// was never written, and the verifier refuses the program.
 #[derive(Clone, Copy)]
-struct Looked {
-    exists: bool,
-    record: NameRecord,
+pub(super) struct Looked {
+    pub(super) exists: bool,
+    pub(super) record: NameRecord,
 }
 
 impl Looked {
@@ -260,34 +322,97 @@ impl Looked {
 }
 
 /// The record of the first `len` bytes of the name at `name`; zeroes where there is
-/// none. Names of class [`KeyClass::Long`] are left to userspace: for them there would
-/// have to be one more call, and the functions that call each other have 512 bytes of
-/// stack together, which kernel 5.10 counts in steps of 32.
+/// none. Names of class [`KeyClass::Long`] are left to userspace: name chunks have no
+/// room for them.
 #[inline(always)]
 pub(super) fn record_of<L: Lookup>(
     image: &Image,
     name: usize,
     len: usize,
     key: &mut KeyBytes,
-    seed: u64,
+    hash_key: &HashKey,
     lookup: &L,
 ) -> Result<NameRecord, PassReason> {
     let class = KeyClass::of_len(len);
     // What the compiler knows of it would make it leave out the mask by which the
     // verifier knows that the window is inside.
     let len = opaque::number(len);
-    let (seal, words) = match class {
+    let (hash, words) = match class {
         KeyClass::Short => {
-            let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Short, key, seal))
+            let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Short, key, hash))
         }
         KeyClass::Medium => {
-            let seal = build::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Medium, key, seal))
+            let hash = build::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Medium, key, hash))
         }
         KeyClass::Long => return Err(PassReason::Userspace),
     };
-    proven(seal, words).map(|looked| looked.record)
+    proven(hash_key, hash, words).map(|looked| looked.record)
+}
+
+/// The record under the endpoint key of the label at `label`, `len` bytes with its
+/// length, of the Service of this number.
+#[inline(always)]
+pub(super) fn endpoint_record<L: Lookup>(
+    image: &Image,
+    label: usize,
+    len: usize,
+    service: u32,
+    key: &mut KeyBytes,
+    hash_key: &HashKey,
+    lookup: &L,
+) -> Result<Looked, PassReason> {
+    let len = opaque::number(len);
+    let word = endpoint_word(service);
+    let (hash, words) = match KeyClass::of_len(size_of_val(&word) + len) {
+        KeyClass::Short => {
+            let hash = build_endpoint::<{ KeyClass::Short.words() }>(
+                image, label, len, word, key, hash_key,
+            );
+            (hash, lookup.name(KeyClass::Short, key, hash))
+        }
+        _ => {
+            let hash = build_endpoint::<{ KeyClass::Medium.words() }>(
+                image, label, len, word, key, hash_key,
+            );
+            (hash, lookup.name(KeyClass::Medium, key, hash))
+        }
+    };
+    proven(hash_key, hash, words)
+}
+
+/// [`record`] within a subprogram, which calls nothing itself: the functions that call
+/// each other have 512 bytes of stack together.
+#[inline(always)]
+fn any_record<L: Lookup>(
+    image: &Image,
+    name: usize,
+    from: usize,
+    to: usize,
+    key: &mut KeyBytes,
+    hash_key: &HashKey,
+    lookup: &L,
+) -> Result<Looked, PassReason> {
+    let len = to.wrapping_sub(from) & 0xff;
+    let name = name + from;
+    let class = KeyClass::of_len(len);
+    let len = opaque::number(len);
+    let (hash, words) = match class {
+        KeyClass::Short => {
+            let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Short, key, hash))
+        }
+        KeyClass::Medium => {
+            let hash = build::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Medium, key, hash))
+        }
+        KeyClass::Long => {
+            let hash = build::<{ KeyClass::Long.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Long, key, hash))
+        }
+    };
+    proven(hash_key, hash, words)
 }
 
 /// Looks up the labels between `from` and `to` of the name at `name`.
@@ -298,36 +423,40 @@ fn record<L: Lookup>(
     from: usize,
     to: usize,
     key: &mut KeyBytes,
-    seed: u64,
+    hash_key: &HashKey,
     lookup: &L,
 ) -> Result<Looked, PassReason> {
     let len = to.wrapping_sub(from) & 0xff;
     let name = name + from;
-    let (seal, words) = match KeyClass::of_len(len) {
+    let (hash, words) = match KeyClass::of_len(len) {
         KeyClass::Short => {
-            let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Short, key, seal))
+            let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Short, key, hash))
         }
         KeyClass::Medium => {
-            let seal = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Medium, key, seal))
+            let hash = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Medium, key, hash))
         }
         KeyClass::Long => {
-            let seal = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Long, key, seal))
+            let hash = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, hash_key);
+            (hash, lookup.name(KeyClass::Long, key, hash))
         }
     };
-    proven(seal, words)
+    proven(hash_key, hash, words)
 }
 
 /// What was looked up, if it is what the seal says.
 #[inline(always)]
-fn proven(seal: Seal, words: Option<RecordWords>) -> Result<Looked, PassReason> {
+fn proven(
+    hash_key: &HashKey,
+    hash: KeyedHash,
+    words: Option<RecordWords>,
+) -> Result<Looked, PassReason> {
     let Some(words) = words else {
         return Ok(Looked::NOTHING);
     };
     let record: NameRecord = bytemuck::cast(words);
-    if record.seal == NameRecord::seal_of(seal, words) {
+    if record.seal == NameRecord::seal_of(hash_key, hash, words) {
         Ok(Looked {
             exists: true,
             record,
@@ -338,22 +467,43 @@ fn proven(seal: Seal, words: Option<RecordWords>) -> Result<Looked, PassReason> 
 }
 
 /// Puts the `len` bytes at `name`, folded, into the first `WORDS` words of
-/// `key`, with zeroes behind them, and begins the seal with these words.
+/// `key`, with zeroes behind them, and hashes these words.
 #[inline(always)]
 fn build<const WORDS: usize>(
     image: &Image,
     name: usize,
     len: usize,
     key: &mut KeyBytes,
-    seed: u64,
-) -> Seal {
-    let mut seal = Seal::new(seed);
+    hash_key: &HashKey,
+) -> KeyedHash {
+    let mut hash = KeyedHash::new();
     for i in 0..WORDS {
         let word = fold(image.u64_at(name + i * 8)) & WINDOW.first(len, i * 8);
         key.put_u64(i * 8, word);
-        seal = seal.word(word);
+        hash = hash.word(hash_key, HASH_NAME + i, word);
     }
-    seal
+    hash
+}
+
+/// The same for an endpoint key.
+#[inline(always)]
+fn build_endpoint<const WORDS: usize>(
+    image: &Image,
+    label: usize,
+    len: usize,
+    word: u64,
+    key: &mut KeyBytes,
+    hash_key: &HashKey,
+) -> KeyedHash {
+    key.put_u64(0, word);
+    let mut hash = KeyedHash::new().word(hash_key, HASH_NAME, word);
+    for i in 1..WORDS {
+        let at = (i - 1) * 8;
+        let word = fold(image.u64_at(label + at)) & WINDOW.first(len, at);
+        key.put_u64(i * 8, word);
+        hash = hash.word(hash_key, HASH_NAME + i, word);
+    }
+    hash
 }
 
 /// [`build`] for the rare long names, out of the way of the others.
@@ -363,9 +513,9 @@ fn build_long<const WORDS: usize>(
     name: usize,
     len: usize,
     key: &mut KeyBytes,
-    seed: u64,
-) -> Seal {
-    Seal::resume(long_sum::<WORDS>(image, name, len, key, seed), WORDS)
+    hash_key: &HashKey,
+) -> KeyedHash {
+    KeyedHash::resume(long_sum::<WORDS>(image, name, len, key, hash_key))
 }
 
 /// A function of its own in the program, which can return one word.
@@ -375,9 +525,9 @@ fn long_sum<const WORDS: usize>(
     name: usize,
     len: usize,
     key: &mut KeyBytes,
-    seed: u64,
+    hash_key: &HashKey,
 ) -> u64 {
-    build::<WORDS>(image, name, len, key, seed).sum()
+    build::<WORDS>(image, name, len, key, hash_key).sum()
 }
 
 #[cfg(test)]
@@ -397,13 +547,26 @@ mod tests {
         image.as_mut_slice()[5..][..len].copy_from_slice(b"\x05wEB-0\x0enginx-HEADLESS\x07default");
         let mut key = KeyBytes::default();
         key.as_mut_slice().fill(0x55);
-        let seal = build::<31>(&image, 5, len, &mut key, 77);
+        let hash_key = HashKey::from_seed(77);
+        let hash = build::<31>(&image, 5, len, &mut key, &hash_key);
         let built: [u64; 31] = core::array::from_fn(|i| key.u64_at(i * 8));
         assert_eq!(built, expected.words);
-        let expected = expected
-            .words
-            .iter()
-            .fold(Seal::new(77), |seal, word| seal.word(*word));
-        assert_eq!(seal.finish(), expected.finish());
+        let expected = KeyedHash::new().words(&hash_key, HASH_NAME, &expected.words);
+        assert_eq!(hash, expected);
+    }
+
+    #[test]
+    fn a_built_endpoint_key_is_the_agents_key() {
+        let (expected, class) = NameKey::of_endpoint(9, b"Web-0").unwrap();
+        let mut image = Image::default();
+        image.as_mut_slice().fill(0xaa);
+        image.as_mut_slice()[5..][..6].copy_from_slice(b"\x05wEB-0");
+        let mut key = KeyBytes::default();
+        key.as_mut_slice().fill(0x55);
+        let hash_key = HashKey::from_seed(77);
+        let hash = build_endpoint::<5>(&image, 5, 6, endpoint_word(9), &mut key, &hash_key);
+        let built: [u64; 5] = core::array::from_fn(|i| key.u64_at(i * 8));
+        assert_eq!(built, expected.words(class));
+        assert_eq!(hash, KeyedHash::new().words(&hash_key, HASH_NAME, &built));
     }
 }

@@ -6,13 +6,16 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod code;
 mod find;
 mod pod;
 mod reply;
+mod runtime;
 mod servers;
 
 use bytemuck::Zeroable as _;
 
+pub use self::runtime::{Runtime, Subprogram};
 use self::{
     addresses::Rrset,
     find::{Found, Stored},
@@ -25,12 +28,12 @@ use crate::{
         AnswerKind, Config, Counter, Family, NameFlags, NameRecord, Outcome, PassReason, Path,
         State,
     },
-    lookup::Lookup,
+    maps::Lookup,
     opaque,
     wire::{
-        AddressBytes, DNS_HEADER_LEN, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN,
-        Image, IpVersion, KeyBytes, MESSAGE, OPT_LEN, Packet, Question, Room, Shape, TAG_LEN,
-        ip_version, is_tag, qtype, reply_ipv4, reply_ipv6, why_not,
+        ChunkBytes, DNS_HEADER_LEN, ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN,
+        Image, KeyBytes, MESSAGE, OPT_LEN, Packet, Question, Room, Shape, TAG_LEN, ip_version,
+        is_tag, qtype, reply_ipv4, reply_ipv6, why_not,
     },
 };
 
@@ -59,7 +62,7 @@ pub struct Scratch {
     /// The same for SRV records.
     servers: Servers,
     /// The chunk that is being written from.
-    pub addresses: AddressBytes,
+    pub addresses: ChunkBytes,
 }
 
 impl Default for Scratch {
@@ -74,7 +77,7 @@ impl Default for Scratch {
             record: NameRecord::zeroed(),
             rrset: Rrset::default(),
             servers: Servers::default(),
-            addresses: AddressBytes::default(),
+            addresses: ChunkBytes::default(),
         }
     }
 }
@@ -147,10 +150,10 @@ impl Verdict {
 /// traffic does not pay for it. Unless the verdict is [`Verdict::Answer`] (or
 /// [`Verdict::Lost`]), the packet is bit for bit as it came.
 #[inline(always)]
-pub fn respond<'a, P: Packet, L: Lookup>(
+pub fn respond<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,
     lookup: &L,
-    scratch: impl FnOnce() -> Option<&'a mut Scratch>,
+    runtime: impl FnOnce() -> Option<M>,
 ) -> Verdict {
     let headers = match parse(packet) {
         Ok(headers) => headers,
@@ -159,7 +162,7 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     if !lookup.serves(&headers.server) {
         return Verdict::Pass(PassReason::NotServed);
     }
-    let (Some(state), Some(scratch)) = (lookup.state(), scratch()) else {
+    let (Some(state), Some(mut runtime)) = (lookup.state(), runtime()) else {
         return Verdict::Pass(PassReason::Map);
     };
     if lookup.now_ns() >= state.deadline_ns {
@@ -168,7 +171,8 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     let Headers {
         shape, frame_len, ..
     } = headers;
-    let version = shape.version();
+    let family = shape.family();
+    let scratch = runtime.scratch();
     // The ways meet here and part again behind the answer.
     let shape = Shape::from_bits(scratch.shape.forget(shape.bits()));
     if !packet.load(&mut scratch.image, shape, frame_len) {
@@ -176,22 +180,23 @@ pub fn respond<'a, P: Packet, L: Lookup>(
     }
     let message_len = frame_len - shape.headers_len();
     let end = scratch.slot.forget(MESSAGE + message_len);
-    let room = match packet.room(version) {
+    let room = match packet.room(family) {
         Ok(room) => room,
         Err(reason) => return Verdict::Pass(reason),
     };
-    let reply = match answer::<P::Room, L>(scratch, MESSAGE, end, room, state, lookup) {
+    let reply = match answer::<P::Room, L, M>(&mut runtime, MESSAGE, end, room, state, lookup) {
         Ok(reply) => reply,
         Err(reason) => return Verdict::Pass(reason),
     };
     // Up to here only the copy has changed.
+    let scratch = runtime.scratch();
     let message_len = scratch.slot.forget(reply.len);
     let shape = Shape::from_bits(scratch.shape.again());
     let len = shape.headers_len() + message_len;
     let image = &mut scratch.image;
-    match shape.version() {
-        IpVersion::V4 => reply_ipv4(image, shape, message_len),
-        IpVersion::V6 => reply_ipv6::<P::Room>(image, shape, message_len),
+    match shape.family() {
+        Family::Ipv4 => reply_ipv4(image, shape, message_len),
+        Family::Ipv6 => reply_ipv6::<P::Room>(image, shape, message_len),
     }
     if !packet.resize(len) {
         return Verdict::Pass(PassReason::NoRoom);
@@ -211,8 +216,8 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
         return parse_tagged(packet);
     }
     match ip_version(ethertype) {
-        Some(IpVersion::V4) => Headers::parse_ipv4(head, packet.len()),
-        Some(IpVersion::V6) => {
+        Some(Family::Ipv4) => Headers::parse_ipv4(head, packet.len()),
+        Some(Family::Ipv6) => {
             let head: &[u8; IPV6_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
             Headers::parse_ipv6(head, packet.len())
         }
@@ -226,8 +231,8 @@ fn parse_tagged<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
     const TYPE: usize = ETHERNET_LEN + TAG_LEN - 2;
     let head: &[u8; TAG_LEN + IPV4_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
     match ip_version([head[TYPE], head[TYPE + 1]]) {
-        Some(IpVersion::V4) => Headers::parse_ipv4(head, packet.len()),
-        Some(IpVersion::V6) => {
+        Some(Family::Ipv4) => Headers::parse_ipv4(head, packet.len()),
+        Some(Family::Ipv6) => {
             let head: &[u8; TAG_LEN + IPV6_HEADERS_LEN] =
                 packet.prefix().ok_or(PassReason::NotDns)?;
             Headers::parse_ipv6(head, packet.len())
@@ -240,8 +245,8 @@ fn parse_tagged<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
 /// place, with a message of at most `room` bytes, itself at most what `R` says; or
 /// says why not, and then the image's content is undefined.
 #[inline(always)]
-pub fn answer<R: Room, L: Lookup>(
-    scratch: &mut Scratch,
+pub fn answer<R: Room, L: Lookup, M: Runtime>(
+    runtime: &mut M,
     start: usize,
     end: usize,
     room: usize,
@@ -251,6 +256,7 @@ pub fn answer<R: Room, L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
+    let scratch = runtime.scratch();
     let decision = 'decision: {
         if scratch.question.parse(&scratch.image, start, end, config)? {
             // From here on the question is what stands in memory, see `Question`: the
@@ -262,8 +268,8 @@ pub fn answer<R: Room, L: Lookup>(
             }
             if scratch.question.walk(&scratch.image, start) {
                 let question = *opaque::memory(&mut scratch.question);
-                break 'decision decide::<R, L>(
-                    scratch, start, room, config, &question, stored, lookup,
+                break 'decision decide::<R, L, M>(
+                    runtime, start, room, config, &question, stored, lookup,
                 )?;
             }
         }
@@ -271,12 +277,13 @@ pub fn answer<R: Room, L: Lookup>(
             PassReason::OutsideZone if asks_for_name(&scratch.image, start, end) => {
                 let servers = &mut scratch.servers;
                 servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
-                Ports::from_code(lookup.apart_reverse(scratch))?;
+                code::result(runtime.call::<R, L>(Subprogram::Reverse, lookup))?;
                 Decision::Servers
             }
             reason => return Err(reason),
         }
     };
+    let scratch = runtime.scratch();
     let question = *opaque::memory(&mut scratch.question);
     let Scratch {
         image,
@@ -325,7 +332,9 @@ pub fn answer<R: Room, L: Lookup>(
         }
         // What was not found may have been replaced at that moment.
         Decision::NoData | Decision::NxDomain
-            if !lookup.state().is_some_and(|now| now.denies_since(state)) =>
+            if !lookup
+                .state_after_lookups()
+                .is_some_and(|now| now.denies_since(state)) =>
         {
             return Err(PassReason::Changed);
         }
@@ -354,22 +363,6 @@ fn asks_for_name(image: &Image, start: usize, end: usize) -> bool {
     image.be16_at(end.wrapping_sub(4 + opt)) == qtype::PTR
 }
 
-/// The part of the engine that [`Lookup::apart`] is about: pods, ports and SRV
-/// records, from what stands in `scratch`. What it returns is the engine's alone.
-#[inline(always)]
-pub fn apart<R: Room, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
-    servers::answer::<R, L>(scratch, lookup).map_or_else(Ports::pass_code, Ports::code)
-}
-
-/// The part that [`Lookup::apart_reverse`] is about.
-#[inline(always)]
-pub fn apart_reverse<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> u64 {
-    match servers::answer_reverse(scratch, lookup) {
-        Ok(()) => Ports::Written.code(),
-        Err(reason) => Ports::pass_code(reason),
-    }
-}
-
 /// What the answer to a question is.
 enum Decision {
     /// The addresses of this family in [`Scratch::record`].
@@ -388,8 +381,8 @@ enum Decision {
 
 /// CoreDNS's matrix of names and types.
 #[inline(always)]
-fn decide<R: Room, L: Lookup>(
-    scratch: &mut Scratch,
+fn decide<R: Room, L: Lookup, M: Runtime>(
+    runtime: &mut M,
     start: usize,
     room: usize,
     config: &Config,
@@ -406,7 +399,20 @@ fn decide<R: Room, L: Lookup>(
         qtype::SOA => return Ok(Decision::NoData),
         _ => {}
     }
-    let (place, details) = match find::find(scratch, start, config, question, stored, lookup)? {
+    let found = match find::find(runtime.scratch(), start, config, question, stored, lookup)? {
+        Found::Below(place) => {
+            runtime
+                .scratch()
+                .servers
+                .ask(place, DetailsAt::NONE, start, room);
+            match code::result(runtime.call::<R, L>(Subprogram::Below, lookup))? {
+                Ports::None => Found::Missing,
+                _ => Found::Record(place, runtime.scratch().servers.details()),
+            }
+        }
+        found => found,
+    };
+    let (place, details) = match found {
         Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
         Found::Missing | Found::Version => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
@@ -414,13 +420,15 @@ fn decide<R: Room, L: Lookup>(
         Found::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
         Found::NonTerminal => return Ok(Decision::NoData),
         Found::Record(place, details) => (place, details),
+        Found::Below(_) => return Err(PassReason::Userspace),
     };
+    let scratch = runtime.scratch();
     if scratch.record.flags.contains(NameFlags::PASS) {
         return Err(PassReason::Userspace);
     }
     if place == Place::Port || place == Place::Pod || question.qtype == qtype::SRV {
         scratch.servers.ask(place, details, start, room);
-        match Ports::from_code(lookup.apart::<R>(scratch))? {
+        match code::result(runtime.call::<R, L>(Subprogram::Srv, lookup))? {
             Ports::None => return Ok(Decision::NxDomain),
             Ports::Unnumbered if question.qtype == qtype::SRV => return Ok(Decision::NoData),
             Ports::Differing => return Err(PassReason::Userspace),
@@ -428,7 +436,7 @@ fn decide<R: Room, L: Lookup>(
             Ports::Numbered | Ports::Unnumbered => {}
         }
     }
-    of_record(scratch, question)
+    of_record(runtime.scratch(), question)
 }
 
 /// What [`Scratch::record`] answers.

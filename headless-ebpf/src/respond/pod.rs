@@ -75,22 +75,12 @@ impl Dashed {
     /// IPv6 address (RFC 4291, section 2.2).
     #[inline(always)]
     pub(super) fn read(&mut self, image: &Image, label: usize, record: &mut NameRecord) -> bool {
-        let len = usize::from(image.u8_at(label));
-        if len > LABEL_MAX {
+        if !self.parse(image, label) {
             return false;
         }
-        *opaque::memory(&mut *self) = Self::zeroed();
-        for i in 0..LABEL_MAX {
-            if i >= len {
-                break;
-            }
-            let byte = fold(u64::from(image.u8_at(label + 1 + i))) as u32;
-            opaque::memory(&mut *self).take(byte, i == 0);
-        }
-        opaque::memory(&mut *self).end();
         let read = opaque::memory(&mut *self);
         *record = NameRecord::zeroed();
-        if read.dashes == 3 && read.gaps == 0 {
+        if read.is_ipv4() {
             put_ipv4(record, read.address);
             return read.wrong_ipv4 == 0;
         }
@@ -109,6 +99,47 @@ impl Dashed {
             }
         }
         self.wrong_ipv6 == 0
+    }
+
+    /// The IPv4 address whose dashed form the label is, whose length byte is at `label`:
+    /// its four bytes as they stand in a packet, read as one word of the machine's own
+    /// order.
+    #[inline(always)]
+    pub(super) fn read_ipv4(&mut self, image: &Image, label: usize) -> Option<u32> {
+        if !self.parse(image, label) {
+            return None;
+        }
+        let read = opaque::memory(&mut *self);
+        if read.is_ipv4() && read.wrong_ipv4 == 0 {
+            Some(read.address.to_be())
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is to be an IPv4 address.
+    #[inline(always)]
+    const fn is_ipv4(&self) -> bool {
+        self.dashes == 3 && self.gaps == 0
+    }
+
+    /// Takes in a whole label. `false` where it is too long.
+    #[inline(always)]
+    fn parse(&mut self, image: &Image, label: usize) -> bool {
+        let len = usize::from(image.u8_at(label));
+        if len > LABEL_MAX {
+            return false;
+        }
+        *opaque::memory(&mut *self) = Self::zeroed();
+        for i in 0..LABEL_MAX {
+            if i >= len {
+                break;
+            }
+            let byte = fold(u64::from(image.u8_at(label + 1 + i))) as u32;
+            opaque::memory(&mut *self).take(byte, i == 0);
+        }
+        opaque::memory(&mut *self).end();
+        true
     }
 
     /// Takes in the next byte, folded.

@@ -10,16 +10,16 @@ use bytemuck::{Pod, Zeroable};
 
 pub(super) use self::{ports::Ports, reverse::answer as answer_reverse, walk::Written};
 use self::{ports::Wanted, reverse::Reverse, walk::Walk};
-use super::{Scratch, addresses::load, reply::Body};
+use super::{Scratch, addresses::Extent, reply::Body};
 use crate::{
     abi::{
-        ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, NameFlags, NameRecord, PORT_HEADER_LEN,
-        PORT_NAME_MAX, PORTS_MAX, PassReason, TARGET_HEADER_LEN,
+        ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, HashKey, NameFlags, NameRecord,
+        PORT_HEADER_LEN, PORT_NAME_MAX, PORTS_MAX, PassReason, TARGET_HEADER_LEN,
     },
-    lookup::Lookup,
+    maps::Lookup,
     opaque,
     wire::{
-        AddressBytes, DNS_HEADER_LEN, Image, LabelBytes, NameBytes, PortBytes, Question, Room,
+        ChunkBytes, DNS_HEADER_LEN, Image, LabelBytes, NameBytes, PortBytes, Question, Room,
         SuffixBytes, WINDOW, qtype,
     },
 };
@@ -43,16 +43,24 @@ pub(super) enum Place {
 
 /// Where a Service's details are. Plain numbers, for the reason that
 /// [`super::find`] has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct DetailsAt {
-    set: u32,
-    /// [`ChunkKind`] as a number; zero where there are none.
-    kind: u32,
+    chunks: Extent,
+    /// Whether there are any: 1 or 0.
+    exists: u32,
 }
 
 impl DetailsAt {
     /// Nowhere.
-    pub(super) const NONE: Self = Self { set: 0, kind: 0 };
+    pub(super) const NONE: Self = Self {
+        chunks: Extent {
+            set: 0,
+            kind: 0,
+            first: 0,
+        },
+        exists: 0,
+    };
 
     /// Of the Service's own name.
     #[inline(always)]
@@ -64,12 +72,6 @@ impl DetailsAt {
         }
     }
 
-    /// The set's number; zero where there are none.
-    #[inline(always)]
-    fn existing(self) -> u32 {
-        if self.kind == 0 { 0 } else { self.set }
-    }
-
     /// Of the names of its endpoints.
     #[inline(always)]
     pub(super) fn endpoints(service: &NameRecord) -> Self {
@@ -78,10 +80,9 @@ impl DetailsAt {
 
     #[inline(always)]
     fn where_flagged(service: &NameRecord, flag: NameFlags, kind: ChunkKind) -> Self {
-        let there = u32::from(service.flags.contains(flag));
         Self {
-            set: service.set(),
-            kind: there * kind as u32,
+            chunks: Extent::of(service, kind),
+            exists: u32::from(service.flags.contains(flag)),
         }
     }
 }
@@ -110,9 +111,7 @@ pub(super) struct Servers {
 struct Asked {
     /// [`Place`] as a number.
     place: u32,
-    /// See [`DetailsAt`].
-    set: u32,
-    kind: u32,
+    details: DetailsAt,
     /// Where the message starts in the image, and what we can send of one.
     start: u32,
     room: u32,
@@ -140,13 +139,12 @@ pub(super) fn answer<R: Room, L: Lookup>(
     // Copies would take room on the stack, which two functions share here.
     let Asked {
         place,
-        kind,
+        details,
         start,
         room,
-        ..
     } = *opaque::memory(&mut servers.asked);
     let question: &Question = opaque::memory(question);
-    let (start, seed) = (start as usize, config.seal_seed);
+    let (start, hash_key) = (start as usize, &config.hash_key);
     let is_pod = place == Place::Pod as u32 || place == Place::VerifiedPod as u32;
     let ports = if place == Place::VerifiedPod as u32 {
         servers.port_of_pods();
@@ -158,10 +156,10 @@ pub(super) fn answer<R: Room, L: Lookup>(
         }
         servers.port_of_pods();
         Ports::Numbered
-    } else if kind != 0 {
+    } else if details.exists != 0 {
         let at = |label| start + DNS_HEADER_LEN + question.labels.from_right(label);
         let labels = (place == Place::Port as u32).then(|| (at(4), at(3)));
-        servers.read(image, labels, seed, addresses, lookup)?
+        servers.read(image, labels, hash_key, addresses, lookup)?
     } else {
         return Err(PassReason::Userspace);
     };
@@ -179,11 +177,15 @@ pub(super) fn answer<R: Room, L: Lookup>(
             return Err(PassReason::Userspace);
         }
         servers.only(record, addresses);
+    } else if opaque::memory(&mut servers.walk).implicit != 0 {
+        servers.targets_of(record, hash_key, addresses, lookup)?;
     }
     let label = if is_endpoint { 3 } else { 2 };
     let target = question.name_from(start, question.labels.from_right(label));
     let limits = Body::new(start, question, room as usize).limits();
-    servers.put::<R, L>(image, limits, target, config.ttl, seed, addresses, lookup)?;
+    servers.put::<R, L>(
+        image, limits, target, config.ttl, hash_key, addresses, lookup,
+    )?;
     Ok(Ports::Written)
 }
 
@@ -193,11 +195,34 @@ impl Servers {
     pub(super) fn ask(&mut self, place: Place, details: DetailsAt, start: usize, room: usize) {
         self.asked = Asked {
             place: place as u32,
-            set: details.set,
-            kind: details.kind,
+            details,
             start: start as u32,
             room: room as u32,
         };
+    }
+
+    /// Where the message starts.
+    #[inline(always)]
+    pub(super) fn start(&mut self) -> usize {
+        opaque::memory(&mut self.asked).start as usize
+    }
+
+    /// Whether this is the kind of name that is asked for.
+    #[inline(always)]
+    pub(super) fn is_asked(&mut self, place: Place) -> bool {
+        opaque::memory(&mut self.asked).place == place as u32
+    }
+
+    /// Puts down where the details are.
+    #[inline(always)]
+    pub(super) fn put_details(&mut self, details: DetailsAt) {
+        self.asked.details = details;
+    }
+
+    /// Where they are.
+    #[inline(always)]
+    pub(super) fn details(&mut self) -> DetailsAt {
+        opaque::memory(&mut self.asked).details
     }
 
     /// Reads a Service's details and which of its ports are meant: those of the
@@ -208,18 +233,17 @@ impl Servers {
         &mut self,
         image: &Image,
         labels: Option<(usize, usize)>,
-        seed: u64,
-        chunk: &mut AddressBytes,
+        hash_key: &HashKey,
+        chunk: &mut ChunkBytes,
         lookup: &L,
     ) -> Result<Ports, PassReason> {
         (self.name, self.protocol) = match labels {
             Some((name, protocol)) => (Wanted::read(image, name), Wanted::read(image, protocol)),
             None => (Wanted::default(), Wanted::default()),
         };
-        self.walk.set = self.asked.set;
-        self.walk.kind = self.asked.kind;
+        self.walk.chunks = self.asked.details.chunks;
         self.walk.chunk = 0;
-        load(self.walk.key(), seed, chunk, lookup)?;
+        self.walk.load(hash_key, chunk, lookup)?;
         let header = DetailsHeader::from_word(chunk.u64_at(0));
         let ports_len = u32::from(header.ports_len);
         let walk = &mut self.walk;
@@ -227,6 +251,7 @@ impl Servers {
         walk.targets = header.targets.into();
         walk.endpoints = header.endpoints.into();
         walk.ports_len = ports_len;
+        walk.implicit = (header.flags & DetailsHeader::IMPLICIT).into();
         self.match_ports(chunk);
         let walk = opaque::memory(&mut self.walk);
         Ok(if walk.matched == 0 {
@@ -240,7 +265,7 @@ impl Servers {
 
     /// Goes through the ports in the first chunk.
     #[inline(always)]
-    fn match_ports(&mut self, chunk: &AddressBytes) {
+    fn match_ports(&mut self, chunk: &ChunkBytes) {
         let walk = opaque::memory(&mut self.walk);
         (walk.matched, walk.numbered, walk.candidates) = (0, 0, 0);
         walk.bits = 0;
@@ -283,17 +308,36 @@ impl Servers {
     /// One target instead of the details': the asked name itself, with the
     /// addresses in its record and all ports.
     #[inline(always)]
-    fn only(&mut self, record: &NameRecord, chunk: &mut AddressBytes) {
-        let words: [u64; NameRecord::WORDS] = bytemuck::cast(*record);
+    fn only(&mut self, record: &NameRecord, chunk: &mut ChunkBytes) {
         let counts = (record.ipv4 & 0xf) | (record.ipv6 & 0xf) << 4;
         chunk.put_u16(0, u16::MAX);
         chunk.put_u16(2, counts);
-        chunk.put_u64(TARGET_HEADER_LEN, words[1]);
-        chunk.put_u64(TARGET_HEADER_LEN + 8, words[2]);
-        chunk.put_u32(TARGET_HEADER_LEN + 16, words[3] as u32);
+        put_inline(chunk, TARGET_HEADER_LEN, record);
         let walk = opaque::memory(&mut self.walk);
+        walk.implicit = 0;
         walk.candidates = (u32::from(record.ipv4) + u32::from(record.ipv6)) * walk.matched;
         (walk.targets, walk.first) = (1, 0);
+    }
+
+    /// The targets that the IPv4 addresses of the Service's record are
+    /// ([`DetailsHeader::IMPLICIT`]); the first chunk of them is then loaded.
+    #[inline(always)]
+    fn targets_of<L: Lookup>(
+        &mut self,
+        record: &NameRecord,
+        hash_key: &HashKey,
+        chunk: &mut ChunkBytes,
+        lookup: &L,
+    ) -> Result<(), PassReason> {
+        let walk = opaque::memory(&mut self.walk);
+        (walk.targets, walk.first, walk.chunk) = (record.ipv4.into(), 0, 0);
+        if record.flags.contains(NameFlags::SET) {
+            walk.chunks = Extent::of(record, ChunkKind::Ipv4);
+            walk.load(hash_key, chunk, lookup)
+        } else {
+            put_inline(chunk, 0, record);
+            Ok(())
+        }
     }
 
     /// Port 0, as pods have it to CoreDNS (`findPods`).
@@ -302,6 +346,15 @@ impl Servers {
         self.ports.put_u32(0, 0);
         let walk = &mut self.walk;
         (walk.matched, walk.numbered, walk.bits) = (1, 1, 1);
-        (walk.everywhere, walk.differing) = (1, 0);
+        (walk.everywhere, walk.differing, walk.implicit) = (1, 0, 0);
     }
+}
+
+/// Copies the addresses that a record holds itself.
+#[inline(always)]
+fn put_inline(chunk: &mut ChunkBytes, at: usize, record: &NameRecord) {
+    let words: [u64; NameRecord::WORDS] = bytemuck::cast(*record);
+    chunk.put_u64(at, words[1]);
+    chunk.put_u64(at + 8, words[2]);
+    chunk.put_u32(at + 16, words[3] as u32);
 }

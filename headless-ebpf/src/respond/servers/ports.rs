@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    abi::{PORT_SCTP, PORT_TCP, PORT_UDP, PassReason},
+    abi::{PORT_SCTP, PORT_TCP, PORT_UDP},
     wire::{Image, WINDOW, fold},
 };
 
@@ -77,48 +77,4 @@ pub(in crate::respond) enum Ports {
     Differing,
     /// The SRV records are written, see [`super::Servers::written`].
     Written,
-}
-
-/// From here on, codes are [`PassReason`]s.
-const PASS_CODES: u64 = 1 << 8;
-
-impl Ports {
-    /// As one number, which is all that a function of its own in the program can
-    /// return.
-    #[inline(always)]
-    pub(in crate::respond) const fn code(self) -> u64 {
-        self as u64
-    }
-
-    /// The same for a reason to pass.
-    #[inline(always)]
-    pub(in crate::respond) const fn pass_code(reason: PassReason) -> u64 {
-        PASS_CODES + reason as u64
-    }
-
-    /// What the code says.
-    #[inline(always)]
-    pub(in crate::respond) const fn from_code(code: u64) -> Result<Self, PassReason> {
-        const NONE: u64 = Ports::None.code();
-        const NUMBERED: u64 = Ports::Numbered.code();
-        const UNNUMBERED: u64 = Ports::Unnumbered.code();
-        const DIFFERING: u64 = Ports::Differing.code();
-        const WRITTEN: u64 = Ports::Written.code();
-        const CHANGED: u64 = Ports::pass_code(PassReason::Changed);
-        const TOO_LARGE: u64 = Ports::pass_code(PassReason::TooLarge);
-        const MAP: u64 = Ports::pass_code(PassReason::Map);
-        const OUTSIDE_ZONE: u64 = Ports::pass_code(PassReason::OutsideZone);
-        Ok(match code {
-            NONE => Self::None,
-            NUMBERED => Self::Numbered,
-            UNNUMBERED => Self::Unnumbered,
-            DIFFERING => Self::Differing,
-            WRITTEN => Self::Written,
-            CHANGED => return Err(PassReason::Changed),
-            TOO_LARGE => return Err(PassReason::TooLarge),
-            MAP => return Err(PassReason::Map),
-            OUTSIDE_ZONE => return Err(PassReason::OutsideZone),
-            _ => return Err(PassReason::Userspace),
-        })
-    }
 }

@@ -7,17 +7,18 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{DetailsAt, Servers, walk::Written};
+use super::{DetailsAt, Ports, Servers, walk::Written};
 use crate::{
     abi::{
-        CHUNK_BYTES, ChunkKey, ChunkKind, Config, DETAILS_HEADER_LEN, DetailsHeader, NameFlags,
-        NameRecord, PassReason, REVERSE_SLOTS, ReverseAddress, ReverseSlot,
+        Address, CHUNK_BYTES, ChunkKind, Config, DETAILS_HEADER_LEN, DetailsHeader, EndpointEntry,
+        HashKey, KeyClass, NameFlags, NameRecord, PassReason, REVERSE_SLOTS, ReversePlace,
+        ReverseSlot,
     },
-    lookup::Lookup,
+    maps::Lookup,
     opaque,
-    respond::{Scratch, addresses::load, find, reply::Body},
+    respond::{Scratch, addresses::Extent, find, reply::Body},
     wire::{
-        AddressBytes, DNS_HEADER_LEN, Edns, Image, KeyBytes, Labels, NAME_LEN_MAX, WINDOW, fold,
+        ChunkBytes, DNS_HEADER_LEN, Edns, Image, KeyBytes, Labels, NAME_LEN_MAX, WINDOW, fold,
         put_dashed, qtype,
     },
 };
@@ -62,7 +63,7 @@ const STEPS_MAX: usize = 192;
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Reverse {
-    address: ReverseAddress,
+    address: Address,
     /// What the table says.
     slot: ReverseSlot,
     /// Bytes of the name in the question.
@@ -71,9 +72,10 @@ pub(super) struct Reverse {
     wrong: u32,
     /// Bytes of the Service's relative name.
     name_len: u32,
-    /// The number of the Service's set, zero where its endpoints are not to be looked
-    /// at.
-    set: u32,
+    /// The number of the Service; zero where it does not exist.
+    service: u32,
+    /// The details of its endpoints.
+    details: DetailsAt,
 }
 
 /// Answers the query in the image whose name is not in the zone, if it is a reverse
@@ -82,7 +84,7 @@ pub(super) struct Reverse {
 pub(in crate::respond) fn answer<L: Lookup>(
     scratch: &mut Scratch,
     lookup: &L,
-) -> Result<(), PassReason> {
+) -> Result<Ports, PassReason> {
     let Scratch {
         image,
         question,
@@ -124,25 +126,35 @@ pub(in crate::respond) fn answer<L: Lookup>(
     servers.put_owner(addresses, config, lookup)?;
 
     // The Service itself, the endpoint that has the address for its name, or another.
-    let seed = config.seal_seed;
+    let hash_key = &config.hash_key;
     servers.walk.label_len = 0;
-    if !servers.is_proven(image, key, record, seed, lookup)? {
-        servers.reverse.set = DetailsAt::endpoints(record).existing();
+    servers.write_name(image);
+    if !servers.is_service(image, key, record, hash_key, lookup)? {
         let address = servers.reverse.address.ipv4_word();
         let mut proven = false;
         if let Some(address) = address {
             servers.walk.label_len = put_dashed(&mut servers.label, address) as u32;
-            proven = servers.is_proven(image, key, record, seed, lookup)?;
+            servers.write_name(image);
+            let service = opaque::memory(&mut servers.reverse).service;
+            if service == 0 {
+                return Err(PassReason::Userspace);
+            }
+            let entry = EndpointEntry::new(service, address);
+            let buckets = entry.buckets(hash_key, config.endpoint_buckets);
+            proven = lookup.endpoint(entry, buckets)
+                || servers.is_endpoint(image, key, record, hash_key, lookup)?;
         }
         if !proven {
-            servers.search(addresses, seed, lookup)?;
-            proven = servers.is_proven(image, key, record, seed, lookup)?;
+            servers.search(addresses, hash_key, lookup)?;
+            servers.write_name(image);
+            proven = servers.is_endpoint(image, key, record, hash_key, lookup)?;
         }
         if !proven {
             return Err(PassReason::Userspace);
         }
     }
-    servers.put_pointer(image)
+    servers.put_pointer(image)?;
+    Ok(Ports::Written)
 }
 
 impl Reverse {
@@ -171,7 +183,7 @@ impl Reverse {
                 first |= value << (4 * (i - NIBBLES / 2));
             }
         }
-        self.address = ReverseAddress {
+        self.address = Address {
             first: first.to_be(),
             last: last.to_be(),
         };
@@ -212,7 +224,7 @@ impl Reverse {
         );
         let wrong = (suffix.0 ^ IN_ADDR_ARPA.0) | (suffix.1 ^ IN_ADDR_ARPA.1);
         // The number that was read last comes first.
-        self.address = ReverseAddress::from_ipv4_word(u32::to_be(address.swap_bytes()));
+        self.address = Address::from_ipv4_word(u32::to_be(address.swap_bytes()));
         let read = opaque::memory(&mut *self);
         read.at += 8 + ARPA_LEN as u32;
         wrong == 0 && read.wrong == 0
@@ -223,18 +235,19 @@ impl Reverse {
     fn find<L: Lookup>(
         &mut self,
         config: &Config,
-        bucket: &mut AddressBytes,
+        bucket: &mut ChunkBytes,
         lookup: &L,
     ) -> Result<(), PassReason> {
         let address = opaque::memory(&mut *self).address;
         let buckets = config.reverse_buckets;
-        if buckets == 0 || !lookup.reverse(address.bucket(buckets), bucket) {
+        let place = ReversePlace::of(&config.hash_key, address, buckets);
+        if buckets == 0 || !lookup.reverse(place.bucket, bucket) {
             return Err(PassReason::OutsideZone);
         }
         self.slot = ReverseSlot::default();
         for i in 0..REVERSE_SLOTS {
             let slot = ReverseSlot(bucket.u64_at(i * 8));
-            if slot.is_of(address) {
+            if slot.is_of(place) {
                 opaque::memory(&mut *self).slot = slot;
             }
         }
@@ -243,6 +256,16 @@ impl Reverse {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the record holds the address itself and PTR records may say so.
+    #[inline(always)]
+    fn proves(&self, record: &NameRecord) -> bool {
+        // A record of zeroes holds nothing.
+        let apart = NameFlags::PASS
+            .with(NameFlags::REPEATED)
+            .with(NameFlags::SET);
+        !record.flags.intersects(apart) && self.is_in(record)
     }
 
     /// Whether the record holds the address itself.
@@ -263,7 +286,7 @@ impl Reverse {
             }
             return found;
         }
-        let ReverseAddress { first, last } = self.address;
+        let Address { first, last } = self.address;
         let behind_ipv4 = record.ipv4 == 1
             && first == words[1] >> 32 | words[2] << 32
             && last == words[2] >> 32 | words[3] << 32;
@@ -278,13 +301,17 @@ impl Servers {
     #[inline(always)]
     fn put_owner<L: Lookup>(
         &mut self,
-        chunk: &mut AddressBytes,
+        chunk: &mut ChunkBytes,
         config: &Config,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let service = opaque::memory(&mut self.reverse).slot.service();
-        let key = ChunkKey::new(service, ChunkKind::Name, 0);
-        if load(key, config.seal_seed, chunk, lookup).is_err() {
+        let index = opaque::memory(&mut self.reverse).slot.chunk();
+        let name = Extent {
+            set: index,
+            kind: ChunkKind::Name as u32,
+            first: index,
+        };
+        if name.load(0, &config.hash_key, chunk, lookup).is_err() {
             return Err(PassReason::Userspace);
         }
         let name_len = u32::from(chunk.u8_at(0));
@@ -308,41 +335,68 @@ impl Servers {
         Ok(())
     }
 
-    /// Whether the name of label and suffix, which is written to where the record's
-    /// name goes, exists and holds the address. Its record is then in `record`, or
-    /// else what was found.
+    /// Writes label and suffix to where the record's name goes.
     #[inline(always)]
-    fn is_proven<L: Lookup>(
-        &mut self,
-        image: &mut Image,
-        key: &mut KeyBytes,
-        record: &mut NameRecord,
-        seed: u64,
-        lookup: &L,
-    ) -> Result<bool, PassReason> {
-        let walk = opaque::memory(&mut self.walk);
-        let (name, label_len) = (
-            walk.limits.at as usize + HEADER_LEN,
-            walk.label_len as usize,
-        );
+    fn write_name(&mut self, image: &mut Image) {
+        let name = self.name_at();
+        let label_len = opaque::memory(&mut self.walk).label_len as usize;
         for i in 0..LABEL_MAX / 16 {
             image.put_u128(name + i * 16, self.label.u128_at(i * 16));
         }
         for i in 0..NAME_LEN_MAX.div_ceil(16) {
             image.put_u128(name + label_len + i * 16, self.suffix.u128_at(i * 16));
         }
-        let end = label_len + opaque::memory(&mut self.reverse).name_len as usize;
-        *record = find::record_of(image, name, end, key, seed, lookup)?;
+    }
+
+    /// Where the record's name goes.
+    #[inline(always)]
+    fn name_at(&mut self) -> usize {
+        opaque::memory(&mut self.walk).limits.at as usize + HEADER_LEN
+    }
+
+    /// Whether the Service, whose name is written, exists and has the address for
+    /// itself.
+    #[inline(always)]
+    fn is_service<L: Lookup>(
+        &mut self,
+        image: &Image,
+        key: &mut KeyBytes,
+        record: &mut NameRecord,
+        hash_key: &HashKey,
+        lookup: &L,
+    ) -> Result<bool, PassReason> {
+        let name = self.name_at();
+        let len = opaque::memory(&mut self.reverse).name_len as usize;
+        *record = find::record_of(image, name, len, key, hash_key, lookup)?;
         let record = opaque::memory(record);
-        // A record of zeroes holds nothing.
-        let apart = NameFlags::PASS
-            .with(NameFlags::REPEATED)
-            .with(NameFlags::SET);
-        let is_own = record.flags.contains(NameFlags::CLUSTER_IP);
-        let is_service = label_len == 0;
-        Ok(record.flags.0 & apart.0 == 0
-            && is_own == is_service
-            && opaque::memory(&mut self.reverse).is_in(record))
+        let reverse = opaque::memory(&mut self.reverse);
+        reverse.service = record.service;
+        reverse.details = DetailsAt::endpoints(record);
+        Ok(record.flags.contains(NameFlags::CLUSTER_IP) && reverse.proves(record))
+    }
+
+    /// Whether the endpoint, whose name is written, exists and has the address.
+    #[inline(always)]
+    fn is_endpoint<L: Lookup>(
+        &mut self,
+        image: &Image,
+        key: &mut KeyBytes,
+        record: &mut NameRecord,
+        hash_key: &HashKey,
+        lookup: &L,
+    ) -> Result<bool, PassReason> {
+        let name = self.name_at();
+        let label_len = opaque::memory(&mut self.walk).label_len as usize;
+        let reverse = opaque::memory(&mut self.reverse);
+        let (len, service) = (label_len + reverse.name_len as usize, reverse.service);
+        *record = if len <= KeyClass::Short.bytes() {
+            find::record_of(image, name, len, key, hash_key, lookup)?
+        } else {
+            find::endpoint_record(image, name, label_len, service, key, hash_key, lookup)?.record
+        };
+        let record = opaque::memory(record);
+        Ok(!record.flags.contains(NameFlags::CLUSTER_IP)
+            && opaque::memory(&mut self.reverse).proves(record))
     }
 
     /// Looks through the Service's endpoints for the label of the one that has the
@@ -350,19 +404,23 @@ impl Servers {
     #[inline(always)]
     fn search<L: Lookup>(
         &mut self,
-        chunk: &mut AddressBytes,
-        seed: u64,
+        chunk: &mut ChunkBytes,
+        hash_key: &HashKey,
         lookup: &L,
     ) -> Result<(), PassReason> {
-        let set = opaque::memory(&mut self.reverse).set;
-        if set == 0 {
+        let details = opaque::memory(&mut self.reverse).details;
+        if details.exists == 0 {
             return Err(PassReason::Userspace);
         }
-        self.walk.set = set;
-        self.walk.kind = ChunkKind::Endpoints as u32;
+        self.walk.chunks = details.chunks;
         self.walk.chunk = 0;
-        load(self.walk.key(), seed, chunk, lookup)?;
+        self.walk.load(hash_key, chunk, lookup)?;
         let header = DetailsHeader::from_word(chunk.u64_at(0));
+        if header.flags & DetailsHeader::IMPLICIT != 0 {
+            // Each is named by its address, and none has this one.
+            return Err(PassReason::Userspace);
+        }
+        self.walk.implicit = 0;
         self.walk.first = DETAILS_HEADER_LEN as u32 + u32::from(header.ports_len);
         self.walk.targets = header.targets.into();
         self.walk.rewind();
@@ -373,16 +431,15 @@ impl Servers {
             }
             let Some(target) = walk.target(chunk) else {
                 walk.next_chunk();
-                load(walk.key(), seed, chunk, lookup)?;
+                walk.load(hash_key, chunk, lookup)?;
                 continue;
             };
             // Of several addresses the first of each family is looked at.
-            let ReverseAddress { first, last } = opaque::memory(&mut self.reverse).address;
-            let ipv4_at = target.addresses_at();
+            let Address { first, last } = opaque::memory(&mut self.reverse).address;
+            let ipv4_at = target.addresses_at;
             let ipv6_at = ipv4_at + target.ipv4 * 4;
             let is_ipv4 = target.ipv4 != 0
-                && ReverseAddress::from_ipv4_word(chunk.u32_at(ipv4_at))
-                    == ReverseAddress { first, last };
+                && Address::from_ipv4_word(chunk.u32_at(ipv4_at)) == Address { first, last };
             let is_ipv6 = target.ipv6 != 0
                 && first == chunk.u64_at(ipv6_at)
                 && last == chunk.u64_at(ipv6_at + 8);

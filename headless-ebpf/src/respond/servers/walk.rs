@@ -3,9 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    abi::{CHUNK_BYTES, ChunkKey, TARGET_CONTINUES, TARGET_HEADER_LEN, TARGET_LABELS},
-    respond::reply::Limits,
-    wire::AddressBytes,
+    abi::{CHUNK_BYTES, HashKey, PassReason, TARGET_CONTINUES, TARGET_HEADER_LEN, TARGET_LABELS},
+    maps::Lookup,
+    respond::{addresses::Extent, reply::Limits},
+    wire::ChunkBytes,
 };
 
 /// The targets of SRV records, and how far they are written.
@@ -14,10 +15,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Walk {
-    /// Number of the set.
-    pub(super) set: u32,
-    /// [`crate::abi::ChunkKind`] as a number.
-    pub(super) kind: u32,
+    /// The chunks that the targets are in.
+    pub(super) chunks: Extent,
+    /// Whether the targets are IPv4 addresses alone: 1 or 0.
+    pub(super) implicit: u32,
     /// Where the first target is in the first chunk.
     pub(super) first: u32,
     pub(super) targets: u32,
@@ -75,7 +76,10 @@ pub(in crate::respond) struct Written {
 /// A target in the chunk that is loaded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
-    pub(super) at: usize,
+    /// Where its label is in the chunk.
+    pub(super) label_at: usize,
+    /// Where its addresses are in the chunk.
+    pub(super) addresses_at: usize,
     /// A bit for each of its ports.
     pub(super) ports: u32,
     /// Whether it is the label before once more.
@@ -94,22 +98,18 @@ impl Target {
     pub(super) const fn is_dashed(self) -> bool {
         self.is_wire && self.label_len == 0
     }
-
-    /// Where its addresses are in the chunk.
-    #[inline(always)]
-    pub(super) const fn addresses_at(self) -> usize {
-        self.at + TARGET_HEADER_LEN + self.label_len
-    }
 }
 
 impl Walk {
+    /// Loads the chunk that the walk is at.
     #[inline(always)]
-    pub(super) fn key(&self) -> ChunkKey {
-        ChunkKey {
-            set: self.set,
-            kind: self.kind as u16,
-            index: self.chunk as u16,
-        }
+    pub(super) fn load<L: Lookup>(
+        &self,
+        hash_key: &HashKey,
+        chunk: &mut ChunkBytes,
+        lookup: &L,
+    ) -> Result<(), PassReason> {
+        self.chunks.load(self.chunk, hash_key, chunk, lookup)
     }
 
     /// Goes to where the walk begins.
@@ -136,19 +136,34 @@ impl Walk {
 
     /// The next target; `None` at the chunk's end.
     #[inline(always)]
-    pub(super) fn target(&self, chunk: &AddressBytes) -> Option<Target> {
+    pub(super) fn target(&self, chunk: &ChunkBytes) -> Option<Target> {
         let at = self.at as usize;
+        if self.implicit != 0 {
+            return (at < CHUNK_BYTES).then_some(Target {
+                label_at: at,
+                addresses_at: at,
+                ports: u16::MAX.into(),
+                continues: false,
+                is_wire: true,
+                label_len: 0,
+                ipv4: 1,
+                ipv6: 0,
+            });
+        }
         let counts = usize::from(chunk.u8_at(at + 2));
         // Behind the chunk stands whatever stood there before.
         if at + TARGET_HEADER_LEN > CHUNK_BYTES || counts == 0 {
             return None;
         }
+        let label_at = at + TARGET_HEADER_LEN;
+        let label_len = usize::from(chunk.u8_at(at + 3)) & 0x3f;
         Some(Target {
-            at,
+            label_at,
+            addresses_at: label_at + label_len,
             ports: chunk.u16_at(at).into(),
             continues: chunk.u8_at(at + 3) & TARGET_CONTINUES != 0,
             is_wire: chunk.u8_at(at + 3) & TARGET_LABELS != 0,
-            label_len: usize::from(chunk.u8_at(at + 3)) & 0x3f,
+            label_len,
             ipv4: counts & 0xf,
             ipv6: counts >> 4,
         })
@@ -157,8 +172,7 @@ impl Walk {
     /// Goes on behind the target.
     #[inline(always)]
     pub(super) fn skip(&mut self, target: Target) {
-        let len = TARGET_HEADER_LEN + target.label_len + target.ipv4 * 4 + target.ipv6 * 16;
-        self.at += len as u32;
+        self.at = (target.addresses_at + target.ipv4 * 4 + target.ipv6 * 16) as u32;
         (self.record, self.last) = (0, 0);
         self.left -= 1;
     }

@@ -5,11 +5,11 @@ use super::{
     walk::{Target, Written},
 };
 use crate::{
-    abi::{PassReason, TARGET_HEADER_LEN},
-    lookup::Lookup,
+    abi::{HashKey, PassReason},
+    maps::Lookup,
     opaque,
-    respond::{addresses::load, reply::Limits},
-    wire::{AddressBytes, Image, Room, WINDOW, fold, put_dashed, qtype},
+    respond::reply::Limits,
+    wire::{ChunkBytes, Image, Room, WINDOW, fold, put_dashed, qtype},
 };
 
 /// Bytes of an SRV record before its target: a pointer to the question's name,
@@ -54,8 +54,8 @@ impl Servers {
         limits: Limits,
         (from, folded, len): (usize, usize, usize),
         ttl: u32,
-        seed: u64,
-        chunk: &mut AddressBytes,
+        hash_key: &HashKey,
+        chunk: &mut ChunkBytes,
         lookup: &L,
     ) -> Result<(), PassReason> {
         for i in 0..NAME_WORDS {
@@ -78,7 +78,7 @@ impl Servers {
         // Numbers that are known on one way and not on another would part the
         // ways for good: all are in memory now.
         walk.rewind();
-        if !self.put_servers::<R, L>(image, seed, chunk, lookup)? {
+        if !self.put_servers::<R, L>(image, hash_key, chunk, lookup)? {
             return Ok(());
         }
         let walk = opaque::memory(&mut self.walk);
@@ -86,9 +86,9 @@ impl Servers {
         walk.rewind();
         let walk = opaque::memory(&mut self.walk);
         if walk.chunk != loaded {
-            load(walk.key(), seed, chunk, lookup)?;
+            walk.load(hash_key, chunk, lookup)?;
         }
-        if self.put_glue::<R, L>(image, seed, chunk, lookup)? {
+        if self.put_glue::<R, L>(image, hash_key, chunk, lookup)? {
             opaque::memory(&mut self.walk).written.truncated = 0;
         }
         Ok(())
@@ -103,15 +103,15 @@ impl Servers {
 
     /// Puts the target's label, or labels, into [`Self::label`].
     #[inline(always)]
-    pub(super) fn put_label(&mut self, target: Target, chunk: &AddressBytes) {
+    pub(super) fn put_label(&mut self, target: Target, chunk: &ChunkBytes) {
         let len = if target.is_dashed() {
-            put_dashed(&mut self.label, chunk.u32_at(target.addresses_at()))
+            put_dashed(&mut self.label, chunk.u32_at(target.addresses_at))
         } else {
             // Without a label there is not even a length.
             let own_len = usize::from(!target.is_wire && target.label_len != 0);
             self.label.put_u8(0, target.label_len as u8);
             for i in 0..LABEL_BYTES / 16 {
-                let from = target.at + TARGET_HEADER_LEN + i * 16;
+                let from = target.label_at + i * 16;
                 self.label.put_u128(own_len + i * 16, chunk.u128_at(from));
             }
             own_len + target.label_len
@@ -124,8 +124,8 @@ impl Servers {
     fn put_servers<R: Room, L: Lookup>(
         &mut self,
         image: &mut Image,
-        seed: u64,
-        chunk: &mut AddressBytes,
+        hash_key: &HashKey,
+        chunk: &mut ChunkBytes,
         lookup: &L,
     ) -> Result<bool, PassReason> {
         for _ in 0..steps_max::<R>() {
@@ -135,7 +135,7 @@ impl Servers {
             }
             let Some(target) = walk.target(chunk) else {
                 walk.next_chunk();
-                load(walk.key(), seed, chunk, lookup)?;
+                walk.load(hash_key, chunk, lookup)?;
                 continue;
             };
             let index = walk.index();
@@ -221,8 +221,8 @@ impl Servers {
     fn put_glue<R: Room, L: Lookup>(
         &mut self,
         image: &mut Image,
-        seed: u64,
-        chunk: &mut AddressBytes,
+        hash_key: &HashKey,
+        chunk: &mut ChunkBytes,
         lookup: &L,
     ) -> Result<bool, PassReason> {
         for _ in 0..steps_max::<R>() {
@@ -232,7 +232,7 @@ impl Servers {
             }
             let Some(target) = walk.target(chunk) else {
                 walk.next_chunk();
-                load(walk.key(), seed, chunk, lookup)?;
+                walk.load(hash_key, chunk, lookup)?;
                 continue;
             };
             let name = self.names.u16_at(walk.index() * 2);
@@ -241,7 +241,7 @@ impl Servers {
                 walk.skip(target);
                 continue;
             }
-            let from = target.addresses_at();
+            let from = target.addresses_at;
             let out = walk.written.end as usize;
             let is_ipv4 = record < target.ipv4;
             let len = if is_ipv4 { 4 } else { 16 };
