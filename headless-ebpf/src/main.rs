@@ -19,22 +19,22 @@ mod program {
     };
     use aya_log_ebpf::debug;
     use headless_ebpf::{
-        abi::{ABI_VERSION, Path},
+        abi::{self, Path},
         respond::{Verdict, respond},
     };
 
-    use crate::kernel::{Maps, SkbPacket, XdpPacket, count, scratch};
+    use crate::kernel::{Maps, PerCpu, SkbPacket, XdpPacket, count};
 
     /// The layout version of this object, checked by the loader.
     #[unsafe(no_mangle)]
-    static ABI: u32 = ABI_VERSION;
+    static LAYOUT: u64 = abi::LAYOUT;
 
     /// Answers DNS queries of the pod behind this interface.
     #[xdp]
     #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_xdp(ctx: XdpContext) -> u32 {
-        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, scratch);
+        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, PerCpu::get);
         if let Some(counter) = verdict.counter(Path::Xdp) {
             count(counter);
         }
@@ -61,7 +61,7 @@ mod program {
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_tc(ctx: TcContext) -> i32 {
         let mut packet = SkbPacket::new(&ctx);
-        let verdict = respond(&mut packet, &Maps, scratch);
+        let verdict = respond(&mut packet, &Maps, PerCpu::get);
         if let Some(counter) = verdict.counter(Path::Tc) {
             count(counter);
         }

@@ -30,10 +30,17 @@ pub trait Lookup {
     /// Whether port 53 of this address is ours to answer.
     fn serves(&self, address: &Address) -> bool;
 
-    /// The record under the first [`KeyClass::bytes`] bytes of `key`, a name or an
-    /// endpoint key ([`crate::abi::NameKey::of_endpoint`]) of that class. `hash` has taken
-    /// in these bytes. `None` where there is none.
-    fn name(&self, class: KeyClass, key: &KeyBytes, hash: KeyedHash) -> Option<RecordWords>;
+    /// Copies the record under the first [`KeyClass::bytes`] bytes of `key`, a name or an
+    /// endpoint key ([`crate::abi::NameKey::of_endpoint`]) of that class, to `record`.
+    /// `hash` has taken in these bytes. `false` where there is none, and `record` is
+    /// undefined.
+    fn name(
+        &self,
+        class: KeyClass,
+        key: &KeyBytes,
+        hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool;
 
     /// Copies the words of the chunk at this index to the start of `content` and returns
     /// its seal; `None` where there is no such chunk.

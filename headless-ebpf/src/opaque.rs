@@ -41,3 +41,32 @@ pub fn memory<T>(place: &mut T) -> &mut T {
     #[cfg(not(target_arch = "bpf"))]
     place
 }
+
+/// A line that no access to memory is moved across: without it the compiler would
+/// begin many calculations at once and keep their values on the stack, which is short.
+#[inline(always)]
+pub fn line() {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: no instruction.
+    unsafe {
+        asm!("", options(nostack));
+    }
+}
+
+/// The same place, of which the compiler does not know which it is: what it has read
+/// there it reads again, rather than keep it on the stack.
+#[inline(always)]
+pub fn reference<T>(place: &T) -> &T {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut pointer: *const T = place;
+        // SAFETY: no instruction; the pointer is the one of `place`, which is borrowed
+        // as long as what is returned.
+        unsafe {
+            asm!("", inout("r0") pointer, options(pure, nomem, nostack));
+            &*pointer
+        }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    place
+}

@@ -83,7 +83,7 @@ impl NameFlags {
 /// Everything that decides an answer for a name with few addresses, and where the rest
 /// is for a name with many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct NameRecord {
     /// What is known of the name.
     pub flags: NameFlags,

@@ -8,14 +8,19 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{
-        CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, INTERFACES_MAX,
-        Interface, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
-        Seal, ServerAddress, ServerSlot, State, TableBucket, TableHint, TablePlace, TableSlot,
+        Address, CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, Config, Counter, ENDPOINT_ENTRIES,
+        EndpointBucket, EndpointEntry, INTERFACES_MAX, Interface, KeyClass, KeyedHash, NameRecord,
+        REVERSE_SLOTS, ReverseBucket, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot, State,
+        TableBucket, TableHint, TablePlace, TableSlot,
     },
-    lookup::{Lookup, RecordWords},
-    respond::{self, Scratch},
-    wire::{AddressBytes, HEADERS_MAX, KeyBytes, Large, Room, Small},
+    maps::{Lookup, RecordWords},
+    respond::{Runtime, Scratch, Subprogram},
+    wire::{ChunkBytes, HEADERS_MAX, KeyBytes, Large, Room, Small},
 };
+
+/// The agent maps the array into its memory and writes it by plain stores
+/// (include/uapi/linux/bpf.h).
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 // Capacities of the names and addresses are the smallest that make sense; the
 // loader sets them by the size of the cluster. Elements are allocated as they
@@ -27,11 +32,11 @@ static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
 #[map]
-static SERVERS: Array<ServerSlot> = Array::with_max_entries(SERVER_SLOTS as u32, 0);
+static SERVED: Array<ServedSlot> = Array::with_max_entries(SERVED_SLOTS as u32, 0);
 #[map]
-static TABLE_BUCKETS: Array<TableBucket> = Array::with_max_entries(1, 0);
+static TABLE_BUCKETS: Array<TableBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static TABLE_SLOTS: Array<TableSlot> = Array::with_max_entries(1, 0);
+static TABLE_SLOTS: Array<TableSlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static NAMES_SHORT: HashMap<[u8; KeyClass::Short.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
@@ -42,9 +47,11 @@ static NAMES_MEDIUM: HashMap<[u8; KeyClass::Medium.bytes()], NameRecord> =
 static NAMES_LONG: HashMap<[u8; KeyClass::Long.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
 #[map]
-static CHUNKS: HashMap<ChunkKey, Chunk> = HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
+static CHUNKS: Array<Chunk> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, 0);
+static ENDPOINTS: Array<EndpointBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static INTERFACES: HashMap<u32, Interface> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
@@ -95,17 +102,6 @@ pub(crate) fn logging() -> bool {
     unsafe { (&raw const LOG).read_volatile() != 0 }
 }
 
-/// Working memory of this CPU.
-#[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    // SAFETY: the slot is this CPU's own, packets on one CPU are processed one
-    // after the other (XDP and tc run with bottom halves disabled), and each
-    // program asks once per packet.
-    SCRATCH
-        .get_ptr_mut(0)
-        .map(|scratch| unsafe { &mut *scratch })
-}
-
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
@@ -124,28 +120,34 @@ pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
     Some(bytemuck::cast(unsafe { interface.read_volatile() }))
 }
 
-/// Reads an element that the agent may replace meanwhile.
+/// Copies an element that the agent may replace meanwhile.
 #[inline(always)]
-fn read(record: *const NameRecord) -> RecordWords {
-    let words: *const u64 = record.cast();
-    // SAFETY: the element is not returned to the system while this program
-    // runs, though it may become another key's: each word is read once, and the
-    // seal tells whether they belong together and to this key.
-    unsafe {
-        [
-            words.read_volatile(),
-            words.add(1).read_volatile(),
-            words.add(2).read_volatile(),
-            words.add(3).read_volatile(),
-        ]
+fn read(from: *const NameRecord, to: &mut RecordWords) {
+    let words: *const u64 = from.cast();
+    for (i, to) in to.iter_mut().enumerate() {
+        // SAFETY: the element is not returned to the system while this program
+        // runs, though it may become another key's: each word is read once, and the
+        // seal tells whether they belong together and to this key.
+        *to = unsafe { words.add(i).read_volatile() };
     }
+}
+
+/// The same where there is an element.
+#[inline(always)]
+fn found(from: Option<*const NameRecord>, to: &mut RecordWords) -> bool {
+    if let Some(from) = from {
+        read(from, to);
+    }
+    from.is_some()
 }
 
 /// Looks up a short name: in the table, then in the map if there are any there.
 #[inline(always)]
-fn short(key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
-    let config = CONFIG.get(0)?;
-    let place = TablePlace::of(seal, config.table_buckets);
+fn short(key: &KeyBytes, hash: KeyedHash, record: &mut RecordWords) -> bool {
+    let Some(config) = CONFIG.get(0) else {
+        return false;
+    };
+    let place = TablePlace::of(hash, config.table_buckets);
     for bucket in place.buckets {
         let Some(hints) = TABLE_BUCKETS.get_ptr(bucket) else {
             break;
@@ -176,46 +178,82 @@ fn short(key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
         }
         if difference == 0 {
             // SAFETY: the record is behind the key.
-            return Some(read(unsafe { words.add(KeyClass::Short.words()) }.cast()));
+            read(unsafe { words.add(KeyClass::Short.words()) }.cast(), record);
+            return true;
         }
     }
-    if config.spilled == 0 {
-        return None;
+    if !config.has_names(KeyClass::Short) {
+        return false;
     }
-    NAMES_SHORT.get_ptr(key.first_chunk()).map(read)
+    found(NAMES_SHORT.get_ptr(key.first_chunk()), record)
 }
 
-/// [`respond::apart`] as functions with global linkage, which the verifier looks
+/// Subprograms as functions with global linkage, which the verifier looks
 /// at by themselves (kernel commit `51c39bb1d5d1`). They can be given numbers only,
 /// so they find their working memory themselves.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn headless_apart_small(_unused: u64) -> u64 {
-    apart::<Small>()
+extern "C" fn headless_srv_small(_unused: u64) -> u64 {
+    run::<Small>(Subprogram::Srv)
 }
 
 /// The same where there is more room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn headless_apart_large(_unused: u64) -> u64 {
-    apart::<Large>()
+extern "C" fn headless_srv_large(_unused: u64) -> u64 {
+    run::<Large>(Subprogram::Srv)
 }
 
-/// [`respond::apart_reverse`] in the same way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headless_below(_unused: u64) -> u64 {
+    run::<Small>(Subprogram::Below)
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn headless_reverse(_unused: u64) -> u64 {
-    match scratch() {
-        Some(scratch) => respond::apart_reverse(scratch, &Maps),
+    run::<Small>(Subprogram::Reverse)
+}
+
+#[inline(always)]
+fn run<R: Room>(subprogram: Subprogram) -> u64 {
+    match SCRATCH.get_ptr_mut(0) {
+        // SAFETY: the slot is this CPU's own, and `PerCpu::call` lends nothing of it.
+        Some(scratch) => subprogram.run::<R, Maps>(unsafe { &mut *scratch }, &Maps),
         None => u64::MAX,
     }
 }
 
-#[inline(always)]
-fn apart<R: Room>() -> u64 {
-    match scratch() {
-        Some(scratch) => respond::apart::<R, Maps>(scratch, &Maps),
-        None => u64::MAX,
+/// This CPU's working memory.
+pub(crate) struct PerCpu(*mut Scratch);
+
+impl PerCpu {
+    /// The slot is this CPU's own, packets on one CPU are processed one
+    /// after the other (XDP and tc run with bottom halves disabled), and each
+    /// program asks once per packet.
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        SCRATCH.get_ptr_mut(0).map(Self)
+    }
+}
+
+impl Runtime for PerCpu {
+    #[inline(always)]
+    fn scratch(&mut self) -> &mut Scratch {
+        // SAFETY: nobody else uses the slot, see `get`, and what is lent is bound to
+        // `self`, of which there is one.
+        unsafe { &mut *self.0 }
+    }
+
+    #[inline(always)]
+    fn call<R: Room, L: Lookup>(&mut self, subprogram: Subprogram, _lookup: &L) -> u64 {
+        match subprogram {
+            Subprogram::Below => headless_below(0),
+            Subprogram::Srv if R::MESSAGE_MAX == Small::MESSAGE_MAX => headless_srv_small(0),
+            Subprogram::Srv => headless_srv_large(0),
+            Subprogram::Reverse => headless_reverse(0),
+        }
     }
 }
 
@@ -237,9 +275,13 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn serves(&self, address: &ServerAddress) -> bool {
-        for probe in 0..SERVER_PROBES {
-            let Some(slot) = SERVERS.get(address.probe(probe) as u32) else {
+    fn serves(&self, address: &Address) -> bool {
+        let Some(config) = CONFIG.get(0) else {
+            return false;
+        };
+        let place = ServedPlace::of(&config.hash_key, *address);
+        for probe in 0..SERVED_PROBES {
+            let Some(slot) = SERVED.get(place.slot(probe)) else {
                 return false;
             };
             if slot.address == *address && slot.number != 0 {
@@ -250,27 +292,59 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
-        match class {
-            KeyClass::Short => short(key, seal),
-            KeyClass::Medium => NAMES_MEDIUM.get_ptr(key.first_chunk()).map(read),
-            KeyClass::Long => NAMES_LONG.get_ptr(key.first_chunk()).map(read),
+    fn name(
+        &self,
+        class: KeyClass,
+        key: &KeyBytes,
+        hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool {
+        if class == KeyClass::Short {
+            return short(key, hash, record);
         }
+        let has_names = CONFIG.get(0).is_some_and(|config| config.has_names(class));
+        has_names
+            && match class {
+                KeyClass::Medium => found(NAMES_MEDIUM.get_ptr(key.first_chunk()), record),
+                _ => found(NAMES_LONG.get_ptr(key.first_chunk()), record),
+            }
     }
 
     #[inline(always)]
-    fn chunk(&self, key: ChunkKey, addresses: &mut AddressBytes) -> Option<u64> {
-        let words: *const u64 = CHUNKS.get_ptr(key)?.cast();
+    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
+        let words: *const u64 = CHUNKS.get_ptr(index)?.cast();
         for i in 0..CHUNK_BYTES / 8 {
             // SAFETY: as in `read`.
-            addresses.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
+            content.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
         }
         // SAFETY: as in `read`; the seal is the last word.
         Some(unsafe { words.add(CHUNK_BYTES / 8).read_volatile() })
     }
 
+    /// All entries are compared without a branch, which would be as many ways through
+    /// the program.
     #[inline(always)]
-    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+    fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
+        let mut found = 0;
+        for bucket in buckets {
+            let Some(entries) = ENDPOINTS.get_ptr(bucket) else {
+                return false;
+            };
+            let entries: *const u64 = entries.cast();
+            for i in 0..ENDPOINT_ENTRIES {
+                // SAFETY: an entry of an array map lives as long as the map; the agent may
+                // write it at any time, hence volatile.
+                let difference = unsafe { entries.add(i).read_volatile() } ^ entry.0;
+                // The sign of `difference - 1`, where the difference has not the highest
+                // bit: only of zero.
+                found |= difference.wrapping_sub(1) & !difference;
+            }
+        }
+        found >> 63 != 0
+    }
+
+    #[inline(always)]
+    fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool {
         let Some(words) = REVERSE.get_ptr(bucket) else {
             return false;
         };
@@ -320,20 +394,5 @@ impl Lookup for Maps {
                 .wrapping_add(1_442_695_040_888_963_407);
             ((*cpu).random >> 32) as u32
         }
-    }
-
-    #[inline(always)]
-    fn apart<R: Room>(&self, _scratch: &mut Scratch) -> u64 {
-        // The memory that is passed is the one that is found there.
-        if R::MESSAGE_MAX == Small::MESSAGE_MAX {
-            headless_apart_small(0)
-        } else {
-            headless_apart_large(0)
-        }
-    }
-
-    #[inline(always)]
-    fn apart_reverse(&self, _scratch: &mut Scratch) -> u64 {
-        headless_reverse(0)
     }
 }

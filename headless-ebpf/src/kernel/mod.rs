@@ -7,7 +7,7 @@ mod panic;
 mod skb;
 
 pub(crate) use self::{
-    maps::{Maps, count, logging, scratch},
+    maps::{Maps, PerCpu, count, logging},
     packet::XdpPacket,
     skb::SkbPacket,
 };

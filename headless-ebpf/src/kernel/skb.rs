@@ -10,13 +10,10 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use headless_ebpf::{
-    abi::{Interface, PassReason},
+    abi::{Family, Interface, PassReason},
     opaque,
     respond::Verdict,
-    wire::{
-        HEADERS_MAX, IMAGE_CAPACITY, Image, IpVersion, Large, MESSAGE, Packet, Shape,
-        partial_checksum,
-    },
+    wire::{HEADERS_MAX, IMAGE_CAPACITY, Image, Large, MESSAGE, Packet, Shape, partial_checksum},
 };
 
 use super::maps::{head, interface};
@@ -128,7 +125,7 @@ impl Packet for SkbPacket<'_> {
     const TAGS: bool = false;
 
     #[inline(always)]
-    fn room(&mut self, version: IpVersion) -> Result<usize, PassReason> {
+    fn room(&mut self, family: Family) -> Result<usize, PassReason> {
         if self.is_joined() {
             return Err(PassReason::Length);
         }
@@ -136,7 +133,7 @@ impl Packet for SkbPacket<'_> {
             return Err(PassReason::Map);
         };
         self.interface = interface;
-        Ok(interface.room(version))
+        Ok(interface.message_capacity(family))
     }
 
     #[inline(always)]

@@ -332,9 +332,13 @@ impl Extent {
         let Some(seal) = lookup.chunk(self.first.wrapping_add(index), content) else {
             return Err(PassReason::Changed);
         };
+        let hash_key = opaque::reference(hash_key);
+        // The compiler would keep all words on the stack that it has just copied.
+        let content = opaque::memory(content);
         let mut hash = id.begin(hash_key);
         for i in 0..CHUNK_BYTES / 8 {
             hash = ChunkId::content(hash, hash_key, i, content.u64_at(i * 8));
+            opaque::line();
         }
         if hash.finish() == seal {
             Ok(())

@@ -1,7 +1,5 @@
 //! From the labels of a name to what is stored under it.
 
-use bytemuck::Zeroable as _;
-
 use super::{
     Scratch,
     servers::{DetailsAt, Place, Ports},
@@ -11,7 +9,7 @@ use crate::{
         Config, EndpointEntry, HASH_NAME, HashKey, KeyClass, KeyedHash, NameFlags, NameRecord,
         PassReason, PodsMode, endpoint_word,
     },
-    maps::{Lookup, RecordWords},
+    maps::Lookup,
     opaque,
     wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, WINDOW, fold, qtype},
 };
@@ -19,8 +17,8 @@ use crate::{
 /// What a name in the zone is.
 pub(super) enum Found {
     /// A Service, one of its ports, an endpoint or what may be a pod, whose record
-    /// is [`Scratch::record`], and where the details of its SRV records are.
-    Record(Place, DetailsAt),
+    /// is [`Scratch::record`].
+    Record(Place),
     /// A name below a Service or a namespace, which [`below`] looks for.
     Below(Place),
     /// Something that exists and has no records: the zone, `svc`, `pod`, a
@@ -97,21 +95,17 @@ pub(super) fn stored<L: Lookup>(
     if key.u64_at(0) << 8 == NAME_SERVER << 8 {
         return Ok(Stored::Unknown);
     }
-    let Looked { exists, record } = proven(
-        &config.hash_key,
-        hash,
-        lookup.name(KeyClass::Short, key, hash),
-    )?;
-    if !exists {
+    if !look_up(KeyClass::Short, key, hash, &config.hash_key, found, lookup)? {
         return Ok(Stored::Missing);
     }
-    *found = record;
     // Namespaces have no records, and pods no names below `svc`.
-    Ok(if record.flags.contains(NameFlags::NO_SERVICE) {
-        Stored::Unknown
-    } else {
-        Stored::Found
-    })
+    Ok(
+        if opaque::memory(found).flags.contains(NameFlags::NO_SERVICE) {
+            Stored::Unknown
+        } else {
+            Stored::Found
+        },
+    )
 }
 
 /// Reads the shape of a name from the right, as CoreDNS does (`parse.go`), and
@@ -133,6 +127,7 @@ pub(super) fn find<L: Lookup>(
         image,
         key,
         record: found,
+        servers,
         ..
     } = scratch;
     let hash_key = &config.hash_key;
@@ -180,13 +175,12 @@ pub(super) fn find<L: Lookup>(
     };
     // Endpoints with longer names are stored below their Services.
     let is_elsewhere = is_endpoint && kind_at > KeyClass::Short.bytes();
-    let owner = if stored == Stored::Missing && owner_at == 0 || is_elsewhere {
-        Looked::NOTHING
-    } else {
-        record(image, name, owner_at, kind_at, key, hash_key, lookup)?
-    };
+    let is_missing = stored == Stored::Missing && owner_at == 0 || is_elsewhere;
+    let exists =
+        !is_missing && record(image, name, owner_at, kind_at, key, hash_key, found, lookup)?;
+    let found = opaque::memory(found);
     if is_pod {
-        if config.pods == PodsMode::Disabled as u32 || !owner.exists {
+        if config.pods == PodsMode::Disabled as u32 || !exists {
             return Ok(Found::Missing);
         }
         if namespace_at == 0 {
@@ -196,18 +190,20 @@ pub(super) fn find<L: Lookup>(
             return Ok(Found::Below(Place::VerifiedPod));
         }
         // Its label is read by a subprogram. Those further left say nothing.
-        *found = NameRecord::zeroed();
-        return Ok(Found::Record(Place::Pod, DetailsAt::NONE));
+        *found = NameRecord::NOTHING;
+        return Ok(Found::Record(Place::Pod));
     }
-    if owner.exists && owner.record.flags.contains(NameFlags::NO_SERVICE) {
+    if exists && found.flags.contains(NameFlags::NO_SERVICE) {
         return Ok(Found::NonTerminal);
     }
-    *found = owner.record;
     // The details of an endpoint are its Service's.
-    if is_endpoint && (!owner.exists || question.qtype == qtype::SRV) {
+    if is_endpoint && (!exists || question.qtype == qtype::SRV) {
+        if !exists {
+            *found = NameRecord::NOTHING;
+        }
         return Ok(Found::Below(Place::Endpoint));
     }
-    if !owner.exists {
+    if !exists {
         return Ok(Found::Missing);
     }
     let place = if is_port {
@@ -217,7 +213,8 @@ pub(super) fn find<L: Lookup>(
     } else {
         Place::Service
     };
-    Ok(Found::Record(place, DetailsAt::own(found)))
+    servers.put_details(DetailsAt::own(found));
+    Ok(Found::Record(place))
 }
 
 /// Looks for the name of a pod that exists, or of an endpoint: [`Ports::None`] where
@@ -230,6 +227,7 @@ pub(super) fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Port
         question,
         key,
         record: found,
+        service,
         servers,
         dashed,
         ..
@@ -247,25 +245,24 @@ pub(super) fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Port
     // labels, which no other name has.
     let pod_end = question.zone as usize + 1 + (config.zone[0] & 0x3f) as usize;
     let end = if is_pod { pod_end } else { kind_at };
-    let service = any_record(image, name, service_at, end, key, hash_key, lookup)?;
-    if is_pod {
-        *found = service.record;
-        return Ok(if service.exists {
-            Ports::Numbered
-        } else {
-            Ports::None
-        });
+    let exists = any_record(image, name, service_at, end, key, hash_key, service, lookup)?;
+    let service = opaque::memory(service);
+    if !exists {
+        *service = NameRecord::NOTHING;
     }
-    servers.put_details(DetailsAt::endpoints(&service.record));
-    let is_stored = opaque::memory(&mut *found).ipv4 != 0 || found.ipv6 != 0 || found.flags.0 != 0;
-    if is_stored {
+    if is_pod {
+        *found = *service;
+        return Ok(if exists { Ports::Numbered } else { Ports::None });
+    }
+    servers.put_details(DetailsAt::endpoints(service));
+    let found = opaque::memory(found);
+    if found.flags.0 != 0 || found.ipv4 != 0 || found.ipv6 != 0 {
         return Ok(Ports::Numbered);
     }
-    let number = service.record.service;
+    let number = opaque::memory(service).service;
     if number == 0 {
         return Ok(Ports::None);
     }
-    let label = usize::from(image.u8_at(name)) + 1;
     if let Some(address) = dashed.read_ipv4(image, name) {
         let entry = EndpointEntry::new(number, address);
         if lookup.endpoint(entry, entry.buckets(hash_key, config.endpoint_buckets)) {
@@ -274,13 +271,15 @@ pub(super) fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Port
         }
     }
     if kind_at > KeyClass::Short.bytes() {
-        let endpoint = endpoint_record(image, name, label, number, key, hash_key, lookup)?;
-        if endpoint.exists {
-            *found = endpoint.record;
+        let len = usize::from(image.u8_at(name)) + 1;
+        if endpoint_record(image, name, len, number, key, hash_key, found, lookup)? {
             return Ok(Ports::Numbered);
         }
     }
-    if service.record.flags.contains(NameFlags::ENDPOINTS_UNKNOWN) {
+    if opaque::memory(service)
+        .flags
+        .contains(NameFlags::ENDPOINTS_UNKNOWN)
+    {
         // It may have this endpoint.
         return Err(PassReason::Userspace);
     }
@@ -305,22 +304,6 @@ fn is_dns_version(image: &Image, name: usize) -> bool {
         && fold(u64::from(image.u32_at(name + 8))) as u32 == DNS_VERSION.1
 }
 
-/// What was looked up: zeroes where there is nothing. No `Option`, whose value
-/// the compiler may look at before it knows that there is one: such a register
-/// was never written, and the verifier refuses the program.
-#[derive(Clone, Copy)]
-pub(super) struct Looked {
-    pub(super) exists: bool,
-    pub(super) record: NameRecord,
-}
-
-impl Looked {
-    const NOTHING: Self = Self {
-        exists: false,
-        record: NameRecord::NOTHING,
-    };
-}
-
 /// The record of the first `len` bytes of the name at `name`; zeroes where there is
 /// none. Names of class [`KeyClass::Long`] are left to userspace: name chunks have no
 /// room for them.
@@ -331,24 +314,24 @@ pub(super) fn record_of<L: Lookup>(
     len: usize,
     key: &mut KeyBytes,
     hash_key: &HashKey,
+    found: &mut NameRecord,
     lookup: &L,
-) -> Result<NameRecord, PassReason> {
+) -> Result<bool, PassReason> {
     let class = KeyClass::of_len(len);
     // What the compiler knows of it would make it leave out the mask by which the
     // verifier knows that the window is inside.
     let len = opaque::number(len);
-    let (hash, words) = match class {
+    match class {
         KeyClass::Short => {
             let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Short, key, hash))
+            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
         }
         KeyClass::Medium => {
             let hash = build::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Medium, key, hash))
+            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
         }
         KeyClass::Long => return Err(PassReason::Userspace),
-    };
-    proven(hash_key, hash, words).map(|looked| looked.record)
+    }
 }
 
 /// The record under the endpoint key of the label at `label`, `len` bytes with its
@@ -361,25 +344,25 @@ pub(super) fn endpoint_record<L: Lookup>(
     service: u32,
     key: &mut KeyBytes,
     hash_key: &HashKey,
+    found: &mut NameRecord,
     lookup: &L,
-) -> Result<Looked, PassReason> {
+) -> Result<bool, PassReason> {
     let len = opaque::number(len);
     let word = endpoint_word(service);
-    let (hash, words) = match KeyClass::of_len(size_of_val(&word) + len) {
+    match KeyClass::of_len(size_of_val(&word) + len) {
         KeyClass::Short => {
             let hash = build_endpoint::<{ KeyClass::Short.words() }>(
                 image, label, len, word, key, hash_key,
             );
-            (hash, lookup.name(KeyClass::Short, key, hash))
+            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
         }
         _ => {
             let hash = build_endpoint::<{ KeyClass::Medium.words() }>(
                 image, label, len, word, key, hash_key,
             );
-            (hash, lookup.name(KeyClass::Medium, key, hash))
+            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
         }
-    };
-    proven(hash_key, hash, words)
+    }
 }
 
 /// [`record`] within a subprogram, which calls nothing itself: the functions that call
@@ -392,27 +375,27 @@ fn any_record<L: Lookup>(
     to: usize,
     key: &mut KeyBytes,
     hash_key: &HashKey,
+    found: &mut NameRecord,
     lookup: &L,
-) -> Result<Looked, PassReason> {
+) -> Result<bool, PassReason> {
     let len = to.wrapping_sub(from) & 0xff;
     let name = name + from;
     let class = KeyClass::of_len(len);
     let len = opaque::number(len);
-    let (hash, words) = match class {
+    match class {
         KeyClass::Short => {
             let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Short, key, hash))
+            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
         }
         KeyClass::Medium => {
             let hash = build::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Medium, key, hash))
+            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
         }
         KeyClass::Long => {
             let hash = build::<{ KeyClass::Long.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Long, key, hash))
+            look_up(KeyClass::Long, key, hash, hash_key, found, lookup)
         }
-    };
-    proven(hash_key, hash, words)
+    }
 }
 
 /// Looks up the labels between `from` and `to` of the name at `name`.
@@ -424,43 +407,44 @@ fn record<L: Lookup>(
     to: usize,
     key: &mut KeyBytes,
     hash_key: &HashKey,
+    found: &mut NameRecord,
     lookup: &L,
-) -> Result<Looked, PassReason> {
+) -> Result<bool, PassReason> {
     let len = to.wrapping_sub(from) & 0xff;
     let name = name + from;
-    let (hash, words) = match KeyClass::of_len(len) {
+    match KeyClass::of_len(len) {
         KeyClass::Short => {
             let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Short, key, hash))
+            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
         }
         KeyClass::Medium => {
             let hash = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Medium, key, hash))
+            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
         }
         KeyClass::Long => {
             let hash = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, hash_key);
-            (hash, lookup.name(KeyClass::Long, key, hash))
+            look_up(KeyClass::Long, key, hash, hash_key, found, lookup)
         }
-    };
-    proven(hash_key, hash, words)
+    }
 }
 
-/// What was looked up, if it is what the seal says.
+/// Looks up a key and puts the record in `found`, if the seal says that it belongs
+/// there. Whether there is one.
 #[inline(always)]
-fn proven(
-    hash_key: &HashKey,
+fn look_up<L: Lookup>(
+    class: KeyClass,
+    key: &KeyBytes,
     hash: KeyedHash,
-    words: Option<RecordWords>,
-) -> Result<Looked, PassReason> {
-    let Some(words) = words else {
-        return Ok(Looked::NOTHING);
-    };
-    let record: NameRecord = bytemuck::cast(words);
-    if record.seal == NameRecord::seal_of(hash_key, hash, words) {
-        Ok(Looked {
-            exists: true,
-            record,
-        })
+    hash_key: &HashKey,
+    found: &mut NameRecord,
+    lookup: &L,
+) -> Result<bool, PassReason> {
+    if !lookup.name(class, key, hash, bytemuck::cast_mut(&mut *found)) {
+        return Ok(false);
+    }
+    if found.seal == NameRecord::seal_of(opaque::reference(hash_key), hash, bytemuck::cast(*found))
+    {
+        Ok(true)
     } else {
         Err(PassReason::Changed)
     }
@@ -476,6 +460,7 @@ fn build<const WORDS: usize>(
     key: &mut KeyBytes,
     hash_key: &HashKey,
 ) -> KeyedHash {
+    let hash_key = opaque::reference(hash_key);
     let mut hash = KeyedHash::new();
     for i in 0..WORDS {
         let word = fold(image.u64_at(name + i * 8)) & WINDOW.first(len, i * 8);
@@ -495,6 +480,7 @@ fn build_endpoint<const WORDS: usize>(
     key: &mut KeyBytes,
     hash_key: &HashKey,
 ) -> KeyedHash {
+    let hash_key = opaque::reference(hash_key);
     key.put_u64(0, word);
     let mut hash = KeyedHash::new().word(hash_key, HASH_NAME, word);
     for i in 1..WORDS {

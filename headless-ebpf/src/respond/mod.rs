@@ -21,7 +21,7 @@ use self::{
     find::{Found, Stored},
     pod::Dashed,
     reply::Body,
-    servers::{DetailsAt, Place, Ports, Servers},
+    servers::{Place, Ports, Servers},
 };
 use crate::{
     abi::{
@@ -57,6 +57,8 @@ pub struct Scratch {
     /// What is known of the name. In memory, since on the stack the compiler
     /// would look at it by unaligned parts, which the verifier refuses.
     record: NameRecord,
+    /// The same of the Service that an endpoint belongs to.
+    service: NameRecord,
     /// The records that are written.
     rrset: Rrset,
     /// The same for SRV records.
@@ -75,6 +77,7 @@ impl Default for Scratch {
             key: KeyBytes::default(),
             dashed: Dashed::default(),
             record: NameRecord::zeroed(),
+            service: NameRecord::zeroed(),
             rrset: Rrset::default(),
             servers: Servers::default(),
             addresses: ChunkBytes::default(),
@@ -276,7 +279,7 @@ pub fn answer<R: Room, L: Lookup, M: Runtime>(
         match why_not(&scratch.image, start, end) {
             PassReason::OutsideZone if asks_for_name(&scratch.image, start, end) => {
                 let servers = &mut scratch.servers;
-                servers.ask(Place::Reverse, DetailsAt::NONE, start, room);
+                servers.ask(Place::Reverse, start, room);
                 code::result(runtime.call::<R, L>(Subprogram::Reverse, lookup))?;
                 Decision::Servers
             }
@@ -401,25 +404,22 @@ fn decide<R: Room, L: Lookup, M: Runtime>(
     }
     let found = match find::find(runtime.scratch(), start, config, question, stored, lookup)? {
         Found::Below(place) => {
-            runtime
-                .scratch()
-                .servers
-                .ask(place, DetailsAt::NONE, start, room);
+            runtime.scratch().servers.ask(place, start, room);
             match code::result(runtime.call::<R, L>(Subprogram::Below, lookup))? {
                 Ports::None => Found::Missing,
-                _ => Found::Record(place, runtime.scratch().servers.details()),
+                _ => Found::Record(place),
             }
         }
         found => found,
     };
-    let (place, details) = match found {
+    let place = match found {
         Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
         Found::Missing | Found::Version => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
         // names for missing (`kubernetes.go`, `Services`).
         Found::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
         Found::NonTerminal => return Ok(Decision::NoData),
-        Found::Record(place, details) => (place, details),
+        Found::Record(place) => place,
         Found::Below(_) => return Err(PassReason::Userspace),
     };
     let scratch = runtime.scratch();
@@ -427,7 +427,7 @@ fn decide<R: Room, L: Lookup, M: Runtime>(
         return Err(PassReason::Userspace);
     }
     if place == Place::Port || place == Place::Pod || question.qtype == qtype::SRV {
-        scratch.servers.ask(place, details, start, room);
+        scratch.servers.ask(place, start, room);
         match code::result(runtime.call::<R, L>(Subprogram::Srv, lookup))? {
             Ports::None => return Ok(Decision::NxDomain),
             Ports::Unnumbered if question.qtype == qtype::SRV => return Ok(Decision::NoData),

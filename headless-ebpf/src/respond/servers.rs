@@ -52,16 +52,6 @@ pub(super) struct DetailsAt {
 }
 
 impl DetailsAt {
-    /// Nowhere.
-    pub(super) const NONE: Self = Self {
-        chunks: Extent {
-            set: 0,
-            kind: 0,
-            first: 0,
-        },
-        exists: 0,
-    };
-
     /// Of the Service's own name.
     #[inline(always)]
     pub(super) fn own(service: &NameRecord) -> Self {
@@ -192,13 +182,10 @@ pub(super) fn answer<R: Room, L: Lookup>(
 impl Servers {
     /// Puts down what [`answer`] has to know.
     #[inline(always)]
-    pub(super) fn ask(&mut self, place: Place, details: DetailsAt, start: usize, room: usize) {
-        self.asked = Asked {
-            place: place as u32,
-            details,
-            start: start as u32,
-            room: room as u32,
-        };
+    pub(super) fn ask(&mut self, place: Place, start: usize, room: usize) {
+        self.asked.place = place as u32;
+        self.asked.start = start as u32;
+        self.asked.room = room as u32;
     }
 
     /// Where the message starts.
@@ -217,12 +204,6 @@ impl Servers {
     #[inline(always)]
     pub(super) fn put_details(&mut self, details: DetailsAt) {
         self.asked.details = details;
-    }
-
-    /// Where they are.
-    #[inline(always)]
-    pub(super) fn details(&mut self) -> DetailsAt {
-        opaque::memory(&mut self.asked).details
     }
 
     /// Reads a Service's details and which of its ports are meant: those of the

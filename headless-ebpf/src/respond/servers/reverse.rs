@@ -125,31 +125,30 @@ pub(in crate::respond) fn answer<L: Lookup>(
     servers.walk.ttl = config.ttl;
     servers.put_owner(addresses, config, lookup)?;
 
-    // The Service itself, the endpoint that has the address for its name, or another.
+    // The Service itself, a regular endpoint, or another one.
     let hash_key = &config.hash_key;
     servers.walk.label_len = 0;
     servers.write_name(image);
     if !servers.is_service(image, key, record, hash_key, lookup)? {
-        let address = servers.reverse.address.ipv4_word();
+        let (service, address) = (
+            opaque::memory(&mut servers.reverse).service,
+            servers.reverse.address.ipv4_word(),
+        );
+        if service == 0 {
+            return Err(PassReason::Userspace);
+        }
         let mut proven = false;
         if let Some(address) = address {
             servers.walk.label_len = put_dashed(&mut servers.label, address) as u32;
-            servers.write_name(image);
-            let service = opaque::memory(&mut servers.reverse).service;
-            if service == 0 {
-                return Err(PassReason::Userspace);
-            }
             let entry = EndpointEntry::new(service, address);
             let buckets = entry.buckets(hash_key, config.endpoint_buckets);
-            proven = lookup.endpoint(entry, buckets)
-                || servers.is_endpoint(image, key, record, hash_key, lookup)?;
+            proven = lookup.endpoint(entry, buckets);
         }
         if !proven {
             servers.search(addresses, hash_key, lookup)?;
-            servers.write_name(image);
-            proven = servers.is_endpoint(image, key, record, hash_key, lookup)?;
         }
-        if !proven {
+        servers.write_name(image);
+        if !proven && !servers.is_endpoint(image, key, record, hash_key, lookup)? {
             return Err(PassReason::Userspace);
         }
     }
@@ -367,7 +366,9 @@ impl Servers {
     ) -> Result<bool, PassReason> {
         let name = self.name_at();
         let len = opaque::memory(&mut self.reverse).name_len as usize;
-        *record = find::record_of(image, name, len, key, hash_key, lookup)?;
+        if !find::record_of(image, name, len, key, hash_key, record, lookup)? {
+            *record = NameRecord::NOTHING;
+        }
         let record = opaque::memory(record);
         let reverse = opaque::memory(&mut self.reverse);
         reverse.service = record.service;
@@ -389,13 +390,16 @@ impl Servers {
         let label_len = opaque::memory(&mut self.walk).label_len as usize;
         let reverse = opaque::memory(&mut self.reverse);
         let (len, service) = (label_len + reverse.name_len as usize, reverse.service);
-        *record = if len <= KeyClass::Short.bytes() {
-            find::record_of(image, name, len, key, hash_key, lookup)?
+        let exists = if len <= KeyClass::Short.bytes() {
+            find::record_of(image, name, len, key, hash_key, record, lookup)?
         } else {
-            find::endpoint_record(image, name, label_len, service, key, hash_key, lookup)?.record
+            find::endpoint_record(
+                image, name, label_len, service, key, hash_key, record, lookup,
+            )?
         };
         let record = opaque::memory(record);
-        Ok(!record.flags.contains(NameFlags::CLUSTER_IP)
+        Ok(exists
+            && !record.flags.contains(NameFlags::CLUSTER_IP)
             && opaque::memory(&mut self.reverse).proves(record))
     }
 
@@ -417,8 +421,12 @@ impl Servers {
         self.walk.load(hash_key, chunk, lookup)?;
         let header = DetailsHeader::from_word(chunk.u64_at(0));
         if header.flags & DetailsHeader::IMPLICIT != 0 {
-            // Each is named by its address, and none has this one.
-            return Err(PassReason::Userspace);
+            // Each is named by its IPv4 address: the label is there, if there is one.
+            return if opaque::memory(&mut self.walk).label_len == 0 {
+                Err(PassReason::Userspace)
+            } else {
+                Ok(())
+            };
         }
         self.walk.implicit = 0;
         self.walk.first = DETAILS_HEADER_LEN as u32 + u32::from(header.ports_len);
