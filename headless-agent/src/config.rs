@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use headless_ebpf::abi;
 
-use crate::datapath::object::{Capacities, KernelLog};
+use crate::datapath::object::KernelLog;
 use crate::datapath::plan::Plan;
+use crate::maps::capacity::Capacities;
 use crate::mirror::Policy;
 use crate::records::Settings;
 use crate::watch::Keep;

@@ -1,9 +1,6 @@
 //! The engine against the plain resolver that is written after CoreDNS, which
 //! knows nothing of maps or frames.
 
-use std::sync::Arc;
-
-use headless_agent::maps::WriteCounts;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::records::{Index, Reply, Transport, reply};
@@ -21,7 +18,7 @@ use crate::{decode, frame, maps};
 /// changes, event by event.
 pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
     let sink = maps::memory(maps::config(cluster.zone, 30), State::default(), SERVER);
-    let mut writer = Writer::new(sink, maps::SEED, Arc::<WriteCounts>::default());
+    let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned() {
         writer.apply(&index.apply(event));

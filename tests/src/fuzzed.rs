@@ -3,16 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
-use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::records::{
-    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, Targets,
+    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, TargetSet, Targets,
 };
 use headless_agent::watch::{
     Endpoint, EndpointSlice, Event, Namespace, Object, Port, Protocol, Service, ServiceKind,
 };
-use headless_ebpf::abi::NameFlags;
+use headless_ebpf::abi::{Address, NameFlags};
 use headless_ebpf::respond::Verdict;
 
 use crate::cluster::Cluster;
@@ -70,7 +69,7 @@ fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>>
             })
             .into(),
         endpoints: targets.len(),
-        targets,
+        targets: TargetSet::Each(targets),
     };
     let is_service = name.matches('.').count() == 1 && endpoints > 0;
     is_service.then(|| {
@@ -97,7 +96,7 @@ pub fn filled() -> MemorySink {
     let mut sink = maps::memory(maps::config("cluster.local", 30), maps::state(), SERVER);
     let names = names();
     maps::install(&mut sink, names.iter().map(|(name, data)| (name, data)));
-    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
+    maps::serve(&mut sink, [SERVER.into(), SERVER_V6.into()]);
     sink
 }
 
@@ -116,7 +115,7 @@ impl Mirror {
             events: events(),
         };
         let (index, mut writer) = agreement::mirror(&cluster, true);
-        let servers = [maps::address(SERVER), maps::address(SERVER_V6)];
+        let servers = [IpAddr::from(SERVER), IpAddr::from(SERVER_V6)].map(Address::from);
         writer.serve(&servers).unwrap();
         Self { index, writer }
     }

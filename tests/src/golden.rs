@@ -18,7 +18,9 @@ use std::str::FromStr;
 
 use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
+use headless_agent::records::{
+    Counted, Details, NameData, RelativeName, Target, TargetSet, Targets,
+};
 use headless_agent::watch::{Port, Protocol};
 use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, PodsMode, State};
 use headless_ebpf::respond::Verdict;
@@ -245,8 +247,7 @@ impl Case {
 
     /// Fills empty maps.
     pub fn fill(&self, sink: &mut impl RecordSink) {
-        sink.put_state(self.state()).unwrap();
-        sink.put_server(maps::address(self.server), 0).unwrap();
+        maps::serve(sink, [self.server]);
         let names: Vec<_> = self
             .names
             .iter()
@@ -264,11 +265,12 @@ impl Case {
             Broken::LostChunks => maps::lose_chunks(sink),
             Broken::Nothing | Broken::Stale | Broken::Incomplete | Broken::Writing => {}
         }
+        sink.put_state(self.state()).unwrap();
     }
 
     /// The maps in memory.
     pub fn memory(&self) -> MemorySink {
-        let mut sink = MemorySink::new(self.config(), maps::ADDRESSES);
+        let mut sink = MemorySink::new(self.config(), maps::CAPACITIES);
         self.fill(&mut sink);
         sink
     }
@@ -350,7 +352,7 @@ fn counted(ports: Vec<Port>, mut targets: Vec<Target>) -> Targets {
     Targets {
         ports: ports.into_iter().enumerate().map(count).collect(),
         endpoints: endpoints(&|_| true),
-        targets,
+        targets: TargetSet::Each(targets),
     }
 }
 

@@ -2,10 +2,10 @@
 //! the test decides.
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{ChunkKey, Config, KeyClass, Path, Seal, ServerAddress, State};
-use headless_ebpf::lookup::{Lookup, RecordWords};
+use headless_ebpf::abi::{Address, Config, EndpointEntry, KeyClass, KeyedHash, Path, State};
+use headless_ebpf::maps::{Lookup, RecordWords};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{AddressBytes, FramePacket, KeyBytes, Packet};
+use headless_ebpf::wire::{ChunkBytes, FramePacket, KeyBytes, Packet};
 
 /// Room for a frame to grow in.
 const BUFFER: usize = 8192;
@@ -106,26 +106,36 @@ fn dirty() -> Scratch {
 
 impl Lookup for Host<'_> {
     fn config(&self) -> Option<&Config> {
-        self.maps.config()
+        Lookup::config(self.maps)
     }
 
     fn state(&self) -> Option<State> {
-        self.maps.state()
+        Lookup::state(self.maps)
     }
 
-    fn serves(&self, address: &ServerAddress) -> bool {
+    fn serves(&self, address: &Address) -> bool {
         self.maps.serves(address)
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
-        Lookup::name(self.maps, class, key, seal)
+    fn name(
+        &self,
+        class: KeyClass,
+        key: &KeyBytes,
+        hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool {
+        self.maps.name(class, key, hash, record)
     }
 
-    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
-        Lookup::chunk(self.maps, key, words)
+    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
+        self.maps.chunk(index, content)
     }
 
-    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+    fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
+        self.maps.endpoint(entry, buckets)
+    }
+
+    fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool {
         Lookup::reverse(self.maps, bucket, slots)
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use aya::programs::tc::{TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun as _, TestRunOptions};
-use headless_agent::datapath::object::{self, Capacities, KernelLog};
+use headless_agent::datapath::object::{self, KernelLog};
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
 use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
@@ -30,17 +31,6 @@ pub const FRAME_MIN: usize = 14;
 
 /// More bytes do not fit the page of a test run.
 pub const FRAME_MAX: usize = 3000;
-
-/// Room for what a test puts into the maps.
-pub const CAPACITIES: Capacities = Capacities {
-    // Little, so that there are short names in both.
-    names_table: 16,
-    names_short: 10_000,
-    names_medium: 10_000,
-    names_long: 10_000,
-    chunks: 10_000,
-    reverse: maps::ADDRESSES,
-};
 
 /// Names of the maps and the loaded program.
 pub struct Kernel {
@@ -97,19 +87,15 @@ pub fn object(name: &str) -> PathBuf {
 impl Kernel {
     /// Loads the program with empty maps.
     pub fn load() -> Self {
-        Self::with_table(CAPACITIES.names_table)
+        Self::with_capacities(&maps::CAPACITIES)
     }
 
-    /// The same with this many slots in the table of short names.
-    pub fn with_table(names_table: u32) -> Self {
+    /// The same with maps of these capacities.
+    pub fn with_capacities(capacities: &Capacities) -> Self {
         let path = object("headless-xdp.o");
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-        let capacities = Capacities {
-            names_table,
-            ..CAPACITIES
-        };
-        Self::load_object(&bytes, &capacities)
+        Self::load_object(&bytes, capacities)
     }
 
     /// Loads it with the tc program under the name `FOREIGN_TC`, as somebody
@@ -125,7 +111,7 @@ impl Kernel {
         for at in places {
             bytes[at..][..OWN.len()].copy_from_slice(FOREIGN_TC.as_bytes());
         }
-        Self::load_object(&bytes, &CAPACITIES)
+        Self::load_object(&bytes, &maps::CAPACITIES)
     }
 
     fn load_object(bytes: &[u8], capacities: &Capacities) -> Self {

@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
+use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::maps::{MapName, RecordSink as _};
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::{Counter, NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::Verdict;
@@ -58,13 +58,8 @@ impl Twin {
         kernel.maps.put_config(&config).unwrap();
         kernel.maps.put_state(maps::state()).unwrap();
         let mut memory = maps::memory(config, maps::state(), SERVER);
-        memory.put_server(maps::address(SERVER_V6), 1).unwrap();
-        for (number, server) in (0..).zip(SERVERS) {
-            kernel
-                .maps
-                .put_server(maps::address(server), number)
-                .unwrap();
-        }
+        maps::serve(&mut memory, SERVERS);
+        maps::serve(&mut kernel.maps, SERVERS);
         let by_xdp = hook == "xdp";
         kernel.attach(&node, &pod.host_end, by_xdp);
         let mut twin = Self {
@@ -96,10 +91,8 @@ impl Twin {
                 .collect(),
             details: None,
         };
-        // Each name has sets of chunks of its own.
-        let set = 1 + self.memory.names.len() as u32;
-        maps::install_from(set, &mut self.kernel.maps, [(&name, &data)]);
-        maps::install_from(set, &mut self.memory, [(&name, &data)]);
+        maps::install(&mut self.kernel.maps, [(&name, &data)]);
+        maps::install(&mut self.memory, [(&name, &data)]);
         self.addresses_max = self.addresses_max.max(ipv4).max(ipv6);
     }
 
@@ -112,8 +105,7 @@ impl Twin {
     /// Whether a name has been added.
     pub fn holds(&self, name: &str) -> bool {
         let name = RelativeName::from_labels(name.split('.')).expect("a name");
-        let name = MapName::from_wire(name.as_bytes()).expect("a name");
-        self.memory.names.contains_key(&name)
+        maps::holds(&self.memory, &name)
     }
 
     /// Sets the MTU of both ends of the veth.

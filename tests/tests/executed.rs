@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::sys::{Stats, enable_stats};
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::RecordSink as _;
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::NameFlags;
@@ -56,12 +57,14 @@ fn measure(kernel: &Kernel, home: Home, label: &str, frame: &[u8], expected: Act
 
 #[test]
 fn questions_are_answered_and_their_run_time_is_measured() {
-    let mut kernel = Kernel::with_table(1024);
+    let mut kernel = Kernel::with_capacities(&Capacities {
+        table_slots: 1024,
+        ..maps::CAPACITIES
+    });
     let sink = &mut kernel.maps;
     sink.put_config(&maps::config("cluster.local", 30)).unwrap();
     sink.put_state(maps::state()).unwrap();
-    sink.put_server(maps::address(IpAddr::V4(SERVER)), 0)
-        .unwrap();
+    maps::serve(sink, [IpAddr::V4(SERVER)]);
     let ipv4 = (1..=3).map(|host| Ipv4Addr::new(10, 0, 0, host));
     let ipv6 = (1..=8).map(|host| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host));
     let names = [

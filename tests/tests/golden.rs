@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headless_ebpf::abi::{AnswerKind, Outcome};
+use headless_ebpf::abi::{AnswerKind, Family, Outcome};
 use headless_ebpf::respond::Verdict;
-use headless_ebpf::wire::{Image, IpVersion, Shape, partial_checksum};
+use headless_ebpf::wire::{Image, Shape, partial_checksum};
 use headless_tests::frame::{self, HEADERS_LEN_V6};
 use headless_tests::golden::{self, Case};
 use headless_tests::host::{Home, Host};
@@ -145,7 +145,7 @@ fn partial_checksums_complete_to_the_whole_checksum() {
         }
         let mut frame = case.output(home);
         let mut image = Image::default();
-        let shape = Shape::new(IpVersion::V6, false);
+        let shape = Shape::new(Family::Ipv6, false);
         image.as_mut_slice()[shape.at()..][..frame.len()].copy_from_slice(&frame);
         let partial = partial_checksum(&image, shape, frame.len());
         let field = HEADERS_LEN_V6 - 2;

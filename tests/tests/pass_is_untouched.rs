@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{AnswerKind, NameFlags, Outcome, PassReason, Path, State};
+use headless_ebpf::abi::{
+    AnswerKind, HashKey, NameFlags, NameRecord, Outcome, PassReason, Path, State,
+};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Image, Packet, Shape, Small};
 use headless_tests::frame::{
@@ -190,17 +192,16 @@ proptest! {
     #[test]
     fn records_of_random_bytes_are_believed_only_if_sealed(
         query in query(),
-        words: [u64; 4],
+        words: [u64; NameRecord::WORDS],
         sealed: bool,
         random: u32,
     ) {
         let mut sink = filled();
-        let keys: Vec<_> = sink.names.keys().copied().collect();
-        for key in keys {
-            let record: headless_ebpf::abi::NameRecord = bytemuck::cast(words);
-            let record = if sealed { record.sealed(key.seal(maps::SEED)) } else { record };
-            sink.names.insert(key, record);
-        }
+        let hash_key = HashKey::from_seed(maps::SEED);
+        maps::replace_records(&mut sink, |key, _| {
+            let record: NameRecord = bytemuck::cast(words);
+            if sealed { record.sealed(&hash_key, key.hash(&hash_key)) } else { record }
+        });
         let frame = query.frame();
         let host = Host { random, ..Host::new(&sink) };
         let (verdict, after) = host.respond(&frame);
@@ -300,7 +301,7 @@ fn failed_writes_and_missing_maps_have_reasons() {
 
     let mut buffer = frame.clone();
     let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
-    let verdict = respond(&mut packet, &Host::new(&maps), || None);
+    let verdict = respond(&mut packet, &Host::new(&maps), || None::<Scratch>);
     assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no working memory");
     assert_eq!(packet.frame(), frame);
 

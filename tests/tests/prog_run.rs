@@ -8,13 +8,12 @@
 )]
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
-use headless_agent::maps::{RecordSink as _, WriteCounts};
-use headless_ebpf::abi::Outcome;
+use headless_agent::maps::{RecordSink as _, read};
+use headless_ebpf::abi::{KeyClass, Outcome};
 use headless_ebpf::respond::Verdict;
 use headless_tests::cluster::{Cluster, cluster, query};
 use headless_tests::frame::{SERVER, SERVER_V6, tagged};
@@ -139,30 +138,15 @@ fn shared() -> std::sync::MutexGuard<'static, Option<Kernel>> {
 fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let config = maps::config(cluster.zone, 30);
     let mut sink = maps::memory(config, maps::state(), SERVER);
-    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
-    let mut writer = Writer::new(sink, maps::SEED, Arc::<WriteCounts>::default());
+    maps::serve(&mut sink, [SERVER.into(), SERVER_V6.into()]);
+    let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
         writer.apply(&index.apply(event));
         writer.point(&index.take_pointers());
     }
     maps::live(&mut writer, true);
-    maps::clear(&mut kernel.maps);
-    let sink = writer.sink();
-    kernel.maps.put_config(&config).unwrap();
-    kernel.maps.put_state(sink.state).unwrap();
-    for server in [IpAddr::V4(SERVER), IpAddr::V6(SERVER_V6)] {
-        kernel.maps.put_server(maps::address(server), 0).unwrap();
-    }
-    for (name, record) in &sink.names {
-        kernel.maps.put_name(name, *record).unwrap();
-    }
-    for (key, chunk) in &sink.chunks {
-        kernel.maps.put_chunk(*key, *chunk).unwrap();
-    }
-    for (index, bucket) in (0..).zip(&sink.reverse) {
-        kernel.maps.put_reverse_bucket(index, *bucket).unwrap();
-    }
+    maps::copy(writer.sink(), &mut kernel.maps);
     writer
 }
 
@@ -200,8 +184,13 @@ proptest! {
         let mut kernel = shared();
         let kernel = kernel.as_mut().expect("loaded");
         let writer = mirror(kernel, &cluster);
-        let records = writer.sink().names.values();
+        let mut records = Vec::new();
+        for class in KeyClass::ALL {
+            let mut visit = |_, record| records.push(record);
+            read::for_each_record(writer.sink(), class, &mut visit).unwrap();
+        }
         let totals: BTreeSet<u32> = records
+            .iter()
             .flat_map(|record| [record.ipv4, record.ipv6])
             .filter(|total| *total > 0)
             .map(u32::from)

@@ -1,13 +1,14 @@
-//! Names and what belongs to them are replaced while the program reads them, so
-//! that the kernel hands elements on under a reader: an answer is always one that
-//! was there, whole, or none.
+//! Names and what belongs to them are replaced while the programs read them, so
+//! that elements are handed on under a reader: an answer is always one that was there,
+//! whole, or none.
 //!
-//! An update links a new element before it frees the old one, and the next update
-//! on the same CPU gets that one (kernel commit `fba1a1c6c912`). So with two names
-//! that are written in turns, the element in which a reader has just found the one
-//! is filled with the other. A reader takes nanoseconds between finding and reading,
-//! an update takes most of a microsecond: it is interrupts on the reader's CPU that
-//! lend it the time, as they do on a node.
+//! In a hash map, an update links a new element before it frees the old one, and the
+//! next update on the same CPU gets that one (kernel commit `fba1a1c6c912`). So with two
+//! names that are written in turns, the element in which a reader has just found the one
+//! is filled with the other. Slots and chunks of our own arrays are given away anew in
+//! the same way. A reader takes nanoseconds between finding and reading, a write takes
+//! longer: it is interrupts on the reader's CPU that lend it the time, as they do on a
+//! node.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,12 +19,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use headless_agent::maps::encode::{Encoded, encode};
+use headless_agent::maps::RecordSink as _;
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::kernel::KernelSink;
-use headless_agent::maps::{MapName, RecordSink as _};
-use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
+use headless_agent::maps::writer::Writer;
+use headless_agent::records::{
+    Counted, Details, NameChange, NameData, RelativeName, Target, TargetSet, Targets,
+};
 use headless_agent::watch::{Port, Protocol};
-use headless_ebpf::abi::{NameFlags, NameRecord, PassReason, Path, State};
+use headless_ebpf::abi::{NameFlags, PassReason, Path};
 use headless_tests::frame::{Query, SERVER, qtype};
 use headless_tests::kernel::{Action, Kernel};
 use headless_tests::{decode, maps};
@@ -64,24 +68,33 @@ enum Place {
 }
 
 impl Place {
-    /// Slots of the table.
-    fn slots(self) -> u32 {
-        match self {
-            Self::Map => 1,
-            Self::Table => NAMES as u32 + 1,
-            Self::FullTable => NAMES as u32,
+    /// The maps: as small as they can be, so that what is freed is soon used again.
+    fn capacities(self) -> Capacities {
+        let (table_slots, endpoint_buckets) = match self {
+            Self::Map => (1, 1),
+            Self::Table => (NAMES as u32 + 1, 1),
+            Self::FullTable => (NAMES as u32, 1),
+        };
+        Capacities {
+            table_slots,
+            endpoint_buckets,
+            // Two sets of each name, one more, and the chunk that is never used.
+            chunks: 8 * (NAMES as u32 + 1) + 1,
+            ..maps::CAPACITIES
         }
     }
 
     /// Leaves no room in the table.
-    fn fill(self, sink: &mut KernelSink) {
-        let others: &[&[u8]] = match self {
-            Self::Map => &[b"\x05first", b"\x06second"],
+    fn fill(self, writer: &mut Writer<KernelSink>) {
+        let others: &[&str] = match self {
+            Self::Map => &["first", "second"],
             Self::Table | Self::FullTable => &[],
         };
-        for wire in others {
-            let name = MapName::from_wire(wire).unwrap();
-            sink.put_name(&name, NameRecord::default()).unwrap();
+        for label in others {
+            writer.apply(&[NameChange {
+                name: RelativeName::from_labels([*label]).unwrap(),
+                data: Some(few(0, 0)),
+            }]);
         }
     }
 }
@@ -92,27 +105,23 @@ type Version = fn(name: u32, version: u32) -> NameData;
 /// A name in all its versions.
 struct Name {
     number: u32,
-    key: MapName,
+    relative: RelativeName,
     versions: Vec<NameData>,
-    /// The same as they are written. Each has a number of its own for its set, and
-    /// the same every time, so that no number ever means two things.
-    encoded: Vec<Encoded>,
 }
 
 impl Name {
     fn new(number: u32, version: Version) -> Self {
-        let relative = RelativeName::from_labels([&*format!("s{number}"), "default"]).unwrap();
-        let key = MapName::from_wire(relative.as_bytes()).unwrap();
-        let versions: Vec<_> = (0..VERSIONS).map(|it| version(number, it)).collect();
-        let encoded = (1 + number * VERSIONS..)
-            .zip(&versions)
-            .map(|(set, data)| encode(&key, maps::SEED, data, set))
-            .collect();
         Self {
             number,
-            key,
-            versions,
-            encoded,
+            relative: RelativeName::from_labels([&*format!("s{number}"), "default"]).unwrap(),
+            versions: (0..VERSIONS).map(|it| version(number, it)).collect(),
+        }
+    }
+
+    fn change(&self, version: Option<u32>) -> NameChange {
+        NameChange {
+            name: self.relative.clone(),
+            data: version.map(|version| self.versions[version as usize].clone()),
         }
     }
 }
@@ -120,62 +129,22 @@ impl Name {
 /// What is done to a name.
 #[derive(Clone, Copy)]
 enum Turn {
-    /// A new record takes the place of the old one, as by the agent's writer.
+    /// A new record takes the place of the old one.
     Replace,
     /// The old one is gone before the new one is there.
     DeleteFirst,
-    /// The same, and the programs are told.
-    Marked,
-}
-
-/// Writes the version of a name in the place of the one before.
-fn write(sink: &mut KernelSink, name: &Name, version: u32, turn: Turn) {
-    let before = &name.encoded[(version + VERSIONS - 1) as usize % VERSIONS as usize];
-    let Encoded { record, chunks } = &name.encoded[version as usize];
-    if let Turn::DeleteFirst = turn {
-        sink.delete_name(&name.key).unwrap();
-        for (key, _) in &before.chunks {
-            sink.delete_chunk(*key).unwrap();
-        }
-    }
-    for (key, chunk) in chunks {
-        sink.put_chunk(*key, *chunk).unwrap();
-    }
-    sink.put_name(&name.key, *record).unwrap();
-    if let Turn::Replace = turn {
-        for (key, _) in &before.chunks {
-            sink.delete_chunk(*key).unwrap();
-        }
-    }
-}
-
-/// The generation that the programs have been told.
-static STATE: Mutex<Option<State>> = Mutex::new(None);
-
-/// Tells the programs that names are written while `write` runs, as the agent's writer
-/// does.
-fn marked(sink: &mut KernelSink, write: impl FnOnce(&mut KernelSink)) {
-    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut next = |sink: &mut KernelSink| {
-        let next = state.unwrap_or_else(maps::state).next_generation();
-        sink.put_state(next).unwrap();
-        *state = Some(next);
-    };
-    next(sink);
-    write(sink);
-    next(sink);
 }
 
 /// Writes names in turns until it is told to stop.
-fn write_all(mut sink: KernelSink, names: &[Name], turn: Turn, stop: &AtomicBool) {
+fn write_all(mut writer: Writer<KernelSink>, names: &[Name], turn: Turn, stop: &AtomicBool) {
     for version in (1..VERSIONS).chain([0]).cycle() {
         for name in names {
+            let change = name.change(Some(version));
             match turn {
-                Turn::Marked => marked(&mut sink, |sink| {
-                    write(sink, name, version, Turn::Replace);
-                }),
-                Turn::Replace | Turn::DeleteFirst => write(&mut sink, name, version, turn),
+                Turn::Replace => writer.apply(&[change]),
+                Turn::DeleteFirst => writer.apply(&[name.change(None), change]),
             }
+            assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
         }
         if stop.load(Ordering::Relaxed) {
             return;
@@ -237,7 +206,7 @@ fn version_of(name: &Name, reply: &Message) -> Option<u32> {
     let glue = sorted(&reply.additionals);
     let is_whole = |data: &NameData| {
         let (answers, additionals) = match &data.details {
-            Some(details) => servers(name.number, details.endpoints.as_ref().unwrap()),
+            Some(details) => servers(name.number, data, details.endpoints.as_ref().unwrap()),
             None => (
                 data.ipv4.iter().map(ToString::to_string).collect(),
                 Vec::new(),
@@ -266,16 +235,23 @@ fn sorted(records: &[Record]) -> Vec<String> {
 }
 
 /// The SRV records of targets with one port, and the addresses.
-fn servers(name: u32, targets: &Targets) -> (Vec<String>, Vec<String>) {
+fn servers(name: u32, data: &NameData, targets: &Targets) -> (Vec<String>, Vec<String>) {
     let port = targets.ports[0].port.as_ref().unwrap().number.unwrap();
-    let mut records = (Vec::new(), Vec::new());
-    for target in &targets.targets {
-        let label = target.label.as_deref().unwrap();
+    let target = |label: &str, address: String| {
         let owner = format!("{label}.s{name}.default.svc.cluster.local.");
-        records.0.push(format!("{port} {owner}"));
-        records.1.push(target.addresses[0].to_string());
+        (format!("{port} {owner}"), address)
+    };
+    match &targets.targets {
+        TargetSet::Each(each) => each
+            .iter()
+            .map(|at| target(at.label.as_deref().unwrap(), at.addresses[0].to_string()))
+            .unzip(),
+        TargetSet::Addresses => data
+            .ipv4
+            .iter()
+            .map(|at| target(&at.to_string().replace('.', "-"), at.to_string()))
+            .unzip(),
     }
-    records
 }
 
 /// The CPUs that this process may use.
@@ -285,52 +261,44 @@ fn cpus() -> Vec<usize> {
     cpus.collect()
 }
 
-/// Lets writers and readers have at one another, until readers have often enough
+/// Lets a writer and readers have at one another, until readers have often enough
 /// been told that a name had changed. What else they were told.
 fn race(place: Place, turn: Turn, version: Version, kind: u16, at_least: u64) -> Answers {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut kernel = Kernel::with_table(place.slots());
+    let mut kernel = Kernel::with_capacities(&place.capacities());
     let config = maps::config("cluster.local", 30);
     kernel.maps.put_config(&config).unwrap();
     kernel.maps.put_state(maps::state()).unwrap();
-    *STATE.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    kernel.maps.put_server(maps::address(SERVER), 0).unwrap();
-    place.fill(&mut kernel.maps);
+    maps::serve(&mut kernel.maps, [SERVER.into()]);
     let cpus = cpus();
-    let (writers, readers) = cpus.split_at(cpus.len() / 2);
-    let (writers, at_least) = match writers {
+    // Which elements are free one writer alone knows.
+    let (own, readers) = cpus.split_at(1);
+    let (readers, at_least) = match readers {
         // Nothing changes under a program that has the only CPU.
-        [] => (readers, 0),
-        writers => (writers, at_least),
+        [] => (own, 0),
+        readers => (readers, at_least),
     };
-    let writers = match place {
-        Place::Map => writers,
-        // Which slots are free one writer alone knows.
-        Place::Table | Place::FullTable => &writers[..1],
-    };
-    let names: Vec<_> = (0..(writers.len() * NAMES) as u32)
+    let mut writer = maps::writer(kernel.another_sink());
+    place.fill(&mut writer);
+    let names: Vec<_> = (0..NAMES as u32)
         .map(|number| Name::new(number, version))
         .collect();
-    let names: Vec<_> = names.chunks(NAMES).collect();
+    for name in &names {
+        writer.apply(&[name.change(Some(0))]);
+    }
+    let names = &*names;
     let (stop, kernel) = (AtomicBool::new(false), &kernel);
     let changed = || kernel.passed(Path::Xdp, PassReason::Changed);
     let answers: Answers = scope(|scope| {
         let stop = &stop;
         let _stop = Stop(stop);
-        for (&cpu, &names) in writers.iter().zip(&names) {
-            let mut sink = kernel.another_sink();
-            for name in names {
-                write(&mut sink, name, 0, turn);
-            }
-            scope.spawn(move || {
-                stay_on(cpu);
-                write_all(sink, names, turn, stop);
-            });
-        }
+        scope.spawn(move || {
+            stay_on(own[0]);
+            write_all(writer, names, turn, stop);
+        });
         let readers: Vec<_> = readers
             .iter()
-            .zip(names.iter().cycle())
-            .map(|(&cpu, &names)| {
+            .map(|&cpu| {
                 scope.spawn(move || {
                     stay_on(cpu);
                     set_timerslack(1).unwrap();
@@ -400,6 +368,40 @@ fn many(name: u32, version: u32) -> NameData {
     addresses(name, version, 28)
 }
 
+/// Endpoints that follow from the addresses, all by a port that says which version it
+/// is.
+fn implied(name: u32, version: u32) -> NameData {
+    let data = many(name, version);
+    let found = Targets {
+        ports: vec![port(name, version, data.ipv4.len())],
+        endpoints: data.ipv4.len(),
+        targets: TargetSet::Addresses,
+    };
+    with_endpoints(data, found)
+}
+
+fn port(name: u32, version: u32, endpoints: usize) -> Counted {
+    let port = Port {
+        name: "http".into(),
+        number: Some((1000 * (name + 1) + version) as u16),
+        protocol: Protocol::Tcp,
+    };
+    Counted {
+        port: Some(port),
+        endpoints,
+    }
+}
+
+fn with_endpoints(data: NameData, endpoints: Targets) -> NameData {
+    NameData {
+        details: Some(Box::new(Details {
+            own: None,
+            endpoints: Some(endpoints),
+        })),
+        ..data
+    }
+}
+
 /// Endpoints in several chunks, all by a port that says which version it is.
 fn endpoints(name: u32, version: u32) -> NameData {
     let targets: Vec<_> = (0..6)
@@ -409,26 +411,12 @@ fn endpoints(name: u32, version: u32) -> NameData {
             ports: [0].into(),
         })
         .collect();
-    let port = Port {
-        name: "http".into(),
-        number: Some((1000 * (name + 1) + version) as u16),
-        protocol: Protocol::Tcp,
-    };
     let found = Targets {
-        ports: vec![Counted {
-            port: Some(port),
-            endpoints: targets.len(),
-        }],
+        ports: vec![port(name, version, targets.len())],
         endpoints: targets.len(),
-        targets,
+        targets: TargetSet::Each(targets),
     };
-    NameData {
-        details: Some(Box::new(Details {
-            own: None,
-            endpoints: Some(found),
-        })),
-        ..few(name, version)
-    }
+    with_endpoints(few(name, version), found)
 }
 
 /// Names are never gone, so that only a seal that does not fit makes one changed.
@@ -453,6 +441,12 @@ fn endpoints_of_srv_records() {
     all_versions(&race(Place::Map, Turn::Replace, endpoints, qtype::SRV, 20));
 }
 
+/// The targets follow from the addresses, which are in chunks of the same set.
+#[test]
+fn implied_endpoints_of_srv_records() {
+    all_versions(&race(Place::Table, Turn::Replace, implied, qtype::SRV, 20));
+}
+
 /// A reader that has found a name's element loses it when the element is filled with
 /// another name before it has compared the keys, and does not see the new one before
 /// it: `lookup_nulls_elem_raw` notices only when the element is in another bucket
@@ -460,7 +454,7 @@ fn endpoints_of_srv_records() {
 /// (`State::denies_since`); without, some ten in a million are.
 #[test]
 fn a_name_that_is_replaced_is_not_denied() {
-    not_denied(&race(Place::Map, Turn::Marked, few, qtype::A, 3));
+    not_denied(&race(Place::Map, Turn::Replace, few, qtype::A, 3));
 }
 
 fn not_denied(answers: &Answers) {
@@ -475,7 +469,7 @@ fn not_denied(answers: &Answers) {
 /// The slot that a reader is led to has been given to another name.
 #[test]
 fn a_name_in_the_table_is_not_denied() {
-    not_denied(&race(Place::Table, Turn::Marked, few, qtype::A, 3));
+    not_denied(&race(Place::Table, Turn::Replace, few, qtype::A, 3));
 }
 
 /// A slot is written while it is read.
@@ -486,5 +480,5 @@ fn records_in_a_table_without_room() {
 
 #[test]
 fn sets_of_names_in_the_table() {
-    all_versions(&race(Place::Table, Turn::Marked, many, qtype::A, 20));
+    all_versions(&race(Place::Table, Turn::Replace, many, qtype::A, 20));
 }

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use headless_agent::datapath::object::{self, KernelLog};
-use headless_tests::kernel::{CAPACITIES, object};
+use headless_tests::kernel;
+use headless_tests::maps::CAPACITIES;
 use headless_tests::verifier::{INSTRUCTIONS_MAX, logged, remembered};
 
 /// Verified instructions by program, of the agent's object loaded as the agent loads it.
 fn counts(log: KernelLog) -> BTreeMap<String, u32> {
-    let path = object("headless-xdp.o");
+    let path = kernel::object("headless-xdp.o");
     let ebpf = object::load_object(&fs::read(&path).unwrap(), &CAPACITIES, log);
     let ebpf = ebpf.unwrap_or_else(|error| panic!("{error}"));
     let counts = logged(&path, log != KernelLog::Off);
@@ -41,7 +42,7 @@ fn programs_stay_below_the_verifiers_limit() {
     for (name, count) in counts(KernelLog::Debug) {
         all.insert(name + "/kernel-log", count);
     }
-    all.extend(logged(&object("headless-reflect.o"), false));
+    all.extend(logged(&kernel::object("headless-reflect.o"), false));
     for (name, count) in all {
         println!("verified: {name} {count}");
         let most = INSTRUCTIONS_MAX / 10 * 9;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Context as _;
 use headless_ebpf::abi::{Config, PodsMode};
 use hickory_proto::rr::Name;
+use tracing::warn;
 
 use super::source::{ApiArgs, SourceArgs, SourceKind};
 use super::{
@@ -13,6 +14,8 @@ use super::{
 use crate::config::{self, ConfigError};
 use crate::datapath::lift::Traffic;
 use crate::datapath::plan::{InterfacePatterns, Plan};
+use crate::maps::capacity::{self, Capacities, Counts};
+use crate::maps;
 use crate::mirror::Policy;
 use crate::observe::client;
 use crate::records::{EndpointScope, Settings};
@@ -207,16 +210,30 @@ impl RecordArgs {
 
     /// Settings of the programs.
     fn programs(&self) -> Result<Config, ConfigError> {
-        // The seed guards against races, not against people: it needs no better
-        // source.
-        let seed = fastrand::u64(..);
-        Config::new(&self.zone, self.ttl, PodsMode::from(self.pods), seed)
+        let hash_key = maps::new_hash_key()
+            .map_err(anyhow::Error::from)
+            .context("no random numbers for the key of the maps' hashes")?;
+        Config::new(&self.zone, self.ttl, PodsMode::from(self.pods), &hash_key)
             .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))
             .map_err(ConfigError::from)
     }
 }
 
 impl XdpArgs {
+    /// Capacities of the maps, within the bound of their memory.
+    fn capacities(&self) -> Capacities {
+        let bound = self.max_map_memory;
+        let bound = bound.map_or_else(capacity::default_bound, |bound| bound.as_u64());
+        let sizing = capacity::capacities(&Counts::UNKNOWN, bound);
+        if let Some(left_out) = sizing.left_out {
+            warn!(
+                bound,
+                "the bound of the maps' memory leaves something out: {left_out}"
+            );
+        }
+        sizing.capacities
+    }
+
     fn plan(&self) -> Result<Plan, ConfigError> {
         let interfaces = InterfacePatterns::new(&self.interface, &self.exclude_interface)
             .context("--interface or --exclude-interface")?;

@@ -11,7 +11,9 @@ use headless_ebpf::abi::Config;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::object::{self, Capacities, KernelLog};
+use super::object::{self, KernelLog};
+use crate::maps::RecordSink as _;
+use crate::maps::capacity::Capacities;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 
 /// The programs and maps that are to be loaded.
@@ -62,7 +64,7 @@ impl Wanted {
             .context("cannot write the configuration")?;
         let kernel = Kernel {
             counters: KernelCounters::open(&ebpf)?,
-            maps: KernelSink::open(&ebpf)?,
+            maps: sink.again(&ebpf)?,
             capacities: self.capacities,
         };
         Ok(Loaded {

@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 
 use hickory_proto::rr::Name;
 
-use super::{Index, NameChange, Settings, Targets};
+use super::{Index, NameChange, Settings, TargetSet, Targets};
 use crate::watch::{
     Alias, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Port, Protocol,
     Service, ServiceKind,
@@ -168,5 +168,9 @@ fn summary(details: &Targets) -> String {
         }) => number.to_string(),
     };
     let numbers: Vec<String> = ports.map(number).collect();
-    format!("{}x{}", numbers.join(","), details.targets.len())
+    let targets = match &details.targets {
+        TargetSet::Each(targets) => targets.len(),
+        TargetSet::Addresses => details.endpoints,
+    };
+    format!("{}x{targets}", numbers.join(","))
 }

@@ -1,6 +1,7 @@
 //! The index of the cluster: events in, changes of names out.
 
 mod events;
+mod parts;
 mod pointers;
 mod read;
 mod reverse;
@@ -17,6 +18,7 @@ use hashbrown::HashTable;
 use headless_ebpf::abi::{NameFlags, PodsMode};
 use slab::Slab;
 
+pub use self::parts::{Part, Parts, Pointed};
 pub use self::pointers::Pointers;
 use self::pointers::Stale;
 pub use self::walk::Walk;

@@ -95,9 +95,11 @@ impl State {
             _ => None,
         };
         let endpoints = self.named_endpoints(scope);
-        let endpoints = endpoints
-            .filter(|endpoints| !endpoints.is_empty())
-            .and_then(Targets::of);
+        let endpoints = endpoints.filter(|endpoints| !endpoints.is_empty());
+        let endpoints = match service.kind {
+            ServiceKind::Headless => endpoints.and_then(Targets::of_headless),
+            _ => endpoints.and_then(Targets::of),
+        };
         if own.is_some() || endpoints.is_some() {
             data.details = Some(Box::new(Details { own, endpoints }));
         }
@@ -205,7 +207,9 @@ impl Naming<'_> {
 }
 
 /// What has to change between two states of a Service: what is new or different
-/// first, so that no name is missed in between, then what is gone.
+/// first, so that no name is missed in between, then what is gone. The Service's own
+/// name is the first to come and the last to go, since its endpoints' names are stored
+/// under its number.
 pub(super) fn changes(
     old: &State,
     new: &State,
@@ -214,7 +218,7 @@ pub(super) fn changes(
     changes: &mut Vec<NameChange>,
 ) {
     let (own_before, own_now) = (old.own(scope), new.own(scope));
-    let mut gone = Vec::new();
+    let (mut gone, mut own_gone) = (Vec::new(), None);
     let mut put = |name: Option<RelativeName>, data: Option<NameData>| {
         if let Some(name) = name {
             let list = if data.is_some() {
@@ -230,7 +234,10 @@ pub(super) fn changes(
     let differs = own_before != own_now;
     if differs || old.details_may_differ(new, scope) {
         let now = new.detailed(scope);
-        if differs || old.detailed(scope) != now {
+        if now.is_none() {
+            let name = naming.own().filter(|_| differs);
+            own_gone = name.map(|name| NameChange { name, data: None });
+        } else if differs || old.detailed(scope) != now {
             put(naming.own(), now);
         }
     }
@@ -255,4 +262,5 @@ pub(super) fn changes(
         }
     }
     changes.append(&mut gone);
+    changes.extend(own_gone);
 }

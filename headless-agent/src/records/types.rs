@@ -96,10 +96,26 @@ pub struct Targets {
     /// for which none is declared: it has neither name, protocol nor number.
     pub ports: Vec<Counted>,
     /// The SRV targets, each once: by label, then by ports.
-    pub targets: Vec<Target>,
+    pub targets: TargetSet,
     /// Number of endpoints as CoreDNS counts them for the weight of SRV records: an
     /// address in two slices counts twice.
     pub endpoints: usize,
+}
+
+/// The targets of SRV records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetSet {
+    /// One for each IPv4 address of the Service's own name, in the order of the
+    /// addresses: its label is the address with dashes, and it has all ports.
+    Addresses,
+    /// Each with its own label, addresses and ports.
+    Each(Vec<Target>),
+}
+
+impl Default for TargetSet {
+    fn default() -> Self {
+        Self::Each(Vec::new())
+    }
 }
 
 /// A port and the number of endpoints that have it.

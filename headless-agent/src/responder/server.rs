@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use fastrand::Rng;
 use headless_ebpf::respond::{self, Scratch};
 use headless_ebpf::wire::{FRAME_MAX, Room as _, Small};
-use headless_ebpf::{abi::PassReason, lookup::Lookup as _};
+use headless_ebpf::{abi::PassReason, maps::Lookup as _};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
 
@@ -80,7 +80,7 @@ impl Responder {
         let index = self.mirror.index();
         let lookup = IndexLookup::new(&index, self.mirror.config());
         let state = lookup.state().ok_or(PassReason::Map)?;
-        let reply = respond::answer::<Small, _>(
+        let reply = respond::answer::<Small, _, _>(
             scratch,
             0,
             query.len(),

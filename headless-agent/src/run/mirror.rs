@@ -40,7 +40,6 @@ impl Stage {
             kernel,
             filled,
         } = self;
-        let seed = wanted.config.seal_seed;
         let loading = spawn_blocking(move || wanted.load());
         let mut intake = Intake::new(mirror);
         let Loaded {
@@ -49,7 +48,8 @@ impl Stage {
             kernel: readable,
         } = intake.until(loading, &mut batches).await???;
         kernel.send_replace(Some(readable));
-        let mut keeper = Keeper::new(intake, Writer::new(sink, seed, writes), policy);
+        let writer = Writer::open(sink, writes).context("cannot read the maps")?;
+        let mut keeper = Keeper::new(intake, writer, policy);
         keeper.read(&mut batches).await?;
         keeper.fill().await?;
         // Without a receiver the agent is about to stop.

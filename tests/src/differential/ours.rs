@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
-use headless_agent::datapath::object::{self, Capacities, KernelLog};
+use headless_agent::datapath::object::{self, KernelLog};
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::kernel::{KernelInterfaces, KernelSink};
 use headless_agent::maps::memory::MemorySink;
@@ -19,7 +20,7 @@ use headless_agent::records::{
     EndpointScope, Forward, Index, NameChange, Reply, Settings, Transport, reply,
 };
 use headless_agent::watch::{Event, Keep, Kind};
-use headless_ebpf::abi::{Config, Interface, PassReason, ServerAddress};
+use headless_ebpf::abi::{Address, Config, HashKey, Interface, PassReason};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::{FramePacket, Room};
 use hickory_proto::rr::{Name, RecordType};
@@ -96,7 +97,7 @@ impl Ours {
             pods,
             pod_names,
         } = *choices;
-        let config = Config::new(zone, ttl, pods, seed).context("not a zone")?;
+        let config = Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
         let settings = Settings {
             ttl,
             pods,
@@ -105,29 +106,30 @@ impl Ours {
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
         };
         let capacities = Capacities {
-            names_table: 512,
+            table_slots: 512,
             names_short: 100_000,
             names_medium: 100_000,
             names_long: 10_000,
             chunks: 10_000,
-            reverse: 10_000,
+            endpoint_buckets: 512,
+            reverse_buckets: 4096,
         };
         let ebpf = object::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&config)?;
         KernelInterfaces::open(&ebpf)?.put(LOOPBACK, Interface::new(MTU, true))?;
-        let memory = MemorySink::new(config, capacities.reverse);
+        let memory = MemorySink::new(config, capacities);
         let mut ours = Self {
             keep: Keep { pod_names },
             endpoints,
             index: Index::new(settings),
-            host: Writer::new(memory, seed, Arc::new(WriteCounts::default())),
-            kernel: Writer::new(sink, seed, Arc::new(WriteCounts::default())),
+            host: Writer::open(memory, Arc::new(WriteCounts::default()))?,
+            kernel: Writer::open(sink, Arc::new(WriteCounts::default()))?,
             ebpf,
             scratch: Box::default(),
             rng: Rng::with_seed(seed),
         };
-        let servers = [ServerAddress::from(IpAddr::V4(SERVER))];
+        let servers = [Address::from(IpAddr::V4(SERVER))];
         ours.host.serve(&servers)?;
         ours.kernel.serve(&servers)?;
         Ok(ours)
@@ -215,7 +217,7 @@ impl Ours {
         packet: &mut FramePacket<'_, R>,
         before: &[u8],
     ) -> anyhow::Result<Handled> {
-        let scratch = &mut self.scratch;
+        let scratch = &mut *self.scratch;
         match respond(packet, self.host.sink(), || Some(scratch)) {
             Verdict::Answer(..) => Ok(Handled::Reply(frame::message(packet.frame())?)),
             Verdict::Pass(reason) => {

@@ -33,11 +33,6 @@ where
         })
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> u32 {
-        self.map.len()
-    }
-
     /// One of them.
     pub(super) fn get(&self, index: u32) -> Result<T, SinkError> {
         self.map

@@ -97,6 +97,23 @@ impl Index {
         (address.to_string() == text && address.to_canonical() == address).then_some(address)
     }
 
+    /// The number, counted from 1, of the Service of this name, which is as in
+    /// [`RelativeName::as_bytes`]. Numbers of Services that are gone are given to others.
+    pub fn number_of(&self, name: &[u8]) -> Option<u32> {
+        let mut labels = Labels::new(name).map(str::from_utf8);
+        let (service, namespace) = (labels.next()?.ok()?, labels.next()?.ok()?);
+        let entry = self.namespaces.get(namespace)?;
+        let number = entry.services.get(service).filter(|_| labels.next().is_none())?;
+        Some(*number as u32 + 1)
+    }
+
+    /// What the endpoint of this label holds, if the Service of this number has it.
+    pub fn endpoint(&self, service: u32, label: &[u8]) -> Option<NameData> {
+        let entry = self.services.get((service as usize).checked_sub(1)?)?;
+        let label = str::from_utf8(label).ok()?;
+        entry.state.endpoint(label, self.settings.endpoints)
+    }
+
     /// Where the cluster's DNS can be reached: the addresses of this Service,
     /// then those of its ready endpoints, each once.
     pub fn server_addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {

@@ -168,6 +168,14 @@ impl Index {
         sole
     }
 
+    /// Those of these addresses, which are sorted, that the Service of this number,
+    /// counted from 1, has alone.
+    pub(super) fn alone(&self, service: u32, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let sole = self.sole(addresses).into_iter();
+        let sole = sole.filter(|(_, number)| *number == Some(service));
+        sole.map(|(address, _)| address).collect()
+    }
+
     /// The Services which have this address themselves or among their endpoints.
     pub(in crate::records) fn with_address(
         &self,

@@ -15,11 +15,11 @@ const WEB: &[&str] = &["web/tcp/80"];
 
 /// The flags by the numbers that [`shown`] prints.
 const NONE: u16 = 0;
-const PASS: u8 = NameFlags::PASS.0;
-const CLUSTER_IP: u8 = NameFlags::CLUSTER_IP.0;
-const UNKNOWN: u8 = NameFlags::ENDPOINTS_UNKNOWN.0;
-const REPEATED: u8 = NameFlags::REPEATED.0;
-const NAMESPACE: u8 = NameFlags::NO_SERVICE.0;
+const PASS: u16 = NameFlags::PASS.0;
+const CLUSTER_IP: u16 = NameFlags::CLUSTER_IP.0;
+const UNKNOWN: u16 = NameFlags::ENDPOINTS_UNKNOWN.0;
+const REPEATED: u16 = NameFlags::REPEATED.0;
+const NAMESPACE: u16 = NameFlags::NO_SERVICE.0;
 
 fn empty() -> Index {
     Index::new(settings())
@@ -225,9 +225,9 @@ fn slices_that_change_their_service_move() {
     assert_eq!(
         shown(&changes),
         [
-            "-nginx.default".to_owned(),
             "-web-0.nginx.default".to_owned(),
             "-web-1.nginx.default".to_owned(),
+            "-nginx.default".to_owned(),
             format!("+other.default {NONE} 10.0.0.22 endpoints:80x1"),
             format!("+web-0.other.default {NONE} 10.0.0.22"),
         ]

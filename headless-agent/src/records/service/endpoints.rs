@@ -222,6 +222,22 @@ impl Endpoints {
         })
     }
 
+    /// How many endpoints there are: an address in two slices counts twice.
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The ports of all endpoints, where all have the same, each has an IPv4 address of
+    /// its own, and none has a name that is not made of its address.
+    pub(super) fn uniform_ports(&self) -> Option<&[Port]> {
+        let mut slices = self.slices.iter().filter(|slice| !slice.endpoints.is_empty());
+        let ports = &*slices.next()?.ports;
+        let uniform = self.ipv4.len() == self.by_name.len()
+            && slices.all(|slice| *slice.ports == *ports)
+            && self.all().all(|(endpoint, _)| endpoint.name.is_none());
+        uniform.then_some(ports)
+    }
+
     /// Whether one of them has this address.
     pub(in crate::records) fn contains(&self, address: IpAddr) -> bool {
         match address {

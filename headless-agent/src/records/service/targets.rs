@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::super::types::{Counted, Target, Targets};
+use super::super::types::{Counted, Target, TargetSet, Targets};
 use super::endpoints::{Endpoints, endpoint_label};
 use crate::watch::Port;
 
@@ -44,9 +44,32 @@ impl Targets {
         });
         Self {
             ports,
-            targets: itself.into_iter().collect(),
+            targets: TargetSet::Each(itself.into_iter().collect()),
             endpoints: addresses.len(),
         }
+    }
+
+    /// Of the endpoints of a headless Service, where no slice has a port twice: as
+    /// [`TargetSet::Addresses`] where that says all.
+    pub(super) fn of_headless(endpoints: &Endpoints) -> Option<Self> {
+        let Some(list) = endpoints.uniform_ports() else {
+            return Self::of(endpoints);
+        };
+        let ports = declared(list);
+        // The same port twice counts twice, which no bit can say.
+        let once = ports
+            .windows(2)
+            .all(|pair| order(pair[0].as_ref(), pair[1].as_ref()).is_lt());
+        let total = endpoints.len();
+        let counted = |port| Counted {
+            port,
+            endpoints: total,
+        };
+        once.then(|| Self {
+            ports: ports.into_iter().map(counted).collect(),
+            targets: TargetSet::Addresses,
+            endpoints: total,
+        })
     }
 
     /// Of endpoints, where no slice has a port twice.
@@ -103,7 +126,7 @@ impl Targets {
             ports: counted
                 .map(|(port, endpoints)| Counted { port, endpoints })
                 .collect(),
-            targets: targets.into_iter().map(target).collect(),
+            targets: TargetSet::Each(targets.into_iter().map(target).collect()),
             endpoints: total,
         })
     }
@@ -142,7 +165,7 @@ impl Targets {
         };
         Self {
             ports: ports.into_iter().map(counted).collect(),
-            targets,
+            targets: TargetSet::Each(targets),
             endpoints: total,
         }
     }
@@ -169,9 +192,14 @@ mod tests {
     type Slice<'a> = (&'a [Port], &'a [(&'a str, [u8; 4])]);
 
     fn targets(slices: &[Slice<'_>]) -> Option<Targets> {
+        Targets::of_headless(&endpoints(slices))
+    }
+
+    /// An endpoint without a name goes by its address.
+    fn endpoints(slices: &[Slice<'_>]) -> Endpoints {
         let endpoint = |(name, address): &(&str, [u8; 4])| Endpoint {
             address: IpAddr::from(*address),
-            name: Some((*name).into()),
+            name: (!name.is_empty()).then(|| (*name).into()),
         };
         let slice = |(number, (ports, endpoints)): (usize, &Slice<'_>)| {
             Arc::new(EndpointSlice {
@@ -185,7 +213,34 @@ mod tests {
             })
         };
         let slices: Vec<_> = slices.iter().enumerate().map(slice).collect();
-        Targets::of(&Endpoints::default().replaced(&slices))
+        Endpoints::default().replaced(&slices)
+    }
+
+    fn each(targets: &Targets) -> &[Target] {
+        match &targets.targets {
+            TargetSet::Each(targets) => targets,
+            TargetSet::Addresses => panic!("{targets:?}"),
+        }
+    }
+
+    /// What the addresses do not say is said target by target.
+    #[test]
+    fn targets_may_follow_from_the_addresses() {
+        let (http, metrics) = ([port("http", 80)], [port("metrics", 9090)]);
+        let (a, b) = (("", [10, 0, 0, 1]), ("", [10, 0, 0, 2]));
+        let implied = |slices: &[Slice<'_>]| {
+            let found = targets(slices).unwrap();
+            let explicit = Targets::of(&endpoints(slices)).unwrap();
+            let same = (&found.ports, found.endpoints) == (&explicit.ports, explicit.endpoints);
+            assert!(same, "{found:?} {explicit:?}");
+            found.targets == TargetSet::Addresses
+        };
+        assert!(implied(&[(&http, &[a, b])]));
+        assert!(implied(&[(&http, &[a]), (&http, &[b]), (&metrics, &[])]));
+        assert!(implied(&[(&[], &[a])]));
+        assert!(!implied(&[(&http, &[a, ("web-0", [10, 0, 0, 2])])]), "a name");
+        assert!(!implied(&[(&http, &[a]), (&metrics, &[b])]), "other ports");
+        assert!(!implied(&[(&http, &[a]), (&http, &[a])]), "twice");
     }
 
     #[test]
@@ -206,7 +261,7 @@ mod tests {
             .map(|at| (at.port.clone(), at.endpoints))
             .collect();
         assert_eq!(counted, [(None, 1), (Some(http), 3), (Some(metrics), 1)]);
-        let ports: Vec<_> = found.targets.iter().map(|at| &*at.ports).collect();
+        let ports: Vec<_> = each(&found).iter().map(|at| &*at.ports).collect();
         assert_eq!(ports, [&[1, 2][..], &[1], &[1], &[0]]);
         assert_eq!(found.endpoints, 4);
     }
@@ -221,8 +276,7 @@ mod tests {
             ("b", [10, 0, 0, 4]),
         ];
         let found = targets(&[(&http[..], &mixed)]).unwrap();
-        let mut labels: Vec<_> = found
-            .targets
+        let mut labels: Vec<_> = each(&found)
             .iter()
             .map(|target| (target.label.as_deref().unwrap(), target.addresses.len()))
             .collect();
@@ -256,17 +310,17 @@ mod tests {
             (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
             (&[metrics][..], &[("a", [10, 0, 0, 2])][..]),
         ];
-        assert_eq!(targets(&both).unwrap().targets.len(), 2, "other ports");
+        assert_eq!(each(&targets(&both).unwrap()).len(), 2, "other ports");
         let both = [
             (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
             (&[port("dns", 53)][..], &[("a", [10, 0, 0, 1])][..]),
         ];
         let both = targets(&both).unwrap();
-        assert_eq!(both.targets.len(), 1, "one address, once");
-        assert_eq!(*both.targets[0].ports, [0, 1]);
+        assert_eq!(each(&both).len(), 1, "one address, once");
+        assert_eq!(*each(&both)[0].ports, [0, 1]);
         let http = [http];
         let once = (&http[..], &[("a", [10, 0, 0, 1])][..]);
         let twice = targets(&[once, once]).unwrap();
-        assert_eq!((twice.endpoints, twice.targets.len()), (2, 1));
+        assert_eq!((twice.endpoints, each(&twice).len()), (2, 1));
     }
 }

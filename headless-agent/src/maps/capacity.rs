@@ -1,0 +1,377 @@
+//! How large the maps must be for a cluster.
+
+mod bound;
+
+use std::fmt;
+
+use headless_ebpf::abi::{
+    Chunk, ENDPOINT_ENTRIES, KeyClass, REVERSE_SLOTS, SERVED_MAX, SERVED_SLOTS, ServedSlot,
+    TABLE_HINTS, TableSlot,
+};
+
+pub use self::bound::default_bound;
+use super::encode::encode;
+use super::name::EndpointName;
+use super::{MapKey, MapKind, table};
+use crate::records::{Index, Parts};
+
+/// How many entries the maps have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacities {
+    /// Records in the table of keys of up to 40 bytes.
+    pub table_slots: u32,
+    /// Records of such keys beyond the table.
+    pub names_short: u32,
+    /// Records of keys of up to 104 bytes.
+    pub names_medium: u32,
+    /// Records of keys of up to 248 bytes.
+    pub names_long: u32,
+    /// Chunks, of which the first is never used.
+    pub chunks: u32,
+    /// Buckets of regular endpoints.
+    pub endpoint_buckets: u32,
+    /// Buckets of addresses with reverse names.
+    pub reverse_buckets: u32,
+}
+
+/// Bytes of a page. Array maps have whole pages.
+const PAGE: u64 = 4096;
+
+impl Capacities {
+    /// Buckets of the table of short keys.
+    pub fn table_buckets(&self) -> u32 {
+        table::buckets(self.table_slots)
+    }
+
+    /// Most entries of a map.
+    pub fn entries(&self, map: MapKind) -> u64 {
+        match map {
+            MapKind::NamesShort => self.names_short.into(),
+            MapKind::NamesMedium => self.names_medium.into(),
+            MapKind::NamesLong => self.names_long.into(),
+            MapKind::Chunks => u64::from(self.chunks).saturating_sub(1),
+            MapKind::Served => SERVED_MAX.into(),
+            MapKind::Reverse => u64::from(self.reverse_buckets) * REVERSE_SLOTS as u64,
+            MapKind::Table => self.table_slots.into(),
+            MapKind::Endpoints => u64::from(self.endpoint_buckets) * ENDPOINT_ENTRIES as u64,
+        }
+    }
+
+    /// Estimate of the kernel memory in bytes of a map with this many entries.
+    ///
+    /// An array has all of it from the start. A hash map has 16 bytes for each bucket, a
+    /// power of two of them, and for each entry 48 bytes of header (`struct htab_elem`),
+    /// key, value and a free-list node, rounded up to a size of `bpf_mem_alloc` (kernel
+    /// commit `7c8199e24fa0`).
+    pub fn bytes(&self, map: MapKind, entries: u64) -> u64 {
+        let array = |elements: u32, bytes: usize| {
+            (u64::from(elements) * bytes as u64).next_multiple_of(PAGE)
+        };
+        let hash = |capacity: u32, bytes: u64| {
+            entries * bytes + u64::from(capacity).next_power_of_two() * 16
+        };
+        match map {
+            MapKind::NamesShort => hash(self.names_short, 192),
+            MapKind::NamesMedium => hash(self.names_medium, 256),
+            MapKind::NamesLong => hash(self.names_long, 512),
+            MapKind::Chunks => array(self.chunks, size_of::<Chunk>()),
+            MapKind::Served => array(SERVED_SLOTS as u32, size_of::<ServedSlot>()),
+            MapKind::Reverse => array(self.reverse_buckets, REVERSE_SLOTS * 8),
+            MapKind::Table => {
+                array(self.table_slots, size_of::<TableSlot>())
+                    + array(self.table_buckets(), TABLE_HINTS * 8)
+            }
+            MapKind::Endpoints => array(self.endpoint_buckets, ENDPOINT_ENTRIES * 8),
+        }
+    }
+
+    /// Estimate of the kernel memory in bytes of all maps when all are full.
+    pub fn total_bytes(&self) -> u64 {
+        let bytes = |map: MapKind| self.bytes(map, self.entries(map));
+        MapKind::ALL.into_iter().map(bytes).sum()
+    }
+}
+
+/// What a cluster needs in the maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records by class of key: Services, namespaces, pods that can be asked for, and
+    /// endpoints that are not regular.
+    pub records: [u64; KeyClass::ALL.len()],
+    /// Chunks.
+    pub chunks: u64,
+    /// Endpoints whose label is the dashed form of their only address, an IPv4 address.
+    pub endpoints: u64,
+    /// Addresses with reverse names.
+    pub addresses: u64,
+}
+
+impl Counts {
+    /// What an empty cluster is taken for, so that it can grow.
+    pub const LEAST: Self = Self {
+        records: [1024, 256, 64],
+        chunks: 1024,
+        endpoints: 1024,
+        addresses: 1024,
+    };
+
+    /// What is taken for a cluster of which nothing is known: 10,000 Services with
+    /// 150,000 endpoints.
+    pub const UNKNOWN: Self = Self {
+        records: [60_000, 12_000, 1_000],
+        chunks: 40_000,
+        endpoints: 150_000,
+        addresses: 160_000,
+    };
+
+    /// What the index has.
+    pub fn of(index: &Index) -> Self {
+        let mut counts = Self::default();
+        let mut parts = Parts::default();
+        while let Some(part) = parts.next(index) {
+            for (name, data) in &part.names {
+                let wire = name.as_bytes();
+                // Any number has the same effect.
+                let endpoint = EndpointName::new(wire);
+                if endpoint.is_some_and(|name| name.entry(1, data).is_some()) {
+                    counts.endpoints += 1;
+                    continue;
+                }
+                let key = match endpoint {
+                    Some(_) => MapKey::of_endpoint(wire, 1),
+                    None => MapKey::of_name(wire),
+                };
+                if let Some(key) = key {
+                    counts.records[key.class() as usize] += 1;
+                    counts.chunks += u64::from(encode(data).len());
+                }
+            }
+            if let Some(pointed) = part.pointed {
+                counts.chunks += 1;
+                counts.addresses += pointed.addresses.len() as u64;
+            }
+        }
+        counts
+    }
+
+    /// The counts of the whole of which these are the counts of `part` in `whole`.
+    #[must_use]
+    pub fn extrapolated(self, part: u64, whole: u64) -> Self {
+        self.map(|count| (count * whole).div_ceil(part.max(1)).max(count))
+    }
+
+    fn at_least(self, least: Self) -> Self {
+        Self {
+            records: std::array::from_fn(|class| self.records[class].max(least.records[class])),
+            chunks: self.chunks.max(least.chunks),
+            endpoints: self.endpoints.max(least.endpoints),
+            addresses: self.addresses.max(least.addresses),
+        }
+    }
+
+    fn map(self, change: impl Fn(u64) -> u64) -> Self {
+        Self {
+            records: self.records.map(&change),
+            chunks: change(self.chunks),
+            endpoints: change(self.endpoints),
+            addresses: change(self.addresses),
+        }
+    }
+}
+
+/// The capacities for a cluster, and what they leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizing {
+    /// The capacities.
+    pub capacities: Capacities,
+    /// What has no room within the bound.
+    pub left_out: Option<LeftOut>,
+}
+
+/// What has no room within the bound of the maps' memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The cluster can grow to this many hundredths of its size only.
+    Growth(u64),
+    /// The kernel answers no reverse names.
+    ReverseNames,
+    /// There is room for this many hundredths of the names only, and for no reverse
+    /// names.
+    Names(u64),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Growth(percent) => write!(
+                f,
+                "the maps have room for {percent} % of the cluster as it is now, not {HEADROOM} %"
+            ),
+            Self::ReverseNames => write!(f, "reverse names are left to userspace"),
+            Self::Names(percent) => write!(
+                f,
+                "the maps have room for some {percent} % of the names: the others and reverse \
+                 names are left to userspace, and negative answers are withheld"
+            ),
+        }
+    }
+}
+
+/// How large the maps are in relation to the cluster, in hundredths.
+const HEADROOM: u64 = 200;
+
+/// With less headroom than this, in hundredths, reverse names give way.
+const HEADROOM_LEAST: u64 = 125;
+
+/// The table of short keys has this share of the room for them, in hundredths; the hash
+/// map behind it, which takes memory only for what it holds, has the rest.
+const TABLE_SHARE: u64 = 62;
+
+/// The capacities for a cluster, so that all maps, full, take at most `bound` bytes, as
+/// far as that is possible at all.
+pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
+    let counts = counts.at_least(Counts::LEAST);
+    let forward = Counts {
+        addresses: 0,
+        ..counts
+    };
+    let sizing = |capacities, left_out| Sizing {
+        capacities,
+        left_out,
+    };
+    let fits = |capacities: &Capacities| capacities.total_bytes() <= bound;
+    for percent in (HEADROOM_LEAST..=HEADROOM).rev() {
+        let capacities = sized(&counts, percent);
+        if fits(&capacities) {
+            let growth = (percent < HEADROOM).then_some(LeftOut::Growth(percent));
+            return sizing(capacities, growth);
+        }
+    }
+    for percent in (100..=HEADROOM).rev() {
+        let capacities = sized(&forward, percent);
+        if fits(&capacities) {
+            return sizing(capacities, Some(LeftOut::ReverseNames));
+        }
+    }
+    let mut percent = 99;
+    while percent > 0 && !fits(&sized(&forward, percent)) {
+        percent -= 1;
+    }
+    sizing(sized(&forward, percent), Some(LeftOut::Names(percent)))
+}
+
+/// Capacities that are `percent` hundredths of what is needed.
+fn sized(counts: &Counts, percent: u64) -> Capacities {
+    let entries = |count: u64| u32::try_from((count * percent).div_ceil(100)).unwrap_or(u32::MAX);
+    // The kernel has no maps without entries.
+    let at_least_one = |count: u64| entries(count).max(1);
+    let [short, medium, long] = counts.records;
+    let table = short * TABLE_SHARE / 100;
+    Capacities {
+        table_slots: at_least_one(table),
+        names_short: at_least_one(short - table),
+        names_medium: at_least_one(medium),
+        names_long: at_least_one(long),
+        chunks: at_least_one(counts.chunks + 1).max(2),
+        endpoint_buckets: at_least_one(counts.endpoints.div_ceil(ENDPOINT_ENTRIES as u64)),
+        reverse_buckets: at_least_one(counts.addresses.div_ceil(REVERSE_SLOTS as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MB: u64 = 1_000_000;
+
+    #[test]
+    fn a_large_cluster_has_room_to_double() {
+        let Sizing {
+            capacities,
+            left_out,
+        } = capacities(&Counts::UNKNOWN, u64::MAX);
+        assert_eq!(left_out, None);
+        let Counts {
+            records: [short, medium, long],
+            chunks,
+            endpoints,
+            addresses,
+        } = Counts::UNKNOWN;
+        let room = |map| capacities.entries(map);
+        assert!(room(MapKind::Table) + room(MapKind::NamesShort) >= 2 * short);
+        assert!(room(MapKind::NamesMedium) >= 2 * medium);
+        assert!(room(MapKind::NamesLong) >= 2 * long);
+        assert!(room(MapKind::Chunks) >= 2 * chunks);
+        assert!(room(MapKind::Endpoints) >= 2 * endpoints);
+        assert!(room(MapKind::Reverse) >= 2 * addresses);
+    }
+
+    #[test]
+    fn an_empty_cluster_can_grow() {
+        let Capacities {
+            table_slots,
+            chunks,
+            ..
+        } = capacities(&Counts::default(), u64::MAX).capacities;
+        assert!(table_slots > 1000 && chunks > 2000);
+    }
+
+    /// First growth gives way, then reverse names, then names.
+    #[test]
+    fn a_bound_is_kept() {
+        let mut before = None;
+        for (bound, expected) in [
+            (100 * MB, "None"),
+            (25 * MB, "Growth"),
+            (20 * MB, "ReverseNames"),
+            (5 * MB, "Names"),
+        ] {
+            let Sizing {
+                capacities,
+                left_out,
+            } = capacities(&Counts::UNKNOWN, bound);
+            let text = format!("{left_out:?}");
+            assert!(text.contains(expected), "{bound}: {text}");
+            assert!(capacities.total_bytes() <= bound, "{bound}");
+            assert_ne!(before.replace(capacities), Some(capacities));
+        }
+        let least = capacities(&Counts::UNKNOWN, 0);
+        assert_eq!(least.left_out, Some(LeftOut::Names(0)));
+        assert!(least.capacities.total_bytes() < MB, "as little as possible");
+    }
+
+    #[test]
+    fn a_part_stands_for_the_whole() {
+        let part = Counts {
+            records: [10, 1, 0],
+            chunks: 3,
+            endpoints: 7,
+            addresses: 8,
+        };
+        let whole = part.extrapolated(5, 50);
+        assert_eq!((whole.records, whole.chunks), ([100, 10, 0], 30));
+        assert_eq!(part.extrapolated(5, 4), part, "never less than is known");
+        assert_eq!(part.extrapolated(0, 0), part);
+    }
+
+    proptest! {
+        #[test]
+        fn capacities_never_exceed_a_bound_that_can_be_kept(
+            short in 0_u64..1_000_000,
+            chunks in 0_u64..1_000_000,
+            endpoints in 0_u64..10_000_000,
+            bound in 1_000_000_u64..1_000_000_000,
+        ) {
+            let counts = Counts {
+                records: [short, short / 7, short / 100],
+                chunks,
+                endpoints,
+                addresses: endpoints + short,
+            };
+            let sizing = capacities(&counts, bound);
+            prop_assert!(sizing.capacities.total_bytes() <= bound, "{sizing:?}");
+        }
+    }
+}
