@@ -20,7 +20,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
-pub mod opaque;
+pub mod verifier;
 pub mod wire;
 
 pub mod maps;

@@ -2,6 +2,7 @@
 //!
 //! Only glue: what is decided is decided in the library.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
     not(target_arch = "bpf"),
     allow(missing_docs, reason = "nothing to document")
@@ -25,7 +26,7 @@ mod program {
 
     use crate::kernel::{Maps, PerCpu, SkbPacket, XdpPacket, count};
 
-    /// The layout version of this object, checked by the loader.
+    /// The version of the layouts of this object, checked by the loader.
     #[unsafe(no_mangle)]
     static LAYOUT: u64 = abi::LAYOUT;
 
@@ -34,7 +35,9 @@ mod program {
     #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_xdp(ctx: XdpContext) -> u32 {
-        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, PerCpu::get);
+        let memory = PerCpu::new();
+        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, || memory.claim());
+        memory.release();
         if let Some(counter) = verdict.counter(Path::Xdp) {
             count(counter);
         }
@@ -61,7 +64,9 @@ mod program {
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_tc(ctx: TcContext) -> i32 {
         let mut packet = SkbPacket::new(&ctx);
-        let verdict = respond(&mut packet, &Maps, PerCpu::get);
+        let memory = PerCpu::new();
+        let verdict = respond(&mut packet, &Maps, || memory.claim());
+        memory.release();
         if let Some(counter) = verdict.counter(Path::Tc) {
             count(counter);
         }

@@ -22,7 +22,7 @@ pub trait Lookup {
 
     /// The same, read after everything that was looked up before, also where the
     /// processor may carry out loads in another order
-    /// ([`Config::WEAKLY_ORDERED`]).
+    /// ([`crate::abi::global::WEAKLY_ORDERED`]).
     fn state_after_lookups(&self) -> Option<State> {
         self.state()
     }

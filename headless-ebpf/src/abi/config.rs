@@ -41,10 +41,8 @@ pub struct Config {
     /// [`KeyClass`], see [`Self::has_names`]. Bits are added while the programs run,
     /// before the first name is written to the map.
     pub name_maps: u32,
-    /// Bits: [`Self::PREEMPTIBLE`], [`Self::WEAKLY_ORDERED`].
-    pub flags: u32,
     /// Zero.
-    pub spare: [u32; 7],
+    pub spare: [u32; 8],
 }
 
 const _: () = assert!(size_of::<Config>() == 576 + 8 * HASH_WORDS);
@@ -61,20 +59,10 @@ describe!(Config {
     endpoint_buckets: u32,
     reverse_buckets: u32,
     name_maps: u32,
-    flags: u32,
-    spare: [u32; 7],
+    spare: [u32; 8],
 });
 
 impl Config {
-    /// In [`Self::flags`]: the kernel lets one program interrupt another one on the
-    /// same CPU (`PREEMPT_RT`, where `/sys/kernel/realtime` is 1), so that the programs
-    /// must make sure that nobody else uses the CPU's working memory.
-    pub const PREEMPTIBLE: u32 = 1;
-
-    /// In [`Self::flags`]: the processor may carry out two loads in another order than
-    /// they stand in the program, as all but x86 do.
-    pub const WEAKLY_ORDERED: u32 = 1 << 1;
-
     /// The configuration for a zone in presentation form (`cluster.local`, with
     /// or without the final dot); `None` where it is not a name.
     ///

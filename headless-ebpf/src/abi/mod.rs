@@ -45,6 +45,19 @@ pub use self::{
     table::{TABLE_HINTS, TableBucket, TableHint, TablePlace, TableSlot},
 };
 
+/// Names of the object's global variables of one byte that the loader sets, each to 0 or
+/// 1, before the programs are verified.
+pub mod global {
+    /// Whether the programs log.
+    pub const LOG: &str = "LOG";
+    /// Whether one program can interrupt another one on the same CPU: on kernels with
+    /// `PREEMPT_RT`, where `/sys/kernel/realtime` is 1.
+    pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
+    /// Whether the processor may carry out two loads in another order than they stand in
+    /// the program: all but x86 do.
+    pub const WEAKLY_ORDERED: &str = "WEAKLY_ORDERED";
+}
+
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {
     /// `ARRAY[1]` of [`super::Config`]: what the operator chose; written before

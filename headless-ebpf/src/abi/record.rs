@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{
+    address::Address,
     chunk::{CHUNK_IPV4, CHUNK_IPV6, ChunkKind},
     digest::{describe, digest_of},
     hash::{HASH_CHUNK, HASH_RECORD, HashKey, KeyedHash},
@@ -151,6 +152,34 @@ impl NameRecord {
     /// Whether this many addresses fit in the record itself.
     pub const fn fits_inline(ipv4: usize, ipv6: usize) -> bool {
         ipv4 * 4 + ipv6 * 16 <= INLINE_BYTES
+    }
+
+    /// The record that a name with this one address would have, without a seal.
+    #[inline(always)]
+    pub const fn of_address(address: Address) -> Self {
+        let mut record = Self::NOTHING;
+        match address.ipv4_word() {
+            Some(word) => {
+                record.ipv4 = 1;
+                let bytes = word.to_ne_bytes();
+                let mut i = 0;
+                while i < bytes.len() {
+                    record.inline[i] = bytes[i];
+                    i += 1;
+                }
+            }
+            None => {
+                record.ipv6 = 1;
+                let (first, last) = (address.first.to_ne_bytes(), address.last.to_ne_bytes());
+                let mut i = 0;
+                while i < first.len() {
+                    record.inline[i] = first[i];
+                    record.inline[first.len() + i] = last[i];
+                    i += 1;
+                }
+            }
+        }
+        record
     }
 
     /// Chunks of the extent before the first one of this kind. A kind that the flags do

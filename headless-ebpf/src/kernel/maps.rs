@@ -1,5 +1,7 @@
 //! The maps, and [`Lookup`] over them.
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns},
@@ -14,9 +16,10 @@ use headless_ebpf::{
         TableBucket, TableHint, TablePlace, TableSlot,
     },
     maps::{Lookup, RecordWords},
-    respond::{Runtime, Scratch, Subprogram},
-    wire::{ChunkBytes, HEADERS_MAX, KeyBytes, Large, Room, Small},
+    wire::{ChunkBytes, KeyBytes, frame::HEADERS_MAX},
 };
+
+use super::globals;
 
 /// The agent maps the array into its memory and writes it by plain stores
 /// (include/uapi/linux/bpf.h).
@@ -57,8 +60,6 @@ static INTERFACES: HashMap<u32, Interface> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
-#[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Headers of a packet that does not have them in one piece.
 ///
@@ -67,16 +68,15 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static HEAD: PerCpuArray<[u8; HEADERS_MAX]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Room for headers, this CPU's own.
+/// Memory for headers, this CPU's own. `None` where another program may use it at the
+/// same time: there such packets pass.
 #[inline(always)]
 pub(super) fn head() -> Option<*mut [u8; HEADERS_MAX]> {
+    if globals::preemptible() {
+        return None;
+    }
     HEAD.get_ptr_mut(0)
 }
-
-/// Whether the programs log: set by the loader before the program is verified,
-/// which then removes the code that is never reached.
-#[unsafe(no_mangle)]
-static LOG: u8 = 0;
 
 /// What a CPU remembers from packet to packet, to be spared calls of helpers:
 /// where returns are guarded against speculation, each costs some 20 ns.
@@ -94,19 +94,12 @@ struct CpuState {
 #[map]
 static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether to log; costs nothing when off.
-#[inline(always)]
-pub(crate) fn logging() -> bool {
-    // SAFETY: read-only memory of the object. Volatile, because the compiler
-    // must not take the initial value for the value.
-    unsafe { (&raw const LOG).read_volatile() != 0 }
-}
-
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter.0) {
-        // SAFETY: this CPU's own slot, see `scratch`.
+        // SAFETY: this CPU's own slot. Where programs can interrupt each other, a count may
+        // be lost.
         unsafe { *value += 1 };
     }
 }
@@ -188,72 +181,28 @@ fn short(key: &KeyBytes, hash: KeyedHash, record: &mut RecordWords) -> bool {
     found(NAMES_SHORT.get_ptr(key.first_chunk()), record)
 }
 
-/// Subprograms as functions with global linkage, which the verifier looks
-/// at by themselves (kernel commit `51c39bb1d5d1`). They can be given numbers only,
-/// so they find their working memory themselves.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_srv_small(_unused: u64) -> u64 {
-    run::<Small>(Subprogram::Srv)
-}
-
-/// The same where there is more room.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_srv_large(_unused: u64) -> u64 {
-    run::<Large>(Subprogram::Srv)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_below(_unused: u64) -> u64 {
-    run::<Small>(Subprogram::Below)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_reverse(_unused: u64) -> u64 {
-    run::<Small>(Subprogram::Reverse)
-}
-
 #[inline(always)]
-fn run<R: Room>(subprogram: Subprogram) -> u64 {
-    match SCRATCH.get_ptr_mut(0) {
-        // SAFETY: the slot is this CPU's own, and `PerCpu::call` lends nothing of it.
-        Some(scratch) => subprogram.run::<R, Maps>(unsafe { &mut *scratch }, &Maps),
-        None => u64::MAX,
-    }
+fn read_state() -> Option<State> {
+    let state = STATE.get_ptr(0)?;
+    // SAFETY: an element of an array map lives as long as the map; the agent
+    // may write it at any time, hence volatile.
+    unsafe { Some(state.read_volatile()) }
 }
 
-/// This CPU's working memory.
-pub(crate) struct PerCpu(*mut Scratch);
-
-impl PerCpu {
-    /// The slot is this CPU's own, packets on one CPU are processed one
-    /// after the other (XDP and tc run with bottom halves disabled), and each
-    /// program asks once per packet.
-    #[inline(always)]
-    pub(crate) fn get() -> Option<Self> {
-        SCRATCH.get_ptr_mut(0).map(Self)
-    }
-}
-
-impl Runtime for PerCpu {
-    #[inline(always)]
-    fn scratch(&mut self) -> &mut Scratch {
-        // SAFETY: nobody else uses the slot, see `get`, and what is lent is bound to
-        // `self`, of which there is one.
-        unsafe { &mut *self.0 }
-    }
-
-    #[inline(always)]
-    fn call<R: Room, L: Lookup>(&mut self, subprogram: Subprogram, _lookup: &L) -> u64 {
-        match subprogram {
-            Subprogram::Below => headless_below(0),
-            Subprogram::Srv if R::MESSAGE_MAX == Small::MESSAGE_MAX => headless_srv_small(0),
-            Subprogram::Srv => headless_srv_large(0),
-            Subprogram::Reverse => headless_reverse(0),
-        }
+/// Loads before come before loads behind, also where the processor may carry them out in
+/// another order.
+///
+/// BPF has load-acquire from kernel 6.15, and atomic operations that return (and so order)
+/// from 5.12. What 5.10 has is `bpf_ktime_get_ns`: it reads the clock under a sequence
+/// count, between whose two reads and around whose last one stand read barriers
+/// (`__ktime_get_fast_ns` in kernel/time/timekeeping.c; `smp_rmb`, `dmb ishld` on arm64,
+/// which orders all loads, not the clock's alone). It costs some 20 ns, and on x86, which
+/// orders loads itself, it is left out.
+#[inline(always)]
+fn order_loads() {
+    if globals::weakly_ordered() {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() };
     }
 }
 
@@ -266,12 +215,18 @@ impl Lookup for Maps {
         CONFIG.get(0)
     }
 
+    /// All look-ups come behind this read.
     #[inline(always)]
     fn state(&self) -> Option<State> {
-        let state = STATE.get_ptr(0)?;
-        // SAFETY: an entry of an array map lives as long as the map; the agent
-        // may write it at any time, hence volatile.
-        unsafe { Some(state.read_volatile()) }
+        let state = read_state();
+        order_loads();
+        state
+    }
+
+    #[inline(always)]
+    fn state_after_lookups(&self) -> Option<State> {
+        order_loads();
+        read_state()
     }
 
     #[inline(always)]
@@ -363,14 +318,17 @@ impl Lookup for Maps {
         let Some(cpu) = CPU_STATE.get_ptr_mut(0) else {
             return u64::MAX;
         };
-        // SAFETY: this CPU's own slot, see `scratch`; helpers without arguments.
+        // SAFETY: this CPU's own slot; helpers without arguments.
         // The JIT turns `bpf_jiffies64` into a load (kernel commit
         // `5576b991e9c1`).
         unsafe {
             let jiffies = bpf_jiffies64();
             if (*cpu).jiffies != jiffies {
-                (*cpu).jiffies = jiffies;
+                // The time before its tick: a program that interrupts this one may read
+                // the clock twice, but never takes an old time for a new one.
                 (*cpu).now_ns = bpf_ktime_get_ns();
+                compiler_fence(Ordering::SeqCst);
+                (*cpu).jiffies = jiffies;
             }
             (*cpu).now_ns
         }
@@ -383,7 +341,7 @@ impl Lookup for Maps {
         let Some(cpu) = CPU_STATE.get_ptr_mut(0) else {
             return 0;
         };
-        // SAFETY: this CPU's own slot, see `scratch`; a helper without arguments.
+        // SAFETY: this CPU's own slot; a helper without arguments.
         unsafe {
             if (*cpu).random == 0 {
                 (*cpu).random = u64::from(bpf_get_prandom_u32()) << 1 | 1;

@@ -1,28 +1,34 @@
-//! From the labels of a name to what is stored under it.
+//! From a name to its record.
 
 use super::{
-    Scratch,
-    servers::{DetailsAt, Place, Ports},
+    request::Request,
+    shape::{self, NameKind, NameShape, SVC_LEN},
+    srv::DetailsAt,
 };
 use crate::{
     abi::{
-        Config, EndpointEntry, HASH_NAME, HashKey, KeyClass, KeyedHash, NameFlags, NameRecord,
+        Address, EndpointEntry, HASH_NAME, HashKey, KeyClass, KeyedHash, NameFlags, NameRecord,
         PassReason, PodsMode, endpoint_word,
     },
     maps::Lookup,
-    opaque,
-    wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, WINDOW, fold, qtype},
+    verifier,
+    wire::{
+        Image, KeyBytes,
+        dns::{DNS_HEADER_LEN, Dashed, Question, fold, qtype},
+    },
 };
+
+const SHORT: usize = KeyClass::Short.words();
+const MEDIUM: usize = KeyClass::Medium.words();
+const LONG: usize = KeyClass::Long.words();
 
 /// What a name in the zone is.
 pub(super) enum Found {
-    /// A Service, one of its ports, an endpoint or what may be a pod, whose record
-    /// is [`Scratch::record`].
-    Record(Place),
-    /// A name below a Service or a namespace, which [`below`] looks for.
-    Below(Place),
-    /// Something that exists and has no records: the zone, `svc`, `pod`, a
-    /// namespace.
+    /// A name of this kind, whose record is in the working memory.
+    Record(NameKind),
+    /// A name of this kind, for which [`below`] has to look.
+    Below(NameKind),
+    /// A name that exists and has no records: the zone, `svc`, `pod`, a namespace.
     NonTerminal,
     /// The name that has the version of the specification.
     Version,
@@ -30,77 +36,249 @@ pub(super) enum Found {
     Missing,
 }
 
-/// `\3svc`, as it stands in a name.
-const SVC: u32 = u32::from_le_bytes(*b"\x03svc");
-/// `\3pod`.
-const POD: u32 = u32::from_le_bytes(*b"\x03pod");
-/// `\2ns\3dns`, with which the name server's own name begins; the last byte does
-/// not count.
-const NAME_SERVER: u64 = u64::from_le_bytes(*b"\x02ns\x03dns\0");
-/// Bytes of it.
-const NAME_SERVER_LEN: usize = 7;
-/// `\13dns-version`, the specification's version.
-const DNS_VERSION: (u64, u32) = (
-    u64::from_le_bytes(*b"\x0bdns-ver"),
-    u32::from_le_bytes(*b"sion"),
-);
-
 /// What is known of a name whose labels have not been looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// [`Scratch::record`] is its record.
+    /// Its record is in the working memory.
     Found,
-    /// There is no record of what stands before `svc`.
+    /// There is no record of the labels before `svc`.
     Missing,
     /// Its shape decides.
     Unknown,
 }
 
-/// Looks up what stands before `svc`, if that is the name of a Service or an endpoint:
-/// the labels' lengths are part of a key, so that those of a name that is stored need
+/// Names in an image, and how they are looked up.
+pub(super) struct Names<'a, L> {
+    pub(super) image: &'a Image,
+    /// Memory for the key.
+    pub(super) key: &'a mut KeyBytes,
+    pub(super) hash_key: &'a HashKey,
+    pub(super) lookup: &'a L,
+}
+
+/// Bytes of an image.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) at: usize,
+    pub(super) len: usize,
+}
+
+impl<L: Lookup> Names<'_, L> {
+    /// Looks up the name of these labels. Whether there is one, and its record is in
+    /// `found`.
+    ///
+    /// The keys of long names are built by functions of their own, out of the way of the
+    /// others. In a subprogram, which may call no other function, see
+    /// [`Self::look_up_inline`].
+    #[inline(always)]
+    fn look_up(&mut self, name: Span, found: &mut NameRecord) -> Result<bool, PassReason> {
+        match KeyClass::of_len(name.len) {
+            KeyClass::Short => {
+                let hash = self.build::<SHORT>(name);
+                self.read(KeyClass::Short, hash, found)
+            }
+            KeyClass::Medium => {
+                let hash = self.build_apart::<MEDIUM>(name);
+                self.read(KeyClass::Medium, hash, found)
+            }
+            KeyClass::Long => {
+                let hash = self.build_apart::<LONG>(name);
+                self.read(KeyClass::Long, hash, found)
+            }
+        }
+    }
+
+    /// [`Self::look_up`] without a call.
+    #[inline(always)]
+    pub(super) fn look_up_inline(
+        &mut self,
+        name: Span,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let class = KeyClass::of_len(name.len);
+        let name = name.opaque();
+        match class {
+            KeyClass::Short => {
+                let hash = self.build::<SHORT>(name);
+                self.read(KeyClass::Short, hash, found)
+            }
+            KeyClass::Medium => {
+                let hash = self.build::<MEDIUM>(name);
+                self.read(KeyClass::Medium, hash, found)
+            }
+            KeyClass::Long => {
+                let hash = self.build::<LONG>(name);
+                self.read(KeyClass::Long, hash, found)
+            }
+        }
+    }
+
+    /// Looks up a name of at most [`KeyClass::Short`] bytes.
+    #[inline(always)]
+    pub(super) fn look_up_short(
+        &mut self,
+        name: Span,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let hash = self.build::<SHORT>(name.opaque());
+        self.read(KeyClass::Short, hash, found)
+    }
+
+    /// Looks up the endpoint key of a label, given with its length byte, of the Service of
+    /// this number.
+    #[inline(always)]
+    pub(super) fn look_up_endpoint(
+        &mut self,
+        label: Span,
+        service: u32,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let word = endpoint_word(service);
+        let class = KeyClass::of_len(size_of_val(&word) + label.len);
+        let label = label.opaque();
+        if class == KeyClass::Short {
+            let hash = self.build_endpoint::<SHORT>(word, label);
+            self.read(KeyClass::Short, hash, found)
+        } else {
+            let hash = self.build_endpoint::<MEDIUM>(word, label);
+            self.read(KeyClass::Medium, hash, found)
+        }
+    }
+
+    /// Reads the record under the key that has been built, and whether the seal says that
+    /// it belongs there.
+    #[inline(always)]
+    fn read(
+        &mut self,
+        class: KeyClass,
+        hash: KeyedHash,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let words = bytemuck::cast_mut(&mut *found);
+        if !self.lookup.name(class, self.key, hash, words) {
+            return Ok(false);
+        }
+        let hash_key = verifier::again(self.hash_key);
+        if found.seal == NameRecord::seal_of(hash_key, hash, bytemuck::cast(*found)) {
+            Ok(true)
+        } else {
+            Err(PassReason::Changed)
+        }
+    }
+}
+
+impl<L> Names<'_, L> {
+    /// Puts a name, folded, into the first `WORDS` words of the key, with zeroes behind
+    /// it, and hashes these words.
+    #[inline(always)]
+    fn build<const WORDS: usize>(&mut self, name: Span) -> KeyedHash {
+        self.append::<0, WORDS>(KeyedHash::new(), name)
+    }
+
+    /// Puts a label behind `word`.
+    #[inline(always)]
+    fn build_endpoint<const WORDS: usize>(&mut self, word: u64, label: Span) -> KeyedHash {
+        self.key.put_u64(0, word);
+        let hash = KeyedHash::new().word(verifier::again(self.hash_key), HASH_NAME, word);
+        self.append::<1, WORDS>(hash, label)
+    }
+
+    /// Puts bytes, folded, into the words of the key from `FROM` to `WORDS`, with zeroes
+    /// behind them.
+    #[inline(always)]
+    fn append<const FROM: usize, const WORDS: usize>(
+        &mut self,
+        mut hash: KeyedHash,
+        bytes: Span,
+    ) -> KeyedHash {
+        let hash_key = verifier::again(self.hash_key);
+        for i in FROM..WORDS {
+            let at = (i - FROM) * 8;
+            let word = fold(self.image.u64_at(bytes.at + at)) & verifier::mask(bytes.len, at);
+            self.key.put_u64(i * 8, word);
+            hash = hash.word(hash_key, HASH_NAME + i, word);
+        }
+        hash
+    }
+
+    /// [`Self::build`] as a function of its own.
+    #[inline(always)]
+    fn build_apart<const WORDS: usize>(&mut self, name: Span) -> KeyedHash {
+        let sum = build_sum::<WORDS>(self.image, name.at, name.len, self.key, self.hash_key);
+        KeyedHash::resume(sum)
+    }
+}
+
+impl Span {
+    /// The same, of whose length the compiler knows nothing: it would leave out the mask
+    /// by which the verifier knows that an access is inside.
+    #[inline(always)]
+    fn opaque(self) -> Self {
+        Self {
+            len: verifier::opaque(self.len),
+            ..self
+        }
+    }
+}
+
+/// A function in the program, which can return one word: [`KeyedHash::sum`].
+#[inline(never)]
+fn build_sum<const WORDS: usize>(
+    image: &Image,
+    at: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    hash_key: &HashKey,
+) -> u64 {
+    let mut names = Names {
+        image,
+        key,
+        hash_key,
+        lookup: &(),
+    };
+    names.build::<WORDS>(Span { at, len }).sum()
+}
+
+/// Looks up the labels before `svc`, if they are those of a Service or an endpoint.
+///
+/// The labels' lengths are part of a key, so that the labels of a name that is stored need
 /// not be looked at, and most questions are for one.
 #[inline(always)]
 pub(super) fn stored<L: Lookup>(
-    scratch: &mut Scratch,
+    names: &mut Names<'_, L>,
     start: usize,
-    config: &Config,
     question: &Question,
-    lookup: &L,
+    found: &mut NameRecord,
 ) -> Result<Stored, PassReason> {
-    let Scratch {
-        image,
-        key,
-        record: found,
-        ..
-    } = scratch;
-    let name = start + DNS_HEADER_LEN;
+    let at = start + DNS_HEADER_LEN;
     // Other types have their own ways, of which some depend on the shape.
     if question.qtype != qtype::A && question.qtype != qtype::AAAA {
         return Ok(Stored::Unknown);
     }
     // One comparison for names without a label there, too short ones and long ones.
-    let len = (question.zone as usize).wrapping_sub(size_of_val(&SVC));
+    let len = (question.zone as usize).wrapping_sub(SVC_LEN);
     if len.wrapping_sub(1) >= KeyClass::Short.bytes() {
         return Ok(Stored::Unknown);
     }
-    // The compiler would leave out the masks by which the verifier knows that the
-    // accesses are inside.
-    let len = opaque::number(len);
+    let name = Span { at, len }.opaque();
     // Keys are padded with zeroes, which would make up for roots behind a name.
-    let last = image.u8_at(name + len.wrapping_sub(1));
-    if last == 0 || fold(u64::from(image.u32_at(name + len))) as u32 != SVC {
+    let last = names.image.u8_at(at + name.len.wrapping_sub(1));
+    if last == 0 || !shape::is_svc(names.image, at + name.len) {
         return Ok(Stored::Unknown);
     }
-    let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, &config.hash_key);
-    if key.u64_at(0) << 8 == NAME_SERVER << 8 {
+    let hash = names.build::<SHORT>(name);
+    if shape::is_name_server(names.key.u64_at(0)) {
         return Ok(Stored::Unknown);
     }
-    if !look_up(KeyClass::Short, key, hash, &config.hash_key, found, lookup)? {
+    if !names.read(KeyClass::Short, hash, found)? {
         return Ok(Stored::Missing);
     }
     // Namespaces have no records, and pods no names below `svc`.
     Ok(
-        if opaque::memory(found).flags.contains(NameFlags::NO_SERVICE) {
+        if verifier::reread(found)
+            .flags
+            .contains(NameFlags::NO_SERVICE)
+        {
             Stored::Unknown
         } else {
             Stored::Found
@@ -108,412 +286,167 @@ pub(super) fn stored<L: Lookup>(
     )
 }
 
-/// Reads the shape of a name from the right, as CoreDNS does (`parse.go`), and
-/// looks up what the shape leaves open; `stored` is what is known already.
+/// Looks up what the name's shape leaves open. `stored` is what is known already.
 #[inline(always)]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one table, and calls are dear in a program"
-)]
 pub(super) fn find<L: Lookup>(
-    scratch: &mut Scratch,
-    start: usize,
-    config: &Config,
+    names: &mut Names<'_, L>,
+    request: Request<'_, L>,
     question: &Question,
     stored: Stored,
-    lookup: &L,
+    found: &mut NameRecord,
 ) -> Result<Found, PassReason> {
-    let Scratch {
-        image,
-        key,
-        record: found,
-        servers,
-        ..
-    } = scratch;
-    let hash_key = &config.hash_key;
-    if question.zone == 0 {
-        return Ok(Found::NonTerminal);
-    }
-    let name = start + DNS_HEADER_LEN;
-    // CoreDNS takes a name that merely begins with `ns.dns.<zone>` for the zone's
-    // name server, such as those that a search list makes of it (`isDefaultNS`).
-    // The zone's first bytes without its root are enough to leave it alone.
-    let zone_begins = WINDOW.first((config.zone_len as usize).wrapping_sub(1), 0);
-    let not_zone = (fold(image.u64_at(name + NAME_SERVER_LEN)) ^ config.zone[0]) & zone_begins;
-    if fold(image.u64_at(name)) << 8 == NAME_SERVER << 8 && not_zone == 0 {
-        return Err(PassReason::Userspace);
-    }
+    let at = request.start + DNS_HEADER_LEN;
     let labels = question.labels;
     let kind_at = labels.from_right(0);
-    let is_pod = match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
-        SVC => false,
-        POD => true,
-        _ if kind_at == 0 && is_dns_version(image, name) => return Ok(Found::Version),
-        _ => return Ok(Found::Missing),
+    let shape = shape::of(names.image, at, request.config, question)?;
+    let owner_at = match shape {
+        NameShape::NonTerminal => return Ok(Found::NonTerminal),
+        NameShape::Version => return Ok(Found::Version),
+        NameShape::Nothing => return Ok(Found::Missing),
+        NameShape::Stored | NameShape::Endpoint | NameShape::PodNamespace => 0,
+        // A port's name is its Service's matter, a pod's its namespace's.
+        NameShape::Port => labels.from_right(2),
+        NameShape::Pod => labels.from_right(1),
     };
-    if kind_at == 0 {
-        return Ok(Found::NonTerminal);
-    }
-    // Only the first label starts at 0: the first zero ends the list.
-    let (namespace_at, service_at) = (labels.from_right(1), labels.from_right(2));
-    let (endpoint_at, port_at) = (labels.from_right(3), labels.from_right(4));
-    let below_service = namespace_at != 0 && service_at != 0;
-    let is_endpoint = below_service && endpoint_at == 0;
-    let is_port = below_service && endpoint_at != 0 && port_at == 0;
-    if below_service && !is_endpoint && !is_port {
-        // Deeper than `_port._protocol.service.namespace` nothing exists. This
-        // is the fate of most names that a search list makes up.
-        return Ok(Found::Missing);
-    }
-    // A pod's name is its namespace's matter, a port's its Service's.
-    let owner_at = if is_pod {
-        namespace_at
-    } else if is_port {
-        service_at
-    } else {
-        0
+    // Endpoints with longer names are stored under endpoint keys.
+    let is_long_endpoint = shape == NameShape::Endpoint && kind_at > KeyClass::Short.bytes();
+    let is_missing = stored == Stored::Missing && owner_at == 0 || is_long_endpoint;
+    let owner = Span {
+        at: at + owner_at,
+        len: kind_at.wrapping_sub(owner_at) & 0xff,
     };
-    // Endpoints with longer names are stored below their Services.
-    let is_elsewhere = is_endpoint && kind_at > KeyClass::Short.bytes();
-    let is_missing = stored == Stored::Missing && owner_at == 0 || is_elsewhere;
-    let exists =
-        !is_missing && record(image, name, owner_at, kind_at, key, hash_key, found, lookup)?;
-    let found = opaque::memory(found);
-    if is_pod {
-        if config.pods == PodsMode::Disabled as u32 || !exists {
-            return Ok(Found::Missing);
-        }
-        if namespace_at == 0 {
-            return Ok(Found::NonTerminal);
-        }
-        if config.pods == PodsMode::Verified as u32 {
-            return Ok(Found::Below(Place::VerifiedPod));
-        }
-        // Its label is read by a subprogram. Those further left say nothing.
-        *found = NameRecord::NOTHING;
-        return Ok(Found::Record(Place::Pod));
+    let exists = !is_missing && names.look_up(owner, found)?;
+    let found = verifier::reread(found);
+    if shape == NameShape::Pod || shape == NameShape::PodNamespace {
+        let pods = request.config.pods;
+        return Ok(if pods == PodsMode::Disabled as u32 || !exists {
+            Found::Missing
+        } else if shape == NameShape::PodNamespace {
+            Found::NonTerminal
+        } else if pods == PodsMode::Verified as u32 {
+            Found::Below(NameKind::VerifiedPod)
+        } else {
+            // The address is in the label. Labels further left say nothing.
+            Found::Record(NameKind::Pod)
+        });
     }
     if exists && found.flags.contains(NameFlags::NO_SERVICE) {
         return Ok(Found::NonTerminal);
     }
-    // The details of an endpoint are its Service's.
-    if is_endpoint && (!exists || question.qtype == qtype::SRV) {
+    if shape == NameShape::Endpoint {
+        // The SRV records of an endpoint have its Service's ports.
+        return Ok(if exists && question.qtype != qtype::SRV {
+            Found::Record(NameKind::Endpoint)
+        } else {
+            if !exists {
+                *found = NameRecord::NOTHING;
+            }
+            Found::Below(NameKind::Endpoint)
+        });
+    }
+    Ok(if !exists {
+        Found::Missing
+    } else if shape == NameShape::Port {
+        Found::Record(NameKind::Port)
+    } else {
+        Found::Record(NameKind::Service)
+    })
+}
+
+/// Looks for the name of a pod that exists: the pod is stored under its labels, `pod` and
+/// the first label of the zone, four labels, which no other name has.
+#[inline(always)]
+pub(super) fn verified_pod<L: Lookup>(
+    names: &mut Names<'_, L>,
+    request: Request<'_, L>,
+    question: &Question,
+    found: &mut NameRecord,
+) -> Result<bool, PassReason> {
+    let label_at = question.labels.from_right(2);
+    let end = question.zone as usize + 1 + (request.config.zone[0] & 0x3f) as usize;
+    let pod = Span {
+        at: request.start + DNS_HEADER_LEN + label_at,
+        len: end.wrapping_sub(label_at) & 0xff,
+    };
+    names.look_up_inline(pod, found)
+}
+
+/// The working memory in which an endpoint is looked for.
+pub(super) struct EndpointSearch<'a> {
+    /// The endpoint's record. Where it says something already, only the details are looked
+    /// for.
+    pub(super) found: &'a mut NameRecord,
+    /// Memory for the Service's record.
+    pub(super) service: &'a mut NameRecord,
+    pub(super) dashed: &'a mut Dashed,
+    /// Where the details of the Service's endpoints are.
+    pub(super) details: &'a mut DetailsAt,
+}
+
+impl EndpointSearch<'_> {
+    /// Looks for the endpoint `<endpoint>.<service>.<namespace>.svc` by way of its Service.
+    /// Whether there is one.
+    #[inline(always)]
+    pub(super) fn run<L: Lookup>(
+        self,
+        names: &mut Names<'_, L>,
+        request: Request<'_, L>,
+        question: &Question,
+    ) -> Result<bool, PassReason> {
+        let at = request.start + DNS_HEADER_LEN;
+        let (kind_at, service_at) = (question.labels.from_right(0), question.labels.from_right(2));
+        let service_name = Span {
+            at: at + service_at,
+            len: kind_at.wrapping_sub(service_at) & 0xff,
+        };
+        let exists = names.look_up_inline(service_name, self.service)?;
+        let service = verifier::reread(self.service);
         if !exists {
-            *found = NameRecord::NOTHING;
+            *service = NameRecord::NOTHING;
         }
-        return Ok(Found::Below(Place::Endpoint));
+        *self.details = DetailsAt::endpoints(service);
+        let found = verifier::reread(self.found);
+        if found.flags != NameFlags::empty() || found.ipv4 != 0 || found.ipv6 != 0 {
+            return Ok(true);
+        }
+        let number = verifier::reread(&mut *service).service;
+        if number == 0 {
+            return Ok(false);
+        }
+        if self.dashed.read(names.image, at)
+            && let Some(address) = self.dashed.ipv4()
+            && is_regular(request, number, address)
+        {
+            *found = NameRecord::of_address(Address::from_ipv4_word(address));
+            found.service = number;
+            return Ok(true);
+        }
+        if kind_at > KeyClass::Short.bytes() {
+            let label = Span {
+                at,
+                len: usize::from(names.image.u8_at(at)) + 1,
+            };
+            if names.look_up_endpoint(label, number, found)? {
+                return Ok(true);
+            }
+        }
+        if verifier::reread(service)
+            .flags
+            .contains(NameFlags::ENDPOINTS_UNKNOWN)
+        {
+            // It may have this endpoint.
+            return Err(PassReason::Userspace);
+        }
+        Ok(false)
     }
-    if !exists {
-        return Ok(Found::Missing);
-    }
-    let place = if is_port {
-        Place::Port
-    } else if is_endpoint {
-        Place::Endpoint
-    } else {
-        Place::Service
-    };
-    servers.put_details(DetailsAt::own(found));
-    Ok(Found::Record(place))
 }
 
-/// Looks for the name of a pod that exists, or of an endpoint: [`Ports::None`] where
-/// there is none, else its record is in [`Scratch::record`]. Where an endpoint's record
-/// is there already, only the details of its SRV records are looked for.
+/// Whether a Service has a regular endpoint with this address, see [`EndpointEntry`].
 #[inline(always)]
-pub(super) fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Ports, PassReason> {
-    let Scratch {
-        image,
-        question,
-        key,
-        record: found,
-        service,
-        servers,
-        dashed,
-        ..
-    } = scratch;
-    let Some(config) = lookup.config() else {
-        return Err(PassReason::Map);
-    };
-    let hash_key = &config.hash_key;
-    let question: &Question = opaque::memory(question);
-    let name = servers.start() + DNS_HEADER_LEN;
-    let labels = question.labels;
-    let (kind_at, service_at) = (labels.from_right(0), labels.from_right(2));
-    let is_pod = servers.is_asked(Place::VerifiedPod);
-    // A pod is stored under its labels, `pod` and the first label of the zone: four
-    // labels, which no other name has.
-    let pod_end = question.zone as usize + 1 + (config.zone[0] & 0x3f) as usize;
-    let end = if is_pod { pod_end } else { kind_at };
-    let exists = any_record(image, name, service_at, end, key, hash_key, service, lookup)?;
-    let service = opaque::memory(service);
-    if !exists {
-        *service = NameRecord::NOTHING;
-    }
-    if is_pod {
-        *found = *service;
-        return Ok(if exists { Ports::Numbered } else { Ports::None });
-    }
-    servers.put_details(DetailsAt::endpoints(service));
-    let found = opaque::memory(found);
-    if found.flags.0 != 0 || found.ipv4 != 0 || found.ipv6 != 0 {
-        return Ok(Ports::Numbered);
-    }
-    let number = opaque::memory(service).service;
-    if number == 0 {
-        return Ok(Ports::None);
-    }
-    if let Some(address) = dashed.read_ipv4(image, name) {
-        let entry = EndpointEntry::new(number, address);
-        if lookup.endpoint(entry, entry.buckets(hash_key, config.endpoint_buckets)) {
-            put_regular(found, number, address);
-            return Ok(Ports::Numbered);
-        }
-    }
-    if kind_at > KeyClass::Short.bytes() {
-        let len = usize::from(image.u8_at(name)) + 1;
-        if endpoint_record(image, name, len, number, key, hash_key, found, lookup)? {
-            return Ok(Ports::Numbered);
-        }
-    }
-    if opaque::memory(service)
-        .flags
-        .contains(NameFlags::ENDPOINTS_UNKNOWN)
-    {
-        // It may have this endpoint.
-        return Err(PassReason::Userspace);
-    }
-    Ok(Ports::None)
-}
-
-/// Makes the record of a regular endpoint, see [`EndpointEntry`].
-#[inline(always)]
-fn put_regular(record: &mut NameRecord, service: u32, address: u32) {
-    *record = NameRecord::NOTHING;
-    record.ipv4 = 1;
-    record.service = service;
-    let [a, b, c, d] = address.to_ne_bytes();
-    (record.inline[0], record.inline[1]) = (a, b);
-    (record.inline[2], record.inline[3]) = (c, d);
-}
-
-/// Whether the name's first label is `dns-version`.
-#[inline(always)]
-fn is_dns_version(image: &Image, name: usize) -> bool {
-    fold(image.u64_at(name)) == DNS_VERSION.0
-        && fold(u64::from(image.u32_at(name + 8))) as u32 == DNS_VERSION.1
-}
-
-/// The record of the first `len` bytes of the name at `name`; zeroes where there is
-/// none. Names of class [`KeyClass::Long`] are left to userspace: name chunks have no
-/// room for them.
-#[inline(always)]
-pub(super) fn record_of<L: Lookup>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-    found: &mut NameRecord,
-    lookup: &L,
-) -> Result<bool, PassReason> {
-    let class = KeyClass::of_len(len);
-    // What the compiler knows of it would make it leave out the mask by which the
-    // verifier knows that the window is inside.
-    let len = opaque::number(len);
-    match class {
-        KeyClass::Short => {
-            let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
-        }
-        KeyClass::Medium => {
-            let hash = build::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
-        }
-        KeyClass::Long => return Err(PassReason::Userspace),
-    }
-}
-
-/// The record under the endpoint key of the label at `label`, `len` bytes with its
-/// length, of the Service of this number.
-#[inline(always)]
-pub(super) fn endpoint_record<L: Lookup>(
-    image: &Image,
-    label: usize,
-    len: usize,
-    service: u32,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-    found: &mut NameRecord,
-    lookup: &L,
-) -> Result<bool, PassReason> {
-    let len = opaque::number(len);
-    let word = endpoint_word(service);
-    match KeyClass::of_len(size_of_val(&word) + len) {
-        KeyClass::Short => {
-            let hash = build_endpoint::<{ KeyClass::Short.words() }>(
-                image, label, len, word, key, hash_key,
-            );
-            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
-        }
-        _ => {
-            let hash = build_endpoint::<{ KeyClass::Medium.words() }>(
-                image, label, len, word, key, hash_key,
-            );
-            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
-        }
-    }
-}
-
-/// [`record`] within a subprogram, which calls nothing itself: the functions that call
-/// each other have 512 bytes of stack together.
-#[inline(always)]
-fn any_record<L: Lookup>(
-    image: &Image,
-    name: usize,
-    from: usize,
-    to: usize,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-    found: &mut NameRecord,
-    lookup: &L,
-) -> Result<bool, PassReason> {
-    let len = to.wrapping_sub(from) & 0xff;
-    let name = name + from;
-    let class = KeyClass::of_len(len);
-    let len = opaque::number(len);
-    match class {
-        KeyClass::Short => {
-            let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
-        }
-        KeyClass::Medium => {
-            let hash = build::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
-        }
-        KeyClass::Long => {
-            let hash = build::<{ KeyClass::Long.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Long, key, hash, hash_key, found, lookup)
-        }
-    }
-}
-
-/// Looks up the labels between `from` and `to` of the name at `name`.
-#[inline(always)]
-fn record<L: Lookup>(
-    image: &Image,
-    name: usize,
-    from: usize,
-    to: usize,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-    found: &mut NameRecord,
-    lookup: &L,
-) -> Result<bool, PassReason> {
-    let len = to.wrapping_sub(from) & 0xff;
-    let name = name + from;
-    match KeyClass::of_len(len) {
-        KeyClass::Short => {
-            let hash = build::<{ KeyClass::Short.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Short, key, hash, hash_key, found, lookup)
-        }
-        KeyClass::Medium => {
-            let hash = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Medium, key, hash, hash_key, found, lookup)
-        }
-        KeyClass::Long => {
-            let hash = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, hash_key);
-            look_up(KeyClass::Long, key, hash, hash_key, found, lookup)
-        }
-    }
-}
-
-/// Looks up a key and puts the record in `found`, if the seal says that it belongs
-/// there. Whether there is one.
-#[inline(always)]
-fn look_up<L: Lookup>(
-    class: KeyClass,
-    key: &KeyBytes,
-    hash: KeyedHash,
-    hash_key: &HashKey,
-    found: &mut NameRecord,
-    lookup: &L,
-) -> Result<bool, PassReason> {
-    if !lookup.name(class, key, hash, bytemuck::cast_mut(&mut *found)) {
-        return Ok(false);
-    }
-    if found.seal == NameRecord::seal_of(opaque::reference(hash_key), hash, bytemuck::cast(*found))
-    {
-        Ok(true)
-    } else {
-        Err(PassReason::Changed)
-    }
-}
-
-/// Puts the `len` bytes at `name`, folded, into the first `WORDS` words of
-/// `key`, with zeroes behind them, and hashes these words.
-#[inline(always)]
-fn build<const WORDS: usize>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-) -> KeyedHash {
-    let hash_key = opaque::reference(hash_key);
-    let mut hash = KeyedHash::new();
-    for i in 0..WORDS {
-        let word = fold(image.u64_at(name + i * 8)) & WINDOW.first(len, i * 8);
-        key.put_u64(i * 8, word);
-        hash = hash.word(hash_key, HASH_NAME + i, word);
-    }
-    hash
-}
-
-/// The same for an endpoint key.
-#[inline(always)]
-fn build_endpoint<const WORDS: usize>(
-    image: &Image,
-    label: usize,
-    len: usize,
-    word: u64,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-) -> KeyedHash {
-    let hash_key = opaque::reference(hash_key);
-    key.put_u64(0, word);
-    let mut hash = KeyedHash::new().word(hash_key, HASH_NAME, word);
-    for i in 1..WORDS {
-        let at = (i - 1) * 8;
-        let word = fold(image.u64_at(label + at)) & WINDOW.first(len, at);
-        key.put_u64(i * 8, word);
-        hash = hash.word(hash_key, HASH_NAME + i, word);
-    }
-    hash
-}
-
-/// [`build`] for the rare long names, out of the way of the others.
-#[inline(always)]
-fn build_long<const WORDS: usize>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-) -> KeyedHash {
-    KeyedHash::resume(long_sum::<WORDS>(image, name, len, key, hash_key))
-}
-
-/// A function of its own in the program, which can return one word.
-#[inline(never)]
-fn long_sum<const WORDS: usize>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    hash_key: &HashKey,
-) -> u64 {
-    build::<WORDS>(image, name, len, key, hash_key).sum()
+pub(super) fn is_regular<L: Lookup>(request: Request<'_, L>, service: u32, address: u32) -> bool {
+    let entry = EndpointEntry::new(service, address);
+    let (key, count) = (&request.config.hash_key, request.config.endpoint_buckets);
+    request.lookup.endpoint(entry, entry.buckets(key, count))
 }
 
 #[cfg(test)]
@@ -522,37 +455,53 @@ mod tests {
     use super::*;
     use crate::abi::NameKey;
 
+    /// An image in which `bytes` stand at 5, and something else around them.
+    fn image(bytes: &[u8]) -> Image {
+        let mut image = Image::default();
+        image.as_mut_slice().fill(0xaa);
+        image.as_mut_slice()[5..][..bytes.len()].copy_from_slice(bytes);
+        image
+    }
+
+    /// The first `WORDS` words of a built key, and its hash.
+    fn built<const WORDS: usize>(
+        image: &Image,
+        build: impl Fn(&mut Names<'_, ()>) -> KeyedHash,
+    ) -> ([u64; WORDS], KeyedHash) {
+        let mut key = KeyBytes::default();
+        key.as_mut_slice().fill(0x55);
+        let hash = build(&mut Names {
+            image,
+            key: &mut key,
+            hash_key: &HashKey::from_seed(77),
+            lookup: &(),
+        });
+        (core::array::from_fn(|i| key.u64_at(i * 8)), hash)
+    }
+
+    fn hash(words: &[u64]) -> KeyedHash {
+        KeyedHash::new().words(&HashKey::from_seed(77), HASH_NAME, words)
+    }
+
     /// Agent and programs make a key by code of their own: the same key.
     #[test]
     fn a_built_key_is_the_agents_key() {
         let labels: [&[u8]; 3] = [b"Web-0", b"nginx-headless", b"default"];
         let (expected, len) = NameKey::from_labels(labels).unwrap();
-        let mut image = Image::default();
-        // What follows a name in a message must not show in the key.
-        image.as_mut_slice().fill(0xaa);
-        image.as_mut_slice()[5..][..len].copy_from_slice(b"\x05wEB-0\x0enginx-HEADLESS\x07default");
-        let mut key = KeyBytes::default();
-        key.as_mut_slice().fill(0x55);
-        let hash_key = HashKey::from_seed(77);
-        let hash = build::<31>(&image, 5, len, &mut key, &hash_key);
-        let built: [u64; 31] = core::array::from_fn(|i| key.u64_at(i * 8));
-        assert_eq!(built, expected.words);
-        let expected = KeyedHash::new().words(&hash_key, HASH_NAME, &expected.words);
-        assert_eq!(hash, expected);
+        let image = image(b"\x05wEB-0\x0enginx-HEADLESS\x07default");
+        let (key, built) = built::<LONG>(&image, |names| names.build::<LONG>(Span { at: 5, len }));
+        assert_eq!(key, expected.words);
+        assert_eq!(built, hash(&expected.words));
     }
 
     #[test]
     fn a_built_endpoint_key_is_the_agents_key() {
         let (expected, class) = NameKey::of_endpoint(9, b"Web-0").unwrap();
-        let mut image = Image::default();
-        image.as_mut_slice().fill(0xaa);
-        image.as_mut_slice()[5..][..6].copy_from_slice(b"\x05wEB-0");
-        let mut key = KeyBytes::default();
-        key.as_mut_slice().fill(0x55);
-        let hash_key = HashKey::from_seed(77);
-        let hash = build_endpoint::<5>(&image, 5, 6, endpoint_word(9), &mut key, &hash_key);
-        let built: [u64; 5] = core::array::from_fn(|i| key.u64_at(i * 8));
-        assert_eq!(built, expected.words(class));
-        assert_eq!(hash, KeyedHash::new().words(&hash_key, HASH_NAME, &built));
+        let image = image(b"\x05wEB-0\x05nginx");
+        let (key, built) = built::<SHORT>(&image, |names| {
+            names.build_endpoint::<SHORT>(endpoint_word(9), Span { at: 5, len: 6 })
+        });
+        assert_eq!(key, expected.words(class));
+        assert_eq!(built, hash(&key));
     }
 }

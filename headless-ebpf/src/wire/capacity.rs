@@ -1,16 +1,12 @@
-//! How large a reply can become.
+//! How large replies can become.
 
-use super::HEADERS_MAX;
 use crate::abi;
 
-/// The size of the largest reply, known when the program is built: it bounds
+/// The size of the largest reply of a program, known when the program is built: it bounds
 /// loops, which the verifier follows turn by turn.
-pub trait Room {
+pub trait Capacity {
     /// Most bytes of a DNS message that the engine writes.
     const MESSAGE_MAX: usize;
-
-    /// Most bytes of a frame that the engine writes.
-    const FRAME_MAX: usize = HEADERS_MAX + Self::MESSAGE_MAX;
 }
 
 /// Replies of up to 512 bytes, for clients without EDNS.
@@ -20,7 +16,7 @@ pub trait Room {
 #[derive(Clone, Copy, Debug)]
 pub enum Small {}
 
-impl Room for Small {
+impl Capacity for Small {
     const MESSAGE_MAX: usize = 512;
 }
 
@@ -29,6 +25,6 @@ impl Room for Small {
 #[derive(Clone, Copy, Debug)]
 pub enum Large {}
 
-impl Room for Large {
+impl Capacity for Large {
     const MESSAGE_MAX: usize = abi::MESSAGE_MAX;
 }

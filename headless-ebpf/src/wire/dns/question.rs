@@ -3,30 +3,23 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{
-    DNS_HEADER_LEN, Image,
-    dns::{CLASS_IN, Edns, OPT_LEN, flags},
+    header::{CLASS_IN, DNS_HEADER_LEN, check_query},
+    name::{LABEL_LEN_MAX, LABELS_MAX, Labels, NAME_LEN_MAX, fold},
+    opt::{Edns, OPT_LEN},
 };
-use crate::abi::{Config, PassReason};
-use crate::opaque;
+use crate::{
+    abi::{Config, PassReason},
+    verifier,
+    wire::bytes::Image,
+};
 
-/// Longest name in wire form (RFC 1035, section 2.3.4).
-pub const NAME_LEN_MAX: usize = 255;
-
-/// Longest label; greater lengths are pointers or mean nothing (RFC 1035, section
-/// 4.1.4).
-const LABEL_LEN_MAX: usize = 63;
-
-/// Most labels of a name without its root: 127 of one byte.
-const LABELS_MAX: usize = 127;
-
-/// Bytes of type and class.
-const FIXED_LEN: usize = 4;
+/// Bytes of a question's type and class.
+pub const QUESTION_FIXED_LEN: usize = 4;
 
 /// One question of class IN whose name is in the zone.
 ///
-/// Plain words in memory rather than values in registers: read back from there
-/// they are numbers that the verifier knows nothing about, so that the ways in
-/// which they came about need not be followed any further.
+/// A structure in memory, from which the verifier reads numbers that it knows nothing
+/// about, see [`verifier`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Question {
@@ -40,25 +33,6 @@ pub struct Question {
     pub qtype: u16,
     /// The query's OPT record, if it has one.
     pub edns: Edns,
-}
-
-/// Where the labels before the zone start: the offset of the last one in the
-/// lowest byte, of the one before it in the next, and so on for eight labels.
-///
-/// A count would be a number that the verifier knows exactly on each of 127
-/// ways out of the loop, and so follow each to the program's end. The count is
-/// in the offsets: only the first label's is zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(transparent)]
-pub struct Labels(u64);
-
-impl Labels {
-    /// Offset of the label that has `n` labels between itself and the zone;
-    /// `n` is at most 7.
-    #[inline(always)]
-    pub const fn from_right(self, n: u32) -> usize {
-        ((self.0 >> (8 * n)) & 0xff) as usize
-    }
 }
 
 impl Question {
@@ -89,7 +63,7 @@ impl Question {
         end: usize,
         config: &Config,
     ) -> Result<bool, PassReason> {
-        check_flags(image.be16_at(start + 2))?;
+        check_query(image, start)?;
         let with_opt = match image.u64_at(start + 4) {
             ONE_QUESTION => false,
             ONE_QUESTION_AND_ADDITIONAL => true,
@@ -97,7 +71,7 @@ impl Question {
         };
         let name = start + DNS_HEADER_LEN;
         let opt_len = if with_opt { OPT_LEN } else { 0 };
-        let fixed = name + FIXED_LEN + opt_len;
+        let fixed = name + QUESTION_FIXED_LEN + opt_len;
         let name_len = end.wrapping_sub(fixed);
         let zone_at = name_len.wrapping_sub(config.zone_len as usize);
         // One comparison for "too short", which wraps, and "too long".
@@ -110,7 +84,7 @@ impl Question {
             return Ok(false);
         }
         // The loop narrows what the verifier knows of its bound.
-        let after = name + opaque::memory(&mut *self).name_len as usize;
+        let after = name + verifier::reread(&mut *self).name_len as usize;
         let fixed = image.u32_at(after);
         if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) {
             return Ok(false);
@@ -118,7 +92,7 @@ impl Question {
         self.qtype = (fixed as u16).swap_bytes();
         self.edns = Edns::absent();
         if with_opt {
-            let Some(edns) = Edns::parse(image, after + FIXED_LEN) else {
+            let Some(edns) = Edns::parse(image, after + QUESTION_FIXED_LEN) else {
                 return Ok(false);
             };
             self.edns = edns;
@@ -132,8 +106,8 @@ impl Question {
     #[inline(always)]
     pub fn walk(&mut self, image: &Image, start: usize) -> bool {
         let name = start + DNS_HEADER_LEN;
-        let zone_at = opaque::memory(&mut *self).zone as usize;
-        let mut starts = 0_u64;
+        let zone_at = verifier::reread(&mut *self).zone as usize;
+        let mut labels = Labels::default();
         let mut at = 0;
         for _ in 0..LABELS_MAX {
             if at >= zone_at {
@@ -143,10 +117,10 @@ impl Question {
             if len == 0 || len > LABEL_LEN_MAX {
                 return false;
             }
-            starts = starts << 8 | at as u64;
+            labels = labels.push(at);
             at += 1 + len;
         }
-        self.labels = Labels(starts);
+        self.labels = labels;
         at == zone_at
     }
 }
@@ -155,34 +129,6 @@ impl Question {
 const ONE_QUESTION: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 0]);
 /// The same with ARCOUNT 1.
 const ONE_QUESTION_AND_ADDITIONAL: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 1]);
-
-#[inline(always)]
-fn check_flags(header: u16) -> Result<(), PassReason> {
-    if header & (flags::QR | flags::OPCODE | flags::TC) == 0 {
-        Ok(())
-    } else if header & flags::QR != 0 {
-        Err(PassReason::Response)
-    } else if header & flags::OPCODE != 0 {
-        Err(PassReason::Opcode)
-    } else {
-        Err(PassReason::Truncated)
-    }
-}
-
-/// Lower-cases the ASCII letters among eight bytes at once. Bytes over 127 become
-/// others over 127: no name of Kubernetes has any, and a zone that has is never matched.
-///
-/// Length bytes are at most 63 and letters start at 65, so a name in wire form
-/// can be folded without looking at its structure.
-#[inline(always)]
-pub const fn fold(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let low = word & (0x7f * ONES);
-    // Either has its highest bit, which no byte carries into the next, from there on.
-    let from_a = low + (0x80 - b'A' as u64) * ONES;
-    let past_z = low + (0x80 - b'Z' as u64 - 1) * ONES;
-    word | ((from_a ^ past_z) >> 2 & (0x20 * ONES))
-}
 
 /// Whether the zone stands at `offset`, in any case.
 #[inline(always)]
@@ -224,7 +170,7 @@ pub fn why_not(image: &Image, start: usize, end: usize) -> PassReason {
     if len != 0 {
         return PassReason::Name;
     }
-    let after = name + at + 1 + FIXED_LEN;
+    let after = name + at + 1 + QUESTION_FIXED_LEN;
     if after > end {
         PassReason::Length
     } else if image.be16_at(after - 2) != CLASS_IN {
@@ -292,24 +238,6 @@ mod tests {
     const A_IN: &[u8] = &[0, 1, 0, 1];
 
     #[test]
-    fn folds_letters_and_nothing_else() {
-        for byte in 0..=u8::MAX {
-            for place in 0..8 {
-                let mut bytes = [0x5a, 0x41, 0x80, 0xff, 0, 0x40, 0x5b, 0x7a];
-                bytes[place] = byte;
-                let folded = fold(u64::from_le_bytes(bytes)).to_le_bytes();
-                for (folded, byte) in folded.into_iter().zip(bytes) {
-                    if byte.is_ascii() {
-                        assert_eq!(folded, byte.to_ascii_lowercase(), "{byte:#x} at {place}");
-                    } else {
-                        assert!(!folded.is_ascii(), "{byte:#x} at {place}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
     fn finds_labels_from_the_right() {
         let question = parse(
             0x0100,
@@ -329,7 +257,7 @@ mod tests {
     #[test]
     fn the_zone_itself_has_no_labels_before_it() {
         let question = parse(0, ONE, b"\x07cluster\x05local\0", A_IN).unwrap();
-        assert_eq!((question.zone, question.labels), (0, Labels(0)));
+        assert_eq!((question.zone, question.labels), (0, Labels::default()));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use headless_ebpf::wire::{FRAME_MAX, IMAGE_CAPACITY, Image, Packet, Shape, Small};
+use headless_ebpf::wire::{
+    IMAGE_CAPACITY, Image, Small,
+    frame::{FRAME_MAX, Packet, Shape},
+};
 
 /// A packet as XDP sees it: linear memory between two pointers.
 pub(crate) struct XdpPacket<'a> {
@@ -81,7 +84,7 @@ unsafe fn write(to: usize, words: Words) {
 }
 
 impl Packet for XdpPacket<'_> {
-    type Room = Small;
+    type Capacity = Small;
 
     const TAGS: bool = true;
 

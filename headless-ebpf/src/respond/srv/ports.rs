@@ -1,22 +1,23 @@
-//! Which ports a name means.
+//! The ports that a name means.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
     abi::{PORT_SCTP, PORT_TCP, PORT_UDP},
-    wire::{Image, WINDOW, fold},
+    verifier,
+    wire::{Image, dns::fold},
 };
 
-/// A label that a port or protocol is compared with, without its underscore.
+/// A label of the question that names a port or a protocol, without its underscore.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Wanted {
+pub(super) struct PortLabel {
     low: u64,
     high: u64,
     len: u64,
 }
 
-impl Wanted {
+impl PortLabel {
     /// The label whose length byte is at `at`. CoreDNS takes one underscore
     /// away, where there is one (`parse.go`, `stripUnderscore`).
     #[inline(always)]
@@ -25,13 +26,13 @@ impl Wanted {
         let len = usize::from(image.u8_at(at)).wrapping_sub(underscore) & 0x3f;
         let at = at + 1 + underscore;
         Self {
-            low: fold(image.u64_at(at)) & WINDOW.first(len, 0),
-            high: fold(image.u64_at(at + 8)) & WINDOW.first(len, 8),
+            low: fold(image.u64_at(at)) & verifier::mask(len, 0),
+            high: fold(image.u64_at(at + 8)) & verifier::mask(len, 8),
             len: len as u64,
         }
     }
 
-    /// Whether any is meant.
+    /// Whether the question leaves it open.
     #[inline(always)]
     pub(super) const fn is_any(self) -> bool {
         self.len == 0
@@ -39,11 +40,11 @@ impl Wanted {
 
     #[inline(always)]
     pub(super) const fn is(self, len: u64, low: u64, high: u64) -> bool {
-        // Sums of differences rather than three branches.
+        // One branch rather than three.
         (self.len ^ len) | (self.low ^ low) | (self.high ^ high) == 0
     }
 
-    /// The protocol of this name; [`NO_PROTOCOL`] where there is none such.
+    /// The protocol of this name; [`NO_PROTOCOL`] where the name is no protocol's.
     #[inline(always)]
     pub(super) const fn protocol(self) -> u8 {
         const TCP: u64 = u64::from_le_bytes(*b"tcp\0\0\0\0\0");
@@ -61,20 +62,36 @@ impl Wanted {
     }
 }
 
-/// What no port speaks.
+/// A protocol that no port has.
 const NO_PROTOCOL: u8 = 0xff;
 
-/// What is under a name as far as ports are concerned.
+/// What was found out about the ports that a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(in crate::respond) enum Ports {
-    /// No port that is meant.
-    None,
-    /// Some, and SRV records lead to them.
-    Numbered,
-    /// Some, to which no SRV record leads.
-    Unnumbered,
-    /// Some, which not all endpoints have.
-    Differing,
-    /// The SRV records are written, see [`super::Servers::written`].
-    Written,
+    /// There are none.
+    None = 0,
+    /// SRV records lead to some.
+    Numbered = 1,
+    /// There are some, and SRV records lead to none of them.
+    Unnumbered = 2,
+    /// There are some, which not all endpoints have.
+    Differing = 3,
+    /// The SRV records are written, see [`super::SrvMemory::written`].
+    Written = 4,
+}
+
+impl Ports {
+    /// The value of this number.
+    #[inline(always)]
+    pub(in crate::respond) const fn from_number(number: u64) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Numbered,
+            2 => Self::Unnumbered,
+            3 => Self::Differing,
+            4 => Self::Written,
+            _ => return None,
+        })
+    }
 }

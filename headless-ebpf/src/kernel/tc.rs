@@ -11,9 +11,12 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{Family, Interface, PassReason},
-    opaque,
     respond::Verdict,
-    wire::{HEADERS_MAX, IMAGE_CAPACITY, Image, Large, MESSAGE, Packet, Shape, partial_checksum},
+    verifier,
+    wire::{
+        IMAGE_CAPACITY, Image, Large,
+        frame::{HEADERS_MAX, MESSAGE, Packet, Shape, partial_checksum},
+    },
 };
 
 use super::maps::{head, interface};
@@ -32,7 +35,7 @@ const _: () = assert!(MESSAGE <= AT_MASK);
 /// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
 pub(crate) struct SkbPacket<'a> {
     ctx: &'a TcContext,
-    /// What is known of it once [`Packet::room`] was asked, before that nothing. Not an
+    /// What is known of it once [`Packet::message_capacity`] was asked, before that nothing. Not an
     /// `Option`, whose value the compiler may look at before it knows that there is one:
     /// it was never written, and the verifier before 6.3 refuses the program.
     interface: Interface,
@@ -43,7 +46,7 @@ pub(crate) struct SkbPacket<'a> {
 /// and none remembers one that was made before 1 is added.
 #[inline(always)]
 fn nonzero(len: usize) -> u32 {
-    (opaque::number(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
+    (verifier::opaque(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
 }
 
 impl<'a> SkbPacket<'a> {
@@ -119,13 +122,13 @@ impl<'a> SkbPacket<'a> {
 }
 
 impl Packet for SkbPacket<'_> {
-    type Room = Large;
+    type Capacity = Large;
 
     /// `skb_vlan_untag` comes before tc, and what sends a packet puts the tag in again.
     const TAGS: bool = false;
 
     #[inline(always)]
-    fn room(&mut self, family: Family) -> Result<usize, PassReason> {
+    fn message_capacity(&mut self, family: Family) -> Result<usize, PassReason> {
         if self.is_joined() {
             return Err(PassReason::Length);
         }

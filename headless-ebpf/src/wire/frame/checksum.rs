@@ -1,16 +1,17 @@
 //! The internet checksum (RFC 1071).
 
-use super::{Image, Room};
+use super::shape::frame_max;
+use crate::wire::{bytes::Image, capacity::Capacity};
 
 /// Sums the bytes from `from` to `to` of `image` as 32-bit words, in the order
 /// in which they stand (RFC 1071, section 2, (B): the order does not matter).
 ///
 /// The eight bytes of the image behind `to` are set to zero.
 #[inline(always)]
-pub(super) fn sum<R: Room>(image: &mut Image, from: usize, to: usize) -> u64 {
+pub(super) fn sum<C: Capacity>(image: &mut Image, from: usize, to: usize) -> u64 {
     image.put_u64(to, 0);
     let mut sum = 0_u64;
-    for i in 0..R::FRAME_MAX.div_ceil(8) {
+    for i in 0..frame_max::<C>().div_ceil(8) {
         if from + i * 8 >= to {
             break;
         }

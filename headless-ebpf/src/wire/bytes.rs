@@ -6,32 +6,26 @@ pub const IMAGE_CAPACITY: usize = 8192;
 /// Accesses of up to 64 bytes at the last offset stay inside.
 const SLACK: usize = 64;
 
-/// The copy of a frame, or of a bare DNS message.
+/// The working copy of a frame, or of a bare DNS message.
 pub type Image = Bytes<{ IMAGE_CAPACITY + SLACK }>;
 
 /// The copy of a chunk, or of as many bytes of something else.
 pub type ChunkBytes = Bytes<{ 128 + SLACK }>;
 
-/// The end that the targets of SRV records have in common.
-pub type SuffixBytes = Bytes<{ 256 + SLACK }>;
-
-/// A label with its length, or several.
-pub type LabelBytes = Bytes<{ 64 + SLACK }>;
-
-/// Ports that are meant.
-pub type PortBytes = Bytes<{ 64 + SLACK }>;
-
-/// Where names of targets are.
+/// A name in wire form, a part of one, or as many bytes of something else.
 pub type NameBytes = Bytes<{ 256 + SLACK }>;
 
-/// A key that is being built.
-pub type KeyBytes = Bytes<{ 256 + SLACK }>;
+/// A key of the maps of names ([`crate::abi::NameKey`]) that is being built.
+pub type KeyBytes = NameBytes;
+
+/// A label with its length, or as many bytes of something else.
+pub type LabelBytes = Bytes<{ 64 + SLACK }>;
 
 /// Bytes that are read and written by offset.
 ///
 /// `SIZE` is a power of two plus a slack of 64, and an offset is taken modulo
 /// that power: this keeps every access inside without a branch, and lets the
-/// BPF verifier see that it does. Multi-byte accesses need no alignment; on the
+/// BPF verifier see that it does. Accesses of several bytes need no alignment. On the
 /// BPF target the object is compiled with `allows-misaligned-mem-access`, so
 /// that each is one instruction.
 #[derive(Clone, Debug)]

@@ -2,8 +2,14 @@
 
 use core::marker::PhantomData;
 
-use super::{Image, Large, Room, Shape, Small};
-use crate::abi::{Family, Interface, PassReason};
+use super::shape::{Shape, frame_max};
+use crate::{
+    abi::{Family, Interface, PassReason},
+    wire::{
+        bytes::Image,
+        capacity::{Capacity, Large, Small},
+    },
+};
 
 /// An Ethernet frame that can be answered in place.
 ///
@@ -11,16 +17,16 @@ use crate::abi::{Family, Interface, PassReason};
 /// here.
 pub trait Packet {
     /// The largest reply through any packet of this kind.
-    type Room: Room;
+    type Capacity: Capacity;
 
     /// Whether VLAN tags stand in the frame. In tc the kernel has taken them out.
     const TAGS: bool;
 
     /// Most bytes of a DNS message in a reply through this very packet, at most
-    /// [`Room::MESSAGE_MAX`]; or why there can be no reply.
+    /// [`Capacity::MESSAGE_MAX`]; or why there can be no reply.
     #[inline(always)]
-    fn room(&mut self, _family: Family) -> Result<usize, PassReason> {
-        Ok(Self::Room::MESSAGE_MAX)
+    fn message_capacity(&mut self, _family: Family) -> Result<usize, PassReason> {
+        Ok(Self::Capacity::MESSAGE_MAX)
     }
 
     /// Bytes from the Ethernet header to the frame's end, padding included.
@@ -54,14 +60,14 @@ pub trait Packet {
 
 /// A frame in memory: the packet of host tests, fuzzers and replays.
 ///
-/// With the [`Room`] of the XDP program, so that both give the same answers,
-/// unless told otherwise.
+/// Its [`Capacity`] is that of the XDP program, so that both give the same answers,
+/// or that of the tc program, see [`FramePacket::large`].
 #[derive(Debug)]
-pub struct FramePacket<'a, R = Small> {
+pub struct FramePacket<'a, C = Small> {
     buffer: &'a mut [u8],
     len: usize,
     mtu: u32,
-    room: PhantomData<R>,
+    capacity: PhantomData<C>,
 }
 
 impl<'a> FramePacket<'a> {
@@ -73,19 +79,20 @@ impl<'a> FramePacket<'a> {
 }
 
 impl<'a> FramePacket<'a, Large> {
-    /// The same with the room of the tc program on an interface of this MTU.
+    /// The first `len` bytes of `buffer` as the tc program would see them on an interface
+    /// of this MTU; `None` where the buffer is shorter than `len`.
     pub fn large(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
         Self::of(buffer, len, mtu)
     }
 }
 
-impl<'a, R: Room> FramePacket<'a, R> {
+impl<'a, C: Capacity> FramePacket<'a, C> {
     fn of(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
         (len <= buffer.len()).then_some(Self {
             buffer,
             len,
             mtu,
-            room: PhantomData,
+            capacity: PhantomData,
         })
     }
 
@@ -95,14 +102,14 @@ impl<'a, R: Room> FramePacket<'a, R> {
     }
 }
 
-impl<R: Room> Packet for FramePacket<'_, R> {
-    type Room = R;
+impl<C: Capacity> Packet for FramePacket<'_, C> {
+    type Capacity = C;
 
-    const TAGS: bool = R::MESSAGE_MAX == Small::MESSAGE_MAX;
+    const TAGS: bool = C::MESSAGE_MAX == Small::MESSAGE_MAX;
 
-    fn room(&mut self, family: Family) -> Result<usize, PassReason> {
-        let room = Interface::new(self.mtu, false).message_capacity(family);
-        Ok(room.min(R::MESSAGE_MAX))
+    fn message_capacity(&mut self, family: Family) -> Result<usize, PassReason> {
+        let capacity = Interface::new(self.mtu, false).message_capacity(family);
+        Ok(capacity.min(C::MESSAGE_MAX))
     }
 
     fn len(&self) -> usize {
@@ -126,7 +133,7 @@ impl<R: Room> Packet for FramePacket<'_, R> {
     }
 
     fn resize(&mut self, len: usize) -> bool {
-        if len > self.buffer.len() || len > R::FRAME_MAX {
+        if len > self.buffer.len() || len > frame_max::<C>() {
             return false;
         }
         self.len = len;

@@ -1,11 +1,12 @@
-//! The address in a pod's name: `10-0-0-22.default.pod.<zone>`.
+//! Addresses as labels: `10-0-0-22`, `fd00--1`.
 
 use bytemuck::{Pod, Zeroable};
 
+use super::name::fold;
 use crate::{
-    abi::NameRecord,
-    opaque,
-    wire::{Image, fold},
+    abi::Address,
+    verifier,
+    wire::bytes::{Image, LabelBytes},
 };
 
 /// Longest label that is an address: eight groups of four digits.
@@ -14,13 +15,14 @@ const LABEL_MAX: usize = 39;
 /// Groups of an IPv6 address.
 const GROUPS: u32 = 8;
 
-/// What has been read of a label.
+/// The parser of dashed addresses, and its only one: IPv4 (`10-0-0-22`) and IPv6
+/// (`fd00--1`).
 ///
-/// In memory and read anew for each byte, see [`super::Slot`]: in registers, the
-/// ways through the bytes would multiply for the verifier.
+/// A structure in memory that is read anew for each byte, see [`verifier`]: in registers,
+/// the ways through the bytes would multiply for the verifier.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Dashed {
+pub struct Dashed {
     /// The groups behind the two dashes, or all of them, as one number.
     tail: Groups,
     /// The groups before the two dashes.
@@ -66,50 +68,32 @@ impl Groups {
 }
 
 impl Dashed {
-    /// Makes the record of the pod whose label, length byte first, is at `label`;
-    /// `false` where it is no address.
-    ///
-    /// As CoreDNS reads it (`findPods`): three dashes, no two of them
-    /// neighbours, stand for the dots of an IPv4 address as Go's `netip` takes it,
-    /// that is without leading zeroes; else all of them stand for the colons of an
-    /// IPv6 address (RFC 4291, section 2.2).
+    /// Reads the label whose length byte is at `label`. `false` where it is too long to
+    /// be an address.
     #[inline(always)]
-    pub(super) fn read(&mut self, image: &Image, label: usize, record: &mut NameRecord) -> bool {
-        if !self.parse(image, label) {
+    pub fn read(&mut self, image: &Image, label: usize) -> bool {
+        let len = usize::from(image.u8_at(label));
+        if len > LABEL_MAX {
             return false;
         }
-        let read = opaque::memory(&mut *self);
-        *record = NameRecord::zeroed();
-        if read.is_ipv4() {
-            put_ipv4(record, read.address);
-            return read.wrong_ipv4 == 0;
-        }
-        read.join();
-        let Groups { high, low } = opaque::memory(&mut *self).tail;
-        if high == 0 && low >> 32 == 0xffff {
-            // An IPv4 address mapped into IPv6 is that IPv4 address to CoreDNS.
-            put_ipv4(record, low as u32);
-        } else {
-            record.ipv6 = 1;
-            let (high, low) = (high.to_be_bytes(), low.to_be_bytes());
-            if let Some(inline) = record.inline.first_chunk_mut::<16>() {
-                for i in 0..8 {
-                    (inline[i], inline[8 + i]) = (high[i], low[i]);
-                }
+        *verifier::reread(&mut *self) = Self::zeroed();
+        for i in 0..LABEL_MAX {
+            if i >= len {
+                break;
             }
+            let byte = fold(u64::from(image.u8_at(label + 1 + i))) as u32;
+            verifier::reread(&mut *self).take(byte, i == 0);
         }
-        self.wrong_ipv6 == 0
+        verifier::reread(&mut *self).end();
+        true
     }
 
-    /// The IPv4 address whose dashed form the label is, whose length byte is at `label`:
-    /// its four bytes as they stand in a packet, read as one word of the machine's own
-    /// order.
+    /// The IPv4 address, four bytes in network byte order as one word of the machine's
+    /// own order, whose dashed form the label is: four decimal numbers without leading
+    /// zeroes, so that each address has one label.
     #[inline(always)]
-    pub(super) fn read_ipv4(&mut self, image: &Image, label: usize) -> Option<u32> {
-        if !self.parse(image, label) {
-            return None;
-        }
-        let read = opaque::memory(&mut *self);
+    pub fn ipv4(&mut self) -> Option<u32> {
+        let read = verifier::reread(self);
         if read.is_ipv4() && read.wrong_ipv4 == 0 {
             Some(read.address.to_be())
         } else {
@@ -117,29 +101,31 @@ impl Dashed {
         }
     }
 
-    /// Whether it is to be an IPv4 address.
+    /// The address that the label is of a pod.
+    ///
+    /// As CoreDNS reads it (`findPods`): three dashes, no two of them
+    /// neighbours, stand for the dots of an IPv4 address as Go's `netip` takes it,
+    /// that is without leading zeroes; else all dashes stand for the colons of an
+    /// IPv6 address (RFC 4291, section 2.2). An IPv4 address mapped into IPv6 is that
+    /// IPv4 address.
+    #[inline(always)]
+    pub fn address(&mut self) -> Option<Address> {
+        let read = verifier::reread(&mut *self);
+        if read.is_ipv4() {
+            return self.ipv4().map(Address::from_ipv4_word);
+        }
+        read.join();
+        let read = verifier::reread(self);
+        (read.wrong_ipv6 == 0).then_some(Address {
+            first: read.tail.high.to_be(),
+            last: read.tail.low.to_be(),
+        })
+    }
+
+    /// Whether the label would be an IPv4 address rather than an IPv6 address.
     #[inline(always)]
     const fn is_ipv4(&self) -> bool {
         self.dashes == 3 && self.gaps == 0
-    }
-
-    /// Takes in a whole label. `false` where it is too long.
-    #[inline(always)]
-    fn parse(&mut self, image: &Image, label: usize) -> bool {
-        let len = usize::from(image.u8_at(label));
-        if len > LABEL_MAX {
-            return false;
-        }
-        *opaque::memory(&mut *self) = Self::zeroed();
-        for i in 0..LABEL_MAX {
-            if i >= len {
-                break;
-            }
-            let byte = fold(u64::from(image.u8_at(label + 1 + i))) as u32;
-            opaque::memory(&mut *self).take(byte, i == 0);
-        }
-        opaque::memory(&mut *self).end();
-        true
     }
 
     /// Takes in the next byte, folded.
@@ -165,7 +151,7 @@ impl Dashed {
             self.group = 0;
             return;
         }
-        // A dash at the start goes with another one.
+        // A dash at the start has another one behind it.
         let alone = u32::from(self.dashes == 1) & u32::from(self.groups == 0);
         self.wrong_ipv6 |= alone & u32::from(self.digits == 0);
         if digit < 10 {
@@ -181,7 +167,7 @@ impl Dashed {
         self.digits += 1;
     }
 
-    /// Takes the number behind the last dash to the others.
+    /// Appends the number behind the last dash to the numbers before it.
     #[inline(always)]
     fn end_number(&mut self) {
         self.wrong_ipv4 |= u32::from(self.digits > 3) | u32::from(self.number > 255);
@@ -191,14 +177,14 @@ impl Dashed {
         self.groups += 1;
     }
 
-    /// The label is at its end.
+    /// Ends the label.
     #[inline(always)]
     fn end(&mut self) {
         if self.digits != 0 {
             self.end_number();
         } else {
             self.wrong_ipv4 = 1;
-            // A dash at the end goes with another one.
+            // A dash at the end has another one before it.
             let gap_is_last = self.gaps == 1 && self.groups == self.heads;
             self.wrong_ipv6 |= u32::from(!gap_is_last);
         }
@@ -211,25 +197,86 @@ impl Dashed {
     #[inline(always)]
     fn join(&mut self) {
         for i in 0..GROUPS {
-            let part = opaque::memory(&mut *self);
+            let part = verifier::reread(&mut *self);
             if i + part.heads >= GROUPS {
                 break;
             }
             part.head = part.head.push(0);
         }
-        let part = opaque::memory(&mut *self);
+        let part = verifier::reread(&mut *self);
         // Without a gap all of it is the tail, and the head is zero.
         part.tail.high |= part.head.high;
         part.tail.low |= part.head.low;
     }
 }
 
+/// The IPv4 address whose dashed form `label` is, without a length byte and in any case:
+/// [`Dashed::ipv4`] for bytes in memory.
+pub fn dashed_ipv4(label: &[u8]) -> Option<[u8; 4]> {
+    if label.len() > LABEL_MAX {
+        return None;
+    }
+    let mut dashed = Dashed::default();
+    for (i, byte) in label.iter().enumerate() {
+        dashed.take(u32::from(byte.to_ascii_lowercase()), i == 0);
+    }
+    dashed.end();
+    dashed.ipv4().map(u32::to_ne_bytes)
+}
+
+/// The text of each octet with a dash behind it in the lower half, the number of
+/// bytes of this text in the upper one.
+///
+/// A table rather than divisions: an octet is one read, and to the verifier all
+/// octets are one way.
+#[derive(Debug)]
+struct Octets([u64; 256]);
+
+static OCTETS: Octets = Octets::new();
+
+impl Octets {
+    const fn new() -> Self {
+        let mut texts = [0; 256];
+        let mut octet = 0;
+        while octet < 256 {
+            let (hundreds, tens, ones) = (octet / 100, octet / 10 % 10, octet % 10);
+            let (h, t, o) = (
+                b'0' as u64 + hundreds,
+                b'0' as u64 + tens,
+                b'0' as u64 + ones,
+            );
+            let dash = b'-' as u64;
+            texts[octet as usize] = if octet > 99 {
+                h | t << 8 | o << 16 | dash << 24 | 4 << 32
+            } else if octet > 9 {
+                t | o << 8 | dash << 16 | 3 << 32
+            } else {
+                o | dash << 8 | 2 << 32
+            };
+            octet += 1;
+        }
+        Self(texts)
+    }
+
+    #[inline(always)]
+    const fn of(&self, octet: u32) -> u64 {
+        self.0[(octet & 0xff) as usize]
+    }
+}
+
+/// Writes the dashed label of an IPv4 address (four bytes in network byte order, read as
+/// one word of the machine's own order), its length first. Returns how many bytes it has.
 #[inline(always)]
-fn put_ipv4(record: &mut NameRecord, address: u32) {
-    record.ipv4 = 1;
-    let [a, b, c, d] = address.to_be_bytes();
-    (record.inline[0], record.inline[1]) = (a, b);
-    (record.inline[2], record.inline[3]) = (c, d);
+pub fn put_dashed(label: &mut LabelBytes, address: u32) -> usize {
+    let mut at = 1;
+    for octet in 0..4 {
+        let text = OCTETS.of(address >> (8 * octet));
+        label.put_u32(at, text as u32);
+        at += (text >> 32) as usize;
+    }
+    // The last dash is not the label's.
+    label.put_u8(0, (at - 2) as u8);
+    at - 1
 }
 
 #[cfg(test)]
@@ -238,7 +285,11 @@ mod tests {
     extern crate std;
 
     use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-    use std::{format, string::String, vec::Vec};
+    use std::{
+        format,
+        string::{String, ToString as _},
+        vec::Vec,
+    };
 
     use super::*;
 
@@ -248,13 +299,19 @@ mod tests {
         image.as_mut_slice().fill(b'1');
         image.put_u8(100, label.len() as u8);
         image.as_mut_slice()[101..][..label.len()].copy_from_slice(label.as_bytes());
-        let mut record = NameRecord::zeroed();
-        let found = Dashed::default().read(&image, 100, &mut record);
-        found.then(|| match (record.ipv4, record.ipv6) {
-            (1, 0) => Ipv4Addr::from(*record.inline.first_chunk::<4>().unwrap()).into(),
-            (0, 1) => Ipv6Addr::from(*record.inline.first_chunk::<16>().unwrap()).into(),
-            other => panic!("{other:?} addresses"),
-        })
+        let mut dashed = Dashed::default();
+        let found = dashed.read(&image, 100);
+        let ipv4 = found.then(|| dashed.ipv4()).flatten();
+        assert_eq!(dashed_ipv4(label.as_bytes()), ipv4.map(u32::to_ne_bytes));
+        let address = found.then(|| dashed.address()).flatten().map(IpAddr::from);
+        // A label is an IPv4 address's own, or an IPv6 address's that is mapped.
+        let is_own = address.is_some_and(|it| it.to_string().replace('.', "-") == label);
+        assert_eq!(
+            ipv4.is_some(),
+            is_own && label.matches('-').count() == 3,
+            "{label}"
+        );
+        address
     }
 
     /// CoreDNS's own way, over text.
@@ -343,6 +400,20 @@ mod tests {
                 let label: Vec<u8> = (0..len).map(letter).collect();
                 let label = core::str::from_utf8(&label).unwrap();
                 assert_eq!(read(label), plain(label), "{label}");
+            }
+        }
+    }
+
+    #[test]
+    fn octets_are_decimal_numbers_without_leading_zeroes() {
+        for octet in 0..=u8::MAX {
+            for octets in [[octet, 0, 0, 1], [10, octet, 99, 100], [255, 1, 2, octet]] {
+                let text = Ipv4Addr::from(octets).to_string().replace('.', "-");
+                let mut label = LabelBytes::default();
+                let len = put_dashed(&mut label, u32::from_ne_bytes(octets));
+                assert_eq!(len, 1 + text.len());
+                assert_eq!(usize::from(label.u8_at(0)), text.len());
+                assert_eq!(&label.as_slice()[1..len], text.as_bytes());
             }
         }
     }
