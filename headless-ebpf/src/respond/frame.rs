@@ -69,6 +69,9 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     // Up to here only the copy has changed.
     let scratch = runtime.scratch();
     let message_len = scratch.len.forget(reply.len);
+    // On each way kind and outcome are other constants, which the verifier would carry
+    // through the loops behind.
+    let code = scratch.reply.forget(reply.code());
     let shape = Shape::from_bits(scratch.shape.get());
     let len = shape.headers_len() + message_len;
     let image = &mut scratch.image;
@@ -80,7 +83,7 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
         return Err(PassReason::NoRoom);
     }
     Ok(if packet.store(image, shape, len) {
-        Verdict::Answer(reply.kind, reply.outcome)
+        Verdict::answer(code)
     } else {
         Verdict::Lost
     })

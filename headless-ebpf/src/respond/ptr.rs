@@ -18,7 +18,7 @@ use super::{
 use crate::{
     abi::{
         Address, CHUNK_BYTES, DetailsHeader, KeyClass, NameFlags, NameRecord, PassReason,
-        REVERSE_SLOTS, ReversePlace, ReverseSlot,
+        REVERSE_SLOTS, ReversePlace, ReverseSlot, TARGET_HEADER_LEN,
     },
     maps::Lookup,
     verifier,
@@ -52,8 +52,12 @@ const ARPA_LEN: usize = 6;
 /// Numbers of an IPv4 address.
 const OCTETS: usize = 4;
 
-/// Most steps of a search for an endpoint by its address. Beyond, userspace answers.
-const STEPS_MAX: usize = 192;
+/// Most chunks that are searched for an endpoint by its address. Userspace answers where
+/// there are more. Most targets take 16 bytes, so that these are some 160 endpoints.
+const CHUNKS_MAX: usize = 24;
+
+/// Most targets in a chunk: a dashed one takes a header and an IPv4 address.
+const TARGETS_MAX: usize = CHUNK_BYTES / (TARGET_HEADER_LEN + 4);
 
 /// A reverse name, and what is known of its address.
 ///
@@ -254,15 +258,28 @@ impl<L: Lookup> PtrQuestion<'_, L> {
             };
         }
         self.memory.walk.rewind();
-        for _ in 0..STEPS_MAX {
+        for _ in 0..CHUNKS_MAX {
+            if self.search_chunk()? {
+                return Ok(());
+            }
+            let walk = verifier::reread(&mut self.memory.walk);
+            walk.next_chunk();
+            walk.load(self.content, self.request)?;
+        }
+        Err(PassReason::Userspace)
+    }
+
+    /// Looks through the targets in the chunk that is loaded. Whether one of them has the
+    /// address. An error where there are no more targets.
+    #[inline(always)]
+    fn search_chunk(&mut self) -> Result<bool, PassReason> {
+        for _ in 0..TARGETS_MAX {
             let walk = verifier::reread(&mut self.memory.walk);
             if walk.left == 0 {
-                break;
+                return Err(PassReason::Userspace);
             }
             let Some(target) = walk.target(self.content) else {
-                walk.next_chunk();
-                walk.load(self.content, self.request)?;
-                continue;
+                break;
             };
             // Of several addresses the first of each family is looked at.
             let address = verifier::reread(self.reverse).address;
@@ -275,11 +292,11 @@ impl<L: Lookup> PtrQuestion<'_, L> {
                 && address.last == self.content.u64_at(ipv6_at + 8);
             if is_ipv4 || is_ipv6 {
                 self.memory.put_label(target, self.content);
-                return Ok(());
+                return Ok(true);
             }
             verifier::reread(&mut self.memory.walk).skip(target);
         }
-        Err(PassReason::Userspace)
+        Ok(false)
     }
 
     /// Writes label and suffix to where the record's name goes. Returns where that is.

@@ -24,6 +24,8 @@ pub struct Scratch {
     pub(super) len: Slot,
     /// [`crate::wire::frame::Shape::bits`] of the frame.
     pub(super) shape: Slot,
+    /// [`super::verdict::Reply::code`] of the reply.
+    pub(super) reply: Slot,
     /// The question, once it is parsed.
     pub question: Question,
     /// The key that is looked up.
