@@ -46,7 +46,7 @@ impl HashKey {
     }
 
     /// A key that follows from a number: for tests and fixtures, which need the same
-    /// bytes every time (SplitMix64).
+    /// bytes every time (`SplitMix64`).
     pub const fn from_seed(seed: u64) -> Self {
         let mut words = [0; HASH_WORDS];
         let mut state = seed;
@@ -120,7 +120,7 @@ impl KeyedHash {
     }
 
     /// The hash value: each of its bits depends on all bits of the sum (the first half
-    /// of SplitMix64's finalizer, with shifts by half a word: the sum's halves are the
+    /// of `SplitMix64`'s finalizer, with shifts by half a word: the sum's halves are the
     /// parts that NH leaves uneven).
     #[inline(always)]
     pub const fn finish(self) -> u64 {

@@ -156,29 +156,17 @@ impl NameRecord {
 
     /// The record that a name with this one address would have, without a seal.
     #[inline(always)]
-    pub const fn of_address(address: Address) -> Self {
+    pub fn of_address(address: Address) -> Self {
         let mut record = Self::NOTHING;
-        match address.ipv4_word() {
-            Some(word) => {
-                record.ipv4 = 1;
-                let bytes = word.to_ne_bytes();
-                let mut i = 0;
-                while i < bytes.len() {
-                    record.inline[i] = bytes[i];
-                    i += 1;
-                }
-            }
-            None => {
-                record.ipv6 = 1;
-                let (first, last) = (address.first.to_ne_bytes(), address.last.to_ne_bytes());
-                let mut i = 0;
-                while i < first.len() {
-                    record.inline[i] = first[i];
-                    record.inline[first.len() + i] = last[i];
-                    i += 1;
-                }
-            }
-        }
+        let inline = if let Some(word) = address.ipv4_word() {
+            record.ipv4 = 1;
+            [word.into(), 0]
+        } else {
+            record.ipv6 = 1;
+            [address.first, address.last]
+        };
+        let words: &mut [u64; Self::WORDS] = bytemuck::cast_mut(&mut record);
+        (words[1], words[2]) = (inline[0], inline[1]);
         record
     }
 
@@ -231,6 +219,8 @@ impl NameRecord {
 
 #[cfg(test)]
 mod tests {
+    use core::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -252,6 +242,21 @@ mod tests {
         }
         let other = KeyedHash::new().word(&key, 0, 10);
         assert_ne!(NameRecord::seal_of(&key, other, words), seal);
+    }
+
+    #[test]
+    fn an_address_is_held_in_network_order() {
+        let record = |address: [u8; 4]| NameRecord::of_address(IpAddr::from(address).into());
+        let NameRecord {
+            ipv4, ipv6, inline, ..
+        } = record([10, 0, 0, 22]);
+        assert_eq!((ipv4, ipv6), (1, 0));
+        assert_eq!(inline[..5], [10, 0, 0, 22, 0]);
+        let bytes: [u8; 16] = core::array::from_fn(|i| 0x20 + i as u8);
+        let record = NameRecord::of_address(IpAddr::from(bytes).into());
+        assert_eq!((record.ipv4, record.ipv6), (0, 1));
+        assert_eq!(record.inline[..16], bytes);
+        assert_eq!(record.inline[16..], [0; 4]);
     }
 
     #[test]

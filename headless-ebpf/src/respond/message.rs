@@ -12,7 +12,7 @@ use super::{
     verdict::Reply,
 };
 use crate::{
-    abi::{AnswerKind, Family, NameFlags, Outcome, PassReason, State},
+    abi::{AnswerKind, Family, NameFlags, NameRecord, Outcome, PassReason, State},
     maps::Lookup,
     verifier,
     wire::{
@@ -33,6 +33,7 @@ pub struct Message {
 }
 
 /// The answer to a question.
+#[derive(Clone, Copy)]
 enum Decision {
     /// The addresses of this family in [`Scratch::record`].
     Addresses(Family),
@@ -108,7 +109,7 @@ fn decide<C: Capacity, L: Lookup>(
 fn parts<'a, L>(
     scratch: &'a mut Scratch,
     request: Request<'a, L>,
-) -> (Names<'a, L>, &'a Question, &'a mut crate::abi::NameRecord) {
+) -> (Names<'a, L>, &'a Question, &'a mut NameRecord) {
     let names = Names {
         image: &scratch.image,
         key: &mut scratch.key,

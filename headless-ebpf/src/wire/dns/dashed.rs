@@ -284,7 +284,7 @@ pub fn put_dashed(label: &mut LabelBytes, address: u32) -> usize {
 mod tests {
     extern crate std;
 
-    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use core::net::{IpAddr, Ipv4Addr};
     use std::{
         format,
         string::{String, ToString as _},

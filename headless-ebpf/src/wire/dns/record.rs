@@ -35,7 +35,7 @@ impl RecordHeader {
     /// Writes the header and the first four bytes of the data, the first one lowest.
     #[inline(always)]
     pub fn put_with(self, image: &mut Image, at: usize, data: u32) {
-        image.put_u128(at, self.0 | (data as u128) << 96);
+        image.put_u128(at, self.0 | u128::from(data) << 96);
     }
 }
 
@@ -81,10 +81,12 @@ const SOA: &[u8; 48] = b"\x02ns\x03dns\0\0\x0ahostmaster\0\0\
     \0\0\0\0\0\0\x1c\x20\0\0\x07\x08\0\x01\x51\x80\0\0\0\0\0\0\0\0\0\0";
 
 /// Bytes of the version record, see [`put_version`].
-pub const VERSION_LEN: usize = RECORD_HEADER_LEN + VERSION.len();
+pub const VERSION_LEN: usize = RECORD_HEADER_LEN + VERSION_DATA_LEN;
 
-/// The version of the specification as a character string.
-const VERSION: &[u8; 6] = b"\x051.1.0";
+const VERSION_DATA_LEN: usize = 6;
+
+/// The version of the specification as a character string, `\51.1.0`.
+const VERSION: (u32, u16) = (u32::from_le_bytes(*b"\x051.1"), u16::from_le_bytes(*b".0"));
 
 /// TTL of the version record in seconds (CoreDNS, `Services`).
 const VERSION_TTL: u32 = 28_800;
@@ -93,10 +95,10 @@ const VERSION_TTL: u32 = 28_800;
 /// section 2.2).
 #[inline(always)]
 pub fn put_version(image: &mut Image, at: usize) {
-    let header = RecordHeader::new(QUESTION_NAME, qtype::TXT, VERSION_TTL, VERSION.len() as u16);
-    let [a, b, c, d, e, f] = *VERSION;
-    header.put_with(image, at, u32::from_le_bytes([a, b, c, d]));
-    image.put_u16(at + RECORD_HEADER_LEN + 4, u16::from_le_bytes([e, f]));
+    let data_len = VERSION_DATA_LEN as u16;
+    let header = RecordHeader::new(QUESTION_NAME, qtype::TXT, VERSION_TTL, data_len);
+    header.put_with(image, at, VERSION.0);
+    image.put_u16(at + RECORD_HEADER_LEN + 4, VERSION.1);
 }
 
 #[cfg(test)]
