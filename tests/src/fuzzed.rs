@@ -25,7 +25,8 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
     let ipv6 = |count: u32| (0..count).map(|i| Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
     let empty = NameFlags::empty();
     let cluster_ip = NameFlags::CLUSTER_IP.with(NameFlags::ENDPOINTS_UNKNOWN);
-    let long = ["e".repeat(63), "s".repeat(63), "n".repeat(63)].join(".");
+    let long_service = ["s".repeat(63), "n".repeat(63)].join(".");
+    let long = ["e".repeat(63), long_service.clone()].join(".");
     [
         ("web.default", 3, 0, empty),
         ("web-0.web.default", 1, 0, empty),
@@ -34,6 +35,7 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
         ("most.default", 28, 7, empty),
         ("ext.default", 0, 0, NameFlags::PASS),
         ("default", 0, 0, NameFlags::NO_SERVICE),
+        (&long_service, 6, 0, empty),
         (&long, 6, 0, empty),
     ]
     .map(|(name, v4, v6, flags)| {

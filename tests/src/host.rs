@@ -5,7 +5,8 @@ use headless_agent::maps::memory::MemorySink;
 use headless_ebpf::abi::{Address, Config, EndpointEntry, KeyClass, KeyedHash, Path, State};
 use headless_ebpf::maps::{Lookup, RecordWords};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{ChunkBytes, FramePacket, KeyBytes, Packet};
+use headless_ebpf::wire::frame::{FramePacket, Packet};
+use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
 /// Room for a frame to grow in.
 const BUFFER: usize = 8192;
@@ -90,7 +91,7 @@ impl<'a> Host<'a> {
 
     fn decide(&self, packet: &mut impl Packet) -> Verdict {
         let mut scratch = dirty();
-        respond(packet, self, || Some(&mut scratch))
+        respond(packet, self, || Ok(&mut scratch))
     }
 }
 
@@ -99,7 +100,7 @@ fn dirty() -> Scratch {
     let mut scratch = Scratch::default();
     scratch.image.as_mut_slice().fill(0xd1);
     scratch.key.as_mut_slice().fill(0xd2);
-    scratch.addresses.as_mut_slice().fill(0xd3);
+    scratch.content.as_mut_slice().fill(0xd3);
     scratch.question.qtype = 0xd4d4;
     scratch
 }

@@ -11,8 +11,8 @@ use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{MapKey, RecordSink, WriteCounts, read};
 use headless_agent::records::{NameChange, NameData, Pointers, RelativeName};
 use headless_ebpf::abi::{
-    Address, Chunk, Config, HashKey, KeyClass, NameRecord, PodsMode, SERVED_SLOTS,
-    ServedSlot, State,
+    Address, Chunk, Config, HashKey, KeyClass, NameRecord, PodsMode, SERVED_SLOTS, ServedSlot,
+    State,
 };
 
 /// Seed of the key of hashes and seals.

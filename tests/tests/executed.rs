@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::sys::{Stats, enable_stats};
-use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::RecordSink as _;
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::NameFlags;
 use headless_tests::frame::{Query, SERVER, qtype};

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headless_ebpf::abi::{AnswerKind, Family, Outcome};
 use headless_ebpf::respond::Verdict;
-use headless_ebpf::wire::{Image, Shape, partial_checksum};
+use headless_ebpf::wire::Image;
+use headless_ebpf::wire::frame::{Shape, partial_checksum};
 use headless_tests::frame::{self, HEADERS_LEN_V6};
 use headless_tests::golden::{self, Case};
 use headless_tests::host::{Home, Host};

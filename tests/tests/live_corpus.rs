@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::Path;
 
-use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::RecordSink as _;
+use headless_agent::maps::memory::MemorySink;
 use headless_ebpf::respond::Verdict;
 use headless_tests::golden::{self, Case};
 use headless_tests::host::{Home, Host};

@@ -131,13 +131,17 @@ fn every_pass_is_counted_under_its_reason(hook: &str) {
     let many: Vec<_> = (1..=200).map(|i| format!("10.9.0.{i}")).collect();
     let file = manifests.path().join("many.yaml");
     fs::write(&file, headless_service("many", &many)).unwrap();
-    // Room for the demo's 8 names, and for this Service's; then there is one more.
+    // Room for the demo's names and for this Service; then there are too many others.
+    let bound = ["--max-map-memory", "256KiB"];
     let arguments = ["--hook", hook, "--lease", "2s"];
-    let room = ["--names-table", "1", "--names-short", "208"];
-    let agent = Agent::start(&node, manifests.path(), &[&arguments[..], &room].concat());
-    assert_eq!(agent.number("/maps/names_short/entries"), 208);
+    let agent = Agent::start(&node, manifests.path(), &[&arguments[..], &bound].concat());
+    assert_eq!(agent.status()["complete"], true, "{}", agent.problems());
+    let [table, short] =
+        ["names_table", "names_short"].map(|map| agent.number(&format!("/maps/{map}/capacity")));
+    let service = |i| headless_service(&format!("extra-{i}"), &many[..1]);
+    let services: Vec<_> = (0..table + short).map(service).collect();
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, headless_service("extra", &many[..1])).unwrap();
+    fs::write(&file, services.join("---\n")).unwrap();
     wait_for(|| match agent.status()["complete"].as_bool() {
         Some(false) => Ok(()),
         _ => Err("a name too many".to_owned()),

@@ -11,7 +11,8 @@ use headless_ebpf::abi::{
     AnswerKind, HashKey, NameFlags, NameRecord, Outcome, PassReason, Path, State,
 };
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{FramePacket, Image, Packet, Shape, Small};
+use headless_ebpf::wire::frame::{FramePacket, Packet, Shape};
+use headless_ebpf::wire::{Image, Small};
 use headless_tests::frame::{
     CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype, tagged,
 };
@@ -258,7 +259,7 @@ fn names_in_the_maps_are_answered() {
 struct Unwritable<'a>(FramePacket<'a>);
 
 impl Packet for Unwritable<'_> {
-    type Room = Small;
+    type Capacity = Small;
 
     const TAGS: bool = true;
 
@@ -291,7 +292,7 @@ fn failed_writes_and_missing_maps_have_reasons() {
     let mut buffer = [frame.clone(), vec![0; 200]].concat();
     let mut packet = Unwritable(FramePacket::new(&mut buffer, frame.len()).unwrap());
     let mut scratch = Scratch::default();
-    let verdict = respond(&mut packet, &Host::new(&maps), || Some(&mut scratch));
+    let verdict = respond(&mut packet, &Host::new(&maps), || Ok(&mut scratch));
     assert_eq!(verdict, Verdict::Lost);
     let counter = verdict.counter(Path::Xdp).unwrap();
     assert_eq!(
@@ -301,13 +302,20 @@ fn failed_writes_and_missing_maps_have_reasons() {
 
     let mut buffer = frame.clone();
     let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
-    let verdict = respond(&mut packet, &Host::new(&maps), || None::<Scratch>);
-    assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no working memory");
-    assert_eq!(packet.frame(), frame);
+    for reason in [PassReason::Map, PassReason::Busy] {
+        let memory = || Err::<Scratch, _>(reason);
+        let verdict = respond(&mut packet, &Host::new(&maps), memory);
+        assert_eq!(verdict, Verdict::Pass(reason), "no working memory");
+        assert_eq!(packet.frame(), frame);
+    }
 
     maps.config = None;
     let (verdict, after) = Host::new(&maps).respond(&frame);
-    assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no configuration");
+    assert_eq!(
+        verdict,
+        Verdict::Pass(PassReason::NotServed),
+        "without a configuration there is no key for the served addresses"
+    );
     assert_eq!(after, frame);
 }
 

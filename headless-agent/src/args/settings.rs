@@ -14,8 +14,8 @@ use super::{
 use crate::config::{self, ConfigError};
 use crate::datapath::lift::Traffic;
 use crate::datapath::plan::{InterfacePatterns, Plan};
-use crate::maps::capacity::{self, Capacities, Counts};
 use crate::maps;
+use crate::maps::capacity::{self, Capacities, Counts};
 use crate::mirror::Policy;
 use crate::observe::client;
 use crate::records::{EndpointScope, Settings};

@@ -116,7 +116,8 @@ pub fn load_object(
         (map::ENDPOINTS, capacities.endpoint_buckets),
         (map::REVERSE, capacities.reverse_buckets),
     ] {
-        loader.map_max_entries(map, entries);
+        // The kernel has no maps without entries.
+        loader.map_max_entries(map, entries.max(1));
     }
     let mut ebpf = loader.load(object)?;
     for (name, program) in ebpf.programs_mut() {
@@ -192,7 +193,8 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_named_so() {
-        let error = load_object(b"not an object", &Capacities::default(), KernelLog::Off).unwrap_err();
+        let error =
+            load_object(b"not an object", &Capacities::default(), KernelLog::Off).unwrap_err();
         assert!(matches!(error, LoadError::Object(_)), "{error}");
     }
 

@@ -40,7 +40,10 @@ impl Arrays {
                 map::ENDPOINTS,
                 words(capacities.endpoint_buckets, ENDPOINT_ENTRIES),
             )?,
-            reverse: make(map::REVERSE, words(capacities.reverse_buckets, REVERSE_SLOTS))?,
+            reverse: make(
+                map::REVERSE,
+                words(capacities.reverse_buckets, REVERSE_SLOTS),
+            )?,
         })
     }
 

@@ -30,7 +30,8 @@ pub struct Capacities {
     pub chunks: u32,
     /// Buckets of regular endpoints.
     pub endpoint_buckets: u32,
-    /// Buckets of addresses with reverse names.
+    /// Buckets of addresses with reverse names; none where the kernel answers no reverse
+    /// names.
     pub reverse_buckets: u32,
 }
 
@@ -111,7 +112,7 @@ impl Counts {
     pub const LEAST: Self = Self {
         records: [1024, 256, 64],
         chunks: 1024,
-        endpoints: 1024,
+        endpoints: 4096,
         addresses: 1024,
     };
 
@@ -253,16 +254,27 @@ pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
             return sizing(capacities, Some(LeftOut::ReverseNames));
         }
     }
-    let mut percent = 99;
-    while percent > 0 && !fits(&sized(&forward, percent)) {
-        percent -= 1;
-    }
-    sizing(sized(&forward, percent), Some(LeftOut::Names(percent)))
+    // Finer than hundredths: the bound may be very small.
+    let parts = 1..FINE;
+    let part = parts
+        .rev()
+        .find(|part| fits(&scaled(&forward, *part, FINE)));
+    let part = part.unwrap_or_default();
+    let percent = part * 100 / FINE;
+    sizing(scaled(&forward, part, FINE), Some(LeftOut::Names(percent)))
 }
+
+/// Parts in which a cluster is divided that does not fit as a whole.
+const FINE: u64 = 10_000;
 
 /// Capacities that are `percent` hundredths of what is needed.
 fn sized(counts: &Counts, percent: u64) -> Capacities {
-    let entries = |count: u64| u32::try_from((count * percent).div_ceil(100)).unwrap_or(u32::MAX);
+    scaled(counts, percent, 100)
+}
+
+/// Capacities that are `part` in `whole` of what is needed.
+fn scaled(counts: &Counts, part: u64, whole: u64) -> Capacities {
+    let entries = |count: u64| u32::try_from((count * part).div_ceil(whole)).unwrap_or(u32::MAX);
     // The kernel has no maps without entries.
     let at_least_one = |count: u64| entries(count).max(1);
     let [short, medium, long] = counts.records;
@@ -274,7 +286,7 @@ fn sized(counts: &Counts, percent: u64) -> Capacities {
         names_long: at_least_one(long),
         chunks: at_least_one(counts.chunks + 1).max(2),
         endpoint_buckets: at_least_one(counts.endpoints.div_ceil(ENDPOINT_ENTRIES as u64)),
-        reverse_buckets: at_least_one(counts.addresses.div_ceil(REVERSE_SLOTS as u64)),
+        reverse_buckets: entries(counts.addresses.div_ceil(REVERSE_SLOTS as u64)),
     }
 }
 

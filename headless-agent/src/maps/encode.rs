@@ -73,12 +73,20 @@ pub fn encode(data: &NameData) -> Encoded {
         encoded.record.inline = inline(data);
     } else {
         encoded.flag(NameFlags::SET);
-        encoded.put(ChunkKind::Ipv4, data.ipv4.chunks(CHUNK_IPV4), |run, bytes| {
-            put_all(bytes, run.iter().map(Ipv4Addr::octets));
-        });
-        encoded.put(ChunkKind::Ipv6, data.ipv6.chunks(CHUNK_IPV6), |run, bytes| {
-            put_all(bytes, run.iter().map(Ipv6Addr::octets));
-        });
+        encoded.put(
+            ChunkKind::Ipv4,
+            data.ipv4.chunks(CHUNK_IPV4),
+            |run, bytes| {
+                put_all(bytes, run.iter().map(Ipv4Addr::octets));
+            },
+        );
+        encoded.put(
+            ChunkKind::Ipv6,
+            data.ipv6.chunks(CHUNK_IPV6),
+            |run, bytes| {
+                put_all(bytes, run.iter().map(Ipv6Addr::octets));
+            },
+        );
     }
     let details = data.details.as_deref();
     let own = details.and_then(|details| details.own.as_ref());

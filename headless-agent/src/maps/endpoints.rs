@@ -136,6 +136,9 @@ mod tests {
         assert_eq!(put(&arrays, &key, EndpointEntry::new(1, 8)), Stored::NoRoom);
         let first = EndpointEntry::new(1, 0);
         delete(&arrays, find(&arrays, &key, first).unwrap());
-        assert!(matches!(put(&arrays, &key, EndpointEntry::new(1, 8)), Stored::New(_)));
+        assert!(matches!(
+            put(&arrays, &key, EndpointEntry::new(1, 8)),
+            Stored::New(_)
+        ));
     }
 }

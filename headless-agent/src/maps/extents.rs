@@ -179,7 +179,11 @@ mod tests {
         let mut extents = empty(64);
         let first = extents.take(33).unwrap();
         assert_eq!((first.clone(), extents.used()), (0..33, 33));
-        assert_eq!(extents.take(31).map(|extent| extent.len()), None, "not in one run");
+        assert_eq!(
+            extents.take(31).map(|extent| extent.len()),
+            None,
+            "not in one run"
+        );
         assert_eq!(extents.take(16).unwrap(), 48..64);
         assert_eq!(extents.take(8).unwrap(), 40..48);
     }

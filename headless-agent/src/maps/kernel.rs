@@ -60,7 +60,11 @@ impl KernelSink {
             table_slots: entries(map::TABLE_SLOTS)?,
             chunks: entries(map::CHUNKS)?,
             endpoint_buckets: entries(map::ENDPOINTS)?,
-            reverse_buckets: entries(map::REVERSE)?,
+            // One bucket stands for none, since a map has at least one entry.
+            reverse_buckets: match entries(map::REVERSE)? {
+                1 => 0,
+                buckets => buckets,
+            },
             ..Capacities::default()
         };
         let arrays = Arrays::new(&sizes, |name, words| {
@@ -103,7 +107,9 @@ fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> anyhow::Result<BorrowedFd<'a>> 
 /// How many entries a map of the object has.
 fn entries(ebpf: &Ebpf, name: &str) -> anyhow::Result<u32> {
     let map = duplicate(ebpf, name)?;
-    let info = map.info().with_context(|| format!("cannot ask for map {name}"))?;
+    let info = map
+        .info()
+        .with_context(|| format!("cannot ask for map {name}"))?;
     Ok(info.max_entries())
 }
 

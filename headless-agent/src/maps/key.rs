@@ -1,7 +1,5 @@
 //! From names to map keys.
 
-use std::net::Ipv4Addr;
-
 use headless_ebpf::abi::{HASH_NAME, HashKey, KEY_WORDS_MAX, KeyClass, KeyedHash, NameKey};
 use headless_ebpf::wire::KeyBytes;
 
@@ -104,22 +102,6 @@ impl MapKey {
     }
 }
 
-/// The address whose dashed form the label is: `10-0-0-22`, without leading zeroes.
-pub fn dashed_ipv4(label: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let mut numbers = label.split(|byte| *byte == b'-');
-    for octet in &mut octets {
-        let digits = numbers.next()?;
-        let usual = match digits {
-            [b'0'] => true,
-            [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-            _ => false,
-        };
-        *octet = str::from_utf8(digits).ok().filter(|_| usual)?.parse().ok()?;
-    }
-    numbers.next().is_none().then(|| octets.into())
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -174,18 +156,6 @@ mod tests {
         let label = "a".repeat(32);
         let found = MapKey::of_endpoint(&wire(&[&label, "nginx", &namespace]), 7).unwrap();
         assert_eq!(found.class(), KeyClass::Medium);
-    }
-
-    #[test]
-    fn a_dashed_label_is_an_address_in_its_usual_spelling() {
-        assert_eq!(dashed_ipv4(b"10-0-0-255"), Some([10, 0, 0, 255].into()));
-        assert_eq!(dashed_ipv4(b"0-0-0-0"), Some([0, 0, 0, 0].into()));
-        for label in [
-            "10-0-0", "10-0-0-1-2", "10-0-0-256", "10-0-00-1", "010-0-0-1", "10-0--1", "10-0-0-",
-            "-10-0-0-1", "10-0-0-+1", "10.0.0.1", "a-0-0-1", "10-0-0-1a", "",
-        ] {
-            assert_eq!(dashed_ipv4(label.as_bytes()), None, "{label}");
-        }
     }
 
     proptest! {

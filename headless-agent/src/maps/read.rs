@@ -171,11 +171,7 @@ pub fn addresses(
 }
 
 /// Whether the name in wire form is stored as it would be written now.
-pub fn is_current(
-    sink: &impl RecordSink,
-    wire: &[u8],
-    data: &NameData,
-) -> Result<bool, SinkError> {
+pub fn is_current(sink: &impl RecordSink, wire: &[u8], data: &NameData) -> Result<bool, SinkError> {
     let hash_key = sink.config()?.hash_key;
     Ok(match stored(sink, wire)? {
         None => false,

@@ -15,9 +15,9 @@ use std::time::Duration;
 use headless_ebpf::abi::{ENDPOINT_ENTRIES, KeyClass, REVERSE_SLOTS, TABLE_HINTS};
 
 use super::encode::encode;
+use super::name::{EndpointName, is_service};
 use super::read::Located;
 use super::table::{self, Table};
-use super::name::{EndpointName, is_service};
 use super::writer::Writer;
 use super::{MapKey, MapKind, RecordSink, SinkError, endpoints, read};
 use crate::records::{Index, NameData, Part, Parts};
@@ -359,7 +359,9 @@ impl<S: RecordSink> Writer<S> {
         }
         if !keys.is_empty() {
             self.begin_writing();
-            let deleted = keys.iter().try_for_each(|key| self.sink.delete(key).map(drop));
+            let deleted = keys
+                .iter()
+                .try_for_each(|key| self.sink.delete(key).map(drop));
             self.end_writing();
             deleted?;
         }

@@ -34,12 +34,18 @@ impl NameChunks {
     pub(super) fn open(arrays: &Arrays, hash_key: &HashKey) -> Self {
         let buckets = 0..arrays.reverse_buckets();
         let slots = buckets.flat_map(|bucket| arrays.reverse(bucket));
-        let chunks = slots.filter(|slot| !slot.is_empty()).map(ReverseSlot::chunk);
+        let chunks = slots
+            .filter(|slot| !slot.is_empty())
+            .map(ReverseSlot::chunk);
         // Many addresses lead to one chunk.
         let chunks: BTreeMap<u32, ()> = chunks.map(|chunk| (chunk, ())).collect();
         let leftover = |index: u32| {
             let chunk = arrays.chunk(index);
-            let bytes: Vec<u8> = chunk.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let bytes: Vec<u8> = chunk
+                .words
+                .iter()
+                .flat_map(|word| word.to_le_bytes())
+                .collect();
             let name = bytes.get(1..1 + usize::from(*bytes.first()?))?;
             (index != 0 && chunk.is(hash_key, ChunkId::name(index))).then(|| (name.into(), index))
         };

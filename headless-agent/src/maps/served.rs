@@ -10,7 +10,9 @@ impl<S: RecordSink> Writer<S> {
     /// that find no slot: the programs do not answer them.
     pub fn serve(&mut self, addresses: &[Address]) -> Result<Vec<Address>, SinkError> {
         for at in 0..SERVED_SLOTS as u32 {
-            let ServedSlot { address, number, .. } = self.sink.served_slot(at)?;
+            let ServedSlot {
+                address, number, ..
+            } = self.sink.served_slot(at)?;
             if number != 0 && !addresses.contains(&address) {
                 self.put_served(at, ServedSlot::default())?;
             }

@@ -109,7 +109,10 @@ impl Table {
                 }
             }
         }
-        let fresh = used.iter().rposition(|used| *used).map_or(0, |last| last + 1);
+        let fresh = used
+            .iter()
+            .rposition(|used| *used)
+            .map_or(0, |last| last + 1);
         let free = (0..).zip(&used[..fresh]).filter(|(_, used)| !**used);
         Self {
             free: free.map(|(slot, _)| slot).collect(),
@@ -231,7 +234,8 @@ mod tests {
         }
 
         fn put(&mut self, i: u32, record: NameRecord) -> Stored {
-            self.table.put(&self.arrays, &self.hash_key, &key(i), record)
+            self.table
+                .put(&self.arrays, &self.hash_key, &key(i), record)
         }
 
         fn delete(&mut self, i: u32) -> bool {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod encoding;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -201,7 +203,10 @@ fn a_service_has_one_number_while_it_exists() {
     writer.apply(&[change("web-0.web.default", Some(data(1)))]);
     assert_eq!(number(&writer, "web.default"), web);
     assert_eq!(number(&writer, "web-0.web.default"), web);
-    writer.apply(&[change("web-0.web.default", None), change("web.default", None)]);
+    writer.apply(&[
+        change("web-0.web.default", None),
+        change("web.default", None),
+    ]);
     writer.apply(&[change("web.default", Some(data(1)))]);
     assert!(seen.insert(number(&writer, "web.default")), "never again");
 
@@ -565,7 +570,11 @@ fn events() -> Vec<Event> {
         events.push(service(namespace, "web", ServiceKind::Headless));
         events.push(slice(namespace, "web", 0..40));
         let address = IpAddr::from([10, 96, 0, namespace.len() as u8]);
-        events.push(service(namespace, "api", ServiceKind::ClusterIp([address].into())));
+        events.push(service(
+            namespace,
+            "api",
+            ServiceKind::ClusterIp([address].into()),
+        ));
         events.push(slice(namespace, "api", 40..43));
     }
     events.extend(Kind::ALL.map(Event::Restarted));
@@ -579,6 +588,7 @@ fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
         kind,
         ports: Box::default(),
         selector: true,
+        partial: false,
     }))
 }
 
@@ -594,6 +604,8 @@ fn slice(namespace: &str, service: &str, numbers: std::ops::Range<u8>) -> Event 
         service: service.into(),
         ports: Box::default(),
         endpoints: numbers.map(endpoint).collect(),
+        aliases: Box::default(),
+        partial: false,
     }))
 }
 
@@ -680,7 +692,11 @@ fn a_full_pass_makes_the_maps_the_index() {
     writer.sink().arrays().put_chunk(web.extent, &chunk);
     writer.sets.extents.take(3).unwrap();
     // An endpoint of a Service that never was.
-    endpoints::put(writer.sink().arrays(), &hash_key, EndpointEntry::new(999, 1));
+    endpoints::put(
+        writer.sink().arrays(),
+        &hash_key,
+        EndpointEntry::new(999, 1),
+    );
     let drift = writer.reconcile(&index).unwrap();
     assert_eq!(drift.missing, 1 + 2 + 1, "api has a new number");
     assert_eq!(drift.differing, 1 + 1, "so has its third endpoint");
@@ -746,9 +762,28 @@ fn another_agents_maps_are_taken_over() {
     assert_eq!(read(writer.sink(), "stale.default"), None);
     assert!(sets(writer.sink()).is_subset(&before), "kept as they are");
     writer.apply(&[change("new.default", Some(data(60)))]);
-    assert!(!sets(writer.sink()).is_subset(&before), "a version of its own");
+    assert!(
+        !sets(writer.sink()).is_subset(&before),
+        "a version of its own"
+    );
     writer.apply(&[change("new.default", None)]);
     check(&mut writer, &index);
+}
+
+/// An agent that dies while it writes may leave a name out.
+#[test]
+fn after_a_death_while_writing_nothing_is_denied() {
+    let (mut first, index) = filled();
+    beat(&mut first);
+    first.begin_writing();
+    let before = first.sink().state;
+    let mut writer = open(first.sink_mut());
+    assert_eq!(writer.sink().state, before, "opening writes nothing");
+    writer.reconcile(&index).unwrap();
+    writer.apply(&[change("new.default", Some(data(1)))]);
+    let state = writer.sink().state;
+    assert!(state.denies_since(state), "a generation of its own");
+    assert_eq!(state.flags & State::COMPLETE, 0, "until the next heartbeat");
 }
 
 /// Chunks that two records name are neither's.

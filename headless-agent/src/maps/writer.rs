@@ -62,7 +62,12 @@ impl<S: RecordSink> Writer<S> {
     /// removed.
     pub fn open(sink: S, counts: Arc<WriteCounts>) -> Result<Self, SinkError> {
         let config = sink.config()?;
-        let state = sink.state()?;
+        let mut state = sink.state()?;
+        if state.flags & State::GENERATION != 0 {
+            // The agent before this one died while it wrote: a name may be missing.
+            state.flags &= !State::COMPLETE;
+            state = state.next_generation();
+        }
         let (hash_key, arrays) = (&config.hash_key, sink.arrays());
         let table = Table::open(arrays);
         let name_chunks = NameChunks::open(arrays, hash_key);
@@ -154,7 +159,9 @@ impl<S: RecordSink> Writer<S> {
 
     /// Whether no name and no address is stored.
     pub(super) fn is_empty(&self) -> bool {
-        let maps = MapKind::ALL.into_iter().filter(|map| *map != MapKind::Served);
+        let maps = MapKind::ALL
+            .into_iter()
+            .filter(|map| *map != MapKind::Served);
         maps.map(|map| self.counts.entries(map)).sum::<u64>() == 0
     }
 

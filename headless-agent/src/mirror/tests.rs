@@ -25,7 +25,13 @@ use crate::watch::{
 };
 
 fn config() -> Config {
-    Config::new("cluster.local", 30, PodsMode::Insecure, &HashKey::from_seed(1)).unwrap()
+    Config::new(
+        "cluster.local",
+        30,
+        PodsMode::Insecure,
+        &HashKey::from_seed(1),
+    )
+    .unwrap()
 }
 
 fn mirror() -> Arc<Mirror> {

@@ -126,7 +126,8 @@ impl Sources {
     }
 
     fn all_names(&self) -> anyhow::Result<BTreeSet<Vec<u8>>> {
-        let mut wires = read::names(&self.kernel()?.maps).context("cannot list the kernel's names")?;
+        let mut wires =
+            read::names(&self.kernel()?.maps).context("cannot list the kernel's names")?;
         let mut walk = Walk::default();
         loop {
             // A lock for each step: the loop must not wait for the whole walk.

@@ -103,7 +103,11 @@ pub(super) fn of(
     // Only the first label starts at 0: the first zero ends the list.
     let [namespace_at, service_at, endpoint_at, port_at] =
         [1, 2, 3, 4].map(|n| labels.from_right(n));
-    Ok(if is_pod {
+    Ok(if port_at != 0 {
+        // Deeper than `_port._protocol.service.namespace` nothing exists. This
+        // is the fate of most names that a search list makes up.
+        NameShape::Nothing
+    } else if is_pod {
         if namespace_at == 0 {
             NameShape::PodNamespace
         } else {
@@ -113,12 +117,8 @@ pub(super) fn of(
         NameShape::Stored
     } else if endpoint_at == 0 {
         NameShape::Endpoint
-    } else if port_at == 0 {
-        NameShape::Port
     } else {
-        // Deeper than `_port._protocol.service.namespace` nothing exists. This
-        // is the fate of most names that a search list makes up.
-        NameShape::Nothing
+        NameShape::Port
     })
 }
 

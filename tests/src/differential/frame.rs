@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
-use headless_ebpf::wire::IPV4_HEADERS_LEN;
+use headless_ebpf::wire::frame::IPV4_HEADERS_LEN;
 
 /// The pod that asks.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 7);

@@ -22,7 +22,8 @@ use headless_agent::records::{
 use headless_agent::watch::{Event, Keep, Kind};
 use headless_ebpf::abi::{Address, Config, HashKey, Interface, PassReason};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{FramePacket, Room};
+use headless_ebpf::wire::Capacity;
+use headless_ebpf::wire::frame::FramePacket;
 use hickory_proto::rr::{Name, RecordType};
 
 use super::cluster::{Change, Cluster, Object};
@@ -97,7 +98,8 @@ impl Ours {
             pods,
             pod_names,
         } = *choices;
-        let config = Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
+        let config =
+            Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
         let settings = Settings {
             ttl,
             pods,
@@ -212,13 +214,13 @@ impl Ours {
         }
     }
 
-    fn decide<R: Room>(
+    fn decide<C: Capacity>(
         &mut self,
-        packet: &mut FramePacket<'_, R>,
+        packet: &mut FramePacket<'_, C>,
         before: &[u8],
     ) -> anyhow::Result<Handled> {
         let scratch = &mut *self.scratch;
-        match respond(packet, self.host.sink(), || Some(scratch)) {
+        match respond(packet, self.host.sink(), || Ok(&mut *scratch)) {
             Verdict::Answer(..) => Ok(Handled::Reply(frame::message(packet.frame())?)),
             Verdict::Pass(reason) => {
                 anyhow::ensure!(

@@ -8,8 +8,8 @@ use headless_ebpf::abi::{
     PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES, TARGET_HEADER_LEN,
     TARGET_LABELS,
 };
+use headless_ebpf::wire::dns::dashed_ipv4;
 
-use crate::maps::key::dashed_ipv4;
 use crate::records::{Counted, Target, TargetSet, Targets};
 use crate::watch::{Port, Protocol};
 
@@ -191,7 +191,7 @@ fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
 
 /// Whether a label is the dashed address, which the programs make of the address.
 fn is_dashed(label: &str, address: Ipv4Addr) -> bool {
-    dashed_ipv4(label.as_bytes()) == Some(address)
+    dashed_ipv4(label.as_bytes()) == Some(address.octets())
 }
 
 /// Labels with dots between them in wire form; `None` where that is no name.

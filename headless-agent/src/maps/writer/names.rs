@@ -106,12 +106,7 @@ impl<S: RecordSink> Writer<S> {
     /// The chunks of a new set, then the record that names them, then the old chunks are
     /// free. Where there is no room for the chunks, a record that leaves the name to
     /// userspace. Whether there was room.
-    fn store(
-        &mut self,
-        key: &MapKey,
-        service: u32,
-        encoded: &Encoded,
-    ) -> Result<bool, SinkError> {
+    fn store(&mut self, key: &MapKey, service: u32, encoded: &Encoded) -> Result<bool, SinkError> {
         let hash_key = self.config.hash_key;
         let old = self.locate(key)?.map(|located| located.record());
         let place = self.sets.put(self.sink.arrays(), &hash_key, encoded);

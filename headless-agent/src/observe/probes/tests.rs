@@ -50,7 +50,13 @@ async fn until(signs: &Signs, path: &str, status: StatusCode) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_loop_is_not_alive_until_it_goes_on() {
     let zone = Name::from_str("cluster.local.").unwrap();
-    let config = Config::new("cluster.local", 30, PodsMode::Insecure, &HashKey::from_seed(1)).unwrap();
+    let config = Config::new(
+        "cluster.local",
+        30,
+        PodsMode::Insecure,
+        &HashKey::from_seed(1),
+    )
+    .unwrap();
     let mirror = Arc::new(Mirror::new(Index::new(Settings::new(zone)), config));
     let writes = Arc::<WriteCounts>::default();
     let policy = Policy {

@@ -103,7 +103,7 @@ mod tests {
     use headless_ebpf::abi::PodsMode;
 
     use super::super::super::fixtures::{namespace, pod, service, settings, slice};
-    use super::super::{EndpointScope, Settings};
+    use super::super::super::types::{EndpointScope, Settings};
     use super::*;
 
     fn index() -> Index {
@@ -115,7 +115,12 @@ mod tests {
         index.apply(namespace("default"));
         index.apply(pod("default", "a", "10.0.0.1"));
         index.apply(service("default", "web", "None", &["web/tcp/80"]));
-        index.apply(slice("default/web-1", "web", &[], &["10.0.0.1=a", "10.0.0.2"]));
+        index.apply(slice(
+            "default/web-1",
+            "web",
+            &[],
+            &["10.0.0.1=a", "10.0.0.2"],
+        ));
         index.apply(service("default", "api", "10.96.0.1", &[]));
         index.apply(slice("default/api-1", "api", &[], &["10.0.0.2"]));
         index

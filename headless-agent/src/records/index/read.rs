@@ -103,7 +103,10 @@ impl Index {
         let mut labels = Labels::new(name).map(str::from_utf8);
         let (service, namespace) = (labels.next()?.ok()?, labels.next()?.ok()?);
         let entry = self.namespaces.get(namespace)?;
-        let number = entry.services.get(service).filter(|_| labels.next().is_none())?;
+        let number = entry
+            .services
+            .get(service)
+            .filter(|_| labels.next().is_none())?;
         Some(*number as u32 + 1)
     }
 

@@ -230,7 +230,10 @@ impl Endpoints {
     /// The ports of all endpoints, where all have the same, each has an IPv4 address of
     /// its own, and none has a name that is not made of its address.
     pub(super) fn uniform_ports(&self) -> Option<&[Port]> {
-        let mut slices = self.slices.iter().filter(|slice| !slice.endpoints.is_empty());
+        let mut slices = self
+            .slices
+            .iter()
+            .filter(|slice| !slice.endpoints.is_empty());
         let ports = &*slices.next()?.ports;
         let uniform = self.ipv4.len() == self.by_name.len()
             && slices.all(|slice| *slice.ports == *ports)

@@ -238,7 +238,10 @@ mod tests {
         assert!(implied(&[(&http, &[a, b])]));
         assert!(implied(&[(&http, &[a]), (&http, &[b]), (&metrics, &[])]));
         assert!(implied(&[(&[], &[a])]));
-        assert!(!implied(&[(&http, &[a, ("web-0", [10, 0, 0, 2])])]), "a name");
+        assert!(
+            !implied(&[(&http, &[a, ("web-0", [10, 0, 0, 2])])]),
+            "a name"
+        );
         assert!(!implied(&[(&http, &[a]), (&metrics, &[b])]), "other ports");
         assert!(!implied(&[(&http, &[a]), (&http, &[a])]), "twice");
     }
