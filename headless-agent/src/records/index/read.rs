@@ -1,4 +1,4 @@
-//! What the index can be asked.
+//! Look-ups in the index.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,13 @@ use super::{
 use crate::watch::{Problem, Reason, ServiceKind};
 
 impl Index {
-    /// What the name holds, if it exists, without the details; the name as in
-    /// [`RelativeName::as_bytes`].
+    /// The records of a name, which is given as [`RelativeName::as_bytes`], without the
+    /// details. `None` where the name does not exist.
     pub fn name(&self, name: &[u8]) -> Option<NameData> {
         self.find(name, State::own)
     }
 
-    /// The same with the details.
+    /// [`Self::name`] with the details.
     pub fn detailed(&self, name: &[u8]) -> Option<NameData> {
         self.find(name, State::detailed)
     }
@@ -53,7 +53,7 @@ impl Index {
         }
     }
 
-    /// Every name that exists with what it holds, without the details, in no order.
+    /// Every name that exists, with its records but without the details, in no order.
     pub fn names(&self) -> impl Iterator<Item = (RelativeName, NameData)> {
         let namespaces = self
             .namespaces
@@ -76,9 +76,9 @@ impl Index {
         namespaces.chain(services).chain(pods)
     }
 
-    /// The name of a pod of this address: its labels, `pod` and the zone's first
-    /// label. `None` where pods' names are not looked up, and for an address that
-    /// no name leads to.
+    /// The name of the pods with this address: its dashed label, the namespace, `pod` and the
+    /// zone's first label. `None` unless the settings verify pods, and for an address that no
+    /// label spells.
     pub(super) fn pod_name(&self, namespace: &str, address: IpAddr) -> Option<RelativeName> {
         let verified = self.settings.pods == PodsMode::Verified;
         let label = address.to_string().replace(['.', ':'], "-");
@@ -131,16 +131,16 @@ impl Index {
         own.iter().copied().chain(below).collect()
     }
 
-    /// What can only be told from several objects together: Services whose
-    /// Namespace does not exist, slices whose Service does not, names too long
-    /// for the zone. Sorted by object. Means little before [`Self::synced`].
+    /// Problems between objects: Services without their Namespace, slices without their
+    /// Service, and names that are too long for the zone. They are sorted by object. Before
+    /// [`Self::synced`] they mean little.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.problems_of(0..self.services_end());
         problems.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         problems
     }
 
-    /// What is wrong with one Service, or with the slices that wait for it.
+    /// The problems of one Service, or of the slices that wait for it.
     pub(super) fn problems_of_entry(&self, entry: &ServiceEntry, problems: &mut Vec<Problem>) {
         let ServiceEntry {
             namespace,
@@ -167,14 +167,14 @@ impl Index {
         if !state.exposed {
             put(Reason::MissingNamespace(namespace.to_string()));
         }
-        let roomy = entry.naming(RELATIVE_BYTES_MAX);
+        let unlimited = entry.naming(RELATIVE_BYTES_MAX);
         let longest = state
-            .names(roomy, self.settings.endpoints)
+            .names(unlimited, self.settings.endpoints)
             .map(|(name, _)| name.as_bytes().len())
             .max()
             .filter(|len| *len > self.room);
         if let Some(len) = longest {
-            // In presentation form, without the root.
+            // The length of the whole name in presentation form, without the root.
             put(Reason::NameTooLong(253 + len - self.room));
         }
     }
@@ -184,7 +184,7 @@ impl Index {
         entry_exists(&self.namespaces, name)
     }
 
-    /// The Service or the slices that wait for it.
+    /// A Service, or the slices that wait for it.
     pub(in crate::records) fn service(
         &self,
         namespace: &str,
@@ -203,7 +203,7 @@ impl Index {
         }
     }
 
-    /// How many pods of the namespace have this as their first address.
+    /// Number of pods of the namespace that have this as their first address.
     pub(in crate::records) fn pods(&self, namespace: &str, address: IpAddr) -> u32 {
         let namespace = self.namespaces.get(namespace);
         let count = namespace.and_then(|entry| entry.pod_addresses.get(&address));
