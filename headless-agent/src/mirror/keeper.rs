@@ -205,7 +205,7 @@ impl<S: RecordSink> Keeper<S> {
             ..
         } = &self.policy;
         let index = self.intake.mirror.index.read();
-        let mut addresses = index.server_addresses(&cluster_dns.namespace, &cluster_dns.name);
+        let mut addresses = index.service_addresses(cluster_dns);
         drop(index);
         for address in listen {
             if !addresses.contains(address) {

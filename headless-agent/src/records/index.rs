@@ -23,7 +23,7 @@ pub use self::pointers::Pointers;
 use self::pointers::Stale;
 pub use self::walk::Walk;
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
-use super::service::{self, Naming, State};
+use super::service::{self, Naming, ServiceState};
 use super::types::{NameChange, NameData, Settings};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
 
@@ -98,7 +98,7 @@ struct ServiceEntry {
     name: Arc<str>,
     /// Number of the list in which the Service was last seen.
     list: u32,
-    state: State,
+    state: ServiceState,
     /// The slices, in the order of their names.
     slices: Vec<Arc<EndpointSlice>>,
 }
@@ -133,13 +133,13 @@ impl AddressEntry {
 pub(in crate::records) struct ServiceView<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
-    pub(super) state: &'a State,
+    pub(super) state: &'a ServiceState,
 }
 
 /// The objects that a batch of events touches, with their states before the batch.
 #[derive(Default)]
 struct Touched {
-    services: BTreeMap<usize, State>,
+    services: BTreeMap<usize, ServiceState>,
     /// Services whose slices have changed.
     slices: HashSet<usize>,
     /// Namespaces, and whether they existed.

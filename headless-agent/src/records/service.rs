@@ -17,7 +17,7 @@ use crate::watch::{Port, Service, ServiceKind};
 
 /// The state of a Service at one moment. It is cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(super) struct ServiceState {
     /// The Service object. Slices may come before it.
     pub(super) service: Option<Arc<Service>>,
     /// Its ready endpoints.
@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) exposed: bool,
 }
 
-impl State {
+impl ServiceState {
     /// The Service object, if the Service's name exists or may exist.
     fn served(&self) -> Option<&Service> {
         let service = self.service.as_deref().filter(|_| self.exposed)?;
@@ -109,7 +109,7 @@ impl State {
     /// Whether the details may differ from those of `other`, given that all other records are
     /// the same.
     fn details_may_differ(&self, other: &Self, scope: EndpointScope) -> bool {
-        fn ports(state: &State) -> Option<&[Port]> {
+        fn ports(state: &ServiceState) -> Option<&[Port]> {
             let service = state.served()?;
             matches!(service.kind, ServiceKind::ClusterIp(_)).then_some(&*service.ports)
         }
@@ -212,8 +212,8 @@ impl Naming<'_> {
 /// name is the first to come and the last to go, since its endpoints' names are stored
 /// under its number.
 pub(super) fn changes(
-    old: &State,
-    new: &State,
+    old: &ServiceState,
+    new: &ServiceState,
     naming: Naming<'_>,
     scope: EndpointScope,
     changes: &mut Vec<NameChange>,

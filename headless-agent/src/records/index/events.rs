@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Index, PodEntry, ServiceEntry, SliceEntry, State, Touched, entry_exists};
+use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, Touched, entry_exists};
 use crate::watch::{EndpointSlice, Kind, ObjectRef, Pod, Service};
 
 impl Index {
@@ -36,9 +36,9 @@ impl Index {
             namespace,
             name: Arc::clone(&name),
             list: 0,
-            state: State {
+            state: ServiceState {
                 exposed: entry.list.is_some(),
-                ..State::default()
+                ..ServiceState::default()
             },
             slices: Vec::new(),
         });

@@ -7,26 +7,27 @@ use headless_ebpf::abi::PodsMode;
 use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
 use super::super::types::EndpointScope;
 use super::{
-    Index, NameData, ServiceEntry, ServiceView, State, entry_exists, namespace_data, pod_data,
+    Index, NameData, ServiceEntry, ServiceState, ServiceView, entry_exists, namespace_data,
+    pod_data,
 };
-use crate::watch::{Problem, Reason, ServiceKind};
+use crate::watch::{Problem, Reason, ServiceKind, ServiceRef};
 
 impl Index {
     /// The records of a name, which is given as [`RelativeName::as_bytes`], without the
     /// details. `None` where the name does not exist.
     pub fn name(&self, name: &[u8]) -> Option<NameData> {
-        self.find(name, State::own)
+        self.find(name, ServiceState::own)
     }
 
     /// [`Self::name`] with the details.
     pub fn detailed(&self, name: &[u8]) -> Option<NameData> {
-        self.find(name, State::detailed)
+        self.find(name, ServiceState::detailed)
     }
 
     fn find(
         &self,
         name: &[u8],
-        own: impl Fn(&State, EndpointScope) -> Option<NameData>,
+        own: impl Fn(&ServiceState, EndpointScope) -> Option<NameData>,
     ) -> Option<NameData> {
         if name.len() > self.room {
             return None;
@@ -119,8 +120,9 @@ impl Index {
 
     /// Where the cluster's DNS can be reached: the addresses of this Service,
     /// then those of its ready endpoints, each once.
-    pub fn server_addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
-        let Some(ServiceView { state, .. }) = self.service(namespace, name) else {
+    pub fn service_addresses(&self, service: &ServiceRef) -> Vec<IpAddr> {
+        let Some(ServiceView { state, .. }) = self.service(&service.namespace, &service.name)
+        else {
             return Vec::new();
         };
         let own = match state.service.as_deref().map(|service| &service.kind) {

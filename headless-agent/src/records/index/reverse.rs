@@ -7,7 +7,7 @@ use super::super::name::RelativeName;
 use super::super::service::endpoint_label;
 use super::super::types::EndpointScope;
 use super::pointers::{Pointers, Stale};
-use super::{AddressEntry, Index, ServiceEntry, ServiceView, State};
+use super::{AddressEntry, Index, ServiceEntry, ServiceState, ServiceView};
 use crate::watch::ServiceKind;
 
 /// The one Service that something leads to.
@@ -39,7 +39,12 @@ fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = 
 impl Index {
     /// Brings the table of addresses up to date with a Service. `relabelled` says whether
     /// the Service's slices have changed.
-    pub(super) fn settle_reverse(&mut self, number: usize, before: &State, relabelled: bool) {
+    pub(super) fn settle_reverse(
+        &mut self,
+        number: usize,
+        before: &ServiceState,
+        relabelled: bool,
+    ) {
         let scope = self.settings.endpoints;
         let state = &self.services[number].state;
         let now = state.reverse(scope);
@@ -201,7 +206,7 @@ impl Index {
 }
 
 /// The cluster IPs of a Service.
-fn own(state: &State) -> &[IpAddr] {
+fn own(state: &ServiceState) -> &[IpAddr] {
     match state.service.as_deref().map(|service| &service.kind) {
         Some(ServiceKind::ClusterIp(addresses)) => addresses,
         _ => &[],

@@ -100,7 +100,8 @@ fn pods_are_counted_by_address() {
 #[test]
 fn the_cluster_dns_has_its_own_addresses_and_its_endpoints() {
     let mut index = empty();
-    assert!(index.server_addresses("kube-system", "kube-dns").is_empty());
+    let dns = settings().dns_service;
+    assert!(index.service_addresses(&dns).is_empty());
     index.apply_all([
         service("kube-system", "kube-dns", "10.96.0.10", &["dns/udp/53"]),
         slice(
@@ -111,7 +112,7 @@ fn the_cluster_dns_has_its_own_addresses_and_its_endpoints() {
         ),
     ]);
     let shown: Vec<_> = index
-        .server_addresses("kube-system", "kube-dns")
+        .service_addresses(&dns)
         .iter()
         .map(ToString::to_string)
         .collect();
