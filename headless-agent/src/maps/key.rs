@@ -3,7 +3,7 @@
 use headless_ebpf::abi::{HASH_NAME, HashKey, KEY_WORDS_MAX, KeyClass, KeyedHash, NameKey};
 use headless_ebpf::wire::KeyBytes;
 
-use crate::records::name::Labels;
+use crate::records::name::WireLabels;
 
 /// A key and the class of maps that it belongs to: a whole name, or an endpoint of a
 /// Service ([`NameKey::of_endpoint`]).
@@ -20,7 +20,7 @@ impl MapKey {
     /// `None` where that is no name (RFC 1035, section 2.3.4) or longer than
     /// the 248 bytes of the longest key.
     pub fn of_name(wire: &[u8]) -> Option<Self> {
-        let (key, len) = NameKey::from_labels(Labels::new(wire))?;
+        let (key, len) = NameKey::from_labels(WireLabels::new(wire))?;
         // Fewer bytes: the last label's length pointed beyond the end.
         (len == wire.len()).then_some(Self {
             class: KeyClass::of_len(len),
@@ -37,7 +37,7 @@ impl MapKey {
         if whole.class == KeyClass::Short {
             return Some(whole);
         }
-        let (key, class) = NameKey::of_endpoint(service, Labels::new(wire).next()?)?;
+        let (key, class) = NameKey::of_endpoint(service, WireLabels::new(wire).next()?)?;
         Some(Self { class, key })
     }
 

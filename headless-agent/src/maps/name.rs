@@ -6,7 +6,7 @@ use headless_ebpf::abi::{EndpointEntry, NameFlags};
 use headless_ebpf::wire::dns::dashed_ipv4;
 
 use crate::records::NameData;
-use crate::records::name::Labels;
+use crate::records::name::WireLabels;
 
 /// The parts of an endpoint's name in wire form.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub(super) struct EndpointName<'a> {
 impl<'a> EndpointName<'a> {
     /// `None` of a name that is not an endpoint's.
     pub(super) fn new(wire: &'a [u8]) -> Option<Self> {
-        let mut labels = Labels::new(wire);
+        let mut labels = WireLabels::new(wire);
         let label = labels.next()?;
         let service = wire.get(1 + label.len()..)?;
         (labels.count() == 2).then_some(Self {
@@ -62,7 +62,7 @@ pub(super) fn entry(service: u32, address: Ipv4Addr) -> EndpointEntry {
 
 /// Whether a name is a Service's: of two labels.
 pub(super) fn is_service(wire: &[u8]) -> bool {
-    Labels::new(wire).count() == 2
+    WireLabels::new(wire).count() == 2
 }
 
 #[cfg(test)]

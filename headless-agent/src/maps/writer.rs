@@ -16,7 +16,7 @@ use super::reverse::NameChunks;
 use super::sets::{Sets, following};
 use super::table::Table;
 use super::{MapKey, MapKind, RecordSink, SinkError, WriteCounts, read};
-use crate::records::name::Labels;
+use crate::records::name::WireLabels;
 use crate::records::{NameChange, NameData};
 
 /// Most names that one call of [`Writer::retry`] tries.
@@ -349,6 +349,6 @@ impl<S: RecordSink> Writer<S> {
 
 /// A relative name in presentation form, for messages.
 pub fn show(wire: &[u8]) -> String {
-    let labels = Labels::new(wire).map(|label| label.escape_ascii().to_string());
+    let labels = WireLabels::new(wire).map(|label| label.escape_ascii().to_string());
     labels.collect::<Vec<_>>().join(".")
 }

@@ -32,7 +32,7 @@ use crate::watch::{EndpointSlice, Event, Kind, Object};
 pub struct Index {
     settings: Settings,
     /// Most bytes of a relative name in this zone.
-    room: usize,
+    name_max: usize,
     /// The first label of the zone.
     zone_label: Box<str>,
     serial: u32,
@@ -104,11 +104,11 @@ struct ServiceEntry {
 }
 
 impl ServiceEntry {
-    fn naming(&self, room: usize) -> Naming<'_> {
+    fn naming(&self, name_max: usize) -> Naming<'_> {
         Naming {
             namespace: &self.namespace,
             service: &self.name,
-            room,
+            name_max,
         }
     }
 }
@@ -163,7 +163,7 @@ impl Index {
             zone_label: String::from_utf8_lossy(zone_label)
                 .to_ascii_lowercase()
                 .into(),
-            room: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
+            name_max: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
             settings,
             serial: 0,
             revision: 0,
@@ -294,7 +294,7 @@ impl Index {
                 entry.state.endpoints = Arc::new(endpoints);
             }
             let entry = &self.services[number];
-            let naming = entry.naming(self.room);
+            let naming = entry.naming(self.name_max);
             service::changes(&before, &entry.state, naming, scope, &mut changes);
             self.settle_reverse(number, &before, slices.contains(&number));
             self.release_service(number);

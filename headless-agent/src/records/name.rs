@@ -32,8 +32,8 @@ impl RelativeName {
     }
 
     /// The labels, leftmost first.
-    pub fn labels(&self) -> Labels<'_> {
-        Labels(&self.0)
+    pub fn labels(&self) -> WireLabels<'_> {
+        WireLabels(&self.0)
     }
 }
 
@@ -72,16 +72,16 @@ impl fmt::Debug for RelativeName {
 /// Iterator over the labels of a name in wire form without the root. It ends early where a
 /// length leads beyond the bytes.
 #[derive(Clone, Debug)]
-pub struct Labels<'a>(&'a [u8]);
+pub struct WireLabels<'a>(&'a [u8]);
 
-impl<'a> Labels<'a> {
+impl<'a> WireLabels<'a> {
     /// Iterates over the labels of these bytes.
     pub const fn new(wire: &'a [u8]) -> Self {
         Self(wire)
     }
 }
 
-impl<'a> Iterator for Labels<'a> {
+impl<'a> Iterator for WireLabels<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {

@@ -83,7 +83,7 @@ impl ServiceState {
         })
     }
 
-    /// The same with the details.
+    /// [`Self::own`] with the details.
     pub(super) fn detailed(&self, scope: EndpointScope) -> Option<NameData> {
         let mut data = self.own(scope)?;
         if data.flags.contains(NameFlags::PASS) {
@@ -186,7 +186,7 @@ pub(super) struct Naming<'a> {
     pub(super) namespace: &'a str,
     pub(super) service: &'a str,
     /// Most bytes that a relative name can have in this zone.
-    pub(super) room: usize,
+    pub(super) name_max: usize,
 }
 
 impl Naming<'_> {
@@ -203,14 +203,14 @@ impl Naming<'_> {
     }
 
     fn fits(&self, name: Option<RelativeName>) -> Option<RelativeName> {
-        name.filter(|name| name.as_bytes().len() <= self.room)
+        name.filter(|name| name.as_bytes().len() <= self.name_max)
     }
 }
 
-/// What has to change between two states of a Service: what is new or different
-/// first, so that no name is missed in between, then what is gone. The Service's own
-/// name is the first to come and the last to go, since its endpoints' names are stored
-/// under its number.
+/// Appends the changes between two states of a Service. New and changed names come before
+/// names that are gone, so that no name is missing in between. The Service's own name is
+/// the first to come and the last to go, because the maps store its endpoints' names under
+/// its number.
 pub(super) fn changes(
     old: &ServiceState,
     new: &ServiceState,

@@ -1,22 +1,21 @@
-//! Everything that the index knows, part by part.
+//! A walk over all names and addresses of the index, part by part.
 
 use std::net::IpAddr;
 
 use super::super::name::RelativeName;
 use super::{Index, NameData, namespace_data, pod_data};
 
-/// What belongs together: a namespace's own name and its pods' names, or a Service with
-/// its endpoints' names.
+/// A namespace's own name and its pods' names, or a Service's own name and its endpoints'
+/// names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The names that exist, a Service's own name first and with its details.
+    /// The names that exist. A Service's own name comes first and has its details.
     pub names: Vec<(RelativeName, NameData)>,
-    /// The addresses that lead to the Service.
+    /// The addresses that lead to the Service, if the part is one.
     pub pointed: Option<Pointed>,
 }
 
-/// The addresses that lead to one Service and to no other, as in
-/// [`super::Pointers`].
+/// The addresses that only one Service has, as in [`super::Pointers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointed {
     /// The Service's number, from 1.
@@ -27,13 +26,14 @@ pub struct Pointed {
     pub addresses: Vec<IpAddr>,
 }
 
-/// A walk over all parts of the index, which may change between two steps. A part that exists
-/// during the whole walk comes once; one that comes or goes meanwhile may be left out.
+/// A walk over all parts of the index, which may change between two steps. A part that
+/// exists during the whole walk is visited once. A part that comes or goes meanwhile may be
+/// left out.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// The namespaces that are still to come; `None` before the first step.
     namespaces: Option<Vec<Box<str>>>,
-    /// The next Service's place in the index.
+    /// The next Service by its place in the index.
     service: usize,
 }
 
@@ -75,7 +75,7 @@ impl Index {
 
     fn service_part(&self, number: usize) -> Part {
         let entry = &self.services[number];
-        let (naming, scope) = (entry.naming(self.room), self.settings.endpoints);
+        let (naming, scope) = (entry.naming(self.name_max), self.settings.endpoints);
         let mut names: Vec<_> = entry.state.names(naming, scope).collect();
         let own = naming.own();
         if let Some((name, data)) = names.first_mut()

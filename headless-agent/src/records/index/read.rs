@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use headless_ebpf::abi::PodsMode;
 
-use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
+use super::super::name::{RELATIVE_BYTES_MAX, RelativeName, WireLabels};
 use super::super::types::EndpointScope;
 use super::{
     Index, NameData, ServiceEntry, ServiceState, ServiceView, entry_exists, namespace_data,
@@ -29,11 +29,11 @@ impl Index {
         name: &[u8],
         own: impl Fn(&ServiceState, EndpointScope) -> Option<NameData>,
     ) -> Option<NameData> {
-        if name.len() > self.room {
+        if name.len() > self.name_max {
             return None;
         }
         let scope = self.settings.endpoints;
-        let mut labels = Labels::new(name).map(str::from_utf8);
+        let mut labels = WireLabels::new(name).map(str::from_utf8);
         let mut next = || labels.next().transpose().ok();
         match (next()?, next()?, next()?, next()?) {
             (Some(label), Some(namespace), Some("pod"), Some(zone))
@@ -64,7 +64,7 @@ impl Index {
                 Some((RelativeName::from_labels([&**name])?, namespace_data()))
             });
         let services = self.services.iter().flat_map(|(_, entry)| {
-            let naming = entry.naming(self.room);
+            let naming = entry.naming(self.name_max);
             entry.state.names(naming, self.settings.endpoints)
         });
         let pods = self.namespaces.iter().flat_map(|(namespace, entry)| {
@@ -98,10 +98,10 @@ impl Index {
         (address.to_string() == text && address.to_canonical() == address).then_some(address)
     }
 
-    /// The number, counted from 1, of the Service of this name, which is as in
-    /// [`RelativeName::as_bytes`]. Numbers of Services that are gone are given to others.
+    /// The number of a Service, from 1. Its name is given as [`RelativeName::as_bytes`]. A
+    /// new Service may get the number of a deleted one.
     pub fn number_of(&self, name: &[u8]) -> Option<u32> {
-        let mut labels = Labels::new(name).map(str::from_utf8);
+        let mut labels = WireLabels::new(name).map(str::from_utf8);
         let (service, namespace) = (labels.next()?.ok()?, labels.next()?.ok()?);
         let entry = self.namespaces.get(namespace)?;
         let number = entry
@@ -111,15 +111,15 @@ impl Index {
         Some(*number as u32 + 1)
     }
 
-    /// What the endpoint of this label holds, if the Service of this number has it.
+    /// The records of an endpoint's name, by the Service's number and the endpoint's label.
+    /// `None` where the name does not exist.
     pub fn endpoint(&self, service: u32, label: &[u8]) -> Option<NameData> {
         let entry = self.services.get((service as usize).checked_sub(1)?)?;
         let label = str::from_utf8(label).ok()?;
         entry.state.endpoint(label, self.settings.endpoints)
     }
 
-    /// Where the cluster's DNS can be reached: the addresses of this Service,
-    /// then those of its ready endpoints, each once.
+    /// The cluster IPs of a Service, then the addresses of its ready endpoints, each once.
     pub fn service_addresses(&self, service: &ServiceRef) -> Vec<IpAddr> {
         let Some(ServiceView { state, .. }) = self.service(&service.namespace, &service.name)
         else {
@@ -174,10 +174,10 @@ impl Index {
             .names(unlimited, self.settings.endpoints)
             .map(|(name, _)| name.as_bytes().len())
             .max()
-            .filter(|len| *len > self.room);
+            .filter(|len| *len > self.name_max);
         if let Some(len) = longest {
             // The length of the whole name in presentation form, without the root.
-            put(Reason::NameTooLong(253 + len - self.room));
+            put(Reason::NameTooLong(253 + len - self.name_max));
         }
     }
 

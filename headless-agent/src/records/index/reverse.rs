@@ -115,7 +115,7 @@ impl Index {
             if addresses.is_empty() {
                 continue;
             }
-            if let Some(name) = entry.naming(self.room).own() {
+            if let Some(name) = entry.naming(self.name_max).own() {
                 pointers.services.insert(number as u32 + 1, Some(name));
             }
             let sole = self.sole(&addresses).into_iter();
@@ -130,7 +130,7 @@ impl Index {
     /// The name of a Service; `None` where no address leads to it.
     fn pointed(&self, entry: &ServiceEntry) -> Option<RelativeName> {
         let leads = !entry.state.reverse(self.settings.endpoints).is_empty();
-        leads.then(|| entry.naming(self.room).own()).flatten()
+        leads.then(|| entry.naming(self.name_max).own()).flatten()
     }
 
     /// [`Pointers::addresses`] of these addresses, which are sorted.
@@ -173,15 +173,15 @@ impl Index {
         sole
     }
 
-    /// Those of these addresses, which are sorted, that the Service of this number,
-    /// counted from 1, has alone.
+    /// The addresses that no other Service has than the one with this number, which counts
+    /// from 1. `addresses` are sorted.
     pub(super) fn alone(&self, service: u32, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let sole = self.sole(addresses).into_iter();
         let sole = sole.filter(|(_, number)| *number == Some(service));
         sole.map(|(address, _)| address).collect()
     }
 
-    /// The Services which have this address themselves or among their endpoints.
+    /// The Services that have this address as a cluster IP or an endpoint's address.
     pub(in crate::records) fn with_address(
         &self,
         address: IpAddr,

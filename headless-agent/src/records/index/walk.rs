@@ -52,7 +52,7 @@ impl Walk {
                     if let Some(entry) = index.services.get(*number) {
                         let of_service = entry
                             .state
-                            .names(entry.naming(index.room), index.settings.endpoints);
+                            .names(entry.naming(index.name_max), index.settings.endpoints);
                         names.extend(of_service.map(|(name, _)| name));
                     }
                     *number += 1;

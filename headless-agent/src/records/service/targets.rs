@@ -8,8 +8,9 @@ use super::super::types::{Counted, Target, TargetSet, Targets};
 use super::endpoints::{Endpoints, endpoint_label};
 use crate::watch::Port;
 
-/// The ports of a Service or slice, in order. Where none is declared there is one
-/// that lets the addresses be found all the same (CoreDNS, `service.go`).
+/// The ports of a Service or slice, in order. As in CoreDNS
+/// (`plugin/kubernetes/object/service.go`), an object that declares no port has one
+/// without name, protocol and number, so that its addresses are found.
 fn declared(ports: &[Port]) -> Vec<Option<Port>> {
     if ports.is_empty() {
         return vec![None];
@@ -19,7 +20,7 @@ fn declared(ports: &[Port]) -> Vec<Option<Port>> {
     ports
 }
 
-/// By number, those without first.
+/// The order of ports: by number, ports without a number first.
 fn order(a: Option<&Port>, b: Option<&Port>) -> std::cmp::Ordering {
     fn key(port: Option<&Port>) -> Option<(Option<u16>, &str, &str)> {
         port.map(|port| (port.number, port.protocol.label(), &*port.name))
@@ -28,7 +29,7 @@ fn order(a: Option<&Port>, b: Option<&Port>) -> std::cmp::Ordering {
 }
 
 impl Targets {
-    /// Of a Service with these addresses of its own.
+    /// The ports of a Service with these cluster IPs, which lead to the Service itself.
     pub(super) fn own(ports: &[Port], addresses: &[IpAddr]) -> Self {
         let ports: Vec<_> = declared(ports)
             .into_iter()
@@ -49,14 +50,14 @@ impl Targets {
         }
     }
 
-    /// Of the endpoints of a headless Service, where no slice has a port twice: as
-    /// [`TargetSet::Addresses`] where that says all.
+    /// The ports and targets of a headless Service's endpoints, as
+    /// [`TargetSet::Addresses`] where this is enough. `None` where a slice has a port twice.
     pub(super) fn of_headless(endpoints: &Endpoints) -> Option<Self> {
         let Some(list) = endpoints.uniform_ports() else {
             return Self::of(endpoints);
         };
         let ports = declared(list);
-        // The same port twice counts twice, which no bit can say.
+        // A port that is there twice counts twice, but a target has one bit for each port.
         let once = ports
             .windows(2)
             .all(|pair| order(pair[0].as_ref(), pair[1].as_ref()).is_lt());
@@ -72,11 +73,12 @@ impl Targets {
         })
     }
 
-    /// Of endpoints, where no slice has a port twice.
+    /// The ports and targets of endpoints, each target in full. `None` where a slice has a
+    /// port twice.
     pub(super) fn of(endpoints: &Endpoints) -> Option<Self> {
         let mut lists: Vec<&[Port]> = endpoints.all().map(|(_, ports)| ports).collect();
-        // One slice's ports are one piece of memory, and most Services' slices have
-        // the same.
+        // The endpoints of one slice share the memory of their ports, and the slices of most
+        // Services have the same ports.
         lists.dedup_by(|a, b| std::ptr::eq(*a, *b) || a == b);
         let mut all: Vec<Option<Port>> = lists.iter().flat_map(|list| declared(list)).collect();
         all.sort_by(|a, b| order(a.as_ref(), b.as_ref()));
@@ -88,7 +90,7 @@ impl Targets {
                 found.ok()
             };
             let places: Box<[usize]> = ports.iter().filter_map(place).collect();
-            // The same port twice counts twice, which no bit can say.
+            // A port that is there twice counts twice, but a target has one bit for each port.
             let once = places.windows(2).all(|pair| pair[0] < pair[1]);
             (once && places.len() == ports.len()).then_some(places)
         };
@@ -97,8 +99,8 @@ impl Targets {
             let places = places(lists[0])?;
             return Some(Self::alike(endpoints, all, &places));
         }
-        // An address has the ports of all slices that it is in, so that it is given
-        // once whichever of them are asked for.
+        // An address gets the ports of all slices that have it, so that each reply holds it
+        // once.
         let mut found: BTreeMap<(Cow<'_, str>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
         let mut total = 0;
         let mut current: Option<(&[Port], Box<[usize]>)> = None;
@@ -133,15 +135,15 @@ impl Targets {
 }
 
 impl Targets {
-    /// Of endpoints which all have all of these ports: no more than one walk, since
-    /// they are in the order of their names already.
+    /// The targets of endpoints that all have all of these ports. Endpoints are in the order
+    /// of their labels, so one walk over them is enough.
     fn alike(endpoints: &Endpoints, ports: Vec<Option<Port>>, places: &[usize]) -> Self {
         let mut targets: Vec<Target> = Vec::new();
         let mut total = 0;
         for endpoint in endpoints.by_name() {
             total += 1;
             let label = endpoint_label(endpoint);
-            // In the order of folded names, labels that differ in case are mixed.
+            // WireLabels that differ in case only are next to each other, in any order.
             let mut alike = targets.iter_mut().rev().take_while(|target| {
                 let other = target.label.as_deref().unwrap_or_default();
                 other.eq_ignore_ascii_case(&label)
@@ -188,14 +190,14 @@ mod tests {
         }
     }
 
-    /// Ports of a slice, and names and addresses of its endpoints.
+    /// The ports of a slice, and the names and addresses of its endpoints.
     type Slice<'a> = (&'a [Port], &'a [(&'a str, [u8; 4])]);
 
     fn targets(slices: &[Slice<'_>]) -> Option<Targets> {
         Targets::of_headless(&endpoints(slices))
     }
 
-    /// An endpoint without a name goes by its address.
+    /// An endpoint with an empty name is called by its address.
     fn endpoints(slices: &[Slice<'_>]) -> Endpoints {
         let endpoint = |(name, address): &(&str, [u8; 4])| Endpoint {
             address: IpAddr::from(*address),
@@ -223,7 +225,7 @@ mod tests {
         }
     }
 
-    /// What the addresses do not say is said target by target.
+    /// Targets are in full where they do not follow from the addresses.
     #[test]
     fn targets_may_follow_from_the_addresses() {
         let (http, metrics) = ([port("http", 80)], [port("metrics", 9090)]);
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(labels, [("A", 1), ("a", 2), ("b", 1)]);
     }
 
-    /// Whatever the slices, both ways of counting lead to the same.
+    /// Slices with equal ports and slices with different ports are counted alike.
     #[test]
     fn a_slice_of_no_endpoints_changes_nothing() {
         let (http, metrics) = ([port("http", 80)], [port("metrics", 9090)]);
