@@ -5,7 +5,7 @@ use headless_ebpf::abi::{
     ReverseSlot, TABLE_HINTS, TableBucket, TableHint, TableSlot, map,
 };
 
-use super::capacity::Capacities;
+use super::capacities::Capacities;
 use super::words::Words;
 
 const SLOT_WORDS: usize = size_of::<TableSlot>() / 8;

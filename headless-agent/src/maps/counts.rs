@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::State;
 
-use super::{MapKind, SinkError};
+use super::kind::{MapKind, SinkError};
 
 /// What the writer has done, for metrics and `status`. Shared and lock-free.
 #[derive(Debug, Default)]

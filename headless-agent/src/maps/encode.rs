@@ -12,7 +12,7 @@ use headless_ebpf::abi::{
     NameFlags, NameRecord, SET_ADDRESSES_MAX,
 };
 
-use super::MapKey;
+use super::key::MapKey;
 use crate::records::NameData;
 
 /// What is stored for a name, before it has a place.

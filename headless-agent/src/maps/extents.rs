@@ -167,7 +167,9 @@ mod tests {
             let mut extents = empty(capacity);
             let taken: Vec<Extent> = (0..capacity).map(|_| extents.take(1).unwrap()).collect();
             assert_eq!((extents.take(1), extents.used()), (None, capacity));
-            taken.into_iter().for_each(|extent| extents.free(extent));
+            for extent in taken {
+                extents.free(extent);
+            }
             // All is one run again, as far as the capacity's own blocks go.
             let largest = 1 << capacity.ilog2();
             assert_eq!(extents.take(largest).unwrap().len(), largest as usize);
@@ -245,7 +247,9 @@ mod tests {
             let (again, wrong) = Extents::new(capacity, taken.clone());
             prop_assert_eq!(wrong, Vec::<Extent>::new());
             prop_assert_eq!(again.free_blocks(), extents.free_blocks());
-            taken.into_iter().for_each(|extent| extents.free(extent));
+            for extent in taken {
+                extents.free(extent);
+            }
             prop_assert_eq!(extents.free_blocks(), before);
         }
     }

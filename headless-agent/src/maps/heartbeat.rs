@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use headless_ebpf::abi::State;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::kind::SinkError;
+use super::sink::RecordSink;
 use super::writer::Writer;
-use super::{RecordSink, SinkError};
 
 /// How often the loop beats.
 pub const INTERVAL: Duration = Duration::from_secs(1);

@@ -17,9 +17,11 @@ use headless_ebpf::abi::{
 
 use self::values::Values;
 use super::arrays::Arrays;
-use super::capacity::Capacities;
+use super::capacities::Capacities;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+use super::sink::RecordSink;
 use super::words::Words;
-use super::{MapKey, MapKind, RecordSink, SinkError};
 
 const SHORT: usize = KeyClass::Short.words();
 const MEDIUM: usize = KeyClass::Medium.words();
@@ -114,7 +116,7 @@ fn entries(ebpf: &Ebpf, name: &str) -> anyhow::Result<u32> {
 }
 
 /// A map of the object under a handle of its own: a copy of the descriptor, since
-/// opening a map by its id takes CAP_SYS_ADMIN.
+/// opening a map by its id takes `CAP_SYS_ADMIN`.
 fn duplicate(ebpf: &Ebpf, name: &str) -> anyhow::Result<MapData> {
     descriptor(ebpf, name)?
         .try_clone_to_owned()

@@ -11,8 +11,11 @@ use headless_ebpf::maps::{Lookup, RecordWords};
 use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
 use super::arrays::Arrays;
-use super::capacity::Capacities;
-use super::{MapKey, MapKind, RecordSink, SinkError, heartbeat};
+use super::capacities::Capacities;
+use super::heartbeat;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+use super::sink::RecordSink;
 
 /// The maps' content, with the kernel's limits on the number of entries.
 #[derive(Debug)]

@@ -10,10 +10,13 @@ use headless_ebpf::abi::{
 
 use super::arrays::Arrays;
 use super::encode::{Encoded, Place, encode};
+use super::endpoints;
 use super::extents::Extent;
+use super::key::MapKey;
+use super::kind::SinkError;
 use super::name::{self, EndpointName, is_service};
+use super::sink::RecordSink;
 use super::table::{self, Found};
-use super::{MapKey, RecordSink, SinkError, endpoints};
 use crate::records::NameData;
 
 /// Where a record is.
@@ -57,6 +60,10 @@ fn record(sink: &impl RecordSink, key: &MapKey) -> Result<Option<NameRecord>, Si
 }
 
 /// How a name is stored.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handled one at a time, never kept"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// As a record under this key.

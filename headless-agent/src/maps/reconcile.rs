@@ -15,42 +15,20 @@ use std::time::Duration;
 use headless_ebpf::abi::{ENDPOINT_ENTRIES, KeyClass, REVERSE_SLOTS, TABLE_HINTS};
 
 use super::encode::encode;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+pub use super::marks::Drift;
+use super::marks::Marks;
 use super::name::{EndpointName, is_service};
 use super::read::Located;
+use super::sink::RecordSink;
 use super::table::{self, Table};
 use super::writer::Writer;
-use super::{MapKey, MapKind, RecordSink, SinkError, endpoints, read};
+use super::{endpoints, read};
 use crate::records::{Index, NameData, Part, Parts};
 
 /// How often the loop makes a full pass.
 pub const INTERVAL: Duration = Duration::from_mins(5);
-
-/// What a full pass corrected, in entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drift {
-    /// Names that were not stored.
-    pub missing: u64,
-    /// Names and addresses that were stored otherwise.
-    pub differing: u64,
-    /// Names, chunks and addresses that should not have been there.
-    pub stale: u64,
-}
-
-impl Drift {
-    /// Entries in all.
-    pub fn total(self) -> u64 {
-        self.missing + self.differing + self.stale
-    }
-}
-
-/// Entries that are known to be right, by their numbers or keys.
-#[derive(Debug)]
-pub(super) struct Marks {
-    pub(super) hints: Vec<bool>,
-    pub(super) keys: HashSet<MapKey>,
-    pub(super) endpoints: Vec<bool>,
-    pub(super) reverse: Vec<bool>,
-}
 
 /// How far a full pass is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +93,7 @@ impl Reconcile {
                 Stage::Table(bucket) => {
                     let end = writer.sink.arrays().table_buckets();
                     self.stage = if bucket < end {
-                        self.drift.stale += writer.sweep_table(bucket)?;
+                        self.drift.stale += writer.sweep_table(bucket);
                         Stage::Table(bucket + 1)
                     } else {
                         writer.table = Table::open(writer.sink.arrays());
@@ -329,10 +307,8 @@ impl<S: RecordSink> Writer<S> {
     }
 
     /// Removes the records of a bucket that have no mark. Returns how many these were.
-    fn sweep_table(&mut self, bucket: u32) -> Result<u64, SinkError> {
-        let Some(marks) = &self.marks else {
-            return Ok(0);
-        };
+    fn sweep_table(&mut self, bucket: u32) -> u64 {
+        let Some(marks) = &self.marks else { return 0 };
         let records = table::records(self.sink.arrays(), bucket);
         let stale = records.filter(|(hint, ..)| !marks.hints[*hint]);
         let stale: Vec<_> = stale.map(|(hint, ..)| hint).collect();
@@ -343,7 +319,7 @@ impl<S: RecordSink> Writer<S> {
             }
             self.end_writing();
         }
-        Ok(stale.len() as u64)
+        stale.len() as u64
     }
 
     /// Removes the records of a hash map that have no mark. Returns how many records
@@ -381,8 +357,9 @@ impl<S: RecordSink> Writer<S> {
             for number in &stale {
                 endpoints::delete(self.sink.arrays(), *number);
             }
-            let gone = stale.len() as i64;
-            self.counts.add_entries(MapKind::Endpoints, -gone);
+            let gone = stale.len() as u64;
+            let left = self.counts.entries(MapKind::Endpoints).saturating_sub(gone);
+            self.counts.set_entries(MapKind::Endpoints, left);
             self.end_writing();
         }
         stale.len() as u64

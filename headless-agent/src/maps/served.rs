@@ -2,8 +2,9 @@
 
 use headless_ebpf::abi::{Address, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot};
 
+use super::kind::{MapKind, SinkError};
+use super::sink::RecordSink;
 use super::writer::Writer;
-use super::{MapKind, RecordSink, SinkError};
 
 impl<S: RecordSink> Writer<S> {
     /// Makes the served addresses exactly these, in this order. Returns the addresses

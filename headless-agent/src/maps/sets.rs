@@ -5,7 +5,8 @@ use headless_ebpf::abi::{HashKey, NameRecord};
 use super::arrays::Arrays;
 use super::encode::{Encoded, Place};
 use super::extents::{Extent, Extents};
-use super::{MapKey, read};
+use super::key::MapKey;
+use super::read;
 
 /// The free chunks, and the version of the next set.
 #[derive(Debug)]

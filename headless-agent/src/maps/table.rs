@@ -11,15 +11,8 @@ use headless_ebpf::abi::{
     HashKey, KeyClass, NameRecord, TABLE_HINTS, TableHint, TablePlace, TableSlot,
 };
 
-use super::MapKey;
 use super::arrays::Arrays;
-
-/// How many buckets a table of so many slots has: half of the hints are for them, so
-/// that of a name's two buckets one has room.
-pub(super) fn buckets(slots: u32) -> u32 {
-    const SLOTS: u32 = TABLE_HINTS as u32 / 2;
-    slots.div_ceil(SLOTS)
-}
+use super::key::MapKey;
 
 /// What became of a record that was to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,12 +10,16 @@ use std::sync::atomic::{Ordering, fence};
 use headless_ebpf::abi::{Config, KeyClass, State};
 use tracing::{error, warn};
 
+use super::counts::WriteCounts;
 use super::extents::Extent;
-use super::reconcile::Marks;
-use super::reverse::NameChunks;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+use super::marks::Marks;
+use super::name_chunks::NameChunks;
+use super::read;
 use super::sets::{Sets, following};
+use super::sink::RecordSink;
 use super::table::Table;
-use super::{MapKey, MapKind, RecordSink, SinkError, WriteCounts, read};
 use crate::records::name::WireLabels;
 use crate::records::{NameChange, NameData};
 
@@ -229,7 +233,7 @@ impl<S: RecordSink> Writer<S> {
             .chain(waiting.range::<Box<[u8]>, _>(before));
         let names: Vec<_> = names.take(RETRY_NAMES_MAX).collect();
         let Some(last) = names.last() else { return };
-        self.retried = (*last).clone();
+        self.retried.clone_from(last);
         self.begin_writing();
         for name in names {
             self.install(name, lookup(name).as_ref());

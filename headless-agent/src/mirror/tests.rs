@@ -136,17 +136,13 @@ async fn take(keeper: &mut Keeper<MemorySink>, batch: Batch) {
 fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
     let sink = keeper.writer.sink();
     let stored = read::stored(sink, wire).unwrap();
-    match keeper.intake.mirror.index().detailed(wire) {
-        Some(data) => {
-            let current = read::is_current(sink, wire, &data).unwrap();
-            assert!(current, "{stored:?} stored, {data:?} in the index");
-            true
-        }
-        None => {
-            assert_eq!(stored, None);
-            false
-        }
-    }
+    let Some(data) = keeper.intake.mirror.index().detailed(wire) else {
+        assert_eq!(stored, None);
+        return false;
+    };
+    let current = read::is_current(sink, wire, &data).unwrap();
+    assert!(current, "{stored:?} stored, {data:?} in the index");
+    true
 }
 
 #[test]

@@ -5,10 +5,13 @@ use std::sync::atomic::{Ordering, fence};
 use headless_ebpf::abi::{EndpointEntry, KeyClass, NameRecord};
 
 use super::super::encode::{Encoded, Place, encode};
+use super::super::key::MapKey;
+use super::super::kind::{MapKind, SinkError};
 use super::super::name::{EndpointName, entry, is_service};
 use super::super::read::{self, Located};
 use super::super::sets::following;
-use super::super::{MapKey, MapKind, RecordSink, SinkError, endpoints, table};
+use super::super::sink::RecordSink;
+use super::super::{endpoints, table};
 use super::Writer;
 use crate::records::NameData;
 
