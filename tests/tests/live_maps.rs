@@ -117,12 +117,12 @@ fn a_service_whose_addresses_have_no_room_is_passed() {
     wait_for_problems(&agent, &["names find no room"]);
     assert_eq!(agent.status()["complete"], true, "{}", agent.problems());
     let client = pod.client();
-    let passes = |i: usize| {
+    let is_passed = |i: usize| {
         let query = query(&format!("extra-{i}"));
         client.send(&query);
         client.receive().is_none() && cluster_dns.receive() == query.message()
     };
-    let passed = (0..many.len()).filter(|i| passes(*i)).count();
+    let passed = (0..many.len()).filter(|i| is_passed(*i)).count();
     assert!((1..4).contains(&passed), "{passed} Services are passed");
     assert_eq!(agent.number("/passes/userspace"), passed as u64);
     assert_eq!(pod.ask(&query("nginx-headless")).answers.len(), 3);
@@ -138,7 +138,7 @@ fn a_service_whose_addresses_have_no_room_is_passed() {
         let said = problems.contains("find no room");
         if said { Err(problems) } else { Ok(()) }
     });
-    assert!((4..many.len()).all(|i| !passes(i)));
+    assert!((4..many.len()).all(|i| !is_passed(i)));
 }
 
 /// A pod gets the same answers as always, from whoever can give them.
