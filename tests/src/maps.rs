@@ -116,8 +116,10 @@ pub fn holds(sink: &impl RecordSink, name: &RelativeName) -> bool {
     read::stored(sink, name.as_bytes()).unwrap().is_some()
 }
 
-/// Removes every name, chunk and served address.
+/// Removes every name, chunk and served address, and makes the agent one that has said
+/// nothing yet.
 pub fn clear(sink: &mut impl RecordSink) {
+    sink.put_state(State::default()).unwrap();
     sink.arrays().clear();
     for class in KeyClass::ALL {
         let mut keys = Vec::new();

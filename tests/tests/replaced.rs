@@ -9,25 +9,32 @@
 //! the same way. A reader takes nanoseconds between finding and reading, a write takes
 //! longer: it is interrupts on the reader's CPU that lend it the time, as they do on a
 //! node.
+//!
+//! The agent's writer takes too long for that. So it writes to maps in memory first, and
+//! what each of its changes has stored ([`Store`]) is stored in the kernel's maps again and
+//! again.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::kernel::KernelSink;
+use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
+use headless_agent::maps::{MapKey, RecordSink};
 use headless_agent::records::{
     Counted, Details, NameChange, NameData, RelativeName, Target, TargetSet, Targets,
 };
 use headless_agent::watch::{Port, Protocol};
-use headless_ebpf::abi::{NameFlags, PassReason, Path};
+use headless_ebpf::abi::{
+    Chunk, KeyClass, NameFlags, NameRecord, PassReason, Path, TableHint, TableSlot,
+};
 use headless_tests::frame::{Query, SERVER, qtype};
 use headless_tests::kernel::{Action, Kernel};
 use headless_tests::{decode, maps};
@@ -84,17 +91,11 @@ impl Place {
         }
     }
 
-    /// Leaves no room in the table.
-    fn fill(self, writer: &mut Writer<KernelSink>) {
-        let others: &[&str] = match self {
+    /// Names that leave no room in the table.
+    fn others(self) -> &'static [&'static str] {
+        match self {
             Self::Map => &["first", "second"],
             Self::Table | Self::FullTable => &[],
-        };
-        for label in others {
-            writer.apply(&[NameChange {
-                name: RelativeName::from_labels([*label]).unwrap(),
-                data: Some(few(0, 0)),
-            }]);
         }
     }
 }
@@ -126,38 +127,150 @@ impl Name {
     }
 }
 
-/// What is done to names.
-#[derive(Clone, Copy)]
+/// What is done to a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// New records take the places of the old ones, many in one generation.
+    /// A new record takes the place of the old one.
     Replace,
-    /// The same, each in a generation of its own, so that names may be denied between.
-    OneByOne,
     /// The old one is gone before the new one is there.
     DeleteFirst,
+    /// As [`Self::Replace`], and the programs are told.
+    Marked,
 }
 
-/// Writes names in turns until it is told to stop.
-fn write_all(mut writer: Writer<KernelSink>, names: &[Name], turn: Turn, stop: &AtomicBool) {
+/// What a change of the writer's stores, element by element.
+enum Store {
+    Chunk(u32, Chunk),
+    Slot(u32, TableSlot),
+    Put(MapKey, NameRecord),
+    Delete(MapKey),
+    Hint(u32, usize, TableHint),
+}
+
+impl Store {
+    fn apply(&self, sink: &mut KernelSink) {
+        match self {
+            Self::Chunk(index, chunk) => sink.arrays().put_chunk(*index, chunk),
+            Self::Slot(index, slot) => sink.arrays().put_slot(*index, slot),
+            Self::Put(key, record) => _ = sink.put(key, *record).unwrap(),
+            Self::Delete(key) => assert!(sink.delete(key).unwrap()),
+            Self::Hint(bucket, at, hint) => sink.arrays().put_hint(*bucket, *at, *hint),
+        }
+    }
+}
+
+/// What maps hold.
+struct Content {
+    chunks: Vec<Chunk>,
+    slots: Vec<TableSlot>,
+    records: BTreeMap<MapKey, NameRecord>,
+    hints: Vec<(u32, usize, TableHint)>,
+}
+
+impl Content {
+    fn of(sink: &MemorySink) -> Self {
+        let arrays = sink.arrays();
+        let mut records = BTreeMap::new();
+        sink.for_each(KeyClass::Short, &mut |key, record| {
+            records.insert(key, record);
+        })
+        .unwrap();
+        let hints = (0..arrays.table_buckets()).flat_map(|bucket| {
+            let hints = arrays.hints(bucket).into_iter().enumerate();
+            hints.map(move |(at, hint)| (bucket, at, hint))
+        });
+        Self {
+            chunks: (0..arrays.chunks()).map(|at| arrays.chunk(at)).collect(),
+            slots: (0..arrays.table_slots())
+                .map(|at| arrays.slot(at))
+                .collect(),
+            records,
+            hints: hints.collect(),
+        }
+    }
+
+    /// The stores that make this of `before`, in the writer's order: chunks, slots, then
+    /// whatever leads to them.
+    fn since(&self, before: &Self) -> Vec<Store> {
+        let chunks = (0..).zip(self.chunks.iter().zip(&before.chunks));
+        let chunks = chunks.filter(|(_, (now, old))| now != old);
+        let slots = (0..).zip(self.slots.iter().zip(&before.slots));
+        let slots = slots.filter(|(_, (now, old))| now != old);
+        let puts = self.records.iter();
+        let puts = puts.filter(|(key, record)| before.records.get(key) != Some(record));
+        let deletes = before.records.keys();
+        let deletes = deletes.filter(|key| !self.records.contains_key(key));
+        let hints = self.hints.iter().zip(&before.hints);
+        let hints = hints.filter(|(now, old)| now != old);
+        chunks
+            .map(|(at, (now, _))| Store::Chunk(at, *now))
+            .chain(slots.map(|(at, (now, _))| Store::Slot(at, *now)))
+            .chain(puts.map(|(key, record)| Store::Put(*key, *record)))
+            .chain(deletes.map(|key| Store::Delete(*key)))
+            .chain(hints.map(|((bucket, at, hint), _)| Store::Hint(*bucket, *at, *hint)))
+            .collect()
+    }
+}
+
+/// What the agent's writer stores for names in all their versions, change by change, and
+/// with the last one again what was there at first.
+fn record(place: Place, names: &[Name], turn: Turn) -> (MemorySink, Vec<Vec<Store>>) {
+    let config = maps::config("cluster.local", 30);
+    let mut writer = maps::writer(MemorySink::new(config, place.capacities()));
+    for label in place.others() {
+        writer.apply(&[NameChange {
+            name: RelativeName::from_labels([*label]).unwrap(),
+            data: Some(few(0, 0)),
+        }]);
+    }
+    for name in names {
+        writer.apply(&[name.change(Some(0))]);
+    }
+    // Extents and slots come round, too: all of them have been used when the first version
+    // is there again.
+    let mut first = MemorySink::new(config, place.capacities());
+    maps::copy(writer.sink(), &mut first);
+    let start = Content::of(&first);
+    let mut before = Content::of(&first);
     let mut changes = Vec::new();
     for version in (1..VERSIONS).chain([0]) {
         for name in names {
-            if let Turn::DeleteFirst = turn {
-                changes.push(name.change(None));
+            let parts = match turn {
+                Turn::Replace | Turn::Marked => vec![name.change(Some(version))],
+                Turn::DeleteFirst => vec![name.change(None), name.change(Some(version))],
+            };
+            for part in parts {
+                apply(&mut writer, part);
+                let now = Content::of(writer.sink());
+                changes.push(now.since(&before));
+                before = now;
             }
-            changes.push(name.change(Some(version)));
         }
     }
-    while !stop.load(Ordering::Relaxed) {
-        match turn {
-            Turn::Replace | Turn::DeleteFirst => writer.apply(&changes),
-            Turn::OneByOne => {
-                for change in &changes {
-                    writer.apply(std::slice::from_ref(change));
-                }
-            }
+    changes.push(start.since(&before));
+    (first, changes)
+}
+
+fn apply(writer: &mut Writer<MemorySink>, change: NameChange) {
+    writer.apply(&[change]);
+    assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
+}
+
+/// Stores all changes in turns until it is told to stop.
+fn write_all(sink: &mut KernelSink, changes: &[Vec<Store>], turn: Turn, stop: &AtomicBool) {
+    let mut state = maps::state();
+    let mut mark = |sink: &mut KernelSink| {
+        if turn == Turn::Marked {
+            state = state.next_generation();
+            sink.put_state(state).unwrap();
         }
-        assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
+    };
+    while !stop.load(Ordering::Relaxed) {
+        for change in changes {
+            mark(sink);
+            change.iter().for_each(|store| store.apply(sink));
+            mark(sink);
+        }
     }
 }
 
@@ -275,26 +388,21 @@ fn cpus() -> Vec<usize> {
 fn race(place: Place, turn: Turn, version: Version, kind: u16, at_least: u64) -> Answers {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut kernel = Kernel::with_capacities(&place.capacities());
-    let config = maps::config("cluster.local", 30);
-    kernel.maps.put_config(&config).unwrap();
-    kernel.maps.put_state(maps::state()).unwrap();
-    maps::serve(&mut kernel.maps, [SERVER.into()]);
     let cpus = cpus();
-    // Which elements are free one writer alone knows.
     let (own, readers) = cpus.split_at(1);
     let (readers, at_least) = match readers {
         // Nothing changes under a program that has the only CPU.
         [] => (own, 0),
         readers => (readers, at_least),
     };
-    let mut writer = maps::writer(kernel.another_sink());
-    place.fill(&mut writer);
     let names: Vec<_> = (0..NAMES as u32)
         .map(|number| Name::new(number, version))
         .collect();
-    for name in &names {
-        writer.apply(&[name.change(Some(0))]);
-    }
+    let (first, changes) = record(place, &names, turn);
+    maps::copy(&first, &mut kernel.maps);
+    kernel.maps.put_state(maps::state()).unwrap();
+    maps::serve(&mut kernel.maps, [SERVER.into()]);
+    let mut sink = kernel.another_sink();
     let names = &*names;
     let (stop, kernel) = (AtomicBool::new(false), &kernel);
     let changed = || kernel.passed(Path::Xdp, PassReason::Changed);
@@ -303,7 +411,7 @@ fn race(place: Place, turn: Turn, version: Version, kind: u16, at_least: u64) ->
         let _stop = Stop(stop);
         scope.spawn(move || {
             stay_on(own[0]);
-            write_all(writer, names, turn, stop);
+            write_all(&mut sink, &changes, turn, stop);
         });
         let readers: Vec<_> = readers
             .iter()
@@ -380,6 +488,7 @@ fn many(name: u32, version: u32) -> NameData {
 /// Endpoints that follow from the addresses, all by a port that says which version it
 /// is.
 fn implied(name: u32, version: u32) -> NameData {
+    // As many as do not fit into the record, and as a reply of 512 bytes has room for.
     let data = addresses(name, version, 6);
     let found = Targets {
         ports: vec![port(name, version, data.ipv4.len())],
@@ -463,7 +572,7 @@ fn implied_endpoints_of_srv_records() {
 /// (`State::denies_since`); without, some ten in a million are.
 #[test]
 fn a_name_that_is_replaced_is_not_denied() {
-    not_denied(&race(Place::Map, Turn::OneByOne, few, qtype::A, 1));
+    not_denied(&race(Place::Map, Turn::Marked, few, qtype::A, 3));
 }
 
 fn not_denied(answers: &Answers) {
@@ -478,7 +587,7 @@ fn not_denied(answers: &Answers) {
 /// The slot that a reader is led to has been given to another name.
 #[test]
 fn a_name_in_the_table_is_not_denied() {
-    not_denied(&race(Place::Table, Turn::OneByOne, few, qtype::A, 1));
+    not_denied(&race(Place::Table, Turn::Marked, few, qtype::A, 3));
 }
 
 /// A slot is written while it is read.
