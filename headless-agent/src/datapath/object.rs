@@ -1,8 +1,11 @@
 //! Brings the BPF object into the kernel.
 
+use std::fs;
+use std::path::Path;
+
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use headless_ebpf::abi::{LAYOUT, map};
+use headless_ebpf::abi::{LAYOUT, global, map};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::maps::capacity::Capacities;
@@ -16,8 +19,16 @@ const VERIFIER_LINES: usize = 20;
 /// Symbol with the object's version of the layouts.
 const LAYOUT_SYMBOL: &str = "LAYOUT";
 
-/// Global that turns the programs' log on.
-const LOG_GLOBAL: &str = "LOG";
+/// Holds `1` on kernels with `PREEMPT_RT`; absent on others.
+const REALTIME: &str = "/sys/kernel/realtime";
+
+/// Whether this processor may carry out loads in another order than the program has them:
+/// x86 keeps the order of loads.
+const WEAKLY_ORDERED: u8 = if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+    0
+} else {
+    1
+};
 
 /// Global with which aya-log filters by level.
 const LOG_LEVEL_GLOBAL: &str = aya_log::LEVEL;
@@ -97,6 +108,7 @@ pub fn load_object(
         object => return Err(LoadError::Layout { object }),
     }
     let on = u8::from(log != KernelLog::Off);
+    let preemptible = u8::from(is_realtime(Path::new(REALTIME)));
     let level = match log {
         KernelLog::Off => 0,
         KernelLog::Info => aya_log::Level::Info as u8,
@@ -104,7 +116,9 @@ pub fn load_object(
     };
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(LOG_GLOBAL, &on, true)
+        .override_global(global::LOG, &on, true)
+        .override_global(global::PREEMPTIBLE, &preemptible, true)
+        .override_global(global::WEAKLY_ORDERED, &WEAKLY_ORDERED, true)
         .override_global(LOG_LEVEL_GLOBAL, &level, false);
     for (map, entries) in [
         (map::TABLE_SLOTS, capacities.table_slots),
@@ -124,6 +138,11 @@ pub fn load_object(
         load_program(name, program)?;
     }
     Ok(ebpf)
+}
+
+/// Whether the kernel is one with `PREEMPT_RT`, as the file at `path` says.
+fn is_realtime(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
 fn load_program(name: &str, program: &mut Program) -> Result<(), LoadError> {
@@ -184,6 +203,17 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+
+    #[test]
+    fn a_kernel_is_realtime_where_its_file_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("realtime");
+        assert!(!is_realtime(&path));
+        fs::write(&path, "0\n").unwrap();
+        assert!(!is_realtime(&path));
+        fs::write(&path, "1\n").unwrap();
+        assert!(is_realtime(&path));
+    }
 
     #[test]
     fn a_stub_says_how_to_get_an_object() {
