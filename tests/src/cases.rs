@@ -22,7 +22,7 @@ use crate::cluster::Cluster;
 use crate::differential::frame;
 use crate::differential::message::{Decoded, DnsName, Query, RD, TC, TextRecord};
 use crate::frame::SERVER;
-use crate::host::{Home, Host};
+use crate::host::{Hook, Host};
 use crate::maps;
 
 /// The zone of all cases.
@@ -230,8 +230,8 @@ impl Servers {
     /// Asks the engine: as in XDP, and as in tc if XDP passes the query.
     pub fn by_engine(&self, query: &[u8]) -> Outcome {
         let before = frame::query(SERVER, query);
-        for home in [Home::Xdp, Home::Tc(MTU)] {
-            let (verdict, after) = Host::new(self.writer.sink()).respond_in(home, &before);
+        for hook in [Hook::Xdp, Hook::Tc(MTU)] {
+            let (verdict, after) = Host::new(self.writer.sink()).respond_in(hook, &before);
             match verdict {
                 Verdict::Answer(..) => return Outcome::Reply(frame::message(&after).unwrap()),
                 Verdict::Pass(_) => assert_eq!(after, before, "a passed frame has changed"),

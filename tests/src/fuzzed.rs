@@ -1,4 +1,4 @@
-//! What holds for every frame, whatever it is: for fuzzers.
+//! Checks properties of the engine that hold for every frame. Fuzz targets call [`check`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ use crate::frame::{SERVER, SERVER_V6};
 use crate::host::Host;
 use crate::{agreement, decode, maps};
 
-/// Names with all kinds of data, in the zone `cluster.local`.
+/// Names with all kinds of data, left of `svc.cluster.local`.
 pub fn names() -> Vec<(RelativeName, NameData)> {
     let ipv4 = |count: u32| (0..count).map(|i| Ipv4Addr::from_bits(0x0a00_0001 + i));
     let ipv6 = |count: u32| (0..count).map(|i| Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
@@ -50,8 +50,8 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
     .into()
 }
 
-/// Ports and endpoints of a Service, with itself as the target where its
-/// endpoints are unknown.
+/// Ports and SRV targets of a Service; `None` for other names. A Service with a cluster IP
+/// is its own target.
 fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>> {
     let port = |name: &str, number| Port {
         name: name.into(),
@@ -102,8 +102,8 @@ pub fn filled() -> MemorySink {
     sink
 }
 
-/// What the plain resolver answers from, and the maps that the agent's writer fills
-/// for it: Services of every kind.
+/// Services of every kind: the index for the resolver, and a writer with the maps for the
+/// engine.
 struct Mirror {
     index: Index,
     writer: Writer<MemorySink>,
@@ -176,7 +176,8 @@ fn events() -> Vec<Event> {
         service("many", ServiceKind::Headless),
         slice("many", "", (0..60).map(ipv4).collect()),
         service("ext", external),
-        // The only one to have its addresses, those of the golden frames.
+        // The golden frames ask for the reverse names of these addresses. No other Service
+        // has them, so the answers are single names.
         service("alone", ServiceKind::Headless),
         slice("alone", "web", vec![[10, 0, 0, 122].into(), ipv6(34)]),
         slice("alone", "", vec![[10, 0, 0, 107].into()]),
@@ -189,9 +190,12 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// Checks a frame: nothing panics, one that is passed is as it came, and a reply is
-/// one that hickory-proto reads and the plain resolver would have given. Whether it
-/// is answered.
+/// Checks the engine with a frame. Returns whether the frame is answered.
+///
+/// # Panics
+///
+/// If the engine panics, if a passed frame has changed, if hickory-proto cannot read an
+/// answer, or if the resolver's reply is another one.
 pub fn check(frame: &[u8]) -> bool {
     static MAPS: OnceLock<MemorySink> = OnceLock::new();
     static MIRROR: OnceLock<Mirror> = OnceLock::new();
@@ -199,10 +203,10 @@ pub fn check(frame: &[u8]) -> bool {
     match verdict {
         Verdict::Pass(_) => assert_eq!(after, frame, "{verdict:?}"),
         Verdict::Answer(..) => drop(decode::reply(frame, &after)),
-        Verdict::Lost => panic!("lost"),
+        Verdict::Lost => panic!("the engine lost the frame"),
     }
     let Mirror { index, writer } = MIRROR.get_or_init(Mirror::new);
-    // Any dice will do, the same every time.
+    // The random number comes from the frame, so that a fault can be repeated.
     let random = frame.last().copied().unwrap_or_default();
     let host = Host {
         random: u32::from(random) << 24,

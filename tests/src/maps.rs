@@ -1,4 +1,4 @@
-//! Names as the programs find them, in memory and in the kernel alike.
+//! Fills maps with names, in memory and in the kernel alike.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use headless_ebpf::abi::{
     State,
 };
 
-/// Seed of the key of hashes and seals.
+/// Seed of the key for hashes and seals.
 pub const SEED: u64 = 0x5eed_5eed_5eed_5eed;
 
-/// Room for what a test puts into the maps: little in the table, so that there are
-/// short names in the hash map, too, and few buckets, so that they fill.
+/// Capacities of a test's maps. The table is small, so that short names are in the hash
+/// map too. The buckets are few, so that each has several entries.
 pub const CAPACITIES: Capacities = Capacities {
     table_slots: 16,
     names_short: 10_000,
@@ -30,16 +30,16 @@ pub const CAPACITIES: Capacities = Capacities {
     reverse_buckets: 16,
 };
 
-/// Serial of the SOA.
+/// Serial of the zone's SOA record.
 pub const SERIAL: u32 = 1_700_000_000;
 
-/// The configuration of a zone as kubeadm has it: TTL 30.
+/// The configuration of a zone, with its TTL in seconds.
 pub fn config(zone: &str, ttl: u32) -> Config {
     let key = HashKey::from_seed(SEED);
     Config::new(zone, ttl, PodsMode::Insecure, &key).expect("a zone")
 }
 
-/// An agent that lives forever and knows everything.
+/// The state of an agent that is complete and whose deadline never comes.
 pub fn state() -> State {
     State {
         deadline_ns: u64::MAX,
@@ -48,7 +48,7 @@ pub fn state() -> State {
     }
 }
 
-/// Maps in memory with nothing but a configuration and a served address.
+/// Maps in memory with a configuration and a served address, but without names.
 pub fn memory(config: Config, state: State, server: impl Into<IpAddr>) -> MemorySink {
     let mut sink = MemorySink::new(config, CAPACITIES);
     sink.state = state;
@@ -56,20 +56,20 @@ pub fn memory(config: Config, state: State, server: impl Into<IpAddr>) -> Memory
     sink
 }
 
-/// A writer to maps in which there may be names already.
+/// A writer to maps, which may have names already.
 pub fn writer<S: RecordSink>(sink: S) -> Writer<S> {
     Writer::open(sink, Arc::<WriteCounts>::default()).unwrap()
 }
 
-/// Makes the served addresses exactly these.
+/// Replaces the served addresses.
 pub fn serve(sink: &mut impl RecordSink, servers: impl IntoIterator<Item = IpAddr>) {
     let addresses: Vec<Address> = servers.into_iter().map(Address::from).collect();
     let unplaced = writer(sink).serve(&addresses).unwrap();
     assert_eq!(unplaced, []);
 }
 
-/// Lets a writer say that its agent lives forever, and that it knows everything if
-/// `synced`: what it says itself takes the place of [`state`].
+/// Writes a heartbeat whose deadline never comes. With `synced` it says that the maps are
+/// complete. The heartbeat replaces [`state`].
 pub fn live(writer: &mut Writer<impl RecordSink>, synced: bool) {
     let beat = Beat {
         lease: Duration::MAX,
@@ -79,7 +79,7 @@ pub fn live(writer: &mut Writer<impl RecordSink>, synced: bool) {
     writer.beat(beat).unwrap();
 }
 
-/// Writes names. The state becomes what it was before.
+/// Writes names. The state does not change.
 pub fn install<'a>(
     sink: &mut impl RecordSink,
     names: impl IntoIterator<Item = (&'a RelativeName, &'a NameData)>,
@@ -98,7 +98,7 @@ pub fn install<'a>(
     sink.put_state(state).unwrap();
 }
 
-/// Writes where addresses lead.
+/// Writes reverse names: each address leads to the name of a Service.
 pub fn point(
     sink: &mut impl RecordSink,
     pointers: impl IntoIterator<Item = (IpAddr, RelativeName)>,
@@ -133,7 +133,7 @@ pub fn clear(sink: &mut impl RecordSink) {
     }
 }
 
-/// Makes maps of the same capacities hold what others hold.
+/// Copies everything from one set of maps to another with the same capacities.
 pub fn copy(from: &impl RecordSink, to: &mut impl RecordSink) {
     clear(to);
     to.put_config(&from.config().unwrap()).unwrap();
@@ -149,8 +149,8 @@ pub fn copy(from: &impl RecordSink, to: &mut impl RecordSink) {
     }
 }
 
-/// What an element looks like whose memory was given to another key while a
-/// program reads it.
+/// Changes every name record. A program may read such a record if the kernel gives an
+/// element's memory to another key at that moment.
 pub fn tear_records(sink: &mut impl RecordSink) {
     replace_records(sink, |_, mut record| {
         record.inline[3] ^= 1;
@@ -158,7 +158,7 @@ pub fn tear_records(sink: &mut impl RecordSink) {
     });
 }
 
-/// Puts other records in the place of all there are.
+/// Replaces every name record by the result of `other`.
 pub fn replace_records(
     sink: &mut impl RecordSink,
     other: impl Fn(&MapKey, NameRecord) -> NameRecord,
@@ -180,7 +180,7 @@ pub fn replace_records(
     }
 }
 
-/// As [`tear_records`], for chunks.
+/// Changes every chunk. See [`tear_records`].
 pub fn tear_chunks(sink: &mut impl RecordSink) {
     let arrays = sink.arrays();
     for index in 0..arrays.chunks() {
@@ -190,7 +190,8 @@ pub fn tear_chunks(sink: &mut impl RecordSink) {
     }
 }
 
-/// A set that was replaced after the record that names it was read.
+/// Clears every chunk. A program finds such chunks if a set is replaced after the program
+/// has read the record that leads to it.
 pub fn lose_chunks(sink: &mut impl RecordSink) {
     let arrays = sink.arrays();
     for index in 0..arrays.chunks() {

@@ -1,5 +1,5 @@
-//! Maps that are full: the error is counted and said, nothing is denied, and
-//! names that are stored are answered.
+//! If a map is full, the agent reports it, nothing is denied, and the names in the maps are
+//! answered.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,16 +11,16 @@ use headless_tests::frame::{Query, qtype};
 use headless_tests::node::{Node, wait_for};
 use hickory_proto::op::ResponseCode;
 
-headless_tests::for_each_hook! { names_without_room_are_answered_by_the_agent }
+headless_tests::for_each_hook! { the_agent_answers_names_that_the_maps_have_no_capacity_for }
 
-/// A bound of the maps' memory that leaves little room, but more than the demo needs.
+/// A bound of the maps' memory that is little more than the demo's names need.
 const BOUND: [&str; 2] = ["--max-map-memory", "60KiB"];
 
 fn query(service: &str) -> Query {
     Query::new(&format!("{service}.default.svc.cluster.local"), qtype::A)
 }
 
-/// Whether negative answers are given.
+/// Fails unless the agent is complete, so that denials are given.
 fn is_complete(agent: &Agent<'_>) -> Result<(), String> {
     let status = agent.status();
     if status["complete"] == true {
@@ -39,12 +39,12 @@ fn wait_for_problems(agent: &Agent<'_>, expected: &[&str]) {
     });
 }
 
-/// Entries that a map has room for.
-fn room(agent: &Agent<'_>, map: &str) -> u64 {
+/// The capacity of a map, in entries.
+fn capacity(agent: &Agent<'_>, map: &str) -> u64 {
     agent.number(&format!("/maps/{map}/capacity"))
 }
 
-/// Services of these names, each with one endpoint.
+/// Manifests of Services with these names, each with one endpoint.
 fn services(names: &[String]) -> String {
     let service = |(number, name): (usize, &String)| {
         let address = format!("10.9.{}.{}", number / 250, 1 + number % 250);
@@ -55,7 +55,7 @@ fn services(names: &[String]) -> String {
 }
 
 #[test]
-fn nothing_is_denied_while_names_have_no_room() {
+fn nothing_is_denied_while_the_maps_are_full_of_names() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
@@ -65,10 +65,10 @@ fn nothing_is_denied_while_names_have_no_room() {
     assert_eq!(
         pod.ask(&missing).authorities.len(),
         1,
-        "NXDOMAIN while there is room"
+        "NXDOMAIN while all names are in the maps"
     );
 
-    let short = room(&agent, "names_table") + room(&agent, "names_short");
+    let short = capacity(&agent, "names_table") + capacity(&agent, "names_short");
     let names: Vec<_> = (0..short).map(|i| format!("extra-{i}")).collect();
     let file = manifests.path().join("extra.yaml");
     fs::write(&file, services(&names)).unwrap();
@@ -97,21 +97,22 @@ fn nothing_is_denied_while_names_have_no_room() {
     assert!(cluster_dns.is_unasked());
 }
 
-/// Only the Service whose addresses have no room is left to userspace.
+/// Questions pass only for Services whose addresses do not fit. Denials go on, because
+/// all names are in the maps.
 #[test]
-fn a_service_whose_addresses_have_no_room_is_passed() {
+fn questions_pass_for_a_service_whose_addresses_do_not_fit() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     let agent = Agent::start(&node, manifests.path(), &BOUND);
-    // Six addresses are one more than a record holds: a chunk for them, and one for the
-    // ports.
+    // A record holds five addresses. Each Service takes a chunk for its six addresses and
+    // one for its ports.
     let addresses =
         |i: u64| (1..=6).map(move |host| format!("10.{}.{}.{host}", 9 + i / 250, i % 250));
     let service =
         |i: u64| headless_service(&format!("extra-{i}"), &addresses(i).collect::<Vec<_>>());
-    let many: Vec<_> = (0..=room(&agent, "chunks") / 2).map(service).collect();
+    let many: Vec<_> = (0..=capacity(&agent, "chunks") / 2).map(service).collect();
     let file = manifests.path().join("extra.yaml");
     fs::write(&file, many.join("---\n")).unwrap();
     wait_for_problems(&agent, &["names find no room"]);
@@ -122,9 +123,9 @@ fn a_service_whose_addresses_have_no_room_is_passed() {
         client.send(&query);
         client.receive().is_none() && cluster_dns.receive() == query.message()
     };
-    let passed = (0..many.len()).filter(|i| is_passed(*i)).count();
-    assert!((1..4).contains(&passed), "{passed} Services are passed");
-    assert_eq!(agent.number("/passes/userspace"), passed as u64);
+    let count = (0..many.len()).filter(|i| is_passed(*i)).count();
+    assert!((1..4).contains(&count), "{count} Services are passed");
+    assert_eq!(agent.number("/passes/userspace"), count as u64);
     assert_eq!(pod.ask(&query("nginx-headless")).answers.len(), 3);
     assert_eq!(
         pod.ask(&query("nope")).authorities.len(),
@@ -141,9 +142,9 @@ fn a_service_whose_addresses_have_no_room_is_passed() {
     assert!((4..many.len()).all(|i| !is_passed(i)));
 }
 
-/// A pod gets the same answers as always, from whoever can give them.
-fn names_without_room_are_answered_by_the_agent(hook: &str) {
-    // Keys of up to 40 bytes, of up to 104, and longer ones, with the namespace.
+/// A pod gets the same answers from the programs and the agent together.
+fn the_agent_answers_names_that_the_maps_have_no_capacity_for(hook: &str) {
+    // Each map has keys of another length: up to 40 bytes, up to 104, and longer ones.
     for (map, len, namespace) in [
         ("names_short", 20, "default"),
         ("names_medium", 50, "default"),
@@ -153,11 +154,11 @@ fn names_without_room_are_answered_by_the_agent(hook: &str) {
             "a-namespace-whose-name-has-more-than-forty-letters",
         ),
     ] {
-        check_no_room(hook, map, len, namespace);
+        check_full_map(hook, map, len, namespace);
     }
 }
 
-fn check_no_room(hook: &str, map: &str, len: usize, namespace: &str) {
+fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
@@ -166,7 +167,7 @@ fn check_no_room(hook: &str, map: &str, len: usize, namespace: &str) {
     let counts = || {
         let of = |pointer: &str| agent.number(pointer);
         let kernel = of(&format!("/answers/{hook}"));
-        // A Service whose addresses have no room is left to userspace.
+        // Questions for a Service whose addresses do not fit pass to userspace.
         let passed = of("/passes/incomplete") + of("/passes/userspace");
         (kernel, of("/answers/agent"), passed)
     };
@@ -179,9 +180,9 @@ fn check_no_room(hook: &str, map: &str, len: usize, namespace: &str) {
     deny("nope");
     assert_eq!(counts(), (1, 0, 0), "{map}");
 
-    let mut entries = room(&agent, map);
+    let mut entries = capacity(&agent, map);
     if map == "names_short" {
-        entries += room(&agent, "names_table");
+        entries += capacity(&agent, "names_table");
     }
     let names: Vec<String> = (0..entries + 2).map(|i| format!("{i:0len$}")).collect();
     let names: Vec<String> = names
@@ -201,7 +202,7 @@ fn check_no_room(hook: &str, map: &str, len: usize, namespace: &str) {
         let expected: Vec<IpAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(pod.addresses(name, qtype::A), expected, "{name}");
     };
-    // Which of them have no room is left to the order in which they are read.
+    // The order in which the names are read decides which of them find no capacity.
     for (number, name) in names.iter().enumerate() {
         let address = format!("10.9.{}.{}", number / 250, 1 + number % 250);
         let endpoint = format!("{}.{name}", address.replace('.', "-"));
@@ -211,8 +212,8 @@ fn check_no_room(hook: &str, map: &str, len: usize, namespace: &str) {
     let (kernel, by_agent, passed) = counts();
     let asked = 1 + 2 * names.len() as u64;
     assert_eq!((kernel + by_agent, passed), (asked, by_agent), "{map}");
-    assert!(by_agent > 0, "something has no room");
-    // The agent, which knows all names, denies; names that are stored are not its concern.
+    assert!(by_agent > 0, "every name has a place");
+    // The agent knows all names, so it denies. The programs answer the names in the maps.
     deny("nope");
     deny("nope.extra");
     let headless = "nginx-headless.default.svc.cluster.local";

@@ -17,7 +17,7 @@ use headless_tests::frame::{
     CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype, tagged,
 };
 use headless_tests::fuzzed::{filled, names};
-use headless_tests::host::{Home, Host};
+use headless_tests::host::{Hook, Host};
 use headless_tests::{decode, maps};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -230,10 +230,10 @@ proptest! {
         let maps = filled();
         let frame = query.frame();
         let host = Host { random, ..Host::new(&maps) };
-        let home = if in_tc { Home::Tc(9000) } else { Home::Xdp };
-        let (roomy, reply) = host.respond_in(home, &frame);
+        let hook = if in_tc { Hook::Tc(9000) } else { Hook::Xdp };
+        let (roomy, reply) = host.respond_in(hook, &frame);
         let room = frame.len() + room.index(600 - frame.len());
-        let (verdict, after) = host.respond_within(home, &frame, room);
+        let (verdict, after) = host.respond_within(hook, &frame, room);
         match roomy {
             Verdict::Answer(..) if reply.len() > room => {
                 prop_assert_eq!(verdict, Verdict::Pass(PassReason::NoRoom));

@@ -9,7 +9,7 @@ use super::ask::{Form, Question};
 use crate::differential::coredns::CoreDns;
 use crate::differential::differences::{self, Finding};
 use crate::differential::message::Decoded;
-use crate::differential::ours::{Handled, Told};
+use crate::differential::ours::{EngineOutcome, ResolverOutcome};
 use crate::differential::{compare, upstream};
 
 /// Header bit "authoritative answer" (RFC 1035, section 4.1.1).
@@ -50,8 +50,8 @@ impl Comparison {
     pub(super) fn compare(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
         let query = question.query;
         self.report.questions += 1;
-        let told = self.ours.by_rules(query);
-        if let Told::Ignored = told {
+        let outcome = self.ours.by_resolver(query);
+        if let ResolverOutcome::Ignored = outcome {
             return self.check_ignored(question);
         }
         // CoreDNS may not reply to these names. Waiting the short time first avoids the
@@ -66,9 +66,9 @@ impl Comparison {
         let theirs = Decoded::new(&bytes).with_context(|| bytes.escape_ascii().to_string())?;
         *self.report.rcodes.entry(theirs.rcode()).or_default() += 1;
         self.report.truncated += u64::from(theirs.truncated());
-        match told {
-            Told::Ignored => {}
-            Told::Reply(ours) => {
+        match outcome {
+            ResolverOutcome::Ignored => {}
+            ResolverOutcome::Reply(ours) => {
                 self.report.resolver += 1;
                 self.judge(Part::Resolver, question, &theirs, &ours);
                 if let Some(agent) = &self.agent {
@@ -78,15 +78,15 @@ impl Comparison {
                 }
             }
             // The agent has no upstream resolver, so it is not asked.
-            Told::Chased(ours) => {
+            ResolverOutcome::Chased(ours) => {
                 self.report.resolver += 1;
                 self.judge(Part::Resolver, question, &theirs, &ours);
             }
-            Told::Forward(Forward::ClusterDns) => {
+            ResolverOutcome::Forward(Forward::ClusterDns) => {
                 self.report.cluster_dns += 1;
                 self.check_refused(question)?;
             }
-            Told::Forward(Forward::Upstream) => {
+            ResolverOutcome::Forward(Forward::Upstream) => {
                 self.report.upstream += 1;
                 self.check_refused(question)?;
                 self.check_upstream(question, &theirs);
@@ -138,15 +138,15 @@ impl Comparison {
         let plain = form == Form::Plain;
         self.report.plain += u64::from(plain);
         let handled = self.ours.by_engine(query)?;
-        let kernel = self.ours.by_kernel(query)?;
+        let kernel = self.ours.by_programs(query)?;
         match (handled, kernel) {
-            (Handled::Reply(host), Some(kernel)) => {
+            (EngineOutcome::Reply(host), Some(kernel)) => {
                 self.report.engine += 1;
                 self.report.plain_engine += u64::from(plain);
                 self.judge(Part::Engine, question, theirs, &host);
                 self.judge(Part::Kernel, question, theirs, &kernel);
             }
-            (Handled::Pass(reason), None) => {
+            (EngineOutcome::Pass(reason), None) => {
                 *self.report.passed.entry(reason.label()).or_default() += 1;
                 if plain {
                     let qtype = qtype(query).copied().map_or(0, u16::from_be_bytes);
