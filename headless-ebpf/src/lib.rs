@@ -4,7 +4,7 @@
 //!
 //! 1. [`abi`]: what crosses the boundary between the agent and the BPF
 //!    programs: map keys and values, counters, limits. Plain `repr(C)` data.
-//! 2. [`wire`]: bytes to meaning and back. A [`wire::Packet`] lends its bytes,
+//! 2. [`wire`]: bytes to meaning and back. A [`wire::frame::Packet`] lends its bytes,
 //!    a [`wire::Image`] is the copy that everything reads and writes.
 //! 3. [`maps`]: what the engine asks of the maps, as a trait. The BPF
 //!    programs answer from BPF maps, host tests and the agent from memory.

@@ -75,6 +75,13 @@ pub fn reread<T>(place: &mut T) -> &mut T {
 /// The same place in memory, but the compiler does not know that it is the same: it reads
 /// numbers again that it has read there before, instead of keeping them on the stack.
 #[inline(always)]
+#[cfg_attr(
+    target_arch = "bpf",
+    expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "the compiler must forget the address alone, nothing is read there"
+    )
+)]
 pub fn again<T>(place: &T) -> &T {
     #[cfg(target_arch = "bpf")]
     {

@@ -9,7 +9,7 @@ use super::arrays::Arrays;
 /// The chunks with Services' names.
 #[derive(Debug, Default)]
 pub(super) struct NameChunks {
-    /// The chunk of a Service's name by the Service's number in [`Pointers`]; 0 for
+    /// The chunk of a Service's name by the Service's number in [`crate::records::Pointers`]; 0 for
     /// none.
     by_number: Vec<u32>,
     /// Chunks that another agent has written, by the name in wire form: the numbers of

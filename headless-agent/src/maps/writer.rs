@@ -223,7 +223,7 @@ impl<S: RecordSink> Writer<S> {
 
     /// Tries names whose write failed, or whose addresses found no room, once more;
     /// `lookup` gives their data as it is now, with the details. At most
-    /// [`RETRY_NAMES_MAX`] at once, in turns.
+    /// `RETRY_NAMES_MAX` at once, in turns.
     pub fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>) {
         let waiting: BTreeSet<_> = self.failed.union(&self.crowded).cloned().collect();
         let behind = (Bound::Excluded(self.retried.clone()), Bound::Unbounded);

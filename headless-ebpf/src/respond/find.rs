@@ -26,7 +26,7 @@ const LONG: usize = KeyClass::Long.words();
 pub(super) enum Found {
     /// A name of this kind, whose record is in the working memory.
     Record(NameKind),
-    /// A name of this kind, for which [`below`] has to look.
+    /// A name of this kind, for which `below` has to look.
     Below(NameKind),
     /// A name that exists and has no records: the zone, `svc`, `pod`, a namespace.
     NonTerminal,

@@ -1,7 +1,7 @@
 //! Ports and SRV records (RFC 2782).
 //!
 //! [`details`] reads what the maps know of a Service's ports, [`ports`] which of them a name
-//! means, [`walk`] goes from target to target, and [`write`] writes their records.
+//! means, [`walk`] goes from target to target, and [`mod@write`] writes their records.
 
 mod answer;
 mod details;
