@@ -68,13 +68,13 @@ pub fn serve(sink: &mut impl RecordSink, servers: impl IntoIterator<Item = IpAdd
     assert_eq!(unplaced, []);
 }
 
-/// Writes a heartbeat whose deadline never comes. With `synced` it says that the maps are
+/// Writes a heartbeat whose deadline never comes. With `may_deny` it says that the maps are
 /// complete. The heartbeat replaces [`state`].
-pub fn live(writer: &mut Writer<impl RecordSink>, synced: bool) {
+pub fn live(writer: &mut Writer<impl RecordSink>, may_deny: bool) {
     let beat = Beat {
         lease: Duration::MAX,
         serial: SERIAL,
-        synced,
+        may_deny,
     };
     writer.beat(beat).unwrap();
 }

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Context as _;
 use headless_ebpf::abi::{Config, PodsMode};
 use hickory_proto::rr::Name;
-use tracing::warn;
 
 use super::source::{ApiArgs, SourceArgs, SourceKind};
 use super::{
@@ -15,7 +14,7 @@ use crate::config::{self, ConfigError};
 use crate::datapath::lift::Traffic;
 use crate::datapath::plan::{InterfacePatterns, Plan};
 use crate::maps;
-use crate::maps::capacity::{self, Capacities, Counts};
+use crate::maps::capacity;
 use crate::mirror::Policy;
 use crate::observe::client;
 use crate::records::{EndpointScope, Settings};
@@ -51,7 +50,7 @@ impl RunArgs {
                 listen: served,
             },
             plan: xdp.plan()?,
-            capacities: xdp.capacities(),
+            map_memory: xdp.map_memory(),
             kernel_log: xdp.kernel_log.into(),
             listen: listen.all().collect(),
             admin: admin.admin,
@@ -220,18 +219,10 @@ impl RecordArgs {
 }
 
 impl XdpArgs {
-    /// Capacities of the maps, within the bound of their memory.
-    fn capacities(&self) -> Capacities {
-        let bound = self.max_map_memory;
-        let bound = bound.map_or_else(capacity::default_bound, |bound| bound.as_u64());
-        let sizing = capacity::capacities(&Counts::UNKNOWN, bound);
-        if let Some(left_out) = sizing.left_out {
-            warn!(
-                bound,
-                "the bound of the maps' memory leaves something out: {left_out}"
-            );
-        }
-        sizing.capacities
+    /// Most memory in bytes that the maps take.
+    fn map_memory(&self) -> u64 {
+        let given = self.max_map_memory.map(|bound| bound.as_u64());
+        given.unwrap_or_else(capacity::default_bound)
     }
 
     fn plan(&self) -> Result<Plan, ConfigError> {

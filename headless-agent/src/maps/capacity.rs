@@ -1,104 +1,17 @@
 //! How large the maps must be for a cluster.
 
 mod bound;
+mod counts;
+mod estimate;
 
 use std::fmt;
 
-use headless_ebpf::abi::{ENDPOINT_ENTRIES, KeyClass, REVERSE_SLOTS};
+use headless_ebpf::abi::{ENDPOINT_ENTRIES, REVERSE_SLOTS};
 
 pub use self::bound::default_bound;
+pub use self::counts::Counts;
 pub use super::capacities::Capacities;
-use super::encode::encode;
-use super::key::MapKey;
-use super::name::EndpointName;
-use crate::records::{Index, Parts};
-
-/// What a cluster needs in the maps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records by class of key: Services, namespaces, pods that can be asked for, and
-    /// endpoints that are not regular.
-    pub records: [u64; KeyClass::ALL.len()],
-    /// Chunks.
-    pub chunks: u64,
-    /// Endpoints whose label is the dashed form of their only address, an IPv4 address.
-    pub endpoints: u64,
-    /// Addresses with reverse names.
-    pub addresses: u64,
-}
-
-impl Counts {
-    /// What an empty cluster is taken for, so that it can grow.
-    pub const LEAST: Self = Self {
-        records: [1024, 256, 64],
-        chunks: 1024,
-        endpoints: 4096,
-        addresses: 1024,
-    };
-
-    /// What is taken for a cluster of which nothing is known: 10,000 Services with
-    /// 150,000 endpoints.
-    pub const UNKNOWN: Self = Self {
-        records: [60_000, 12_000, 1_000],
-        chunks: 40_000,
-        endpoints: 150_000,
-        addresses: 160_000,
-    };
-
-    /// What the index has.
-    pub fn of(index: &Index) -> Self {
-        let mut counts = Self::default();
-        let mut parts = Parts::default();
-        while let Some(part) = parts.next(index) {
-            for (name, data) in &part.names {
-                let wire = name.as_bytes();
-                // Any number has the same effect.
-                let endpoint = EndpointName::new(wire);
-                if endpoint.is_some_and(|name| name.entry(1, data).is_some()) {
-                    counts.endpoints += 1;
-                    continue;
-                }
-                let key = match endpoint {
-                    Some(_) => MapKey::of_endpoint(wire, 1),
-                    None => MapKey::of_name(wire),
-                };
-                if let Some(key) = key {
-                    counts.records[key.class() as usize] += 1;
-                    counts.chunks += u64::from(encode(data).len());
-                }
-            }
-            if let Some(pointed) = part.pointed {
-                counts.chunks += 1;
-                counts.addresses += pointed.addresses.len() as u64;
-            }
-        }
-        counts
-    }
-
-    /// The counts of the whole of which these are the counts of `part` in `whole`.
-    #[must_use]
-    pub fn extrapolated(self, part: u64, whole: u64) -> Self {
-        self.map(|count| (count * whole).div_ceil(part.max(1)).max(count))
-    }
-
-    fn at_least(self, least: Self) -> Self {
-        Self {
-            records: std::array::from_fn(|class| self.records[class].max(least.records[class])),
-            chunks: self.chunks.max(least.chunks),
-            endpoints: self.endpoints.max(least.endpoints),
-            addresses: self.addresses.max(least.addresses),
-        }
-    }
-
-    fn map(self, change: impl Fn(u64) -> u64) -> Self {
-        Self {
-            records: self.records.map(&change),
-            chunks: change(self.chunks),
-            endpoints: change(self.endpoints),
-            addresses: change(self.addresses),
-        }
-    }
-}
+use super::kind::MapKind;
 
 /// The capacities for a cluster, and what they leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +100,17 @@ pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
 /// Parts in which a cluster is divided that does not fit as a whole.
 const FINE: u64 = 10_000;
 
+/// Whether maps of these capacities have room for the cluster and some growth, or as much
+/// room for each kind of entry as any maps within the bound.
+pub fn suffice(capacities: &Capacities, counts: &Counts, bound: u64) -> bool {
+    let needed = sized(counts, HEADROOM_LEAST);
+    let possible = self::capacities(counts, bound).capacities;
+    MapKind::ALL.into_iter().all(|map| {
+        let entries = needed.entries(map).min(possible.entries(map));
+        capacities.entries(map) >= entries
+    })
+}
+
 /// Capacities that are `percent` hundredths of what is needed.
 fn sized(counts: &Counts, percent: u64) -> Capacities {
     scaled(counts, percent, 100)
@@ -215,23 +139,66 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::maps::MapKind;
 
     const MB: u64 = 1_000_000;
+
+    /// 10,000 Services with 150,000 endpoints.
+    const LARGE: Counts = Counts {
+        records: [60_000, 12_000, 1_000],
+        chunks: 40_000,
+        endpoints: 150_000,
+        addresses: 160_000,
+    };
+
+    #[test]
+    fn maps_suffice_while_the_cluster_can_grow_or_the_bound_allows_no_more() {
+        let loaded = |counts: &Counts, bound| capacities(counts, bound).capacities;
+        let suffices = |loaded: &Capacities, percent: u64, bound| {
+            suffice(loaded, &LARGE.map(|count| count * percent / 100), bound)
+        };
+        let maps = loaded(&LARGE, u64::MAX);
+        assert!(suffices(&maps, 1, u64::MAX));
+        assert!(suffices(&maps, 159, u64::MAX));
+        assert!(!suffices(&maps, 162, u64::MAX));
+        for other in [
+            Counts {
+                chunks: 70_000,
+                ..LARGE
+            },
+            Counts {
+                endpoints: 250_000,
+                ..LARGE
+            },
+            Counts {
+                records: [60_000, 12_000, 2_000],
+                ..LARGE
+            },
+        ] {
+            assert!(!suffice(&maps, &other, u64::MAX), "{other:?}");
+        }
+        // Maps as large as the bound allows are not made a second time.
+        let tight = loaded(&LARGE, 20 * MB);
+        assert!(!suffices(&tight, 100, u64::MAX));
+        assert!(suffices(&tight, 100, 20 * MB));
+        // An estimate that was too high may have cost the reverse names.
+        let high = LARGE.map(|count| count * 3);
+        assert!(!suffices(&loaded(&high, 40 * MB), 100, 40 * MB));
+        assert!(suffices(&loaded(&Counts::LEAST, u64::MAX), 0, u64::MAX));
+    }
 
     #[test]
     fn a_large_cluster_has_room_to_double() {
         let Sizing {
             capacities,
             left_out,
-        } = capacities(&Counts::UNKNOWN, u64::MAX);
+        } = capacities(&LARGE, u64::MAX);
         assert_eq!(left_out, None);
         let Counts {
             records: [short, medium, long],
             chunks,
             endpoints,
             addresses,
-        } = Counts::UNKNOWN;
+        } = LARGE;
         let room = |map| capacities.entries(map);
         assert!(room(MapKind::Table) + room(MapKind::NamesShort) >= 2 * short);
         assert!(room(MapKind::NamesMedium) >= 2 * medium);
@@ -264,29 +231,15 @@ mod tests {
             let Sizing {
                 capacities,
                 left_out,
-            } = capacities(&Counts::UNKNOWN, bound);
+            } = capacities(&LARGE, bound);
             let text = format!("{left_out:?}");
             assert!(text.contains(expected), "{bound}: {text}");
             assert!(capacities.total_bytes() <= bound, "{bound}");
             assert_ne!(before.replace(capacities), Some(capacities));
         }
-        let least = capacities(&Counts::UNKNOWN, 0);
+        let least = capacities(&LARGE, 0);
         assert_eq!(least.left_out, Some(LeftOut::Names(0)));
         assert!(least.capacities.total_bytes() < MB, "as little as possible");
-    }
-
-    #[test]
-    fn a_part_stands_for_the_whole() {
-        let part = Counts {
-            records: [10, 1, 0],
-            chunks: 3,
-            endpoints: 7,
-            addresses: 8,
-        };
-        let whole = part.extrapolated(5, 50);
-        assert_eq!((whole.records, whole.chunks), ([100, 10, 0], 30));
-        assert_eq!(part.extrapolated(5, 4), part, "never less than is known");
-        assert_eq!(part.extrapolated(0, 0), part);
     }
 
     proptest! {

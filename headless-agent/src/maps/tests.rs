@@ -86,7 +86,7 @@ fn beat(writer: &mut Writer<MemorySink>) {
     let beat = Beat {
         lease: Duration::from_secs(30),
         serial: 7,
-        synced: true,
+        may_deny: true,
     };
     writer.beat(beat).unwrap();
 }
@@ -437,12 +437,12 @@ fn a_beat_moves_the_deadline_by_the_lease() {
     let (state, lease) = (writer.sink().state, 30_000_000_000);
     assert!((before + lease..=monotonic_ns() + lease).contains(&state.deadline_ns));
     assert_eq!(state.serial, 7);
-    let unsynced = Beat {
+    let unsure = Beat {
         lease: Duration::from_secs(30),
         serial: 8,
-        synced: false,
+        may_deny: false,
     };
-    writer.beat(unsynced).unwrap();
+    writer.beat(unsure).unwrap();
     assert!(!complete(&writer));
 }
 

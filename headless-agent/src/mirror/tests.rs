@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use headless_ebpf::abi::{Address, HashKey, PodsMode, SERVED_MAX, State};
 use hickory_proto::rr::Name;
 use tokio::sync::mpsc;
@@ -400,16 +401,32 @@ async fn the_cluster_is_read_before_there_are_maps_and_filled_in_later() {
     assert_eq!(ready.unwrap().unwrap(), 7);
     assert!(mirror.snapshot().synced());
     let mut keeper = keeper_of(intake);
-    keeper.read(&mut batches).await.unwrap();
-    keeper.fill().await.unwrap();
-    assert!(installed(&keeper, b"\x03web\x07default"));
-    // Other maps, empty ones, are filled the same way.
-    let other = keeper_of(Intake::new(Arc::clone(&mirror))).writer;
-    let mut keeper = keeper.with_writer(other);
-    assert!(read::names(keeper.writer.sink()).unwrap().is_empty());
     keeper.fill().await.unwrap();
     assert!(installed(&keeper, b"\x03web\x07default"));
     assert_eq!(keeper.writer.served().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_cluster_has_been_read_once_every_kind_was_listed() {
+    let mirror = mirror();
+    let (sender, mut batches) = mpsc::channel(2);
+    let mut intake = Intake::new(Arc::clone(&mirror));
+    let mut events = cluster().events;
+    let last = events.pop().unwrap();
+    sender.send(batch(events)).await.unwrap();
+    let read = async {
+        let reading = intake.until(mirror.read(), &mut batches);
+        reading.await.unwrap();
+    };
+    let listing = async {
+        while mirror.index().name(b"\x03web\x07default").is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert!(mirror.read().now_or_never().is_none());
+        sender.send(batch(vec![last])).await.unwrap();
+    };
+    tokio::join!(read, listing);
+    assert!(mirror.index().synced());
 }
 
 #[tokio::test]

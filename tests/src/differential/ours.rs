@@ -292,7 +292,7 @@ fn write<S: RecordSink>(
     writer.beat(Beat {
         lease: Duration::from_hours(1),
         serial,
-        synced: true,
+        may_deny: true,
     })?;
     Ok(())
 }
