@@ -27,8 +27,9 @@ pub trait Lookup {
         self.state()
     }
 
-    /// Whether port 53 of this address is ours to answer.
-    fn serves(&self, address: &Address) -> bool;
+    /// Whether port 53 of this address is ours to answer. `config` is
+    /// [`Self::config`], as everywhere here: it is read once for each packet.
+    fn serves(&self, config: &Config, address: &Address) -> bool;
 
     /// Copies the record under the first [`KeyClass::bytes`] bytes of `key`, a name or an
     /// endpoint key ([`crate::abi::NameKey::of_endpoint`]) of that class, to `record`.
@@ -36,6 +37,7 @@ pub trait Lookup {
     /// undefined.
     fn name(
         &self,
+        config: &Config,
         class: KeyClass,
         key: &KeyBytes,
         hash: KeyedHash,

@@ -22,16 +22,16 @@ pub const HASH_CHUNK: usize = HASH_RECORD + 6;
 /// Number of the word of an [`super::EndpointEntry`].
 pub const HASH_ENDPOINT: usize = HASH_CHUNK + 1 + 14;
 
-/// Number of the first word of a served address.
+/// Number of the word of a served address.
 pub const HASH_SERVED: usize = HASH_ENDPOINT + 1;
 
-/// Number of the first word of an address with a reverse name.
-pub const HASH_REVERSE: usize = HASH_SERVED + 2;
+/// Number of the first of the two words of an address with a reverse name.
+pub const HASH_REVERSE: usize = HASH_SERVED + 1;
 
-/// Words of a [`HashKey`].
-pub const HASH_WORDS: usize = HASH_REVERSE + 2;
+/// Words of a [`HashKey`]: two for each word that is hashed.
+pub const HASH_WORDS: usize = 2 * (HASH_REVERSE + 2);
 
-/// The secret: 64 random bits for each word that is hashed.
+/// The secret: 128 random bits for each word that is hashed.
 ///
 /// Its `Debug` shows none of them, and neither may a log, a metric or a dump.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
@@ -68,13 +68,20 @@ impl fmt::Debug for HashKey {
     }
 }
 
-/// A running hash: NH of UMAC (RFC 4418, section 5.2) over the halves of 64-bit
-/// words. Whoever does not know the key makes two inputs collide with a probability
-/// of 2^-32 at most.
+/// A running hash: the sum of `(word + first) * (upper half of word + second)` over all
+/// words, modulo 2^64, where `first` and `second` are the key's words for the number of the
+/// word. It is NH of UMAC (RFC 4418, section 5.2) in the form that costs the fewest
+/// instructions without 32-bit registers.
 ///
-/// The sum of all words' products; the order in which words are taken in does not
-/// matter, their numbers do. A sum of products, because the processor need not wait
-/// for one to begin the next.
+/// Whoever does not know the key makes two inputs collide, or differ by any given number,
+/// with a probability of 2^-33 at most. Say that two inputs differ in a word. If its upper
+/// halves differ, the difference of the products has the term `first * d` with `d` the
+/// difference of the halves; if only the lower halves differ, by `d`, it has `second * d`. In
+/// either case `d` is not zero and less than 2^32, so that at most 2^31 of the 2^64 values of
+/// that word of the key give the difference.
+///
+/// The order in which words are taken in does not matter, their numbers do. A sum of
+/// products, because the processor need not wait for one to begin the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyedHash {
     sum: u64,
@@ -87,15 +94,14 @@ impl KeyedHash {
         Self { sum: 0 }
     }
 
-    /// Takes in `word` as word `number`, which is below [`HASH_WORDS`].
+    /// Takes in `word` as word `number`, one of those above.
     #[inline(always)]
     #[must_use]
     pub const fn word(self, key: &HashKey, number: usize, word: u64) -> Self {
-        let secret = key.0[number];
-        let low = (word as u32).wrapping_add(secret as u32);
-        let high = ((word >> 32) as u32).wrapping_add((secret >> 32) as u32);
+        let whole = word.wrapping_add(key.0[2 * number]);
+        let upper = (word >> 32).wrapping_add(key.0[2 * number + 1]);
         Self {
-            sum: self.sum.wrapping_add(low as u64 * high as u64),
+            sum: self.sum.wrapping_add(whole.wrapping_mul(upper)),
         }
     }
 
@@ -120,12 +126,22 @@ impl KeyedHash {
     }
 
     /// The hash value: each of its bits depends on all bits of the sum (the first half
-    /// of `SplitMix64`'s finalizer, with shifts by half a word: the sum's halves are the
-    /// parts that NH leaves uneven).
+    /// of `SplitMix64`'s finalizer, with shifts by half a word).
     #[inline(always)]
     pub const fn finish(self) -> u64 {
-        let mixed = (self.sum ^ self.sum >> 32).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = self.mixed();
         mixed ^ mixed >> 32
+    }
+
+    /// The upper half of [`Self::finish`], for less work.
+    #[inline(always)]
+    pub const fn finish_half(self) -> u32 {
+        (self.mixed() >> 32) as u32
+    }
+
+    #[inline(always)]
+    const fn mixed(self) -> u64 {
+        (self.sum ^ self.sum >> 32).wrapping_mul(0xbf58_476d_1ce4_e5b9)
     }
 }
 

@@ -204,7 +204,7 @@ impl NameRecord {
             .word(key, HASH_RECORD + 3, words[3])
             .word(key, HASH_RECORD + 4, words[4])
             .word(key, HASH_RECORD + 5, words[5] & 0xffff_ffff);
-        hash.finish() as u32
+        hash.finish_half()
     }
 
     /// The record with its seal for a name. `name` has taken in the words of the name's

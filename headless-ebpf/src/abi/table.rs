@@ -51,16 +51,18 @@ impl TableHint {
     /// program. Two with the same tag are never in a bucket.
     #[inline(always)]
     pub const fn choose(bucket: TableBucket, place: TablePlace) -> u32 {
+        let tag = (place.tag as u64) << 32;
         let mut slot = 0;
         let mut i = 0;
         while i < TABLE_HINTS {
-            let hint = bucket[i].0;
-            let difference = hint >> 32 ^ place.tag as u64;
-            let is_same = difference.wrapping_sub(1) >> 63;
-            slot |= hint as u32 & 0_u32.wrapping_sub(is_same as u32);
+            // The slot alone where the tag is the same.
+            let rest = bucket[i].0 ^ tag;
+            // All ones where the upper half is zero.
+            let is_same = (rest >> 32).wrapping_sub(1).cast_signed() >> 63;
+            slot |= rest & is_same.cast_unsigned();
             i += 1;
         }
-        slot
+        slot as u32
     }
 }
 

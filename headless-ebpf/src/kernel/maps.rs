@@ -136,10 +136,7 @@ fn found(from: Option<*const NameRecord>, to: &mut RecordWords) -> bool {
 
 /// Looks up a short name: in the table, then in the map if there are any there.
 #[inline(always)]
-fn short(key: &KeyBytes, hash: KeyedHash, record: &mut RecordWords) -> bool {
-    let Some(config) = CONFIG.get(0) else {
-        return false;
-    };
+fn short(config: &Config, key: &KeyBytes, hash: KeyedHash, record: &mut RecordWords) -> bool {
     let place = TablePlace::of(hash, config.table_buckets);
     for bucket in place.buckets {
         let Some(hints) = TABLE_BUCKETS.get_ptr(bucket) else {
@@ -230,10 +227,7 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn serves(&self, address: &Address) -> bool {
-        let Some(config) = CONFIG.get(0) else {
-            return false;
-        };
+    fn serves(&self, config: &Config, address: &Address) -> bool {
         let place = ServedPlace::of(&config.hash_key, *address);
         for probe in 0..SERVED_PROBES {
             let Some(slot) = SERVED.get(place.slot(probe)) else {
@@ -249,16 +243,16 @@ impl Lookup for Maps {
     #[inline(always)]
     fn name(
         &self,
+        config: &Config,
         class: KeyClass,
         key: &KeyBytes,
         hash: KeyedHash,
         record: &mut RecordWords,
     ) -> bool {
         if class == KeyClass::Short {
-            return short(key, hash, record);
+            return short(config, key, hash, record);
         }
-        let has_names = CONFIG.get(0).is_some_and(|config| config.has_names(class));
-        has_names
+        config.has_names(class)
             && match class {
                 KeyClass::Medium => found(NAMES_MEDIUM.get_ptr(key.first_chunk()), record),
                 _ => found(NAMES_LONG.get_ptr(key.first_chunk()), record),

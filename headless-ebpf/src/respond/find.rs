@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     abi::{
-        Address, EndpointEntry, HASH_NAME, HashKey, KeyClass, KeyedHash, NameFlags, NameRecord,
+        Address, Config, EndpointEntry, HASH_NAME, KeyClass, KeyedHash, NameFlags, NameRecord,
         PassReason, PodsMode, endpoint_word,
     },
     maps::Lookup,
@@ -52,7 +52,7 @@ pub(super) struct Names<'a, L> {
     pub(super) image: &'a Image,
     /// Memory for the key.
     pub(super) key: &'a mut KeyBytes,
-    pub(super) hash_key: &'a HashKey,
+    pub(super) config: &'a Config,
     pub(super) lookup: &'a L,
 }
 
@@ -155,10 +155,10 @@ impl<L: Lookup> Names<'_, L> {
         found: &mut NameRecord,
     ) -> Result<bool, PassReason> {
         let words = bytemuck::cast_mut(&mut *found);
-        if !self.lookup.name(class, self.key, hash, words) {
+        if !self.lookup.name(self.config, class, self.key, hash, words) {
             return Ok(false);
         }
-        let hash_key = verifier::again(self.hash_key);
+        let hash_key = &verifier::again(self.config).hash_key;
         if found.seal == NameRecord::seal_of(hash_key, hash, bytemuck::cast(*found)) {
             Ok(true)
         } else {
@@ -179,7 +179,7 @@ impl<L> Names<'_, L> {
     #[inline(always)]
     fn build_endpoint<const WORDS: usize>(&mut self, word: u64, label: Span) -> KeyedHash {
         self.key.put_u64(0, word);
-        let hash = KeyedHash::new().word(verifier::again(self.hash_key), HASH_NAME, word);
+        let hash = KeyedHash::new().word(&verifier::again(self.config).hash_key, HASH_NAME, word);
         self.append::<1, WORDS>(hash, label)
     }
 
@@ -191,7 +191,7 @@ impl<L> Names<'_, L> {
         mut hash: KeyedHash,
         bytes: Span,
     ) -> KeyedHash {
-        let hash_key = verifier::again(self.hash_key);
+        let hash_key = &verifier::again(self.config).hash_key;
         for i in FROM..WORDS {
             let at = (i - FROM) * 8;
             let word = fold(self.image.u64_at(bytes.at + at)) & verifier::mask(bytes.len, at);
@@ -204,7 +204,7 @@ impl<L> Names<'_, L> {
     /// [`Self::build`] as a function of its own.
     #[inline(always)]
     fn build_apart<const WORDS: usize>(&mut self, name: Span) -> KeyedHash {
-        let sum = build_sum::<WORDS>(self.image, name.at, name.len, self.key, self.hash_key);
+        let sum = build_sum::<WORDS>(self.image, name.at, name.len, self.key, self.config);
         KeyedHash::resume(sum)
     }
 }
@@ -228,12 +228,12 @@ fn build_sum<const WORDS: usize>(
     at: usize,
     len: usize,
     key: &mut KeyBytes,
-    hash_key: &HashKey,
+    config: &Config,
 ) -> u64 {
     let mut names = Names {
         image,
         key,
-        hash_key,
+        config,
         lookup: &(),
     };
     names.build::<WORDS>(Span { at, len }).sum()
@@ -453,7 +453,7 @@ pub(super) fn is_regular<L: Lookup>(request: Request<'_, L>, service: u32, addre
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::abi::NameKey;
+    use crate::abi::{HashKey, NameKey};
 
     /// An image in which `bytes` stand at 5, and something else around them.
     fn image(bytes: &[u8]) -> Image {
@@ -473,14 +473,19 @@ mod tests {
         let hash = build(&mut Names {
             image,
             key: &mut key,
-            hash_key: &HashKey::from_seed(77),
+            config: &config(),
             lookup: &(),
         });
         (core::array::from_fn(|i| key.u64_at(i * 8)), hash)
     }
 
+    fn config() -> Config {
+        let key = HashKey::from_seed(77);
+        Config::new("cluster.local", 30, PodsMode::Insecure, &key).unwrap()
+    }
+
     fn hash(words: &[u64]) -> KeyedHash {
-        KeyedHash::new().words(&HashKey::from_seed(77), HASH_NAME, words)
+        KeyedHash::new().words(&config().hash_key, HASH_NAME, words)
     }
 
     /// Agent and programs make a key by code of their own: the same key.

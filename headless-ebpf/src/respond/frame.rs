@@ -1,7 +1,7 @@
 //! From a frame to its reply.
 
 use super::{
-    message::{Message, answer},
+    message::{Message, answer_by},
     subprogram::Runtime,
     verdict::Verdict,
 };
@@ -38,7 +38,10 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     runtime: impl FnOnce() -> Result<M, PassReason>,
 ) -> Result<Verdict, PassReason> {
     let headers = parse(packet)?;
-    if !lookup.serves(&headers.server) {
+    let Some(config) = lookup.config() else {
+        return Err(PassReason::Map);
+    };
+    if !lookup.serves(config, &headers.server) {
         return Err(PassReason::NotServed);
     }
     let Some(state) = lookup.state() else {
@@ -65,7 +68,7 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
         end: scratch.len.forget(MESSAGE + message_len),
         capacity: packet.message_capacity(family)?,
     };
-    let reply = answer::<P::Capacity, L>(&mut runtime, message, state, lookup)?;
+    let reply = answer_by::<P::Capacity, L>(&mut runtime, message, state, config, lookup)?;
     // Up to here only the copy has changed.
     let scratch = runtime.scratch();
     let message_len = scratch.len.forget(reply.len);

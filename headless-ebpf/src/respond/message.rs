@@ -12,7 +12,7 @@ use super::{
     verdict::Reply,
 };
 use crate::{
-    abi::{AnswerKind, Family, NameFlags, NameRecord, Outcome, PassReason, State},
+    abi::{AnswerKind, Config, Family, NameFlags, NameRecord, Outcome, PassReason, State},
     maps::Lookup,
     verifier,
     wire::{
@@ -63,6 +63,18 @@ pub fn answer<C: Capacity, L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
+    answer_by::<C, L>(runtime, message, state, config, lookup)
+}
+
+/// [`answer`] by a configuration that was read already.
+#[inline(always)]
+pub(super) fn answer_by<C: Capacity, L: Lookup>(
+    runtime: &mut impl Runtime,
+    message: Message,
+    state: State,
+    config: &Config,
+    lookup: &L,
+) -> Result<Reply, PassReason> {
     let request = Request {
         start: message.start,
         capacity: message.capacity,
@@ -113,7 +125,7 @@ fn parts<'a, L>(
     let names = Names {
         image: &scratch.image,
         key: &mut scratch.key,
-        hash_key: &request.config.hash_key,
+        config: request.config,
         lookup: request.lookup,
     };
     // The compiler may not carry values of the question over in registers.

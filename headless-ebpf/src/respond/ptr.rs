@@ -315,7 +315,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
         let names = Names {
             image: self.image,
             key: self.key,
-            hash_key: &config.hash_key,
+            config,
             lookup,
         };
         (names, self.record)

@@ -158,7 +158,7 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
     let mut names = Names {
         image: &scratch.image,
         key: &mut scratch.key,
-        hash_key: &request.config.hash_key,
+        config: request.config,
         lookup,
     };
     if task.kind == NameKind::VerifiedPod as u32 {

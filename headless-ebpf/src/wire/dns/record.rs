@@ -51,34 +51,28 @@ const SOA_DATA_LEN: usize = 42;
 /// `zone` is a compression pointer to the zone within the question, so that all
 /// three names have the case in which the zone was asked.
 ///
-/// In words, and so with six zeroes behind the record: the compiler would copy an array
+/// In words, and so with two zeroes behind the record: the compiler would copy an array
 /// of bytes byte by byte.
 #[inline(always)]
 pub fn put_soa(image: &mut Image, at: usize, zone: u16, ttl: u32, serial: u32, minimum: u32) {
-    RecordHeader::new(zone, qtype::SOA, ttl, SOA_DATA_LEN as u16).put(image, at);
-    let Some(data) = image.window_mut::<{ SOA.len() }>(at + RECORD_HEADER_LEN) else {
+    let header = RecordHeader::new(zone, qtype::SOA, ttl, SOA_DATA_LEN as u16);
+    header.put_with(image, at, u32::from_le_bytes(*b"\x02ns\x03"));
+    let Some(data) = image.window_mut::<{ SOA.len() }>(at + RECORD_HEADER_LEN + 4) else {
         return;
     };
     let zone = u64::from(zone.swap_bytes());
     let [serial, minimum] = [serial, minimum].map(|it| u64::from(it.swap_bytes()));
-    // What changes: the zone at 7 and 20, the serial at 22, the minimum at 38.
-    let fields = [
-        zone << 56,
-        zone >> 8,
-        zone << 32 | serial << 48,
-        serial >> 16,
-        minimum << 48,
-        minimum >> 16,
-    ];
+    // What changes: the zone at 3 and 16, the serial at 18, the minimum at 34.
+    let fields = [zone << 24, 0, zone | serial << 16, 0, minimum << 16];
     let words = data.as_chunks_mut().0.iter_mut();
     for ((to, constant), field) in words.zip(SOA.as_chunks().0).zip(fields) {
         *to = (u64::from_le_bytes(*constant) | field).to_le_bytes();
     }
 }
 
-/// The data with zeroes for what changes, and behind it.
-const SOA: &[u8; 48] = b"\x02ns\x03dns\0\0\x0ahostmaster\0\0\
-    \0\0\0\0\0\0\x1c\x20\0\0\x07\x08\0\x01\x51\x80\0\0\0\0\0\0\0\0\0\0";
+/// The data behind its first four bytes, with zeroes for what changes, and behind it.
+const SOA: &[u8; 40] = b"dns\0\0\x0ahostmaster\0\0\
+    \0\0\0\0\0\0\x1c\x20\0\0\x07\x08\0\x01\x51\x80\0\0\0\0\0\0";
 
 /// Bytes of the version record, see [`put_version`].
 pub const VERSION_LEN: usize = RECORD_HEADER_LEN + VERSION_DATA_LEN;
