@@ -114,18 +114,19 @@ impl Lookup for Host<'_> {
         Lookup::state(self.maps)
     }
 
-    fn serves(&self, address: &Address) -> bool {
-        self.maps.serves(address)
+    fn serves(&self, config: &Config, address: &Address) -> bool {
+        self.maps.serves(config, address)
     }
 
     fn name(
         &self,
+        config: &Config,
         class: KeyClass,
         key: &KeyBytes,
         hash: KeyedHash,
         record: &mut RecordWords,
     ) -> bool {
-        self.maps.name(class, key, hash, record)
+        self.maps.name(config, class, key, hash, record)
     }
 
     fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {

@@ -164,10 +164,7 @@ impl Lookup for MemorySink {
         Some(self.state)
     }
 
-    fn serves(&self, address: &Address) -> bool {
-        let Some(config) = &self.config else {
-            return false;
-        };
+    fn serves(&self, config: &Config, address: &Address) -> bool {
         let place = ServedPlace::of(&config.hash_key, *address);
         (0..SERVED_PROBES).any(|probe| {
             let slot = self.served[place.slot(probe) as usize];
@@ -177,15 +174,13 @@ impl Lookup for MemorySink {
 
     fn name(
         &self,
+        config: &Config,
         class: KeyClass,
         key: &KeyBytes,
         hash: KeyedHash,
         record: &mut RecordWords,
     ) -> bool {
-        let found = self.config.as_ref().and_then(|config| {
-            let key = MapKey::from_key_bytes(class, key);
-            self.record(config, &key, hash)
-        });
+        let found = self.record(config, &MapKey::from_key_bytes(class, key), hash);
         if let Some(found) = found {
             *record = bytemuck::cast(found);
         }

@@ -79,12 +79,13 @@ impl Lookup for IndexLookup<'_> {
     }
 
     /// Whoever asks here has asked the right address.
-    fn serves(&self, _address: &Address) -> bool {
+    fn serves(&self, _config: &Config, _address: &Address) -> bool {
         true
     }
 
     fn name(
         &self,
+        _config: &Config,
         class: KeyClass,
         key: &KeyBytes,
         _hash: KeyedHash,
