@@ -21,7 +21,7 @@ mod program {
     use aya_log_ebpf::debug;
     use headless_ebpf::{
         abi::{self, Path},
-        respond::{Verdict, respond},
+        respond::{Verdict, respond_coded},
     };
 
     use crate::kernel::{Maps, PerCpu, SkbPacket, XdpPacket, count};
@@ -36,25 +36,26 @@ mod program {
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_xdp(ctx: XdpContext) -> u32 {
         let memory = PerCpu::new();
-        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, || memory.claim());
+        let code = respond_coded(&mut XdpPacket::new(&ctx), &Maps, || memory.claim());
         memory.release();
-        if let Some(counter) = verdict.counter(Path::Xdp) {
+        if let Some(counter) = code.counter(Path::Xdp) {
             count(counter);
         }
-        match verdict {
-            Verdict::Answer(kind, outcome) => {
-                if crate::kernel::logging() {
+        if crate::kernel::logging() {
+            match code.verdict() {
+                Verdict::Answer(kind, outcome) => {
                     debug!(&ctx, "answered {} {}", kind.label(), outcome.label());
                 }
-                xdp_action::XDP_TX
+                Verdict::Pass(reason) => debug!(&ctx, "passed: {}", reason.label()),
+                Verdict::Lost => {}
             }
-            Verdict::Pass(reason) => {
-                if crate::kernel::logging() {
-                    debug!(&ctx, "passed: {}", reason.label());
-                }
-                xdp_action::XDP_PASS
-            }
-            Verdict::Lost => xdp_action::XDP_ABORTED,
+        }
+        if code.is_answer() {
+            xdp_action::XDP_TX
+        } else if code.is_lost() {
+            xdp_action::XDP_ABORTED
+        } else {
+            xdp_action::XDP_PASS
         }
     }
 
@@ -65,13 +66,13 @@ mod program {
     fn headless_tc(ctx: TcContext) -> i32 {
         let mut packet = SkbPacket::new(&ctx);
         let memory = PerCpu::new();
-        let verdict = respond(&mut packet, &Maps, || memory.claim());
+        let code = respond_coded(&mut packet, &Maps, || memory.claim());
         memory.release();
-        if let Some(counter) = verdict.counter(Path::Tc) {
+        if let Some(counter) = code.counter(Path::Tc) {
             count(counter);
         }
         if crate::kernel::logging() {
-            match verdict {
+            match code.verdict() {
                 Verdict::Answer(kind, outcome) => {
                     debug!(&ctx, "answered {} {} in tc", kind.label(), outcome.label());
                 }
@@ -79,7 +80,7 @@ mod program {
                 Verdict::Lost => {}
             }
         }
-        packet.action(verdict)
+        packet.action(code)
     }
 
     /// The licence that the kernel asks for: GPL-only helpers are called.

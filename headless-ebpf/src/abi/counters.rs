@@ -183,7 +183,7 @@ pass_reasons! {
     Busy = 23, "busy";
 }
 
-/// Index of a per-CPU counter.
+/// Index of a per-CPU counter: path by path, the passes before the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter(pub u32);
 
@@ -198,6 +198,13 @@ pub const COUNTERS: u32 = PER_PATH * Path::ALL.len() as u32;
 const _: () = assert!(PassReason::ALL.len() <= PASSES as usize);
 
 impl Counter {
+    /// The counter with this index on another path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn on(self, path: Path) -> Self {
+        Self(path as u32 * PER_PATH + self.0 % PER_PATH)
+    }
+
     /// The indices of all answers of a path.
     pub const fn answers(path: Path) -> Range<u32> {
         let first = path as u32 * PER_PATH + PASSES;

@@ -75,8 +75,7 @@ impl PerCpu {
     /// Gives the memory back.
     #[inline(always)]
     pub(crate) fn release(&self) {
-        if globals::preemptible()
-            && self.claimed.get()
+        if self.claimed.get()
             && let Some(busy) = busy()
         {
             // SAFETY: an element of a map.

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{Family, Interface, PassReason},
-    respond::Verdict,
+    respond::VerdictCode,
     verifier,
     wire::{
         IMAGE_CAPACITY, Image, Large,
@@ -101,21 +101,21 @@ impl<'a> SkbPacket<'a> {
     /// drops what exceeds its MTU, and an unfinished checksum may be finished on
     /// the way.
     #[inline(always)]
-    pub(crate) fn action(&self, verdict: Verdict) -> i32 {
-        match verdict {
-            Verdict::Pass(_) => TC_ACT_UNSPEC,
-            Verdict::Lost => TC_ACT_SHOT,
-            Verdict::Answer(..) => {
-                let ifindex = self.ifindex();
-                // SAFETY: the context is the kernel's.
-                unsafe {
-                    if self.interface.has_peer() {
-                        bpf_skb_change_type(self.ctx.as_ptr().cast(), PACKET_HOST);
-                        bpf_redirect_peer(ifindex, 0) as i32
-                    } else {
-                        bpf_redirect(ifindex, 0) as i32
-                    }
-                }
+    pub(crate) fn action(&self, verdict: VerdictCode) -> i32 {
+        if verdict.is_lost() {
+            return TC_ACT_SHOT;
+        }
+        if !verdict.is_answer() {
+            return TC_ACT_UNSPEC;
+        }
+        let ifindex = self.ifindex();
+        // SAFETY: the context is the kernel's.
+        unsafe {
+            if self.interface.has_peer() {
+                bpf_skb_change_type(self.ctx.as_ptr().cast(), PACKET_HOST);
+                bpf_redirect_peer(ifindex, 0) as i32
+            } else {
+                bpf_redirect(ifindex, 0) as i32
             }
         }
     }

@@ -58,17 +58,21 @@ impl<'a> XdpPacket<'a> {
 /// Bytes that a packet can always grow at its front.
 const GROW_BEFORE: i32 = 192;
 
-/// Bytes that are copied at a time; no frame that is read or written is shorter.
-const STRIDE: usize = 32;
+/// Bytes that are copied at a time.
+const STRIDE: usize = 64;
+
+/// Bytes that are copied at a time of frames that are shorter. None that is read or written
+/// is shorter than this.
+const HALF: usize = STRIDE / 2;
 
 /// Strides of the longest frame.
 const STRIDES_MAX: usize = FRAME_MAX / STRIDE;
 
-/// A stride.
-type Words = [u64; STRIDE / 8];
+/// Half a stride.
+type Words = [u64; HALF / 8];
 
 /// # Safety
-/// There are [`STRIDE`] bytes to be read.
+/// There are [`HALF`] bytes to be read.
 #[inline(always)]
 unsafe fn read(from: usize) -> Words {
     // SAFETY: as promised.
@@ -76,11 +80,32 @@ unsafe fn read(from: usize) -> Words {
 }
 
 /// # Safety
-/// There are [`STRIDE`] bytes to be written.
+/// There are [`HALF`] bytes to be written.
 #[inline(always)]
 unsafe fn write(to: usize, words: Words) {
     // SAFETY: as promised.
     unsafe { (to as *mut Words).write_unaligned(words) };
+}
+
+/// Visits the offsets of blocks that cover `len` bytes together: whole strides from the
+/// front, then the last one once more; of a short frame its first and its last half. So
+/// there is no loop over single bytes, whatever the length. `copy` gets an offset and the
+/// number of bytes, [`STRIDE`] or [`HALF`].
+#[inline(always)]
+fn each_block(len: usize, mut copy: impl FnMut(usize, usize) -> bool) -> bool {
+    if len < STRIDE {
+        let last = len.wrapping_sub(HALF) & (HALF - 1);
+        return copy(0, HALF) && copy(last, HALF);
+    }
+    for i in 0..STRIDES_MAX {
+        if (i + 1) * STRIDE > len {
+            break;
+        }
+        if !copy(i * STRIDE, STRIDE) {
+            return false;
+        }
+    }
+    copy((len - STRIDE) & (IMAGE_CAPACITY - 1), STRIDE)
 }
 
 impl Packet for XdpPacket<'_> {
@@ -109,27 +134,21 @@ impl Packet for XdpPacket<'_> {
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
         let at = shape.at();
         let (data, data_end) = self.bounds();
-        // Whole strides from the front, then the last bytes once more: no loop
-        // over single bytes, whatever the length.
-        for i in 0..STRIDES_MAX {
-            if (i + 1) * STRIDE > len {
-                break;
-            }
-            let from = data + i * STRIDE;
-            if from + STRIDE > data_end {
+        each_block(len, |offset, bytes| {
+            let from = data + offset;
+            if from + bytes > data_end {
                 return false;
             }
-            // SAFETY: the packet has these bytes, as just compared.
-            image.put_words(at + i * STRIDE, unsafe { read(from) });
-        }
-        let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
-        let from = data + last;
-        if from + STRIDE > data_end {
-            return false;
-        }
-        // SAFETY: as above.
-        image.put_words(at + last, unsafe { read(from) });
-        true
+            let Some(to) = image.window_mut::<STRIDE>(at + offset) else {
+                return false;
+            };
+            for half in 0..bytes / HALF {
+                // SAFETY: the packet has these bytes, as just compared.
+                let words = unsafe { read(from + half * HALF) };
+                put_words(to, half * HALF, words);
+            }
+            true
+        })
     }
 
     /// Generic XDP has always some 216 bytes of room before a packet
@@ -161,24 +180,36 @@ impl Packet for XdpPacket<'_> {
     fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool {
         let at = shape.at();
         let (data, data_end) = self.bounds();
-        for i in 0..STRIDES_MAX {
-            if (i + 1) * STRIDE > len {
-                break;
-            }
-            let to = data + i * STRIDE;
-            if to + STRIDE > data_end {
+        each_block(len, |offset, bytes| {
+            let to = data + offset;
+            if to + bytes > data_end {
                 return false;
             }
-            // SAFETY: the packet has these bytes, as just compared.
-            unsafe { write(to, image.words_at(at + i * STRIDE)) };
-        }
-        let last = (len - STRIDE) & (IMAGE_CAPACITY - 1);
-        let to = data + last;
-        if to + STRIDE > data_end {
-            return false;
-        }
-        // SAFETY: as above.
-        unsafe { write(to, image.words_at(at + last)) };
-        true
+            let Some(from) = image.window::<STRIDE>(at + offset) else {
+                return false;
+            };
+            for half in 0..bytes / HALF {
+                // SAFETY: the packet has these bytes, as just compared.
+                unsafe { write(to + half * HALF, words_at(from, half * HALF)) };
+            }
+            true
+        })
+    }
+}
+
+/// The words of half a stride.
+#[inline(always)]
+fn words_at(from: &[u8; STRIDE], at: usize) -> Words {
+    match from[at..].as_chunks().0.first_chunk() {
+        Some(words) => words.map(u64::from_le_bytes),
+        None => [0; HALF / 8],
+    }
+}
+
+/// Writes half a stride.
+#[inline(always)]
+fn put_words(to: &mut [u8; STRIDE], at: usize, words: Words) {
+    if let Some(to) = to[at..].as_chunks_mut().0.first_chunk_mut() {
+        *to = words.map(u64::to_le_bytes);
     }
 }

@@ -197,6 +197,7 @@ impl<L> Names<'_, L> {
             let word = fold(self.image.u64_at(bytes.at + at)) & verifier::mask(bytes.len, at);
             self.key.put_u64(i * 8, word);
             hash = hash.word(hash_key, HASH_NAME + i, word);
+            verifier::in_order();
         }
         hash
     }
@@ -266,10 +267,10 @@ pub(super) fn stored<L: Lookup>(
     if last == 0 || !shape::is_svc(names.image, at + name.len) {
         return Ok(Stored::Unknown);
     }
-    let hash = names.build::<SHORT>(name);
-    if shape::is_name_server(names.key.u64_at(0)) {
+    if shape::is_name_server(fold(names.image.u64_at(at))) {
         return Ok(Stored::Unknown);
     }
+    let hash = names.build::<SHORT>(name);
     if !names.read(KeyClass::Short, hash, found)? {
         return Ok(Stored::Missing);
     }

@@ -3,7 +3,7 @@
 use super::{
     message::{Message, answer_by},
     subprogram::Runtime,
-    verdict::Verdict,
+    verdict::{Verdict, VerdictCode},
 };
 use crate::{
     abi::{Family, PassReason},
@@ -19,15 +19,24 @@ use crate::{
 /// `runtime` is asked for once the packet is known to be for us, so that other
 /// traffic does not pay for it. Unless the verdict is [`Verdict::Answer`] (or
 /// [`Verdict::Lost`]), the packet is bit for bit as it came.
-#[inline(always)]
 pub fn respond<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,
     lookup: &L,
     runtime: impl FnOnce() -> Result<M, PassReason>,
 ) -> Verdict {
+    respond_coded(packet, lookup, runtime).verdict()
+}
+
+/// [`respond`] for the programs.
+#[inline(always)]
+pub fn respond_coded<P: Packet, L: Lookup, M: Runtime>(
+    packet: &mut P,
+    lookup: &L,
+    runtime: impl FnOnce() -> Result<M, PassReason>,
+) -> VerdictCode {
     match try_respond(packet, lookup, runtime) {
-        Ok(verdict) => verdict,
-        Err(reason) => Verdict::Pass(reason),
+        Ok(code) => code,
+        Err(reason) => VerdictCode::pass(reason),
     }
 }
 
@@ -36,7 +45,7 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,
     lookup: &L,
     runtime: impl FnOnce() -> Result<M, PassReason>,
-) -> Result<Verdict, PassReason> {
+) -> Result<VerdictCode, PassReason> {
     let headers = parse(packet)?;
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
@@ -58,24 +67,24 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     let scratch = runtime.scratch();
     // IPv4 and IPv6 share everything from here to the reply's headers. The shape goes
     // through memory, which keeps the verifier from checking that part twice.
-    let shape = Shape::from_bits(scratch.shape.forget(shape.bits()));
+    let shape = Shape::from_at(scratch.at.forget(shape.at()));
     if !packet.load(&mut scratch.image, shape, frame_len) {
         return Err(PassReason::Length);
     }
-    let message_len = frame_len - shape.headers_len();
     let message = Message {
         start: MESSAGE,
-        end: scratch.len.forget(MESSAGE + message_len),
+        end: scratch.len.forget(shape.at() + frame_len),
         capacity: packet.message_capacity(family)?,
     };
     let reply = answer_by::<P::Capacity, L>(&mut runtime, message, state, config, lookup)?;
     // Up to here only the copy has changed.
     let scratch = runtime.scratch();
     let message_len = scratch.len.forget(reply.len);
-    // On each way kind and outcome are other constants, which the verifier would carry
+    // On each way the verdict is another constant, which the verifier would carry
     // through the loops behind.
-    let code = scratch.reply.forget(reply.code());
-    let shape = Shape::from_bits(scratch.shape.get());
+    let code = VerdictCode::answer(reply.kind, reply.outcome).number();
+    let code = scratch.verdict.forget(code);
+    let shape = Shape::from_at(scratch.at.get());
     let len = shape.headers_len() + message_len;
     let image = &mut scratch.image;
     match shape.family() {
@@ -86,9 +95,9 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
         return Err(PassReason::NoRoom);
     }
     Ok(if packet.store(image, shape, len) {
-        Verdict::answer(code)
+        VerdictCode::from_number(code)
     } else {
-        Verdict::Lost
+        VerdictCode::lost()
     })
 }
 

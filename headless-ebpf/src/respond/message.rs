@@ -34,9 +34,12 @@ pub struct Message {
 
 /// The answer to a question.
 #[derive(Clone, Copy)]
+#[repr(usize)]
 enum Decision {
-    /// The addresses of this family in [`Scratch::record`].
-    Addresses(Family),
+    /// The IPv4 addresses in [`Scratch::record`].
+    Ipv4,
+    /// The IPv6 addresses in [`Scratch::record`].
+    Ipv6,
     /// The SRV or PTR records that a subprogram has written.
     Written,
     /// The version of the specification.
@@ -47,6 +50,28 @@ enum Decision {
     NoData,
     /// The name does not exist.
     NxDomain,
+}
+
+impl Decision {
+    /// The decision of this number.
+    #[inline(always)]
+    const fn from_number(number: usize) -> Self {
+        const IPV4: usize = Decision::Ipv4 as usize;
+        const IPV6: usize = Decision::Ipv6 as usize;
+        const WRITTEN: usize = Decision::Written as usize;
+        const VERSION: usize = Decision::Version as usize;
+        const AUTHORITY: usize = Decision::Authority as usize;
+        const NO_DATA: usize = Decision::NoData as usize;
+        match number {
+            IPV4 => Self::Ipv4,
+            IPV6 => Self::Ipv6,
+            WRITTEN => Self::Written,
+            VERSION => Self::Version,
+            AUTHORITY => Self::Authority,
+            NO_DATA => Self::NoData,
+            _ => Self::NxDomain,
+        }
+    }
 }
 
 /// Answers a DNS query in place, or says why not, and then the image's content is
@@ -82,7 +107,11 @@ pub(super) fn answer_by<C: Capacity, L: Lookup>(
         lookup,
     };
     let decision = decide::<C, L>(runtime, message.end, request)?;
-    write::<C, L>(runtime.scratch(), decision, state, request)
+    let scratch = runtime.scratch();
+    // A number in memory: the compiler would carry the ways on which the decision was made
+    // through the rest.
+    let decision = Decision::from_number(scratch.decision.forget(decision as usize));
+    write::<C, L>(scratch, decision, state, request)
 }
 
 /// Decides what the answer to the message is, which ends at `end`.
@@ -206,8 +235,8 @@ fn of_record(scratch: &mut Scratch) -> Result<Decision, PassReason> {
         return Err(PassReason::Userspace);
     }
     Ok(match scratch.question.qtype {
-        qtype::A if record.ipv4 != 0 => Decision::Addresses(Family::Ipv4),
-        qtype::AAAA if record.ipv6 != 0 => Decision::Addresses(Family::Ipv6),
+        qtype::A if record.ipv4 != 0 => Decision::Ipv4,
+        qtype::AAAA if record.ipv6 != 0 => Decision::Ipv6,
         _ => Decision::NoData,
     })
 }
@@ -229,13 +258,12 @@ fn write<C: Capacity, L: Lookup>(
         rrset: &mut scratch.rrset,
         content: &mut scratch.content,
     };
-    let serial = state.serial;
-    let config = request.config;
+    let Request { config, lookup, .. } = request;
     let outcome = match decision {
         // Not one call with the family as a variable: lengths and types that follow from
         // it are known when the program is built.
-        Decision::Addresses(Family::Ipv4) => addresses.put::<C>(Family::Ipv4, &mut body)?,
-        Decision::Addresses(Family::Ipv6) => addresses.put::<C>(Family::Ipv6, &mut body)?,
+        Decision::Ipv4 => addresses.put::<C>(Family::Ipv4, &mut body)?,
+        Decision::Ipv6 => addresses.put::<C>(Family::Ipv6, &mut body)?,
         Decision::Written => {
             let written = scratch.srv.written();
             body.written(written);
@@ -250,17 +278,20 @@ fn write<C: Capacity, L: Lookup>(
             Outcome::Data
         }
         Decision::Authority => {
-            body.authority(&mut scratch.image, config, serial)?;
+            let Some(now) = lookup.state() else {
+                return Err(PassReason::Map);
+            };
+            body.authority(&mut scratch.image, config, now.serial)?;
             Outcome::Data
         }
         Decision::NoData => {
-            deny(state, request.lookup)?;
-            body.negative(&mut scratch.image, config, serial)?;
+            let now = deny(state, lookup)?;
+            body.negative(&mut scratch.image, config, now.serial)?;
             Outcome::NoData
         }
         Decision::NxDomain => {
-            deny(state, request.lookup)?;
-            body.negative(&mut scratch.image, config, serial)?;
+            let now = deny(state, lookup)?;
+            body.negative(&mut scratch.image, config, now.serial)?;
             Outcome::NxDomain
         }
     };
@@ -272,18 +303,17 @@ fn write<C: Capacity, L: Lookup>(
     })
 }
 
-/// Whether a name or a type may be denied that was not found.
+/// Makes sure that a name or a type may be denied that was not found. Returns the state as
+/// it is now.
 #[inline(always)]
-fn deny<L: Lookup>(before: State, lookup: &L) -> Result<(), PassReason> {
+fn deny<L: Lookup>(before: State, lookup: &L) -> Result<State, PassReason> {
     // A name that is not in incomplete maps may exist all the same.
     if before.flags & State::COMPLETE == 0 {
         return Err(PassReason::Incomplete);
     }
     // A name that was not found may have been replaced at that moment.
-    let now = lookup.state_after_lookups();
-    if now.is_some_and(|now| now.denies_since(before)) {
-        Ok(())
-    } else {
-        Err(PassReason::Changed)
+    match lookup.state_after_lookups() {
+        Some(now) if now.denies_since(before) => Ok(now),
+        _ => Err(PassReason::Changed),
     }
 }

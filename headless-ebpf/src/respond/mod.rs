@@ -25,9 +25,9 @@ mod subprogram;
 mod verdict;
 
 pub use self::{
-    frame::respond,
+    frame::{respond, respond_coded},
     message::{Message, answer},
     scratch::Scratch,
     subprogram::{Runtime, Subprogram},
-    verdict::{Reply, Verdict},
+    verdict::{Reply, Verdict, VerdictCode},
 };

@@ -22,10 +22,12 @@ pub struct Scratch {
     pub image: Image,
     /// A length in the frame.
     pub(super) len: Slot,
-    /// [`crate::wire::frame::Shape::bits`] of the frame.
-    pub(super) shape: Slot,
-    /// [`super::verdict::Reply::code`] of the reply.
-    pub(super) reply: Slot,
+    /// [`crate::wire::frame::Shape::at`] of the frame.
+    pub(super) at: Slot,
+    /// [`super::message`]'s decision as a number.
+    pub(super) decision: Slot,
+    /// [`super::VerdictCode`] of the answer as a number.
+    pub(super) verdict: Slot,
     /// The question, once it is parsed.
     pub question: Question,
     /// The key that is looked up.

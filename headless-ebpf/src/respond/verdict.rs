@@ -13,16 +13,6 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
-impl Reply {
-    /// Kind and outcome as one number.
-    #[inline(always)]
-    pub(super) const fn code(self) -> usize {
-        self.kind as usize * OUTCOMES + self.outcome as usize
-    }
-}
-
-const OUTCOMES: usize = Outcome::ALL.len();
-
 /// What became of a frame.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,56 +27,139 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The answer with this [`Reply::code`].
-    #[inline(always)]
-    pub(super) const fn answer(code: usize) -> Self {
-        let kind = match code / OUTCOMES {
-            0 => AnswerKind::A,
-            1 => AnswerKind::Aaaa,
-            2 => AnswerKind::Srv,
-            3 => AnswerKind::Ptr,
-            _ => AnswerKind::Other,
-        };
-        let outcome = match code % OUTCOMES {
-            0 => Outcome::Data,
-            1 => Outcome::Truncated,
-            2 => Outcome::NoData,
-            _ => Outcome::NxDomain,
-        };
-        Self::Answer(kind, outcome)
-    }
-
     /// The counter of this verdict; `None` for [`PassReason::NotDns`], which is not
     /// counted.
+    pub fn counter(self, path: Path) -> Option<Counter> {
+        VerdictCode::of(self).counter(path)
+    }
+}
+
+/// A verdict as one number, its counter's on the first path. The programs need no more: they
+/// count it, and ask whether it is an answer.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerdictCode(u32);
+
+const NOT_DNS: VerdictCode = VerdictCode::pass(PassReason::NotDns);
+
+const LOST: VerdictCode = VerdictCode::pass(PassReason::Lost);
+
+impl VerdictCode {
+    const fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Answer(kind, outcome) => Self::answer(kind, outcome),
+            Verdict::Pass(reason) => Self::pass(reason),
+            Verdict::Lost => LOST,
+        }
+    }
+
+    /// The code of [`Verdict::Answer`].
+    #[inline(always)]
+    pub(super) const fn answer(kind: AnswerKind, outcome: Outcome) -> Self {
+        Self(Counter::answer(Path::Xdp, kind, outcome).0)
+    }
+
+    /// The code of [`Verdict::Pass`].
+    #[inline(always)]
+    pub(super) const fn pass(reason: PassReason) -> Self {
+        Self(Counter::pass(Path::Xdp, reason).0)
+    }
+
+    /// The code of [`Verdict::Lost`].
+    #[inline(always)]
+    pub(super) const fn lost() -> Self {
+        LOST
+    }
+
+    /// The code as a number, and from it.
+    #[inline(always)]
+    pub(super) const fn number(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The code of this [`Self::number`].
+    #[inline(always)]
+    pub(super) const fn from_number(number: usize) -> Self {
+        Self(number as u32)
+    }
+
+    /// The counter of the verdict; `None` for [`PassReason::NotDns`], which is not counted.
     #[inline(always)]
     pub const fn counter(self, path: Path) -> Option<Counter> {
-        match self {
-            Self::Answer(kind, outcome) => Some(Counter::answer(path, kind, outcome)),
-            Self::Pass(PassReason::NotDns) => None,
-            Self::Pass(reason) => Some(Counter::pass(path, reason)),
-            Self::Lost => Some(Counter::pass(path, PassReason::Lost)),
+        if self.0 == NOT_DNS.0 {
+            None
+        } else {
+            Some(Counter(self.0 + Counter(0).on(path).0))
+        }
+    }
+
+    /// Whether this is [`Verdict::Answer`].
+    #[inline(always)]
+    pub const fn is_answer(self) -> bool {
+        self.0 >= Counter::answers(Path::Xdp).start
+    }
+
+    /// Whether this is [`Verdict::Lost`].
+    #[inline(always)]
+    pub const fn is_lost(self) -> bool {
+        self.0 == LOST.0
+    }
+
+    /// The verdict.
+    #[inline(always)]
+    pub fn verdict(self) -> Verdict {
+        if self.is_answer() {
+            let number = (self.0 - Counter::answers(Path::Xdp).start) as usize;
+            let kind = AnswerKind::ALL.get(number / Outcome::ALL.len());
+            let outcome = Outcome::ALL.get(number % Outcome::ALL.len());
+            if let (Some(kind), Some(outcome)) = (kind, outcome) {
+                return Verdict::Answer(*kind, *outcome);
+            }
+        }
+        match PassReason::ALL.get(self.0 as usize) {
+            Some(PassReason::Lost) | None => Verdict::Lost,
+            Some(reason) => Verdict::Pass(*reason),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
     use super::*;
 
     #[test]
-    fn every_answer_has_a_code() {
-        for kind in AnswerKind::ALL {
-            for outcome in Outcome::ALL {
-                let reply = Reply {
-                    len: 12,
-                    kind,
-                    outcome,
-                };
-                assert_eq!(
-                    Verdict::answer(reply.code()),
-                    Verdict::Answer(kind, outcome)
-                );
+    fn every_verdict_has_a_code_and_a_counter() {
+        let answers = AnswerKind::ALL.into_iter().flat_map(|kind| {
+            let answer = move |outcome| (Verdict::Answer(kind, outcome), kind, outcome);
+            Outcome::ALL.into_iter().map(answer)
+        });
+        for (verdict, kind, outcome) in answers {
+            assert_eq!(VerdictCode::of(verdict).verdict(), verdict);
+            assert!(VerdictCode::of(verdict).is_answer());
+            for path in Path::ALL {
+                let counter = Counter::answer(path, kind, outcome);
+                assert_eq!(verdict.counter(path), Some(counter));
             }
         }
+        let passes: Vec<_> = PassReason::ALL
+            .iter()
+            .filter(|reason| **reason != PassReason::Lost)
+            .collect();
+        for reason in passes {
+            let verdict = Verdict::Pass(*reason);
+            assert_eq!(VerdictCode::of(verdict).verdict(), verdict);
+            assert!(!VerdictCode::of(verdict).is_answer());
+            for path in Path::ALL {
+                let counter = Counter::pass(path, *reason);
+                let expected = (*reason != PassReason::NotDns).then_some(counter);
+                assert_eq!(verdict.counter(path), expected);
+            }
+        }
+        assert_eq!(VerdictCode::lost().verdict(), Verdict::Lost);
+        assert!(VerdictCode::lost().is_lost());
     }
 }

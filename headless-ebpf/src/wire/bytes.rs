@@ -80,23 +80,14 @@ impl<const SIZE: usize> Bytes<SIZE> {
         u128_at put_u128 u128, "sixteen bytes, the first one lowest,";
     }
 
-    /// Reads 32 bytes as words, the first byte lowest, at `offset`.
+    /// The `N` bytes at `offset`; `N` is at most 64. Several reads through one
+    /// of these cost one mask.
     #[inline(always)]
-    pub fn words_at(&self, offset: usize) -> [u64; 4] {
-        let bytes = self.bytes.get(offset & Self::MASK..);
-        match bytes.and_then(|bytes| bytes.as_chunks().0.first_chunk()) {
-            Some(words) => words.map(u64::from_le_bytes),
-            None => [0; 4],
-        }
-    }
-
-    /// Writes 32 bytes as words, the first byte lowest, at `offset`.
-    #[inline(always)]
-    pub fn put_words(&mut self, offset: usize, words: [u64; 4]) {
-        let bytes = self.bytes.get_mut(offset & Self::MASK..);
-        if let Some(to) = bytes.and_then(|bytes| bytes.as_chunks_mut().0.first_chunk_mut()) {
-            *to = words.map(u64::to_le_bytes);
-        }
+    pub fn window<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        const { assert!(N <= SLACK) };
+        self.bytes
+            .get(offset & Self::MASK..)
+            .and_then(<[u8]>::first_chunk)
     }
 
     /// The `N` bytes at `offset`; `N` is at most 64. Several writes through one

@@ -95,12 +95,17 @@ pub fn partial_checksum(image: &Image, shape: Shape, len: usize) -> u16 {
 /// Swaps the Ethernet addresses. A tag and the type stay as they came.
 #[inline(always)]
 fn swap_ethernet(image: &mut Image, at: usize) {
-    let (destination4, destination2) = (image.u32_at(at), image.u16_at(at + 4));
-    let (source4, source2) = (image.u32_at(at + 6), image.u16_at(at + 10));
-    image.put_u32(at, source4);
-    image.put_u16(at + 4, source2);
-    image.put_u32(at + 6, destination4);
-    image.put_u16(at + 10, destination2);
+    let Some(addresses) = image.window_mut::<12>(at) else {
+        return;
+    };
+    // Two addresses of six bytes: as a word of eight and one of four.
+    let (first, last) = addresses.split_at_mut(8);
+    let (Some(first), Some(last)) = (first.first_chunk_mut(), last.first_chunk_mut()) else {
+        return;
+    };
+    let (low, high) = (u64::from_le_bytes(*first), u32::from_le_bytes(*last));
+    *first = (low >> 48 | u64::from(high) << 16 | low << 48).to_le_bytes();
+    *last = ((low >> 16) as u32).to_le_bytes();
 }
 
 /// Writes the UDP header: ports swapped, the length, no checksum.

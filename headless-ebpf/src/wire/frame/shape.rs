@@ -1,6 +1,6 @@
 //! Which headers a frame has, and where its parts stand in an image.
 
-use crate::{abi::Family, verifier, wire::capacity::Capacity};
+use crate::{abi::Family, wire::capacity::Capacity};
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET_LEN: usize = 14;
@@ -39,55 +39,67 @@ pub const fn frame_max<C: Capacity>() -> usize {
     HEADERS_MAX + C::MESSAGE_MAX
 }
 
-/// Which headers a frame has: a bit for IPv6 and one for a VLAN tag.
+/// Which headers a frame has, as the offset of its first byte in an image, where the message
+/// is at [`MESSAGE`]: each of the four combinations of IPv4, IPv6 and a VLAN tag has
+/// another.
 ///
-/// Lengths and places are calculated from the bits, without branches, which would be four
-/// ways through the loops that copy frames.
+/// Lengths are calculated from it, without branches, which would be four ways through the
+/// loops that copy frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape(usize);
 
 impl Shape {
-    /// `tagged`: with a VLAN tag.
+    /// The shape of frames of this IP version. `tagged`: with a VLAN tag.
     #[inline(always)]
     pub const fn new(family: Family, tagged: bool) -> Self {
-        Self(family as usize | (tagged as usize) << 1)
+        let headers_len = match family {
+            Family::Ipv4 => IPV4_HEADERS_LEN,
+            Family::Ipv6 => IPV6_HEADERS_LEN,
+        };
+        Self(MESSAGE - headers_len - tagged as usize * TAG_LEN)
     }
 
     /// The IP version.
     #[inline(always)]
     pub const fn family(self) -> Family {
-        if self.0 & 1 == 0 {
-            Family::Ipv4
-        } else {
+        if self.0 < MESSAGE - IPV4_HEADERS_LEN - TAG_LEN {
             Family::Ipv6
+        } else {
+            Family::Ipv4
         }
     }
 
     /// Bytes before the DNS message.
     #[inline(always)]
     pub const fn headers_len(self) -> usize {
-        IPV4_HEADERS_LEN + (self.0 & 1) * (IPV6_LEN - IPV4_LEN) + (self.0 >> 1 & 1) * TAG_LEN
+        MESSAGE.wrapping_sub(self.0)
     }
 
     /// Where the frame starts in an image.
-    ///
-    /// The compiler must not know how the number came about: it would subtract the headers
-    /// from the address of the message, and the verifier would know nothing about such a
-    /// pointer.
     #[inline(always)]
-    pub fn at(self) -> usize {
-        verifier::opaque(MESSAGE - self.headers_len())
-    }
-
-    /// The bits.
-    #[inline(always)]
-    pub const fn bits(self) -> usize {
+    pub const fn at(self) -> usize {
         self.0
     }
 
-    /// From [`Self::bits`].
+    /// The shape of frames that start there.
     #[inline(always)]
-    pub const fn from_bits(bits: usize) -> Self {
-        Self(bits)
+    pub const fn from_at(at: usize) -> Self {
+        Self(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_says_which_headers_there_are() {
+        for (family, len) in [(Family::Ipv4, 42), (Family::Ipv6, 62)] {
+            for tagged in [false, true] {
+                let shape = Shape::from_at(Shape::new(family, tagged).at());
+                assert_eq!(shape.family(), family);
+                assert_eq!(shape.headers_len(), len + 4 * usize::from(tagged));
+            }
+        }
     }
 }
