@@ -7,7 +7,6 @@ mod stages;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -93,7 +92,7 @@ impl Prepared {
             programs,
             policy,
             plan,
-            map_memory,
+            capacities,
             kernel_log,
             listen,
             admin,
@@ -121,15 +120,14 @@ impl Prepared {
             lease: policy.lease,
         };
         let stage = mirror::Stage {
-            samples: source.samples().boxed(),
             mirror,
             writes,
             policy,
             wanted: Wanted {
                 config: programs,
+                capacities,
                 kernel_log,
             },
-            map_memory,
             kernel: readable,
             filled: on_filled,
         };

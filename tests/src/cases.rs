@@ -1,5 +1,5 @@
-//! Reads the folders of `tests/cases`: each has objects, questions and CoreDNS's answers.
-//! `tests/cases/README.md` describes the files.
+//! Folders of objects with questions and the answers of CoreDNS: `cases/README.md` says
+//! how they look.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,42 +20,41 @@ use serde::Deserialize;
 use crate::agreement;
 use crate::cluster::Cluster;
 use crate::differential::frame;
-use crate::differential::message::{Decoded, DnsName, Query, RD, TC, TextRecord};
+use crate::differential::message::{Decoded, Labels, Line, Query, RD, TC};
 use crate::frame::SERVER;
-use crate::host::{Hook, Host};
+use crate::host::{Home, Host};
 use crate::maps;
 
-/// The zone of all cases.
+/// The zone of every case.
 const ZONE: &str = "cluster.local";
 
-/// MTU in bytes of the interface on which tc answers.
+/// MTU of the interface on which tc answers.
 const MTU: u32 = 1500;
 
-/// Header bit of responses (RFC 1035, section 4.1.1).
+/// Header bits of a response and of an authoritative one (RFC 1035, section 4.1.1).
 const QR: u16 = 1 << 15;
-/// Header bit "authoritative answer" (RFC 1035, section 4.1.1).
 const AA: u16 = 1 << 10;
 
-/// A question with CoreDNS's answer.
+/// A question and CoreDNS's answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// The name, with the final dot.
     pub name: String,
-    /// The type's mnemonic, such as `AAAA`.
+    /// The type, as in a zone file.
     #[serde(rename = "type")]
     pub qtype: String,
-    /// The transport; always `udp`.
+    /// `udp`.
     pub transport: String,
-    /// CoreDNS's answer.
+    /// The answer.
     pub expect: Expected,
 }
 
-/// The answer that is expected. The records of a section may come in any order.
+/// An answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
-    /// The RCODE's mnemonic, such as `NXDOMAIN`.
+    /// The RCODE, as in `NXDOMAIN`.
     pub rcode: String,
     /// The AA bit.
     pub aa: bool,
@@ -72,33 +71,29 @@ pub struct Expected {
     pub additional: Vec<String>,
 }
 
-/// One folder of `tests/cases`.
+/// One folder.
 #[derive(Debug)]
 pub struct Case {
     path: PathBuf,
-    /// The folder's questions.
+    /// Its questions.
     pub questions: Vec<Question>,
 }
 
-/// The outcome of a query.
+/// What becomes of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A reply, as a DNS message.
+    /// This reply.
     Reply(Vec<u8>),
-    /// The engine passes the query, or the responder refuses it, so that the cluster's DNS
-    /// can answer.
+    /// The engine passes it, or the responder refuses it: whoever is behind answers.
     Left,
 }
 
 impl Question {
-    /// The query as a DNS message, with RD and without EDNS.
+    /// The query, with RD and without EDNS.
     pub fn query(&self) -> Vec<u8> {
-        assert_eq!(
-            self.transport, "udp",
-            "the suite supports no other transport"
-        );
+        assert_eq!(self.transport, "udp", "the suite asks by UDP alone");
         let qtype: RecordType = self.qtype.parse().expect("a type");
-        Query::new(DnsName::new(&self.name), qtype.into()).bytes()
+        Query::new(Labels::new(&self.name), qtype.into()).bytes()
     }
 }
 
@@ -109,13 +104,13 @@ impl fmt::Display for Question {
 }
 
 impl Expected {
-    /// Panics if a reply is not the expected answer. `about` begins the message.
+    /// Fails where the reply is another one.
     pub fn check(&self, reply: &[u8], about: &str) {
         let got = Decoded::new(reply).expect(about);
         let rcode = match self.rcode.as_str() {
             "NOERROR" => ResponseCode::NoError,
             "NXDOMAIN" => ResponseCode::NXDomain,
-            other => panic!("{about}: the suite does not know RCODE {other}"),
+            other => panic!("RCODE {other} of {about} is not known here"),
         };
         let bit = |set: bool, bit: u16| if set { bit } else { 0 };
         let flags = QR | RD | bit(self.aa, AA) | bit(self.tc, TC) | u16::from(rcode);
@@ -132,8 +127,8 @@ impl Expected {
     }
 }
 
-/// A record as text, as in `questions.json`: a star replaces the serial of a SOA record.
-fn shown(line: &TextRecord) -> String {
+/// A record as in `questions.json`.
+fn shown(line: &Line) -> String {
     let mut words: Vec<&str> = line.rest.split(' ').collect();
     if words[2] == "SOA" {
         words[5] = "*";
@@ -142,7 +137,7 @@ fn shown(line: &TextRecord) -> String {
 }
 
 impl Case {
-    /// All folders of `tests/cases`, sorted by name.
+    /// Every folder of `tests/cases`.
     pub fn all() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
         let mut cases: Vec<Self> = fs::read_dir(folder)
@@ -170,11 +165,11 @@ impl Case {
         name.to_string_lossy().into_owned()
     }
 
-    /// The case's objects, as the agent's events. With [`EndpointScope::Headless`] there
-    /// are no slices of Services with cluster IPs, because the agent does not watch these
-    /// in that scope.
+    /// The objects as the agent takes them in. With [`EndpointScope::Headless`] the
+    /// slices of Services with cluster IPs are left out: the control plane's controller
+    /// made them, and that mode does not watch these.
     pub fn cluster(&self, scope: EndpointScope) -> Cluster {
-        // The agent would read `questions.json` in the same folder as an object.
+        // The source reads JSON too, so the objects have to be alone.
         let folder = tempfile::tempdir().unwrap();
         let objects = "objects.yaml";
         fs::copy(self.path.join(objects), folder.path().join(objects)).unwrap();
@@ -208,15 +203,15 @@ impl Case {
     }
 }
 
-/// The engine and the agent's responder over one cluster.
+/// The engine and the responder over one cluster.
 #[derive(Debug)]
-pub struct Servers {
+pub struct Homes {
     writer: Writer<MemorySink>,
     responder: Responder,
 }
 
-impl Servers {
-    /// Fills the maps and the index with a cluster.
+impl Homes {
+    /// Over a cluster.
     pub fn new(cluster: &Cluster) -> Self {
         let (index, writer) = agreement::mirror(cluster, true);
         let config = maps::config(ZONE, 30);
@@ -227,21 +222,21 @@ impl Servers {
         }
     }
 
-    /// Asks the engine: as in XDP, and as in tc if XDP passes the query.
+    /// By the programs, XDP first, then tc.
     pub fn by_engine(&self, query: &[u8]) -> Outcome {
         let before = frame::query(SERVER, query);
-        for hook in [Hook::Xdp, Hook::Tc(MTU)] {
-            let (verdict, after) = Host::new(self.writer.sink()).respond_in(hook, &before);
+        for home in [Home::Xdp, Home::Tc(MTU)] {
+            let (verdict, after) = Host::new(self.writer.sink()).respond_in(home, &before);
             match verdict {
                 Verdict::Answer(..) => return Outcome::Reply(frame::message(&after).unwrap()),
-                Verdict::Pass(_) => assert_eq!(after, before, "a passed frame has changed"),
-                Verdict::Lost => panic!("the engine lost the frame"),
+                Verdict::Pass(_) => assert_eq!(after, before, "passed, and changed"),
+                Verdict::Lost => panic!("lost"),
             }
         }
         Outcome::Left
     }
 
-    /// Asks the agent's responder.
+    /// By the agent's responder.
     pub fn by_responder(&self, query: &[u8]) -> Outcome {
         let mut reply = Vec::new();
         self.responder

@@ -1,17 +1,18 @@
-//! Checks properties of the engine that hold for every frame. Fuzz targets call [`check`].
+//! What holds for every frame, whatever it is: for fuzzers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
+use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::records::{
-    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, TargetSet, Targets,
+    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, Targets,
 };
 use headless_agent::watch::{
     Endpoint, EndpointSlice, Event, Namespace, Object, Port, Protocol, Service, ServiceKind,
 };
-use headless_ebpf::abi::{Address, NameFlags};
+use headless_ebpf::abi::NameFlags;
 use headless_ebpf::respond::Verdict;
 
 use crate::cluster::Cluster;
@@ -19,14 +20,13 @@ use crate::frame::{SERVER, SERVER_V6};
 use crate::host::Host;
 use crate::{agreement, decode, maps};
 
-/// Names with all kinds of data, left of `svc.cluster.local`.
+/// Names with all kinds of data, in the zone `cluster.local`.
 pub fn names() -> Vec<(RelativeName, NameData)> {
     let ipv4 = |count: u32| (0..count).map(|i| Ipv4Addr::from_bits(0x0a00_0001 + i));
     let ipv6 = |count: u32| (0..count).map(|i| Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
     let empty = NameFlags::empty();
     let cluster_ip = NameFlags::CLUSTER_IP.with(NameFlags::ENDPOINTS_UNKNOWN);
-    let long_service = ["s".repeat(63), "n".repeat(63)].join(".");
-    let long = ["e".repeat(63), long_service.clone()].join(".");
+    let long = ["e".repeat(63), "s".repeat(63), "n".repeat(63)].join(".");
     [
         ("web.default", 3, 0, empty),
         ("web-0.web.default", 1, 0, empty),
@@ -35,7 +35,6 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
         ("most.default", 28, 7, empty),
         ("ext.default", 0, 0, NameFlags::PASS),
         ("default", 0, 0, NameFlags::NO_SERVICE),
-        (&long_service, 6, 0, empty),
         (&long, 6, 0, empty),
     ]
     .map(|(name, v4, v6, flags)| {
@@ -50,8 +49,8 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
     .into()
 }
 
-/// Ports and SRV targets of a Service; `None` for other names. A Service with a cluster IP
-/// is its own target.
+/// Ports and endpoints of a Service, with itself as the target where its
+/// endpoints are unknown.
 fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>> {
     let port = |name: &str, number| Port {
         name: name.into(),
@@ -71,7 +70,7 @@ fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>>
             })
             .into(),
         endpoints: targets.len(),
-        targets: TargetSet::Each(targets),
+        targets,
     };
     let is_service = name.matches('.').count() == 1 && endpoints > 0;
     is_service.then(|| {
@@ -98,12 +97,12 @@ pub fn filled() -> MemorySink {
     let mut sink = maps::memory(maps::config("cluster.local", 30), maps::state(), SERVER);
     let names = names();
     maps::install(&mut sink, names.iter().map(|(name, data)| (name, data)));
-    maps::serve(&mut sink, [SERVER.into(), SERVER_V6.into()]);
+    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
     sink
 }
 
-/// Services of every kind: the index for the resolver, and a writer with the maps for the
-/// engine.
+/// What the plain resolver answers from, and the maps that the agent's writer fills
+/// for it: Services of every kind.
 struct Mirror {
     index: Index,
     writer: Writer<MemorySink>,
@@ -117,7 +116,7 @@ impl Mirror {
             events: events(),
         };
         let (index, mut writer) = agreement::mirror(&cluster, true);
-        let servers = [IpAddr::from(SERVER), IpAddr::from(SERVER_V6)].map(Address::from);
+        let servers = [maps::address(SERVER), maps::address(SERVER_V6)];
         writer.serve(&servers).unwrap();
         Self { index, writer }
     }
@@ -176,8 +175,7 @@ fn events() -> Vec<Event> {
         service("many", ServiceKind::Headless),
         slice("many", "", (0..60).map(ipv4).collect()),
         service("ext", external),
-        // The golden frames ask for the reverse names of these addresses. No other Service
-        // has them, so the answers are single names.
+        // The only one to have its addresses, those of the golden frames.
         service("alone", ServiceKind::Headless),
         slice("alone", "web", vec![[10, 0, 0, 122].into(), ipv6(34)]),
         slice("alone", "", vec![[10, 0, 0, 107].into()]),
@@ -190,12 +188,9 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// Checks the engine with a frame. Returns whether the frame is answered.
-///
-/// # Panics
-///
-/// If the engine panics, if a passed frame has changed, if hickory-proto cannot read an
-/// answer, or if the resolver's reply is another one.
+/// Checks a frame: nothing panics, one that is passed is as it came, and a reply is
+/// one that hickory-proto reads and the plain resolver would have given. Whether it
+/// is answered.
 pub fn check(frame: &[u8]) -> bool {
     static MAPS: OnceLock<MemorySink> = OnceLock::new();
     static MIRROR: OnceLock<Mirror> = OnceLock::new();
@@ -203,10 +198,10 @@ pub fn check(frame: &[u8]) -> bool {
     match verdict {
         Verdict::Pass(_) => assert_eq!(after, frame, "{verdict:?}"),
         Verdict::Answer(..) => drop(decode::reply(frame, &after)),
-        Verdict::Lost => panic!("the engine lost the frame"),
+        Verdict::Lost => panic!("lost"),
     }
     let Mirror { index, writer } = MIRROR.get_or_init(Mirror::new);
-    // The random number comes from the frame, so that a fault can be repeated.
+    // Any dice will do, the same every time.
     let random = frame.last().copied().unwrap_or_default();
     let host = Host {
         random: u32::from(random) << 24,

@@ -1,27 +1,26 @@
-//! The engine on the host, over maps in memory. The test sets the clock and the random
-//! number.
+//! The engine on the host, over maps in memory, with a clock and a chance that
+//! the test decides.
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{Address, Config, EndpointEntry, KeyClass, KeyedHash, Path, State};
-use headless_ebpf::maps::{Lookup, RecordWords};
+use headless_ebpf::abi::{ChunkKey, Config, KeyClass, Path, Seal, ServerAddress, State};
+use headless_ebpf::lookup::{Lookup, RecordWords};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::frame::{FramePacket, Packet};
-use headless_ebpf::wire::{ChunkBytes, KeyBytes};
+use headless_ebpf::wire::{AddressBytes, FramePacket, KeyBytes, Packet};
 
-/// The length in bytes to which a frame can grow.
+/// Room for a frame to grow in.
 const BUFFER: usize = 8192;
 
-/// The hook at which the engine runs. XDP and tc differ in how large a reply may be.
+/// A program in which the engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// XDP.
+pub enum Home {
+    /// The XDP program.
     Xdp,
-    /// tc, on an interface with this MTU in bytes.
+    /// The tc program, on an interface of this MTU.
     Tc(u32),
 }
 
-impl Hook {
-    /// The path whose counters the hook's program moves.
+impl Home {
+    /// Whose counters move.
     pub const fn path(self) -> Path {
         match self {
             Self::Xdp => Path::Xdp,
@@ -30,19 +29,19 @@ impl Hook {
     }
 }
 
-/// Maps, clock and random number for the engine.
+/// What the engine looks things up in.
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a> {
     /// The maps.
     pub maps: &'a MemorySink,
     /// `CLOCK_MONOTONIC` in nanoseconds.
     pub now_ns: u64,
-    /// The value of every random number.
+    /// What every dice shows.
     pub random: u32,
 }
 
 impl<'a> Host<'a> {
-    /// The clock is at 0, and so is every random number.
+    /// At the beginning of time.
     pub fn new(maps: &'a MemorySink) -> Self {
         Self {
             maps,
@@ -51,8 +50,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Sets the random number so that replies begin with address `start` of an RRset with
-    /// `total` addresses. `start` counts from 0.
+    /// The same with a dice that makes the reply begin with address `start` of
+    /// `total`.
     #[must_use]
     pub fn starting(self, start: u32, total: u32) -> Self {
         let random = (u64::from(start) << 32).div_ceil(total.into());
@@ -62,27 +61,27 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Runs the engine as in XDP. Returns the verdict, and the frame afterwards.
+    /// What becomes of a frame, and the frame afterwards.
     pub fn respond(&self, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        self.respond_in(Hook::Xdp, frame)
+        self.respond_in(Home::Xdp, frame)
     }
 
-    /// Runs the engine as at this hook. Returns the verdict, and the frame afterwards.
-    pub fn respond_in(&self, hook: Hook, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        self.respond_within(hook, frame, BUFFER)
+    /// The same as this program would have it.
+    pub fn respond_in(&self, home: Home, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        self.respond_within(home, frame, BUFFER)
     }
 
-    /// Like [`Self::respond_in`], for a frame that can grow to `len_max` bytes.
-    pub fn respond_within(&self, hook: Hook, frame: &[u8], len_max: usize) -> (Verdict, Vec<u8>) {
+    /// The same where the frame can only grow to `room` bytes.
+    pub fn respond_within(&self, home: Home, frame: &[u8], room: usize) -> (Verdict, Vec<u8>) {
         let mut buffer = frame.to_vec();
-        // No result may depend on the bytes behind a frame, so they are not zero.
-        buffer.resize(len_max.max(frame.len()), 0x5a);
-        match hook {
-            Hook::Xdp => {
+        // What is in memory behind a frame is nobody's business.
+        buffer.resize(room.max(frame.len()), 0x5a);
+        match home {
+            Home::Xdp => {
                 let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
                 (self.decide(&mut packet), packet.frame().to_vec())
             }
-            Hook::Tc(mtu) => {
+            Home::Tc(mtu) => {
                 let mut packet = FramePacket::large(&mut buffer, frame.len(), mtu).unwrap();
                 (self.decide(&mut packet), packet.frame().to_vec())
             }
@@ -91,53 +90,42 @@ impl<'a> Host<'a> {
 
     fn decide(&self, packet: &mut impl Packet) -> Verdict {
         let mut scratch = dirty();
-        respond(packet, self, || Ok(&mut scratch))
+        respond(packet, self, || Some(&mut scratch))
     }
 }
 
-/// Working memory with bytes that an earlier packet may have left.
+/// Working memory as an earlier packet may have left it.
 fn dirty() -> Scratch {
     let mut scratch = Scratch::default();
     scratch.image.as_mut_slice().fill(0xd1);
     scratch.key.as_mut_slice().fill(0xd2);
-    scratch.content.as_mut_slice().fill(0xd3);
+    scratch.addresses.as_mut_slice().fill(0xd3);
     scratch.question.qtype = 0xd4d4;
     scratch
 }
 
 impl Lookup for Host<'_> {
     fn config(&self) -> Option<&Config> {
-        Lookup::config(self.maps)
+        self.maps.config()
     }
 
     fn state(&self) -> Option<State> {
-        Lookup::state(self.maps)
+        self.maps.state()
     }
 
-    fn serves(&self, config: &Config, address: &Address) -> bool {
-        self.maps.serves(config, address)
+    fn serves(&self, address: &ServerAddress) -> bool {
+        self.maps.serves(address)
     }
 
-    fn name(
-        &self,
-        config: &Config,
-        class: KeyClass,
-        key: &KeyBytes,
-        hash: KeyedHash,
-        record: &mut RecordWords,
-    ) -> bool {
-        self.maps.name(config, class, key, hash, record)
+    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
+        Lookup::name(self.maps, class, key, seal)
     }
 
-    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
-        self.maps.chunk(index, content)
+    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
+        Lookup::chunk(self.maps, key, words)
     }
 
-    fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
-        self.maps.endpoint(entry, buckets)
-    }
-
-    fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool {
+    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
         Lookup::reverse(self.maps, bucket, slots)
     }
 

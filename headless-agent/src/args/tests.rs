@@ -77,7 +77,7 @@ fn what_cannot_work_is_refused() {
         ["--source-max-age-deny", "9s"],
         ["--ttl", "3601"],
         ["--cluster-dns-service", "kube-dns"],
-        ["--max-map-memory", "much"],
+        ["--names-short", "0"],
         ["--hook", "native"],
         ["--egress-limit", "0"],
         ["--egress-packets", "0"],

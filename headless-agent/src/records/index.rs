@@ -1,7 +1,6 @@
 //! The index of the cluster: events in, changes of names out.
 
 mod events;
-mod parts;
 mod pointers;
 mod read;
 mod reverse;
@@ -18,12 +17,11 @@ use hashbrown::HashTable;
 use headless_ebpf::abi::{NameFlags, PodsMode};
 use slab::Slab;
 
-pub use self::parts::{Part, Parts, Pointed};
 pub use self::pointers::Pointers;
 use self::pointers::Stale;
 pub use self::walk::Walk;
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
-use super::service::{self, Naming, ServiceState};
+use super::service::{self, Naming, State};
 use super::types::{NameChange, NameData, Settings};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
 
@@ -32,35 +30,34 @@ use crate::watch::{EndpointSlice, Event, Kind, Object};
 pub struct Index {
     settings: Settings,
     /// Most bytes of a relative name in this zone.
-    name_max: usize,
+    room: usize,
     /// The first label of the zone.
     zone_label: Box<str>,
     serial: u32,
     revision: u64,
     namespaces: HashMap<Box<str>, NamespaceEntry>,
     services: Slab<ServiceEntry>,
-    /// The Services of each address, for reverse names.
-    reverse: HashTable<AddressEntry>,
+    /// From addresses to the Services they lead to.
+    reverse: HashTable<Reverse>,
     hasher: RandomState,
     stale: Stale,
-    /// Number of the current list of each kind. Objects with an older number are gone once
-    /// the list is complete.
+    /// Number of the current list of each kind: what has an older one when the
+    /// list is complete is gone.
     lists: [u32; Kind::ALL.len()],
     listed: [bool; Kind::ALL.len()],
     /// See [`Index::is_current`].
     current: bool,
 }
 
-/// A namespace. Its Namespace object need not exist.
+/// A namespace, with or without its object.
 #[derive(Debug, Default)]
 struct NamespaceEntry {
-    /// Number of the list in which the Namespace object was last seen; `None` without the
-    /// object.
+    /// The list in which its object was last seen, where it exists.
     list: Option<u32>,
     services: HashMap<Arc<str>, usize>,
     slices: HashMap<Box<str>, SliceEntry>,
     pods: HashMap<Box<str>, PodEntry>,
-    /// Number of pods with each address.
+    /// How many pods have each address.
     pod_addresses: HashMap<IpAddr, u32>,
 }
 
@@ -77,11 +74,11 @@ impl NamespaceEntry {
     }
 }
 
-/// The place of a slice.
+/// Where a slice is kept.
 #[derive(Debug)]
 struct SliceEntry {
     list: u32,
-    /// Number of the slice's Service, if the slice names one.
+    /// The Service it belongs to, where it says.
     service: Option<usize>,
 }
 
@@ -91,38 +88,37 @@ struct PodEntry {
     address: Option<IpAddr>,
 }
 
-/// A Service and its slices. Slices may come before the Service.
+/// A Service or the slices that wait for one.
 #[derive(Debug)]
 struct ServiceEntry {
     namespace: Arc<str>,
     name: Arc<str>,
-    /// Number of the list in which the Service was last seen.
+    /// The list in which its object was last seen.
     list: u32,
-    state: ServiceState,
-    /// The slices, in the order of their names.
+    state: State,
+    /// In the order of their names.
     slices: Vec<Arc<EndpointSlice>>,
 }
 
 impl ServiceEntry {
-    fn naming(&self, name_max: usize) -> Naming<'_> {
+    fn naming(&self, room: usize) -> Naming<'_> {
         Naming {
             namespace: &self.namespace,
             service: &self.name,
-            name_max,
+            room,
         }
     }
 }
 
-/// One address of one Service. The entry holds half of the address's hash, since the
-/// Service itself holds the address.
+/// One address of one Service. The address itself is in the Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AddressEntry {
+struct Reverse {
     hash: u32,
     service: u32,
 }
 
-impl AddressEntry {
-    /// Extends the half of a hash to the whole hash that [`HashTable`] needs.
+impl Reverse {
+    /// The whole hash that the table wants, from the half that is kept.
     const fn spread(hash: u32) -> u64 {
         (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -133,25 +129,25 @@ impl AddressEntry {
 pub(in crate::records) struct ServiceView<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
-    pub(super) state: &'a ServiceState,
+    pub(super) state: &'a State,
 }
 
-/// The objects that a batch of events touches, with their states before the batch.
+/// What a batch of events has touched, as it was before.
 #[derive(Default)]
 struct Touched {
-    services: BTreeMap<usize, ServiceState>,
+    services: BTreeMap<usize, State>,
     /// Services whose slices have changed.
     slices: HashSet<usize>,
-    /// Namespaces, and whether they existed.
+    /// Namespaces and whether they existed.
     namespaces: BTreeMap<Box<str>, bool>,
-    /// Addresses in namespaces, and the number of pods that had them.
+    /// Addresses in namespaces and how many pods had them.
     pods: BTreeMap<(Box<str>, IpAddr), u32>,
 }
 
 impl Index {
     /// An empty index.
     pub fn new(settings: Settings) -> Self {
-        // A name has at most 255 bytes, of which zone and `\3svc` take a part.
+        // Left of the zone stands `\3svc`; a name has at most 255 bytes.
         let zone = settings
             .zone
             .iter()
@@ -163,7 +159,7 @@ impl Index {
             zone_label: String::from_utf8_lossy(zone_label)
                 .to_ascii_lowercase()
                 .into(),
-            name_max: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
+            room: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
             settings,
             serial: 0,
             revision: 0,
@@ -178,7 +174,7 @@ impl Index {
         }
     }
 
-    /// The operator's settings.
+    /// What the operator chose.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -188,26 +184,26 @@ impl Index {
         self.serial
     }
 
-    /// Sets the SOA's serial. It should be the Unix time in seconds of the last change of
-    /// [`Self::revision`].
+    /// Sets the SOA's serial: by convention the unix time in seconds of the last
+    /// change, see [`Self::revision`].
     pub fn set_serial(&mut self, serial: u32) {
         self.serial = serial;
     }
 
-    /// A number that grows with every event that changes an object. Not every such event
-    /// changes a name: the number of a port is in no name.
+    /// A number that grows with every event that changed an object. It may grow
+    /// without any name having changed, for example with a port's number.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Whether the index counts as the present state of the cluster. It does not once the
-    /// source has been silent for too long. Names that it lacks may then exist, so nothing
-    /// is denied.
+    /// Whether the index is taken for the present state of the cluster. Where it is
+    /// not, because the source has been silent for too long, what is not in it may
+    /// exist all the same, and nothing is denied.
     pub fn is_current(&self) -> bool {
         self.current
     }
 
-    /// Sets [`Self::is_current`], which begins as true.
+    /// Sets [`Self::is_current`], which is true at first.
     pub fn set_current(&mut self, current: bool) {
         self.current = current;
     }
@@ -217,7 +213,7 @@ impl Index {
         self.current && self.synced()
     }
 
-    /// Whether every kind that the settings need has been listed once.
+    /// Whether every kind that is needed has been listed once.
     pub fn synced(&self) -> bool {
         self.missing().is_empty()
     }
@@ -232,17 +228,16 @@ impl Index {
             .collect()
     }
 
-    /// Applies one event. See [`Self::apply_all`].
+    /// Takes in one event. See [`Self::apply_all`].
     pub fn apply(&mut self, event: Event) -> Vec<NameChange> {
         self.apply_all([event])
     }
 
-    /// Applies events that belong together and returns the changes between the state
-    /// before and the state after all of them. So an endpoint that moves between slices
-    /// is never missing. Each Service's additions come before its removals.
-    ///
-    /// The cost grows with the Services of the events, and with all Services of a Namespace
-    /// that comes or goes.
+    /// Takes in events that belong together and returns what has changed between
+    /// before and after them, so that what only moves is never missing. Each
+    /// Service's additions come before its removals. The cost is that of the
+    /// Services named in the events, and of all Services in a namespace that
+    /// appears or goes.
     pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<NameChange> {
         let mut touched = Touched::default();
         for event in events {
@@ -267,7 +262,7 @@ impl Index {
         self.settle(touched)
     }
 
-    /// The changes of all touched namespaces, Services and pods.
+    /// Works out what the touched Services and namespaces have become.
     fn settle(&mut self, touched: Touched) -> Vec<NameChange> {
         let Touched {
             services,
@@ -280,11 +275,19 @@ impl Index {
         let mut gone = Vec::new();
         for (name, before) in &namespaces {
             let now = entry_exists(&self.namespaces, name);
-            let name = RelativeName::from_labels([&**name]);
-            if let Some(name) = name.filter(|_| *before != now) {
-                let data = now.then(namespace_data);
-                let list = if now { &mut changes } else { &mut gone };
-                list.push(NameChange { name, data });
+            let Some(relative) = RelativeName::from_labels([&**name]) else {
+                continue;
+            };
+            match (*before, now) {
+                (false, true) => changes.push(NameChange {
+                    name: relative,
+                    data: Some(namespace_data()),
+                }),
+                (true, false) => gone.push(NameChange {
+                    name: relative,
+                    data: None,
+                }),
+                (false, false) | (true, true) => {}
             }
         }
         for (number, before) in services {
@@ -294,25 +297,33 @@ impl Index {
                 entry.state.endpoints = Arc::new(endpoints);
             }
             let entry = &self.services[number];
-            let naming = entry.naming(self.name_max);
+            let naming = entry.naming(self.room);
             service::changes(&before, &entry.state, naming, scope, &mut changes);
             self.settle_reverse(number, &before, slices.contains(&number));
             self.release_service(number);
         }
         for ((namespace, address), before) in pods {
-            let before = pod_data(address, before);
-            let now = pod_data(address, self.pods(&namespace, address));
+            let (before, now) = (
+                pod_data(address, before),
+                pod_data(address, self.pods(&namespace, address)),
+            );
             if before != now
                 && let Some(name) = self.pod_name(&namespace, address)
             {
-                let exists = now.is_some();
-                let list = if exists { &mut changes } else { &mut gone };
+                let list = if now.is_some() {
+                    &mut changes
+                } else {
+                    &mut gone
+                };
                 list.push(NameChange { name, data: now });
             }
         }
         for name in namespaces.keys() {
-            let entry = self.namespaces.get(name);
-            if entry.is_some_and(NamespaceEntry::is_empty) {
+            if self
+                .namespaces
+                .get(name)
+                .is_some_and(NamespaceEntry::is_empty)
+            {
                 self.namespaces.remove(name);
             }
         }
@@ -320,14 +331,14 @@ impl Index {
         changes
     }
 
-    fn address_entry(&self, address: IpAddr, service: u32) -> AddressEntry {
-        AddressEntry {
+    fn reverse_entry(&self, address: IpAddr, service: u32) -> Reverse {
+        Reverse {
             hash: self.hasher.hash_one(address) as u32,
             service,
         }
     }
 
-    /// Forgets a Service that has neither object nor slices.
+    /// Forgets a Service of which nothing is left.
     fn release_service(&mut self, number: usize) {
         let entry = &self.services[number];
         if entry.state.service.is_some() || !entry.slices.is_empty() {
@@ -340,12 +351,12 @@ impl Index {
     }
 }
 
-/// The records of a pod's name, where `count` pods have the address as their first.
+/// What the name of a pod holds that so many pods have as their first address.
 fn pod_data(address: IpAddr, count: u32) -> Option<NameData> {
     let flags = match count {
         0 => return None,
         1 => NameFlags::NO_SERVICE,
-        // CoreDNS counts each pod for the weight of the SRV record.
+        // Each counts for the weight of the SRV record.
         _ => NameFlags::NO_SERVICE.with(NameFlags::REPEATED),
     };
     let (ipv4, ipv6) = service::families([address]);

@@ -2,16 +2,13 @@
 //! that there is no second copy of the data.
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
 
-use headless_ebpf::abi::{
-    Address, Chunk, Config, EndpointEntry, KeyClass, KeyedHash, NameFlags, NameRecord, State,
-};
-use headless_ebpf::maps::{Lookup, RecordWords};
-use headless_ebpf::wire::{ChunkBytes, KeyBytes};
+use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, Seal, ServerAddress, State};
+use headless_ebpf::lookup::{Lookup, RecordWords};
+use headless_ebpf::wire::{AddressBytes, KeyBytes};
 
-use crate::maps::encode::{Place, encode};
-use crate::maps::{MapKey, heartbeat};
+use crate::maps::encode::{Encoded, encode};
+use crate::maps::{MapName, heartbeat};
 use crate::records::Index;
 
 /// The index as the engine wants it, for one query.
@@ -19,8 +16,8 @@ use crate::records::Index;
 pub struct IndexLookup<'a> {
     index: &'a Index,
     config: &'a Config,
-    /// The chunks that records name, each at the index that the record says.
-    chunks: RefCell<Vec<Chunk>>,
+    /// Sets of chunks that were handed out; their numbers count from 1.
+    sets: RefCell<Vec<Vec<(ChunkKey, Chunk)>>>,
 }
 
 impl<'a> IndexLookup<'a> {
@@ -29,34 +26,8 @@ impl<'a> IndexLookup<'a> {
         Self {
             index,
             config,
-            chunks: RefCell::default(),
+            sets: RefCell::default(),
         }
-    }
-}
-
-impl IndexLookup<'_> {
-    /// The record of a name or an endpoint, without the details: the resolver gives SRV
-    /// records, too.
-    fn record(&self, key: &MapKey) -> Option<NameRecord> {
-        let wire = key.wire();
-        let (data, service) = match key.endpoint_service() {
-            Some(number) => (self.index.endpoint(number, wire.get(1..)?)?, number),
-            None => (
-                self.index.name(&wire)?,
-                self.index.number_of(&wire).unwrap_or_default(),
-            ),
-        };
-        let mut chunks = self.chunks.borrow_mut();
-        let extent = u32::try_from(chunks.len()).ok()?;
-        let encoded = encode(&data);
-        let place = Place {
-            service,
-            extent,
-            set: extent,
-        };
-        let hash_key = &self.config.hash_key;
-        chunks.extend(encoded.chunks(hash_key, place.set));
-        Some(encoded.record(hash_key, key, place))
     }
 }
 
@@ -79,45 +50,35 @@ impl Lookup for IndexLookup<'_> {
     }
 
     /// Whoever asks here has asked the right address.
-    fn serves(&self, _config: &Config, _address: &Address) -> bool {
+    fn serves(&self, _address: &ServerAddress) -> bool {
         true
     }
 
-    fn name(
-        &self,
-        _config: &Config,
-        class: KeyClass,
-        key: &KeyBytes,
-        _hash: KeyedHash,
-        record: &mut RecordWords,
-    ) -> bool {
-        let found = self.record(&MapKey::from_key_bytes(class, key));
-        if let Some(found) = found {
-            *record = bytemuck::cast(found);
+    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
+        let name = MapName::from_key_bytes(class, key);
+        // Without the details: SRV records the resolver gives, too.
+        let data = self.index.name(&name.wire())?;
+        let mut sets = self.sets.borrow_mut();
+        let number = u32::try_from(sets.len() + 1).ok()?;
+        let Encoded { record, chunks } = encode(&name, self.config.seal_seed, &data, number);
+        if !chunks.is_empty() {
+            sets.push(chunks);
         }
-        found.is_some()
+        Some(bytemuck::cast(record))
     }
 
-    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
-        let chunks = self.chunks.borrow();
-        let chunk = chunks.get(index as usize)?;
+    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
+        let sets = self.sets.borrow();
+        let chunks = sets.get((key.set as usize).checked_sub(1)?)?;
+        let (_, chunk) = chunks.iter().find(|(found, _)| *found == key)?;
         for (i, word) in chunk.words.iter().enumerate() {
-            content.put_u64(i * 8, *word);
+            words.put_u64(i * 8, *word);
         }
         Some(chunk.seal)
     }
 
-    fn endpoint(&self, entry: EndpointEntry, _buckets: [u32; 2]) -> bool {
-        let address = Ipv4Addr::from(entry.address().to_ne_bytes());
-        let label = address.to_string().replace('.', "-");
-        let data = self.index.endpoint(entry.service(), label.as_bytes());
-        data.is_some_and(|data| {
-            data.flags == NameFlags::empty() && data.ipv4 == [address] && data.ipv6.is_empty()
-        })
-    }
-
-    /// The resolver answers reverse names, too.
-    fn reverse(&self, _bucket: u32, _slots: &mut ChunkBytes) -> bool {
+    /// Reverse names the resolver answers, too.
+    fn reverse(&self, _bucket: u32, _slots: &mut AddressBytes) -> bool {
         false
     }
 

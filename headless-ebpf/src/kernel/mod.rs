@@ -1,17 +1,13 @@
 //! The kernel side of the library's traits. All unsafe code of the programs is
-//! in this folder, but for the empty instructions of [`headless_ebpf::verifier`].
+//! in this folder.
 
-mod globals;
 mod maps;
+mod packet;
 mod panic;
-mod subprograms;
-mod tc;
-mod xdp;
+mod skb;
 
 pub(crate) use self::{
-    globals::logging,
-    maps::{Maps, count},
-    subprograms::PerCpu,
-    tc::SkbPacket,
-    xdp::XdpPacket,
+    maps::{Maps, count, logging, scratch},
+    packet::XdpPacket,
+    skb::SkbPacket,
 };

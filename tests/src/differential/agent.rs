@@ -1,5 +1,5 @@
-//! Runs the agent as a process. Its objects come from a folder, or from the API server
-//! that CoreDNS uses.
+//! The agent as a process, on the same objects: in a folder, or from the same API
+//! server as CoreDNS's.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -13,14 +13,14 @@ use super::client::Client;
 use super::cluster::Cluster;
 use super::coredns::Choices;
 
-/// Where the agent answers. CoreDNS has port 53 on every address.
+/// Where it answers; not port 53, which is CoreDNS's on every address.
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1053);
 
 /// A running agent, killed when dropped.
 #[derive(Debug)]
 pub struct Agent {
     process: Child,
-    /// The folder with the objects; `None` if they come from the API server.
+    /// The folder of objects, where that is the source.
     manifests: Option<TempDir>,
     log: TempDir,
     client: Client,
@@ -37,15 +37,15 @@ pub enum Source {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Both calls fail if the agent has ended by itself.
+        // It may have ended by itself.
         let _killed = self.process.kill();
         let _waited = self.process.wait();
     }
 }
 
 impl Agent {
-    /// Starts the program that `HEADLESS_AGENT` names. The endpoint scope is the
-    /// source's default.
+    /// Starts the program named by `HEADLESS_AGENT`, with the endpoints that are the
+    /// default for the source.
     pub fn start(
         choices: &Choices,
         source: Source,
@@ -98,8 +98,7 @@ impl Agent {
         })
     }
 
-    /// Replaces the objects in the folder. Does nothing if the objects come from the API
-    /// server.
+    /// Replaces the objects in the folder, if that is the source.
     pub fn write(&self, cluster: &Cluster) -> anyhow::Result<()> {
         match &self.manifests {
             Some(manifests) => write(manifests, cluster),
@@ -107,11 +106,7 @@ impl Agent {
         }
     }
 
-    /// Asks until `ready` returns true for a reply.
-    ///
-    /// # Errors
-    ///
-    /// If the agent ends, or no such reply comes in time. The error has the agent's log.
+    /// Waits until it gives an answer that `ready` likes.
     pub fn wait_for(&mut self, query: &[u8], ready: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
         let Self {
             process,
@@ -128,7 +123,7 @@ impl Agent {
             .with_context(|| read(log))
     }
 
-    /// Asks over UDP and returns the reply.
+    /// Its answer.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.client.ask(query)
     }
@@ -138,8 +133,7 @@ fn read(log: &TempDir) -> String {
     fs::read_to_string(log.path().join("log")).unwrap_or_default()
 }
 
-/// Writes all objects as documents of one file. The rename replaces the file in one
-/// step, so the agent never reads half of it.
+/// Writes all objects as documents of one file, in one step.
 fn write(folder: &TempDir, cluster: &Cluster) -> anyhow::Result<()> {
     let documents = cluster
         .objects()

@@ -1,4 +1,4 @@
-//! A UDP client of one DNS server, with time limits that suit a busy machine.
+//! Asking a server over UDP, with the patience that it deserves.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// How long a reply may take. The machine may be busy, and CoreDNS may ask its upstream
-/// resolver more than once.
+/// How long an answer may take: on a busy machine, and where CoreDNS asks its
+/// upstream resolver more than once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A query counts as ignored when no reply comes within this time.
+/// How long no answer has to be awaited to be sure of it.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// How long a server may take to learn of a change of the cluster.
+/// How long a server may take to learn what happened.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A socket that is connected to one server.
+/// A socket that talks to one server.
 #[derive(Debug)]
 pub struct Client {
     socket: UdpSocket,
@@ -24,26 +24,26 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `server`. The client's address is the server's.
+    /// Talks to `server` from its own address.
     pub fn new(server: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind((server.ip(), 0))?;
         socket.connect(server)?;
         Ok(Self { socket, server })
     }
 
-    /// Asks and returns the reply.
+    /// The answer.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
         let reply = self.exchange(query, PATIENCE)?;
-        reply.with_context(|| format!("no reply from {} to {}", self.server, query.escape_ascii()))
+        reply.with_context(|| format!("no answer from {} to {}", self.server, query.escape_ascii()))
     }
 
-    /// Asks and returns whether no reply comes.
+    /// Whether there is no answer.
     pub fn is_ignored(&self, query: &[u8]) -> anyhow::Result<bool> {
         Ok(self.exchange(query, SILENCE)?.is_none())
     }
 
-    /// Asks until `ready` returns true for a reply. `alive` returns an error when the
-    /// server has ended, so that no reply can come.
+    /// Asks until `ready` likes the answer. `alive` fails where there will be
+    /// none.
     pub fn wait_for(
         &self,
         query: &[u8],
@@ -55,17 +55,14 @@ impl Client {
             alive()?;
             match self.exchange(query, SILENCE) {
                 Ok(Some(reply)) if ready(&reply) => return Ok(()),
-                // The server does not listen yet.
+                // Nobody listens yet.
                 Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => {
                     return Err(error.into());
                 }
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-        bail!(
-            "{} does not know the whole cluster after {DEADLINE:?}",
-            self.server
-        )
+        bail!("{} does not come to know the cluster", self.server)
     }
 
     fn exchange(&self, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
@@ -79,7 +76,7 @@ impl Client {
             }
             self.socket.set_read_timeout(Some(left))?;
             match self.socket.recv(&mut buffer) {
-                // A late reply to an earlier query has another id.
+                // An answer that was given up has another id.
                 Ok(len) if buffer.get(..2) == query.get(..2) => {
                     buffer.truncate(len);
                     return Ok(Some(buffer));

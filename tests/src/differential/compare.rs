@@ -1,10 +1,10 @@
-//! Compares two replies.
+//! Two replies side by side.
 
-use super::message::{Decoded, TextRecord};
+use super::message::{Decoded, Line};
 
-/// Describes the first difference between CoreDNS's reply and ours; `None` if the two are
-/// alike. Records are compared as multisets, because both sides put them into a random
-/// order. `full` returns CoreDNS's whole reply, for replies that are truncated.
+/// What differs between CoreDNS's reply and ours; `None` where nothing does.
+/// Records are compared as multisets, since their order is random on both
+/// sides. `full` gives CoreDNS's whole reply where only a part of it fits.
 pub fn difference(
     theirs: &Decoded,
     ours: &Decoded,
@@ -12,23 +12,20 @@ pub fn difference(
 ) -> Option<String> {
     if theirs.flags != ours.flags {
         return Some(format!(
-            "flags: CoreDNS {:#06x}, headless {:#06x}",
+            "flags {:#06x} and {:#06x}",
             theirs.flags, ours.flags
         ));
     }
     if theirs.question != ours.question {
-        return Some("the question sections differ".into());
+        return Some("question".into());
     }
     if theirs.opt != ours.opt {
-        return Some(format!(
-            "OPT: CoreDNS {:?}, headless {:?}",
-            theirs.opt, ours.opt
-        ));
+        return Some(format!("OPT {:?} and {:?}", theirs.opt, ours.opt));
     }
     if theirs.truncated() {
         return match full() {
             Ok(full) => part(theirs, ours, &full),
-            Err(error) => Some(format!("no whole reply over TCP: {error:#}")),
+            Err(error) => Some(format!("the whole cannot be had: {error:#}")),
         };
     }
     for (name, (theirs, ours)) in ["answer", "authority", "additional"]
@@ -36,14 +33,14 @@ pub fn difference(
         .zip(theirs.sections.iter().zip(&ours.sections))
     {
         if theirs != ours {
-            let only = |a: &[TextRecord], b: &[TextRecord]| -> Vec<String> {
-                let records = a.iter().filter(|record| !b.contains(record));
-                records
-                    .map(|record| format!("{} {}", record.owner, record.rest))
+            let only = |a: &[Line], b: &[Line]| -> Vec<String> {
+                let lines = a.iter().filter(|line| !b.contains(line));
+                lines
+                    .map(|line| format!("{} {}", line.owner, line.rest))
                     .collect()
             };
             return Some(format!(
-                "{name}: CoreDNS has {} records, headless {}; only CoreDNS {:?}, only headless {:?}",
+                "{name}: {} records and {}; only theirs {:?}, only ours {:?}",
                 theirs.len(),
                 ours.len(),
                 only(theirs, ours),
@@ -54,8 +51,8 @@ pub fn difference(
     None
 }
 
-/// Describes the difference between two truncated replies; `None` if both have the same
-/// number of records and every record is in the whole reply.
+/// What differs between two parts of a reply that is too long: both must hold as
+/// many records, each of them one of the whole.
 fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     let whole = !full.truncated();
     let sections = theirs
@@ -66,13 +63,12 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     let mut counts = [0, 0];
     for ((theirs, ours), full) in sections {
         for (who, part) in [("CoreDNS", theirs), ("headless", ours)] {
-            // A reply that is too long for TCP too is whole nowhere. Then nothing is
-            // known of the records, and the part is compared with itself.
+            // Too long for TCP too: then nobody has the whole.
             let mut left = if whole { full.clone() } else { part.clone() };
-            for record in part {
-                let Some(at) = left.iter().position(|other| other == record) else {
+            for line in part {
+                let Some(at) = left.iter().position(|other| other == line) else {
                     return Some(format!(
-                        "{who} has a record that the whole reply has not: {record:?}"
+                        "{who} has a record that the whole has not: {line:?}"
                     ));
                 };
                 left.swap_remove(at);
@@ -85,18 +81,18 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     if theirs_count == ours_count {
         return None;
     }
-    // If all records have the same length, both parts must have the same number. If
-    // lengths differ, the number depends on the random order. Then the only rule is that
-    // no further record fits into either part.
+    // Records of one length fit in the same number, whichever they are. Of
+    // others it depends on which come first; then each part must be as long as
+    // it can be.
     let mut lengths: Vec<_> = full
         .sections
         .iter()
         .flatten()
-        .map(|record| (record.owner.len(), record.rest.len()))
+        .map(|line| (line.owner.len(), line.rest.len()))
         .collect();
     lengths.sort_unstable();
     lengths.dedup();
-    // The text is longer than the wire form, so this is an upper bound.
+    // As text a record is longer than as bytes.
     let longest = lengths.iter().map(|(owner, rest)| owner + rest).max();
     let limit = theirs.opt.as_ref().map_or(0, |opt| opt.size).max(512);
     let is_long = |part: &Decoded| part.len + longest.unwrap_or(0) > usize::from(limit);
@@ -104,6 +100,6 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
         return None;
     }
     Some(format!(
-        "truncated: CoreDNS has {theirs_count} records, headless {ours_count}"
+        "{theirs_count} and {ours_count} records of the whole"
     ))
 }

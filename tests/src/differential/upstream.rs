@@ -1,4 +1,4 @@
-//! An upstream resolver with fixed answers, for names outside the cluster.
+//! A resolver for all that is not the cluster's: the same answers every time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,13 +9,12 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::message::DnsName;
+use super::message::Labels;
 
-/// TTL of every record in seconds. No record of the cluster has this TTL.
+/// TTL of every answer in seconds, which no answer of the cluster has.
 pub const TTL: u32 = 77;
 
-/// Names with an answer of their own. `nx.example.com` and every name that is not listed
-/// are NXDOMAIN.
+/// Names with something to say; every other name is NXDOMAIN.
 pub const NAMES: [&str; 6] = [
     "ok.example.com",
     "v4.example.com",
@@ -25,7 +24,7 @@ pub const NAMES: [&str; 6] = [
     "nx.example.com",
 ];
 
-/// The RCODE and the answer section for a question.
+/// What there is under a name.
 pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
     let record = |name: &Name, data| Record::from_rdata(name.clone(), TTL, data);
     let ipv4 = |last| RData::A(A::new(192, 0, 2, last));
@@ -50,17 +49,16 @@ pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
     (ResponseCode::NoError, records)
 }
 
-/// The name and type that a query asks for; `None` if the question cannot be read. The
-/// rest of the query may be malformed.
+/// What a query asks for, whatever else there is in it.
 pub fn question(query: &[u8]) -> Option<(Name, RecordType)> {
-    let name = DnsName::from_wire(query.get(12..)?)?;
+    let name = Labels::from_wire(query.get(12..)?)?;
     let end = 12 + name.wire_len();
     let qtype = u16::from_be_bytes(*query.get(end..)?.first_chunk()?);
     let name = Name::from_labels(name.0.iter().map(Vec::as_slice)).ok()?;
     Some((name, RecordType::from(qtype)))
 }
 
-/// The reply to a query; `None` if the question cannot be read.
+/// The reply to a query.
 fn reply(query: &[u8]) -> Option<Vec<u8>> {
     let (name, qtype) = question(query)?;
     let (rcode, answers) = lookup(&name, qtype);
@@ -72,7 +70,7 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
         let soa = SOA::new(zone.clone(), zone.clone(), 1, 2, 3, 4, 5);
         reply.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
     }
-    let class = query.get(12 + DnsName::from_wire(query.get(12..)?)?.wire_len() + 2..)?;
+    let class = query.get(12 + Labels::from_wire(query.get(12..)?)?.wire_len() + 2..)?;
     let class = u16::from_be_bytes(*class.first_chunk()?);
     let mut asked = Query::query(name, qtype);
     asked.set_query_class(DNSClass::from(class));
@@ -83,7 +81,7 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Answers at an address until the process ends.
+/// Serves on an address until the process ends.
 pub fn serve(address: SocketAddr) -> io::Result<()> {
     let socket = Arc::new(std::net::UdpSocket::bind(address)?);
     thread::spawn(move || {
@@ -91,7 +89,7 @@ pub fn serve(address: SocketAddr) -> io::Result<()> {
         while let Ok((len, client)) = socket.recv_from(&mut buffer) {
             let query = buffer.get(..len).unwrap_or_default();
             if let Some(reply) = reply(query) {
-                // The client may have closed its socket.
+                // A client that has gone asks again or not at all.
                 let _sent = socket.send_to(&reply, client);
             }
         }

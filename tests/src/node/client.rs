@@ -6,7 +6,7 @@ use std::time::Duration;
 use hickory_proto::op::Message;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::wait::wait_for;
+use super::wait_for;
 use crate::decode;
 use crate::frame::Query;
 

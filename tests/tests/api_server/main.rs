@@ -13,5 +13,4 @@ mod failures;
 mod kinds;
 mod lists;
 mod silence;
-mod sizes;
 mod sync;

@@ -1,4 +1,4 @@
-//! The Services of each address, for reverse names.
+//! From addresses back to the Services that have them.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use super::super::name::RelativeName;
 use super::super::service::endpoint_label;
 use super::super::types::EndpointScope;
 use super::pointers::{Pointers, Stale};
-use super::{AddressEntry, Index, ServiceEntry, ServiceState, ServiceView};
+use super::{Index, Reverse, ServiceEntry, ServiceView, State};
 use crate::watch::ServiceKind;
 
-/// The one Service that something leads to.
+/// Whether there is one, and only one.
 #[derive(Clone, Copy)]
 enum Only {
     None,
@@ -19,7 +19,7 @@ enum Only {
 }
 
 impl Only {
-    fn add(&mut self, number: u32) {
+    fn take(&mut self, number: u32) {
         *self = match self {
             Self::None => Self::One(number),
             Self::One(_) | Self::Several => Self::Several,
@@ -27,7 +27,7 @@ impl Only {
     }
 }
 
-/// The addresses in `from` that `other` lacks. Both are sorted.
+/// What is in the first and not in the second of two sorted lists.
 fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
     let mut other = other.iter().peekable();
     from.iter().filter(move |address| {
@@ -37,21 +37,16 @@ fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = 
 }
 
 impl Index {
-    /// Brings the table of addresses up to date with a Service. `relabelled` says whether
-    /// the Service's slices have changed.
-    pub(super) fn settle_reverse(
-        &mut self,
-        number: usize,
-        before: &ServiceState,
-        relabelled: bool,
-    ) {
+    /// Brings the reverse table up to date with a Service. `relabelled`: whether its
+    /// slices have changed.
+    pub(super) fn settle_reverse(&mut self, number: usize, before: &State, relabelled: bool) {
         let scope = self.settings.endpoints;
         let state = &self.services[number].state;
         let now = state.reverse(scope);
         let (old, new) = (&before.endpoints, &state.endpoints);
         let named = scope == EndpointScope::All;
         if named && relabelled && !old.is_empty() && !new.is_empty() {
-            // An address that stays may have got another name, or a second one.
+            // An address that stays may have another name, or one more.
             for (some, other) in [(old, new), (new, old)] {
                 let labels = some.differing(other);
                 let addresses = labels.iter().flat_map(|label| some.named(label));
@@ -61,8 +56,7 @@ impl Index {
         }
         let (old, new) = (own(before), own(state));
         if old != new {
-            // An address that stays may have been a cluster IP and be an endpoint's now, or
-            // the other way round.
+            // An address that stays may have been the Service's own.
             self.stale.addresses.extend(old.iter().chain(new));
         }
         let before = before.reverse(scope);
@@ -71,24 +65,24 @@ impl Index {
             self.stale.services.push(service);
         }
         for lost in missing(&before, &now) {
-            let entry = self.address_entry(*lost, service);
-            let spread = AddressEntry::spread(entry.hash);
+            let entry = self.reverse_entry(*lost, service);
+            let spread = Reverse::spread(entry.hash);
             if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
                 found.remove();
             }
             self.stale.addresses.push(*lost);
         }
         for new in missing(&now, &before) {
-            let entry = self.address_entry(*new, service);
+            let entry = self.reverse_entry(*new, service);
             self.reverse
-                .insert_unique(AddressEntry::spread(entry.hash), entry, |entry| {
-                    AddressEntry::spread(entry.hash)
+                .insert_unique(Reverse::spread(entry.hash), entry, |entry| {
+                    Reverse::spread(entry.hash)
                 });
             self.stale.addresses.push(*new);
         }
     }
 
-    /// The changes since the last call.
+    /// What has changed since the last call.
     pub fn take_pointers(&mut self) -> Pointers {
         let Stale {
             services,
@@ -106,7 +100,7 @@ impl Index {
         }
     }
 
-    /// All Services and addresses. No address is without a Service.
+    /// All of them; none is `None`.
     pub fn pointers(&self) -> Pointers {
         let mut pointers = Pointers::default();
         let scope = self.settings.endpoints;
@@ -115,7 +109,7 @@ impl Index {
             if addresses.is_empty() {
                 continue;
             }
-            if let Some(name) = entry.naming(self.name_max).own() {
+            if let Some(name) = entry.naming(self.room).own() {
                 pointers.services.insert(number as u32 + 1, Some(name));
             }
             let sole = self.sole(&addresses).into_iter();
@@ -127,13 +121,14 @@ impl Index {
         pointers
     }
 
-    /// The name of a Service; `None` where no address leads to it.
+    /// The name of a Service to which addresses lead.
     fn pointed(&self, entry: &ServiceEntry) -> Option<RelativeName> {
         let leads = !entry.state.reverse(self.settings.endpoints).is_empty();
-        leads.then(|| entry.naming(self.name_max).own()).flatten()
+        leads.then(|| entry.naming(self.room).own()).flatten()
     }
 
-    /// [`Pointers::addresses`] of these addresses, which are sorted.
+    /// For each of these addresses, which are sorted, the number of the Service that
+    /// alone has it, see [`Pointers::addresses`].
     fn sole(&self, addresses: &[IpAddr]) -> Vec<(IpAddr, Option<u32>)> {
         let mut sole = Vec::with_capacity(addresses.len());
         let mut of_endpoints = Vec::new();
@@ -142,9 +137,9 @@ impl Index {
             let (mut own_of, mut others) = (Only::None, Only::None);
             for (number, view) in self.having(*address) {
                 if own(view.state).contains(address) {
-                    own_of.add(number);
+                    own_of.take(number);
                 } else {
-                    others.add(number);
+                    others.take(number);
                 }
             }
             match (own_of, others) {
@@ -173,15 +168,7 @@ impl Index {
         sole
     }
 
-    /// The addresses that no other Service has than the one with this number, which counts
-    /// from 1. `addresses` are sorted.
-    pub(super) fn alone(&self, service: u32, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let sole = self.sole(addresses).into_iter();
-        let sole = sole.filter(|(_, number)| *number == Some(service));
-        sole.map(|(address, _)| address).collect()
-    }
-
-    /// The Services that have this address as a cluster IP or an endpoint's address.
+    /// The Services which have this address themselves or among their endpoints.
     pub(in crate::records) fn with_address(
         &self,
         address: IpAddr,
@@ -189,15 +176,15 @@ impl Index {
         self.having(address).map(|(_, view)| view)
     }
 
-    /// [`Self::with_address`] with the Services' numbers.
+    /// The same with their numbers.
     fn having(&self, address: IpAddr) -> impl Iterator<Item = (u32, ServiceView<'_>)> {
-        let AddressEntry { hash, .. } = self.address_entry(address, 0);
+        let Reverse { hash, .. } = self.reverse_entry(address, 0);
         let scope = self.settings.endpoints;
         self.reverse
-            .iter_hash(AddressEntry::spread(hash))
+            .iter_hash(Reverse::spread(hash))
             .filter(move |entry| entry.hash == hash)
             .map(|entry| (entry.service, self.view(entry.service as usize)))
-            // Other addresses may have the same half of a hash.
+            // Others may have the same hash.
             .filter(move |(_, view)| {
                 own(view.state).contains(&address)
                     || (scope == EndpointScope::All && view.state.endpoints.contains(address))
@@ -205,8 +192,8 @@ impl Index {
     }
 }
 
-/// The cluster IPs of a Service.
-fn own(state: &ServiceState) -> &[IpAddr] {
+/// Addresses of the Service itself.
+fn own(state: &State) -> &[IpAddr] {
     match state.service.as_deref().map(|service| &service.kind) {
         Some(ServiceKind::ClusterIp(addresses)) => addresses,
         _ => &[],
@@ -234,7 +221,7 @@ mod tests {
         index
     }
 
-    /// The changes as text: addresses with the names of their Services.
+    /// Addresses with the names of their Services.
     fn shown(index: &mut Index) -> Vec<String> {
         let Pointers {
             services,
@@ -250,7 +237,7 @@ mod tests {
             }
             None => format!("{address} -"),
         }));
-        // The changes must agree with the whole.
+        // What has changed is part of what there is.
         for (address, service) in addresses {
             let found = all.addresses.iter().find(|(at, _)| *at == address);
             assert_eq!(found.and_then(|(_, service)| *service), service);
@@ -278,7 +265,7 @@ mod tests {
         assert_eq!(
             shown(&mut index),
             ["10.0.0.2 -", "10.96.0.1 api.default"],
-            "two Services have it"
+            "two have it"
         );
         index.apply(delete(Kind::EndpointSlice, "default/api-1"));
         assert_eq!(shown(&mut index), ["10.0.0.2 nginx.default"]);
@@ -286,9 +273,9 @@ mod tests {
         assert_eq!(shown(&mut index), ["-2", "10.96.0.1 -"]);
     }
 
-    /// A cluster IP leads to its Service only, even if endpoints have the address, too.
+    /// A Service's own address is its alone, until it is not its own any more.
     #[test]
-    fn an_address_may_be_a_cluster_ip_and_an_endpoints() {
+    fn an_address_may_be_a_services_own_and_an_endpoints() {
         let mut index = index();
         index.apply(service("default", "nginx", "None", WEB));
         index.apply(slice("default/nginx-1", "nginx", WEB, &["10.0.0.1=a"]));

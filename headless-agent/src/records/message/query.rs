@@ -1,10 +1,8 @@
 //! Reads a query as miekg/dns does (`server.go`, `acceptfunc.go`, `msg.go`).
 
-use hickory_proto::rr::RecordType;
-
 use super::edns::Opt;
 use super::header::{AA, AD, CD, HEADER_LEN, OPCODE, QR, RA, RD, TC};
-use super::reader::Reader;
+use super::reader::{Reader, RecordRead};
 use crate::records::rules::Question;
 
 // RCODEs (RFC 1035, section 4.1.1).
@@ -119,13 +117,9 @@ fn read_opt(reader: &mut Reader<'_>, counts: [u16; 3]) -> Result<Option<Opt>, Ma
             if reader.is_at_end() {
                 break;
             }
-            let record = reader.record().ok_or(MalformedRecord)?;
-            if record.kind != u16::from(RecordType::OPT) {
-                continue;
-            }
-            let found = Opt::read(&record).ok_or(MalformedRecord)?;
-            if section == ADDITIONAL {
-                opt = Some(found);
+            match reader.record().ok_or(MalformedRecord)? {
+                RecordRead::Opt(found) if section == ADDITIONAL => opt = Some(found),
+                RecordRead::Opt(_) | RecordRead::Other => {}
             }
         }
     }
