@@ -1,4 +1,4 @@
-//! Random small clusters. [`query`] asks about them. All names are made of a few labels, so
+//! Random small clusters. `query` asks about them. All names are made of a few labels, so
 //! questions often ask for names that exist. Among the labels are all that have a meaning
 //! in DNS names of Services.
 

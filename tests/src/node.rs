@@ -3,6 +3,7 @@
 
 mod client;
 mod pod;
+mod wait;
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,7 +12,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use nix::libc::EINVAL;
@@ -22,44 +22,18 @@ use serde_json::Value;
 
 pub use self::client::{Client, ClusterDns, Fate};
 pub use self::pod::Pod;
+use self::wait::deadline;
+pub use self::wait::{DEADLINE, wait_for};
 use crate::frame::{CLIENT_V6, SERVER, SERVER_V6};
 use crate::network::{Netns, connect_pod, set_up_node, xdp_program_id};
 
-/// The longest wait for an event that must happen. [`DEADLINE_VARIABLE`] raises it on
-/// emulated machines, which are slow.
-pub const DEADLINE: Duration = Duration::from_secs(20);
-
-/// The environment variable that replaces [`DEADLINE`], in seconds.
-const DEADLINE_VARIABLE: &str = "HEADLESS_TEST_DEADLINE";
-
 /// The node's address on the link to a pod.
 const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1);
-
-fn deadline() -> Duration {
-    let seconds = std::env::var(DEADLINE_VARIABLE).ok();
-    seconds.map_or(DEADLINE, |seconds| {
-        let seconds = seconds.parse();
-        let seconds = seconds.unwrap_or_else(|error| panic!("{DEADLINE_VARIABLE}: {error}"));
-        Duration::from_secs(seconds)
-    })
-}
 
 /// The first error number of the kernel in a chain of causes.
 fn errno(error: &anyhow::Error) -> Option<i32> {
     let mut causes = error.chain();
     causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
-}
-
-/// Repeats `look` until it succeeds. Panics with its last error after the deadline.
-pub fn wait_for<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + deadline();
-    loop {
-        match look() {
-            Ok(found) => return found,
-            Err(missing) => assert!(Instant::now() < deadline, "timed out: {missing}"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A node: a network namespace with the served addresses.

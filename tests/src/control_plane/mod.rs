@@ -38,7 +38,7 @@ const ETCD: u16 = 2379;
 /// Longest time that a test waits for the control plane.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Repeats `look` until it succeeds; panics with its last error after [`DEADLINE`].
+/// Repeats `look` until it succeeds; panics with its last error after `DEADLINE`.
 pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {

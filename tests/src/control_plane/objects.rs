@@ -121,7 +121,7 @@ impl Cluster {
         made.unwrap_or_else(|error| panic!("cannot create {:?}: {error}", object.meta().name));
     }
 
-    /// Creates many objects, [`CONCURRENCY`] at a time.
+    /// Creates many objects, `CONCURRENCY` at a time.
     pub async fn create_all<K>(&self, objects: Vec<K>)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,

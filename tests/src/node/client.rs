@@ -6,7 +6,7 @@ use std::time::Duration;
 use hickory_proto::op::Message;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::wait_for;
+use super::wait::wait_for;
 use crate::decode;
 use crate::frame::Query;
 
@@ -115,14 +115,14 @@ impl Client {
         self.0.send(bytes).unwrap();
     }
 
-    /// Waits for the next message; `None` if none comes within [`REPLY_TIMEOUT`].
+    /// Waits for the next message; `None` if none comes within `REPLY_TIMEOUT`.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 9000];
         let len = self.0.recv(&mut buffer).ok()?;
         Some(buffer[..len].to_vec())
     }
 
-    /// Asks once and returns the reply; `None` if none comes within [`REPLY_TIMEOUT`].
+    /// Asks once and returns the reply; `None` if none comes within `REPLY_TIMEOUT`.
     pub fn ask(&self, query: &Query) -> Option<Message> {
         let message = query.message();
         self.0.send(&message).unwrap();

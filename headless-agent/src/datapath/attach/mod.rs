@@ -1,7 +1,7 @@
 //! Keeps the programs on the interfaces that should carry them.
 //!
-//! [`desired`] says what each interface should carry, [`installed`] reads from the kernel
-//! what it carries, and the hooks ([`xdp`], [`tc`]) make the second equal to the first. The
+//! [`mod@desired`] says what each interface should carry, `installed` reads from the kernel
+//! what it carries, and the hooks (`xdp`, `tc`) make the second equal to the first. The
 //! comparison is repeated, so that a program which somebody removes comes back.
 
 mod clsact;

@@ -1,6 +1,6 @@
 //! EDNS: the OPT record and its options (RFC 6891).
 
-use super::reader::Reader;
+use super::reader::{RawRecord, Reader};
 
 /// An OPT record (RFC 6891, section 6.1.2).
 #[derive(Debug)]
@@ -14,6 +14,15 @@ pub(super) struct Opt {
 }
 
 impl Opt {
+    /// Reads an OPT record. `None` where an option is malformed.
+    pub(super) fn read(record: &RawRecord<'_>) -> Option<Self> {
+        Some(Self {
+            size: record.class,
+            ttl: record.ttl,
+            options: echoed(record.rdata)?,
+        })
+    }
+
     pub(super) const fn version(&self) -> u8 {
         (self.ttl >> 16) as u8
     }
@@ -37,7 +46,7 @@ impl Opt {
 /// The options that CoreDNS repeats in its reply, in the form in which it writes them
 /// (`supportedOptions` in `request/edns0.go`). `None` where any option is malformed
 /// (miekg/dns, `edns.go`).
-pub(super) fn echoed(data: &[u8]) -> Option<Vec<u8>> {
+fn echoed(data: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader::new(data);
     let mut echoed = Vec::new();
     while !reader.is_at_end() {

@@ -1,8 +1,10 @@
 //! Reads a query as miekg/dns does (`server.go`, `acceptfunc.go`, `msg.go`).
 
+use hickory_proto::rr::RecordType;
+
 use super::edns::Opt;
 use super::header::{AA, AD, CD, HEADER_LEN, OPCODE, QR, RA, RD, TC};
-use super::reader::{Reader, RecordRead};
+use super::reader::Reader;
 use crate::records::rules::Question;
 
 // RCODEs (RFC 1035, section 4.1.1).
@@ -117,9 +119,13 @@ fn read_opt(reader: &mut Reader<'_>, counts: [u16; 3]) -> Result<Option<Opt>, Ma
             if reader.is_at_end() {
                 break;
             }
-            match reader.record().ok_or(MalformedRecord)? {
-                RecordRead::Opt(found) if section == ADDITIONAL => opt = Some(found),
-                RecordRead::Opt(_) | RecordRead::Other => {}
+            let record = reader.record().ok_or(MalformedRecord)?;
+            if record.kind != u16::from(RecordType::OPT) {
+                continue;
+            }
+            let found = Opt::read(&record).ok_or(MalformedRecord)?;
+            if section == ADDITIONAL {
+                opt = Some(found);
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Reads the parts of a message.
 
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::Name;
 
-use super::edns::{self, Opt};
 use crate::records::rules::Question;
 
 /// Most compression pointers in a name (miekg/dns, `maxCompressionPointers`).
@@ -11,11 +10,12 @@ const POINTERS_MAX: usize = 126;
 /// Most bytes of a name, root included (RFC 1035, section 2.3.4).
 const NAME_BYTES_MAX: usize = 255;
 
-/// A record of a query.
-pub(super) enum RecordRead {
-    Opt(Opt),
-    /// A record of another type, of which nothing matters.
-    Other,
+/// A record without its owner name.
+pub(super) struct RawRecord<'a> {
+    pub(super) kind: u16,
+    pub(super) class: u16,
+    pub(super) ttl: u32,
+    pub(super) rdata: &'a [u8],
 }
 
 /// A place in a message, or in other bytes of the same encoding.
@@ -95,19 +95,20 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn record(&mut self) -> Option<RecordRead> {
-        // The owner name of an OPT record should be the root, but miekg/dns does not check
-        // it.
+    /// Reads a record. The owner name of an OPT record should be the root, but miekg/dns does
+    /// not check it.
+    pub(super) fn record(&mut self) -> Option<RawRecord<'a>> {
         self.name()?;
         let kind = self.word()?;
-        let size = self.word()?;
+        let class = self.word()?;
         let ttl = u32::from(self.word()?) << 16 | u32::from(self.word()?);
         let len = self.word()?;
-        let data = self.take(len.into())?;
-        if kind != u16::from(RecordType::OPT) {
-            return Some(RecordRead::Other);
-        }
-        let options = edns::echoed(data)?;
-        Some(RecordRead::Opt(Opt { size, ttl, options }))
+        let rdata = self.take(len.into())?;
+        Some(RawRecord {
+            kind,
+            class,
+            ttl,
+            rdata,
+        })
     }
 }
