@@ -117,9 +117,9 @@ pub(crate) fn ask(name: &str, qtype: u16) -> Message {
     decode::message(&query, &reply)
 }
 
-/// Whether the agent leaves this name to the cluster's DNS.
-pub(crate) fn refused(name: &str) -> bool {
-    let (_, reply) = exchange(name, qtype::A);
+/// Whether the agent leaves this question to the cluster's DNS.
+pub(crate) fn refused(name: &str, qtype: u16) -> bool {
+    let (_, reply) = exchange(name, qtype);
     let reply = Message::from_vec(&reply).unwrap();
     reply.metadata.response_code == ResponseCode::Refused
 }
