@@ -277,7 +277,7 @@ const BY_OTHER_TESTS: [(PassReason, &str, &str); 5] = [
     (
         PassReason::Map,
         "live_states.rs",
-        "an_interface_that_tc_does_not_know",
+        "tc_passes_replies_for_an_interface_without_mtu",
     ),
     (
         PassReason::Lost,
