@@ -8,12 +8,12 @@ mod source;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use headless_ebpf::abi::PodsMode;
 
 pub use self::datapath::{Hook, KernelLog, LogFormat, TcMode, XdpMode};
 pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
-use crate::datapath::object::Capacities;
 use crate::records::EndpointScope;
 use crate::watch::ServiceRef;
 
@@ -255,47 +255,11 @@ pub struct XdpArgs {
     /// What the programs log
     #[arg(long, env = "HEADLESS_KERNEL_LOG", value_enum, default_value_t)]
     pub kernel_log: KernelLog,
-    /// Room for names of up to 40 bytes, `svc` and the zone not counted, in a table that
-    /// is faster than the map that takes the rest
-    #[arg(long, env = "HEADLESS_NAMES_TABLE", value_name = "ENTRIES", default_value_t = 65_536,
-        value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-    pub names_table: u32,
-    /// Room for names of up to 40 bytes beyond
-    #[arg(long, env = "HEADLESS_NAMES_SHORT", value_name = "ENTRIES", default_value_t = 65_536,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub names_short: u32,
-    /// Room for names of up to 104 bytes
-    #[arg(long, env = "HEADLESS_NAMES_MEDIUM", value_name = "ENTRIES", default_value_t = 262_144,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub names_medium: u32,
-    /// Room for longer names
-    #[arg(long, env = "HEADLESS_NAMES_LONG", value_name = "ENTRIES", default_value_t = 8_192,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub names_long: u32,
-    /// Room for what is too much for a name's record: 28 IPv4 or 7 IPv6 addresses,
-    /// or the ports and endpoints of a small Service, an entry
-    #[arg(long, env = "HEADLESS_CHUNKS", value_name = "ENTRIES", default_value_t = 65_536,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub chunks: u32,
-    /// Room for addresses that have reverse names, at which about one in fifty is left
-    /// to userspace
-    #[arg(long, env = "HEADLESS_REVERSE", value_name = "ENTRIES", default_value_t = 131_072,
-        value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-    pub reverse: u32,
-}
-
-impl XdpArgs {
-    /// Room of the maps.
-    pub fn capacities(&self) -> Capacities {
-        Capacities {
-            names_table: self.names_table,
-            names_short: self.names_short,
-            names_medium: self.names_medium,
-            names_long: self.names_long,
-            chunks: self.chunks,
-            reverse: self.reverse,
-        }
-    }
+    /// Most memory that the maps take, such as `64MiB`; half of the memory cgroup's limit
+    /// unless given, or a sixteenth of the machine's memory where there is no limit. The
+    /// maps' sizes follow from the cluster
+    #[arg(long, env = "HEADLESS_MAX_MAP_MEMORY", value_name = "SIZE")]
+    pub max_map_memory: Option<ByteSize>,
 }
 
 /// Parses a lease. A lease of less than two heartbeats could end between them.

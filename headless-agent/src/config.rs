@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use headless_ebpf::abi;
 
-use crate::datapath::object::{Capacities, KernelLog};
+use crate::datapath::object::KernelLog;
 use crate::datapath::plan::Plan;
 use crate::mirror::Policy;
 use crate::records::Settings;
@@ -59,8 +59,8 @@ pub struct Run {
     pub policy: Policy,
     /// Settings of the data path.
     pub plan: Plan,
-    /// Capacities of the maps.
-    pub capacities: Capacities,
+    /// Most memory in bytes that the maps take.
+    pub map_memory: u64,
     /// What the programs log.
     pub kernel_log: KernelLog,
     /// Where the responder listens.

@@ -7,6 +7,7 @@ mod stages;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -92,7 +93,7 @@ impl Prepared {
             programs,
             policy,
             plan,
-            capacities,
+            map_memory,
             kernel_log,
             listen,
             admin,
@@ -120,14 +121,15 @@ impl Prepared {
             lease: policy.lease,
         };
         let stage = mirror::Stage {
+            samples: source.samples().boxed(),
             mirror,
             writes,
             policy,
             wanted: Wanted {
                 config: programs,
-                capacities,
                 kernel_log,
             },
+            map_memory,
             kernel: readable,
             filled: on_filled,
         };

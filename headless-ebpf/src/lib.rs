@@ -4,12 +4,12 @@
 //!
 //! 1. [`abi`]: what crosses the boundary between the agent and the BPF
 //!    programs: map keys and values, counters, limits. Plain `repr(C)` data.
-//! 2. [`wire`]: bytes to meaning and back. A [`wire::Packet`] lends its bytes,
+//! 2. [`wire`]: bytes to meaning and back. A [`wire::frame::Packet`] lends its bytes,
 //!    a [`wire::Image`] is the copy that everything reads and writes.
-//! 3. [`lookup`]: what the engine asks of the maps, as a trait. The BPF
+//! 3. [`maps`]: what the engine asks of the maps, as a trait. The BPF
 //!    programs answer from BPF maps, host tests and the agent from memory.
 //! 4. [`respond`]: the whole decision, [`respond::respond`] for an Ethernet
-//!    frame and [`respond::answer`] for a bare DNS message.
+//!    frame and `respond::answer` for a bare DNS message.
 //!
 //! The same code runs in the XDP program, in `BPF_PROG_TEST_RUN`, in host
 //! tests, in fuzz targets and in the agent's UDP responder. It allocates
@@ -20,8 +20,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
-pub mod opaque;
+pub mod verifier;
 pub mod wire;
 
-pub mod lookup;
+pub mod maps;
 pub mod respond;

@@ -2,6 +2,7 @@
 //!
 //! Only glue: what is decided is decided in the library.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
     not(target_arch = "bpf"),
     allow(missing_docs, reason = "nothing to document")
@@ -19,39 +20,42 @@ mod program {
     };
     use aya_log_ebpf::debug;
     use headless_ebpf::{
-        abi::{ABI_VERSION, Path},
-        respond::{Verdict, respond},
+        abi::{self, Path},
+        respond::{Verdict, respond_coded},
     };
 
-    use crate::kernel::{Maps, SkbPacket, XdpPacket, count, scratch};
+    use crate::kernel::{Maps, PerCpu, SkbPacket, XdpPacket, count};
 
-    /// The layout version of this object, checked by the loader.
+    /// The version of the layouts of this object, checked by the loader.
     #[unsafe(no_mangle)]
-    static ABI: u32 = ABI_VERSION;
+    static LAYOUT: u64 = abi::LAYOUT;
 
     /// Answers DNS queries of the pod behind this interface.
     #[xdp]
     #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_xdp(ctx: XdpContext) -> u32 {
-        let verdict = respond(&mut XdpPacket::new(&ctx), &Maps, scratch);
-        if let Some(counter) = verdict.counter(Path::Xdp) {
+        let memory = PerCpu::new();
+        let code = respond_coded(&mut XdpPacket::new(&ctx), &Maps, || memory.claim());
+        memory.release();
+        if let Some(counter) = code.counter(Path::Xdp) {
             count(counter);
         }
-        match verdict {
-            Verdict::Answer(kind, outcome) => {
-                if crate::kernel::logging() {
+        if crate::kernel::logging() {
+            match code.verdict() {
+                Verdict::Answer(kind, outcome) => {
                     debug!(&ctx, "answered {} {}", kind.label(), outcome.label());
                 }
-                xdp_action::XDP_TX
+                Verdict::Pass(reason) => debug!(&ctx, "passed: {}", reason.label()),
+                Verdict::Lost => {}
             }
-            Verdict::Pass(reason) => {
-                if crate::kernel::logging() {
-                    debug!(&ctx, "passed: {}", reason.label());
-                }
-                xdp_action::XDP_PASS
-            }
-            Verdict::Lost => xdp_action::XDP_ABORTED,
+        }
+        if code.is_answer() {
+            xdp_action::XDP_TX
+        } else if code.is_lost() {
+            xdp_action::XDP_ABORTED
+        } else {
+            xdp_action::XDP_PASS
         }
     }
 
@@ -61,12 +65,14 @@ mod program {
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn headless_tc(ctx: TcContext) -> i32 {
         let mut packet = SkbPacket::new(&ctx);
-        let verdict = respond(&mut packet, &Maps, scratch);
-        if let Some(counter) = verdict.counter(Path::Tc) {
+        let memory = PerCpu::new();
+        let code = respond_coded(&mut packet, &Maps, || memory.claim());
+        memory.release();
+        if let Some(counter) = code.counter(Path::Tc) {
             count(counter);
         }
         if crate::kernel::logging() {
-            match verdict {
+            match code.verdict() {
                 Verdict::Answer(kind, outcome) => {
                     debug!(&ctx, "answered {} {} in tc", kind.label(), outcome.label());
                 }
@@ -74,7 +80,7 @@ mod program {
                 Verdict::Lost => {}
             }
         }
-        packet.action(verdict)
+        packet.action(code)
     }
 
     /// The licence that the kernel asks for: GPL-only helpers are called.

@@ -1,9 +1,6 @@
-//! The engine against the plain resolver that is written after CoreDNS, which
-//! knows nothing of maps or frames.
+//! Compares the engine with the resolver. The resolver follows CoreDNS's code and knows
+//! nothing of maps and frames, so the two share few faults.
 
-use std::sync::Arc;
-
-use headless_agent::maps::WriteCounts;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::records::{Index, Reply, Transport, reply};
@@ -17,11 +14,11 @@ use crate::frame::{HEADERS_LEN, HEADERS_LEN_V6, SERVER};
 use crate::host::Host;
 use crate::{decode, frame, maps};
 
-/// The index of a cluster, and the maps as the writer has filled them from its
-/// changes, event by event.
+/// The index of a cluster, and a writer with the maps that it has filled event by event.
+/// With `synced` the maps are complete, so that denials are given.
 pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
     let sink = maps::memory(maps::config(cluster.zone, 30), State::default(), SERVER);
-    let mut writer = Writer::new(sink, maps::SEED, Arc::<WriteCounts>::default());
+    let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned() {
         writer.apply(&index.apply(event));
@@ -35,14 +32,14 @@ pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
     (index, writer)
 }
 
-/// A section as what does not depend on its order, each record in text.
+/// The records of a section as text, sorted, because their order is random.
 fn section(records: &[Record]) -> Vec<String> {
     let mut texts: Vec<String> = records.iter().map(ToString::to_string).collect();
     texts.sort_unstable();
     texts
 }
 
-/// Each record is among all of them, and none is there twice.
+/// Asserts that every record of `some` is in `all`, and that none is there twice.
 fn some_of(some: &[Record], all: &[Record], show: &str) {
     let (mut some, all) = (section(some), section(all));
     assert!(some.iter().all(|record| all.contains(record)), "\n{show}");
@@ -51,7 +48,7 @@ fn some_of(some: &[Record], all: &[Record], show: &str) {
     assert_eq!(some.len(), len, "a record twice\n{show}");
 }
 
-/// What the resolver says.
+/// The resolver's reply to a query.
 fn resolved(index: &Index, query: &[u8], transport: Transport) -> Message {
     match reply(index, query, transport, &mut fastrand::Rng::with_seed(1)) {
         Reply::Message(bytes) => Message::from_vec(&bytes).unwrap(),
@@ -59,8 +56,8 @@ fn resolved(index: &Index, query: &[u8], transport: Transport) -> Message {
     }
 }
 
-/// Compares what becomes of a frame with what the resolver says: one that is not
-/// answered is as it came, an answer is the resolver's.
+/// Runs the engine on a frame, and compares the answer with the resolver's reply. A frame
+/// that is not answered must be unchanged. Returns the verdict.
 pub fn agree(index: &Index, host: &Host<'_>, frame: &[u8]) -> Verdict {
     let (verdict, after) = host.respond(frame);
     let Verdict::Answer(_, outcome) = verdict else {
@@ -76,13 +73,13 @@ pub fn agree(index: &Index, host: &Host<'_>, frame: &[u8]) -> Verdict {
     verdict
 }
 
-/// Compares an answered frame without a tag.
+/// Compares the answer to a frame without VLAN tag with the resolver's reply.
 fn agree_on(index: &Index, outcome: Outcome, frame: &[u8], after: &[u8]) {
     let headers_len = match frame[12..14] {
         [0x86, 0xdd] => HEADERS_LEN_V6,
         _ => HEADERS_LEN,
     };
-    // Padding is not the message's, as the UDP header says.
+    // The message ends where the UDP header says. Bytes behind it are padding.
     let udp = headers_len - 8;
     let udp_len = u16::from_be_bytes([frame[udp + 4], frame[udp + 5]]);
     let message = &frame[headers_len..udp + usize::from(udp_len)];
@@ -98,8 +95,8 @@ fn agree_on(index: &Index, outcome: Outcome, frame: &[u8], after: &[u8]) {
         "\n{show}"
     );
     if outcome == Outcome::Truncated {
-        // Which records is left to chance: they are some of all, and where they
-        // are of one length, as many.
+        // The records of a truncated reply are chosen at random. All must exist. If they
+        // have the same length, both replies must have the same number.
         let all = resolved(index, message, Transport::Tcp);
         some_of(&got.answers, &all.answers, &show);
         some_of(&got.additionals, &all.additionals, &show);
@@ -120,8 +117,8 @@ fn agree_on(index: &Index, outcome: Outcome, frame: &[u8], after: &[u8]) {
             "\n{show}"
         );
     }
-    // Both compress as far as they can; only the resolver finds the SOA's own
-    // names in a question that ends like them.
+    // Both compress names, so both replies have the same length. SOA records are excepted:
+    // only the resolver points their names to an equal part of the question.
     let Reply::Message(bytes) = reply(index, message, Transport::Udp, &mut fastrand::Rng::new())
     else {
         panic!("answered before");
@@ -131,7 +128,7 @@ fn agree_on(index: &Index, outcome: Outcome, frame: &[u8], after: &[u8]) {
         len == bytes.len() || !got.authorities.is_empty() || outcome == Outcome::Truncated,
         "length\n{show}"
     );
-    // What a negative answer says of the zone.
+    // Denials have a SOA record, other answers have none.
     let negative = matches!(outcome, Outcome::NoData | Outcome::NxDomain);
     assert_eq!(negative, !got.authorities.is_empty(), "\n{show}");
     assert_ne!(got.metadata.response_code, ResponseCode::ServFail);

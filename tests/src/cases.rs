@@ -1,5 +1,5 @@
-//! Folders of objects with questions and the answers of CoreDNS: `cases/README.md` says
-//! how they look.
+//! Reads the folders of `tests/cases`: each has objects, questions and CoreDNS's answers.
+//! `tests/cases/README.md` describes the files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,41 +20,42 @@ use serde::Deserialize;
 use crate::agreement;
 use crate::cluster::Cluster;
 use crate::differential::frame;
-use crate::differential::message::{Decoded, Labels, Line, Query, RD, TC};
+use crate::differential::message::{Decoded, DnsName, Query, RD, TC, TextRecord};
 use crate::frame::SERVER;
-use crate::host::{Home, Host};
+use crate::host::{Hook, Host};
 use crate::maps;
 
-/// The zone of every case.
+/// The zone of all cases.
 const ZONE: &str = "cluster.local";
 
-/// MTU of the interface on which tc answers.
+/// MTU in bytes of the interface on which tc answers.
 const MTU: u32 = 1500;
 
-/// Header bits of a response and of an authoritative one (RFC 1035, section 4.1.1).
+/// Header bit of responses (RFC 1035, section 4.1.1).
 const QR: u16 = 1 << 15;
+/// Header bit "authoritative answer" (RFC 1035, section 4.1.1).
 const AA: u16 = 1 << 10;
 
-/// A question and CoreDNS's answer.
+/// A question with CoreDNS's answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// The name, with the final dot.
     pub name: String,
-    /// The type, as in a zone file.
+    /// The type's mnemonic, such as `AAAA`.
     #[serde(rename = "type")]
     pub qtype: String,
-    /// `udp`.
+    /// The transport; always `udp`.
     pub transport: String,
-    /// The answer.
+    /// CoreDNS's answer.
     pub expect: Expected,
 }
 
-/// An answer.
+/// The answer that is expected. The records of a section may come in any order.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
-    /// The RCODE, as in `NXDOMAIN`.
+    /// The RCODE's mnemonic, such as `NXDOMAIN`.
     pub rcode: String,
     /// The AA bit.
     pub aa: bool,
@@ -71,29 +72,33 @@ pub struct Expected {
     pub additional: Vec<String>,
 }
 
-/// One folder.
+/// One folder of `tests/cases`.
 #[derive(Debug)]
 pub struct Case {
     path: PathBuf,
-    /// Its questions.
+    /// The folder's questions.
     pub questions: Vec<Question>,
 }
 
-/// What becomes of a question.
+/// The outcome of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// This reply.
+    /// A reply, as a DNS message.
     Reply(Vec<u8>),
-    /// The engine passes it, or the responder refuses it: whoever is behind answers.
+    /// The engine passes the query, or the responder refuses it, so that the cluster's DNS
+    /// can answer.
     Left,
 }
 
 impl Question {
-    /// The query, with RD and without EDNS.
+    /// The query as a DNS message, with RD and without EDNS.
     pub fn query(&self) -> Vec<u8> {
-        assert_eq!(self.transport, "udp", "the suite asks by UDP alone");
+        assert_eq!(
+            self.transport, "udp",
+            "the suite supports no other transport"
+        );
         let qtype: RecordType = self.qtype.parse().expect("a type");
-        Query::new(Labels::new(&self.name), qtype.into()).bytes()
+        Query::new(DnsName::new(&self.name), qtype.into()).bytes()
     }
 }
 
@@ -104,13 +109,13 @@ impl fmt::Display for Question {
 }
 
 impl Expected {
-    /// Fails where the reply is another one.
+    /// Panics if a reply is not the expected answer. `about` begins the message.
     pub fn check(&self, reply: &[u8], about: &str) {
         let got = Decoded::new(reply).expect(about);
         let rcode = match self.rcode.as_str() {
             "NOERROR" => ResponseCode::NoError,
             "NXDOMAIN" => ResponseCode::NXDomain,
-            other => panic!("RCODE {other} of {about} is not known here"),
+            other => panic!("{about}: the suite does not know RCODE {other}"),
         };
         let bit = |set: bool, bit: u16| if set { bit } else { 0 };
         let flags = QR | RD | bit(self.aa, AA) | bit(self.tc, TC) | u16::from(rcode);
@@ -127,8 +132,8 @@ impl Expected {
     }
 }
 
-/// A record as in `questions.json`.
-fn shown(line: &Line) -> String {
+/// A record as text, as in `questions.json`: a star replaces the serial of a SOA record.
+fn shown(line: &TextRecord) -> String {
     let mut words: Vec<&str> = line.rest.split(' ').collect();
     if words[2] == "SOA" {
         words[5] = "*";
@@ -137,7 +142,7 @@ fn shown(line: &Line) -> String {
 }
 
 impl Case {
-    /// Every folder of `tests/cases`.
+    /// All folders of `tests/cases`, sorted by name.
     pub fn all() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
         let mut cases: Vec<Self> = fs::read_dir(folder)
@@ -165,11 +170,11 @@ impl Case {
         name.to_string_lossy().into_owned()
     }
 
-    /// The objects as the agent takes them in. With [`EndpointScope::Headless`] the
-    /// slices of Services with cluster IPs are left out: the control plane's controller
-    /// made them, and that mode does not watch these.
+    /// The case's objects, as the agent's events. With [`EndpointScope::Headless`] there
+    /// are no slices of Services with cluster IPs, because the agent does not watch these
+    /// in that scope.
     pub fn cluster(&self, scope: EndpointScope) -> Cluster {
-        // The source reads JSON too, so the objects have to be alone.
+        // The agent would read `questions.json` in the same folder as an object.
         let folder = tempfile::tempdir().unwrap();
         let objects = "objects.yaml";
         fs::copy(self.path.join(objects), folder.path().join(objects)).unwrap();
@@ -203,15 +208,15 @@ impl Case {
     }
 }
 
-/// The engine and the responder over one cluster.
+/// The engine and the agent's responder over one cluster.
 #[derive(Debug)]
-pub struct Homes {
+pub struct Servers {
     writer: Writer<MemorySink>,
     responder: Responder,
 }
 
-impl Homes {
-    /// Over a cluster.
+impl Servers {
+    /// Fills the maps and the index with a cluster.
     pub fn new(cluster: &Cluster) -> Self {
         let (index, writer) = agreement::mirror(cluster, true);
         let config = maps::config(ZONE, 30);
@@ -222,21 +227,21 @@ impl Homes {
         }
     }
 
-    /// By the programs, XDP first, then tc.
+    /// Asks the engine: as in XDP, and as in tc if XDP passes the query.
     pub fn by_engine(&self, query: &[u8]) -> Outcome {
         let before = frame::query(SERVER, query);
-        for home in [Home::Xdp, Home::Tc(MTU)] {
-            let (verdict, after) = Host::new(self.writer.sink()).respond_in(home, &before);
+        for hook in [Hook::Xdp, Hook::Tc(MTU)] {
+            let (verdict, after) = Host::new(self.writer.sink()).respond_in(hook, &before);
             match verdict {
                 Verdict::Answer(..) => return Outcome::Reply(frame::message(&after).unwrap()),
-                Verdict::Pass(_) => assert_eq!(after, before, "passed, and changed"),
-                Verdict::Lost => panic!("lost"),
+                Verdict::Pass(_) => assert_eq!(after, before, "a passed frame has changed"),
+                Verdict::Lost => panic!("the engine lost the frame"),
             }
         }
         Outcome::Left
     }
 
-    /// By the agent's responder.
+    /// Asks the agent's responder.
     pub fn by_responder(&self, query: &[u8]) -> Outcome {
         let mut reply = Vec::new();
         self.responder

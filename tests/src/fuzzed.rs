@@ -1,18 +1,17 @@
-//! What holds for every frame, whatever it is: for fuzzers.
+//! Checks properties of the engine that hold for every frame. Fuzz targets call [`check`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
-use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::records::{
-    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, Targets,
+    Counted, Details, EndpointScope, Index, NameData, RelativeName, Target, TargetSet, Targets,
 };
 use headless_agent::watch::{
     Endpoint, EndpointSlice, Event, Namespace, Object, Port, Protocol, Service, ServiceKind,
 };
-use headless_ebpf::abi::NameFlags;
+use headless_ebpf::abi::{Address, NameFlags};
 use headless_ebpf::respond::Verdict;
 
 use crate::cluster::Cluster;
@@ -20,13 +19,14 @@ use crate::frame::{SERVER, SERVER_V6};
 use crate::host::Host;
 use crate::{agreement, decode, maps};
 
-/// Names with all kinds of data, in the zone `cluster.local`.
+/// Names with all kinds of data, left of `svc.cluster.local`.
 pub fn names() -> Vec<(RelativeName, NameData)> {
     let ipv4 = |count: u32| (0..count).map(|i| Ipv4Addr::from_bits(0x0a00_0001 + i));
     let ipv6 = |count: u32| (0..count).map(|i| Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)));
     let empty = NameFlags::empty();
     let cluster_ip = NameFlags::CLUSTER_IP.with(NameFlags::ENDPOINTS_UNKNOWN);
-    let long = ["e".repeat(63), "s".repeat(63), "n".repeat(63)].join(".");
+    let long_service = ["s".repeat(63), "n".repeat(63)].join(".");
+    let long = ["e".repeat(63), long_service.clone()].join(".");
     [
         ("web.default", 3, 0, empty),
         ("web-0.web.default", 1, 0, empty),
@@ -35,6 +35,7 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
         ("most.default", 28, 7, empty),
         ("ext.default", 0, 0, NameFlags::PASS),
         ("default", 0, 0, NameFlags::NO_SERVICE),
+        (&long_service, 6, 0, empty),
         (&long, 6, 0, empty),
     ]
     .map(|(name, v4, v6, flags)| {
@@ -49,8 +50,8 @@ pub fn names() -> Vec<(RelativeName, NameData)> {
     .into()
 }
 
-/// Ports and endpoints of a Service, with itself as the target where its
-/// endpoints are unknown.
+/// Ports and SRV targets of a Service; `None` for other names. A Service with a cluster IP
+/// is its own target.
 fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>> {
     let port = |name: &str, number| Port {
         name: name.into(),
@@ -70,7 +71,7 @@ fn details(name: &str, endpoints: u32, flags: NameFlags) -> Option<Box<Details>>
             })
             .into(),
         endpoints: targets.len(),
-        targets,
+        targets: TargetSet::Each(targets),
     };
     let is_service = name.matches('.').count() == 1 && endpoints > 0;
     is_service.then(|| {
@@ -97,12 +98,12 @@ pub fn filled() -> MemorySink {
     let mut sink = maps::memory(maps::config("cluster.local", 30), maps::state(), SERVER);
     let names = names();
     maps::install(&mut sink, names.iter().map(|(name, data)| (name, data)));
-    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
+    maps::serve(&mut sink, [SERVER.into(), SERVER_V6.into()]);
     sink
 }
 
-/// What the plain resolver answers from, and the maps that the agent's writer fills
-/// for it: Services of every kind.
+/// Services of every kind: the index for the resolver, and a writer with the maps for the
+/// engine.
 struct Mirror {
     index: Index,
     writer: Writer<MemorySink>,
@@ -116,7 +117,7 @@ impl Mirror {
             events: events(),
         };
         let (index, mut writer) = agreement::mirror(&cluster, true);
-        let servers = [maps::address(SERVER), maps::address(SERVER_V6)];
+        let servers = [IpAddr::from(SERVER), IpAddr::from(SERVER_V6)].map(Address::from);
         writer.serve(&servers).unwrap();
         Self { index, writer }
     }
@@ -175,7 +176,8 @@ fn events() -> Vec<Event> {
         service("many", ServiceKind::Headless),
         slice("many", "", (0..60).map(ipv4).collect()),
         service("ext", external),
-        // The only one to have its addresses, those of the golden frames.
+        // The golden frames ask for the reverse names of these addresses. No other Service
+        // has them, so the answers are single names.
         service("alone", ServiceKind::Headless),
         slice("alone", "web", vec![[10, 0, 0, 122].into(), ipv6(34)]),
         slice("alone", "", vec![[10, 0, 0, 107].into()]),
@@ -188,9 +190,12 @@ fn events() -> Vec<Event> {
     ]
 }
 
-/// Checks a frame: nothing panics, one that is passed is as it came, and a reply is
-/// one that hickory-proto reads and the plain resolver would have given. Whether it
-/// is answered.
+/// Checks the engine with a frame. Returns whether the frame is answered.
+///
+/// # Panics
+///
+/// If the engine panics, if a passed frame has changed, if hickory-proto cannot read an
+/// answer, or if the resolver's reply is another one.
 pub fn check(frame: &[u8]) -> bool {
     static MAPS: OnceLock<MemorySink> = OnceLock::new();
     static MIRROR: OnceLock<Mirror> = OnceLock::new();
@@ -198,10 +203,10 @@ pub fn check(frame: &[u8]) -> bool {
     match verdict {
         Verdict::Pass(_) => assert_eq!(after, frame, "{verdict:?}"),
         Verdict::Answer(..) => drop(decode::reply(frame, &after)),
-        Verdict::Lost => panic!("lost"),
+        Verdict::Lost => panic!("the engine lost the frame"),
     }
     let Mirror { index, writer } = MIRROR.get_or_init(Mirror::new);
-    // Any dice will do, the same every time.
+    // The random number comes from the frame, so that a fault can be repeated.
     let random = frame.last().copied().unwrap_or_default();
     let host = Host {
         random: u32::from(random) << 24,

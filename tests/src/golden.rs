@@ -1,62 +1,65 @@
-//! Frames kept in files: `frames/<case>/` has
+//! Golden frames: queries and replies that are kept in files. Each folder `frames/<case>/`
+//! has
 //!
-//! - `in.hex`: the frame that comes, as [`crate::hex`] reads it,
-//! - `case.yaml`: what the maps hold and what becomes of the frame ([`Case`]),
-//! - `out.hex`: the frame that leaves, where it is answered. One that is passed
-//!   is the frame that came,
-//! - `out-tc.hex`: the same of the tc program, where its verdict is another.
+//! - `in.hex`: the frame that comes in, in the format of [`crate::hex`],
+//! - `case.yaml`: the maps' content and the expected verdict ([`Case`]),
+//! - `out.hex`: the reply, if the frame is answered,
+//! - `out-tc.hex`: the reply of the tc program, if its verdict differs.
 //!
-//! With `HEADLESS_GOLDEN=write` in the environment, `cargo test -p
-//! headless-tests --test golden` writes `out.hex` and `out-tc.hex` from what the
-//! engine does now and the comments of all files: look at the difference before it is kept.
+//! With `HEADLESS_GOLDEN=write` in the environment, `cargo test -p headless-tests --test
+//! golden` replaces `out.hex` and `out-tc.hex` by the engine's replies, and rewrites the
+//! comments of all files. Review the difference before you commit it.
+
+mod names;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::records::{Counted, Details, NameData, RelativeName, Target, Targets};
-use headless_agent::watch::{Port, Protocol};
-use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, PodsMode, State};
+use headless_agent::records::NameData;
+use headless_ebpf::abi::{AnswerKind, Config, Outcome, PassReason, PodsMode, State};
 use headless_ebpf::respond::Verdict;
 use serde::Deserialize;
 
-use crate::host::Home;
+use self::names::{data, relative};
+use crate::host::Hook;
 use crate::{frame, hex, maps};
 
-/// Asks for the files to be written.
+/// The environment variable that asks for the files to be written.
 const WRITE: &str = "HEADLESS_GOLDEN";
 
-/// What `case.yaml` has.
+/// The content of a `case.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// What the case is about, in a sentence.
+    /// The case's subject, in a sentence.
     pub about: String,
     /// `answer KIND OUTCOME` or `pass REASON`, by the labels of the counters.
     pub verdict: String,
-    /// The verdict of the tc program, where it is another.
+    /// The verdict of the tc program; `None` if it is the same.
     pub tc: Option<String>,
-    /// MTU of the interface in bytes, which only matters to the tc program.
+    /// MTU of the interface in bytes. Only the tc program reads it.
     #[serde(default = "mtu")]
     pub mtu: u32,
-    /// What the maps hold: by names without `svc` and the zone, a list of
-    /// addresses, ranges of them (`10.1.0.1-10.1.0.40`), flags (`cluster-ip`,
-    /// `pass`, `namespace`, `pod`, `endpoints-unknown`, `repeated`), ports
-    /// (`port:http/tcp/80`; without a number, `any`) and targets of SRV records
-    /// (`target:web-0=10.1.0.1+fd00::1`, with `/0+2` where it has not all of the
-    /// ports; without a label, the name itself).
-    /// Ports and targets are the endpoints', of a name with `cluster-ip` its own.
+    /// The names in the maps, left of `svc` and the zone. Each has a list of:
+    ///
+    /// - addresses, and ranges of addresses (`10.1.0.1-10.1.0.40`),
+    /// - flags: `cluster-ip`, `pass`, `namespace`, `pod`, `endpoints-unknown`, `repeated`,
+    /// - ports: `port:http/tcp/80`, or `port:http/tcp/any` for a port without number,
+    /// - SRV targets: `target:web-0=10.1.0.1+fd00::1`. A target without a label is the name
+    ///   itself. `/0+2` behind it restricts the target to the ports 0 and 2.
+    ///
+    /// Ports and targets belong to the name's endpoints; with `cluster-ip` they are its own.
     #[serde(default)]
     pub names: BTreeMap<String, Vec<String>>,
-    /// What the table of addresses says: addresses and names of Services, as in
-    /// [`Self::names`].
+    /// The reverse names in the maps: addresses with names of Services, which are written as
+    /// in [`Self::names`].
     #[serde(default)]
     pub reverse: BTreeMap<IpAddr, String>,
-    /// With which address of the RRset the reply begins, counted from 0.
+    /// The address of the RRset with which the reply begins, counted from 0.
     #[serde(default)]
     pub start: u32,
     /// The cluster's zone.
@@ -68,22 +71,22 @@ pub struct Case {
     /// TTL in seconds.
     #[serde(default = "ttl")]
     pub ttl: u32,
-    /// The address that is served.
+    /// The served address.
     #[serde(default = "server")]
     pub server: IpAddr,
-    /// What is out of order.
+    /// The fault in the maps.
     #[serde(default)]
     pub broken: Broken,
-    /// The case's name and folder.
+    /// The case's folder, whose name is the case's.
     #[serde(skip)]
     folder: PathBuf,
 }
 
-/// What is out of order in the maps.
+/// A fault or an unusual state of the maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Broken {
-    /// Nothing.
+    /// The maps are in order.
     #[default]
     Nothing,
     /// The agent's deadline has passed.
@@ -92,11 +95,11 @@ pub enum Broken {
     Incomplete,
     /// Names are being written.
     Writing,
-    /// Records whose memory belongs to another key by now.
+    /// The memory of the name records belongs to other keys by now.
     TornRecords,
-    /// Chunks whose memory belongs to another key by now.
+    /// The memory of the chunks belongs to other sets by now.
     TornChunks,
-    /// Chunks that have been deleted.
+    /// The chunks have been deleted.
     LostChunks,
 }
 
@@ -116,12 +119,12 @@ const fn server() -> IpAddr {
     IpAddr::V4(frame::SERVER)
 }
 
-/// Whether the files are to be written.
+/// Whether the environment asks for the files to be written.
 pub fn writing() -> bool {
     std::env::var_os(WRITE).is_some_and(|value| value == "write")
 }
 
-/// Every case, in the order of the names.
+/// All cases, sorted by name.
 pub fn cases() -> Vec<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames");
     let mut folders: Vec<_> = fs::read_dir(&root)
@@ -143,7 +146,7 @@ impl Case {
         Self { folder, ..case }
     }
 
-    /// Its name.
+    /// The case's name.
     pub fn name(&self) -> String {
         self.folder.file_name().unwrap().to_string_lossy().into()
     }
@@ -155,28 +158,28 @@ impl Case {
         hex::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// The frame that comes.
+    /// The frame that comes in.
     pub fn input(&self) -> Vec<u8> {
         self.hex("in.hex")
     }
 
-    /// The programs in which it is to be tried.
-    pub fn homes(&self) -> [Home; 2] {
-        [Home::Xdp, Home::Tc(self.mtu)]
+    /// The hooks at which the case is tested.
+    pub fn hooks(&self) -> [Hook; 2] {
+        [Hook::Xdp, Hook::Tc(self.mtu)]
     }
 
-    /// The verdict of a program, and the file with the frame that leaves it.
-    fn verdict(&self, home: Home) -> (&str, &'static str) {
-        match (&self.tc, home) {
-            (Some(verdict), Home::Tc(_)) => (verdict, "out-tc.hex"),
+    /// The expected verdict at a hook as text, and the file with the reply.
+    fn verdict(&self, hook: Hook) -> (&str, &'static str) {
+        match (&self.tc, hook) {
+            (Some(verdict), Hook::Tc(_)) => (verdict, "out-tc.hex"),
             _ => (&self.verdict, "out.hex"),
         }
     }
 
-    /// The frame that leaves.
-    pub fn output(&self, home: Home) -> Vec<u8> {
-        let (_, file) = self.verdict(home);
-        if self.is_pass(home) {
+    /// The expected frame afterwards. A passed frame is the frame that comes in.
+    pub fn output(&self, hook: Hook) -> Vec<u8> {
+        let (_, file) = self.verdict(hook);
+        if self.is_pass(hook) {
             let out = self.folder.join(file);
             assert!(!out.exists(), "{} of a passed frame", out.display());
             self.input()
@@ -185,25 +188,25 @@ impl Case {
         }
     }
 
-    /// Writes the files.
-    pub fn write(&self, home: Home, output: &[u8]) {
+    /// Writes the files of a hook; `output` is the engine's reply.
+    pub fn write(&self, hook: Hook, output: &[u8]) {
         let write = |file: &str, frame: &[u8]| {
             fs::write(self.folder.join(file), hex::annotate(frame)).unwrap();
         };
         write("in.hex", &self.input());
-        if !self.is_pass(home) {
-            write(self.verdict(home).1, output);
+        if !self.is_pass(hook) {
+            write(self.verdict(hook).1, output);
         }
     }
 
-    /// Whether the frame is passed.
-    pub fn is_pass(&self, home: Home) -> bool {
-        self.verdict(home).0.starts_with("pass ")
+    /// Whether the frame is expected to pass.
+    pub fn is_pass(&self, hook: Hook) -> bool {
+        self.verdict(hook).0.starts_with("pass ")
     }
 
-    /// The verdict that is expected.
-    pub fn expected(&self, home: Home) -> Verdict {
-        let (verdict, _) = self.verdict(home);
+    /// The expected verdict at a hook.
+    pub fn expected(&self, hook: Hook) -> Verdict {
+        let (verdict, _) = self.verdict(hook);
         let found = match verdict.split(' ').collect::<Vec<_>>()[..] {
             ["answer", kind, outcome] => {
                 let kind = AnswerKind::ALL.into_iter().find(|it| it.label() == kind);
@@ -220,7 +223,7 @@ impl Case {
         found.unwrap_or_else(|| panic!("{}: verdict `{verdict}`", self.name()))
     }
 
-    /// The configuration that the maps have.
+    /// The maps' configuration.
     pub fn config(&self) -> Config {
         let mut config = maps::config(&self.zone, self.ttl);
         if self.verified {
@@ -229,7 +232,7 @@ impl Case {
         config
     }
 
-    /// The liveness entry that the maps have.
+    /// The maps' state.
     pub fn state(&self) -> State {
         let state = maps::state();
         match self.broken {
@@ -243,10 +246,9 @@ impl Case {
         }
     }
 
-    /// Fills empty maps.
+    /// Fills empty maps with the case's content.
     pub fn fill(&self, sink: &mut impl RecordSink) {
-        sink.put_state(self.state()).unwrap();
-        sink.put_server(maps::address(self.server), 0).unwrap();
+        maps::serve(sink, [self.server]);
         let names: Vec<_> = self
             .names
             .iter()
@@ -264,139 +266,22 @@ impl Case {
             Broken::LostChunks => maps::lose_chunks(sink),
             Broken::Nothing | Broken::Stale | Broken::Incomplete | Broken::Writing => {}
         }
+        sink.put_state(self.state()).unwrap();
     }
 
-    /// The maps in memory.
+    /// Maps in memory with the case's content.
     pub fn memory(&self) -> MemorySink {
-        let mut sink = MemorySink::new(self.config(), maps::ADDRESSES);
+        let mut sink = MemorySink::new(self.config(), maps::CAPACITIES);
         self.fill(&mut sink);
         sink
     }
 
-    /// The most addresses of a family under any of the names, at least 1.
+    /// The most addresses of a family that a name has; at least 1.
     pub fn addresses_max(&self) -> u32 {
         let sizes = self.names.values().map(|items| {
             let NameData { ipv4, ipv6, .. } = data(items);
             ipv4.len().max(ipv6.len())
         });
         sizes.max().unwrap_or_default().max(1) as u32
-    }
-}
-
-fn relative(name: &str) -> RelativeName {
-    RelativeName::from_labels(name.split('.')).unwrap_or_else(|| panic!("`{name}` is no name"))
-}
-
-fn data(items: &[String]) -> NameData {
-    let mut data = NameData {
-        flags: NameFlags::empty(),
-        ipv4: Vec::new(),
-        ipv6: Vec::new(),
-        details: None,
-    };
-    let (mut ports, mut targets) = (Vec::new(), Vec::new());
-    for item in items {
-        let flag = match item.as_str() {
-            "cluster-ip" => NameFlags::CLUSTER_IP,
-            "pass" => NameFlags::PASS,
-            "namespace" | "pod" => NameFlags::NO_SERVICE,
-            "endpoints-unknown" => NameFlags::ENDPOINTS_UNKNOWN,
-            "repeated" => NameFlags::REPEATED,
-            item => {
-                if let Some(text) = item.strip_prefix("port:") {
-                    ports.push(port(text));
-                } else if let Some(text) = item.strip_prefix("target:") {
-                    targets.push(target(text));
-                } else {
-                    addresses(item, &mut data);
-                }
-                continue;
-            }
-        };
-        data.flags = data.flags.with(flag);
-    }
-    if !ports.is_empty() || !targets.is_empty() {
-        let found = counted(ports, targets);
-        let (own, endpoints) = if data.flags.contains(NameFlags::CLUSTER_IP) {
-            (Some(found), None)
-        } else {
-            (None, Some(found))
-        };
-        data.details = Some(Box::new(Details { own, endpoints }));
-    }
-    data
-}
-
-/// Without ports there is the one that is not declared; a target that does not say
-/// which it has has all.
-fn counted(ports: Vec<Port>, mut targets: Vec<Target>) -> Targets {
-    let mut ports: Vec<_> = ports.into_iter().map(Some).collect();
-    if ports.is_empty() {
-        ports.push(None);
-    }
-    for target in &mut targets {
-        if target.ports.is_empty() {
-            target.ports = (0..ports.len()).collect();
-        }
-    }
-    let endpoints = |has: &dyn Fn(&Target) -> bool| {
-        let having = targets.iter().filter(|target| has(target));
-        having.map(|target| target.addresses.len()).sum()
-    };
-    let count = |(place, port)| Counted {
-        port,
-        endpoints: endpoints(&|target| target.ports.contains(&place)),
-    };
-    Targets {
-        ports: ports.into_iter().enumerate().map(count).collect(),
-        endpoints: endpoints(&|_| true),
-        targets,
-    }
-}
-
-fn parsed<T: FromStr>(text: &str) -> T {
-    text.parse()
-        .unwrap_or_else(|_| panic!("`{text}` is neither flag nor address, nor number"))
-}
-
-fn port(text: &str) -> Port {
-    let [name, protocol, number] = text.split('/').collect::<Vec<_>>()[..] else {
-        panic!("`{text}` is not `name/protocol/number`");
-    };
-    Port {
-        name: name.into(),
-        protocol: match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            "sctp" => Protocol::Sctp,
-            other => panic!("`{other}` is no protocol"),
-        },
-        number: (number != "any").then(|| parsed(number)),
-    }
-}
-
-fn target(text: &str) -> Target {
-    let (label, rest) = text
-        .split_once('=')
-        .unwrap_or_else(|| panic!("`{text}` is not `label=address+address/port+port`"));
-    let (addresses, ports) = rest.split_once('/').unwrap_or((rest, ""));
-    let ports = ports.split('+').filter(|port| !port.is_empty());
-    Target {
-        label: (!label.is_empty()).then(|| label.into()),
-        addresses: addresses.split('+').map(parsed).collect(),
-        ports: ports.map(parsed).collect(),
-    }
-}
-
-fn addresses(item: &str, data: &mut NameData) {
-    let (first, last) = item.split_once('-').unwrap_or((item, item));
-    match (parsed(first), parsed(last)) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => data
-            .ipv4
-            .extend((first.to_bits()..=last.to_bits()).map(Ipv4Addr::from_bits)),
-        (IpAddr::V6(first), IpAddr::V6(last)) => data
-            .ipv6
-            .extend((first.to_bits()..=last.to_bits()).map(Ipv6Addr::from_bits)),
-        _ => panic!("`{item}` is of two families"),
     }
 }

@@ -1,26 +1,27 @@
-//! The engine on the host, over maps in memory, with a clock and a chance that
-//! the test decides.
+//! The engine on the host, over maps in memory. The test sets the clock and the random
+//! number.
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{ChunkKey, Config, KeyClass, Path, Seal, ServerAddress, State};
-use headless_ebpf::lookup::{Lookup, RecordWords};
+use headless_ebpf::abi::{Address, Config, EndpointEntry, KeyClass, KeyedHash, Path, State};
+use headless_ebpf::maps::{Lookup, RecordWords};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{AddressBytes, FramePacket, KeyBytes, Packet};
+use headless_ebpf::wire::frame::{FramePacket, Packet};
+use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
-/// Room for a frame to grow in.
+/// The length in bytes to which a frame can grow.
 const BUFFER: usize = 8192;
 
-/// A program in which the engine runs.
+/// The hook at which the engine runs. XDP and tc differ in how large a reply may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
-    /// The XDP program.
+pub enum Hook {
+    /// XDP.
     Xdp,
-    /// The tc program, on an interface of this MTU.
+    /// tc, on an interface with this MTU in bytes.
     Tc(u32),
 }
 
-impl Home {
-    /// Whose counters move.
+impl Hook {
+    /// The path whose counters the hook's program moves.
     pub const fn path(self) -> Path {
         match self {
             Self::Xdp => Path::Xdp,
@@ -29,19 +30,19 @@ impl Home {
     }
 }
 
-/// What the engine looks things up in.
+/// Maps, clock and random number for the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a> {
     /// The maps.
     pub maps: &'a MemorySink,
     /// `CLOCK_MONOTONIC` in nanoseconds.
     pub now_ns: u64,
-    /// What every dice shows.
+    /// The value of every random number.
     pub random: u32,
 }
 
 impl<'a> Host<'a> {
-    /// At the beginning of time.
+    /// The clock is at 0, and so is every random number.
     pub fn new(maps: &'a MemorySink) -> Self {
         Self {
             maps,
@@ -50,8 +51,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// The same with a dice that makes the reply begin with address `start` of
-    /// `total`.
+    /// Sets the random number so that replies begin with address `start` of an RRset with
+    /// `total` addresses. `start` counts from 0.
     #[must_use]
     pub fn starting(self, start: u32, total: u32) -> Self {
         let random = (u64::from(start) << 32).div_ceil(total.into());
@@ -61,27 +62,27 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// What becomes of a frame, and the frame afterwards.
+    /// Runs the engine as in XDP. Returns the verdict, and the frame afterwards.
     pub fn respond(&self, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        self.respond_in(Home::Xdp, frame)
+        self.respond_in(Hook::Xdp, frame)
     }
 
-    /// The same as this program would have it.
-    pub fn respond_in(&self, home: Home, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        self.respond_within(home, frame, BUFFER)
+    /// Runs the engine as at this hook. Returns the verdict, and the frame afterwards.
+    pub fn respond_in(&self, hook: Hook, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        self.respond_within(hook, frame, BUFFER)
     }
 
-    /// The same where the frame can only grow to `room` bytes.
-    pub fn respond_within(&self, home: Home, frame: &[u8], room: usize) -> (Verdict, Vec<u8>) {
+    /// Like [`Self::respond_in`], for a frame that can grow to `len_max` bytes.
+    pub fn respond_within(&self, hook: Hook, frame: &[u8], len_max: usize) -> (Verdict, Vec<u8>) {
         let mut buffer = frame.to_vec();
-        // What is in memory behind a frame is nobody's business.
-        buffer.resize(room.max(frame.len()), 0x5a);
-        match home {
-            Home::Xdp => {
+        // No result may depend on the bytes behind a frame, so they are not zero.
+        buffer.resize(len_max.max(frame.len()), 0x5a);
+        match hook {
+            Hook::Xdp => {
                 let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
                 (self.decide(&mut packet), packet.frame().to_vec())
             }
-            Home::Tc(mtu) => {
+            Hook::Tc(mtu) => {
                 let mut packet = FramePacket::large(&mut buffer, frame.len(), mtu).unwrap();
                 (self.decide(&mut packet), packet.frame().to_vec())
             }
@@ -90,42 +91,53 @@ impl<'a> Host<'a> {
 
     fn decide(&self, packet: &mut impl Packet) -> Verdict {
         let mut scratch = dirty();
-        respond(packet, self, || Some(&mut scratch))
+        respond(packet, self, || Ok(&mut scratch))
     }
 }
 
-/// Working memory as an earlier packet may have left it.
+/// Working memory with bytes that an earlier packet may have left.
 fn dirty() -> Scratch {
     let mut scratch = Scratch::default();
     scratch.image.as_mut_slice().fill(0xd1);
     scratch.key.as_mut_slice().fill(0xd2);
-    scratch.addresses.as_mut_slice().fill(0xd3);
+    scratch.content.as_mut_slice().fill(0xd3);
     scratch.question.qtype = 0xd4d4;
     scratch
 }
 
 impl Lookup for Host<'_> {
     fn config(&self) -> Option<&Config> {
-        self.maps.config()
+        Lookup::config(self.maps)
     }
 
     fn state(&self) -> Option<State> {
-        self.maps.state()
+        Lookup::state(self.maps)
     }
 
-    fn serves(&self, address: &ServerAddress) -> bool {
-        self.maps.serves(address)
+    fn serves(&self, config: &Config, address: &Address) -> bool {
+        self.maps.serves(config, address)
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
-        Lookup::name(self.maps, class, key, seal)
+    fn name(
+        &self,
+        config: &Config,
+        class: KeyClass,
+        key: &KeyBytes,
+        hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool {
+        self.maps.name(config, class, key, hash, record)
     }
 
-    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
-        Lookup::chunk(self.maps, key, words)
+    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
+        self.maps.chunk(index, content)
     }
 
-    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+    fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
+        self.maps.endpoint(entry, buckets)
+    }
+
+    fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool {
         Lookup::reverse(self.maps, bucket, slots)
     }
 

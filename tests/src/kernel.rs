@@ -1,4 +1,4 @@
-//! The engine in the kernel, through `BPF_PROG_TEST_RUN`.
+//! The programs in the kernel. `BPF_PROG_TEST_RUN` runs them on single frames.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,41 +8,31 @@ use std::time::Duration;
 use aya::programs::tc::{TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use aya::{Ebpf, TestRun as _, TestRunOptions};
-use headless_agent::datapath::object::{self, Capacities, KernelLog};
+use headless_agent::datapath::object::{self, KernelLog};
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
 use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
 use headless_ebpf::respond::Verdict;
 use nix::net::if_::if_nametoindex;
 
-use crate::host::Home;
+use crate::host::Hook;
 use crate::maps;
 use crate::node::Node;
 
-/// Name of a tc program that is not ours, as long as ours.
+/// Name of a tc program that is not headless's. It has as many bytes as `headless_tc`.
 const FOREIGN_TC: &str = "somebody_tc";
 
-/// The interface on which a test run's packet comes: the loopback, in every
-/// namespace (`bpf_prog_test_run_skb`).
+/// Index of the interface on which the packet of a test run comes in: the loopback, in
+/// every network namespace (Linux, `bpf_prog_test_run_skb`).
 const LOOPBACK: u32 = 1;
 
-/// Fewer bytes are no Ethernet frame to the kernel (`bpf_test_init`).
+/// The shortest frame in bytes that a test run accepts (Linux, `bpf_test_init`).
 pub const FRAME_MIN: usize = 14;
 
-/// More bytes do not fit the page of a test run.
+/// The longest frame in bytes that the suites use. A test run's frame must fit into a page.
 pub const FRAME_MAX: usize = 3000;
 
-/// Room for what a test puts into the maps.
-pub const CAPACITIES: Capacities = Capacities {
-    // Little, so that there are short names in both.
-    names_table: 16,
-    names_short: 10_000,
-    names_medium: 10_000,
-    names_long: 10_000,
-    chunks: 10_000,
-    reverse: maps::ADDRESSES,
-};
-
-/// Names of the maps and the loaded program.
+/// The loaded programs and their maps.
 pub struct Kernel {
     ebpf: Ebpf,
     /// The maps.
@@ -57,17 +47,17 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// What the programs return (include/uapi/linux/bpf.h).
+/// The programs' return values (Linux, `include/uapi/linux/bpf.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `XDP_PASS`, or `TC_ACT_UNSPEC`: what comes next sees it.
+    /// `XDP_PASS` or `TC_ACT_UNSPEC`: the frame goes on.
     Pass,
-    /// `XDP_TX`, or `TC_ACT_REDIRECT`.
+    /// `XDP_TX` or `TC_ACT_REDIRECT`: the frame goes back as a reply.
     Tx,
 }
 
 impl Action {
-    /// The action that goes with a verdict.
+    /// The action that belongs to a verdict.
     pub fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Answer(..) => Self::Tx,
@@ -77,8 +67,8 @@ impl Action {
     }
 }
 
-impl Home {
-    /// Name of the program in the object.
+impl Hook {
+    /// Name of the hook's program in the object.
     pub const fn program(self) -> &'static str {
         match self {
             Self::Xdp => "headless_xdp",
@@ -87,7 +77,7 @@ impl Home {
     }
 }
 
-/// The built object of this name, by `HEADLESS_BPF_DIR`.
+/// Path of a built object in the folder that `HEADLESS_BPF_DIR` names.
 pub fn object(name: &str) -> PathBuf {
     let folder = std::env::var_os("HEADLESS_BPF_DIR")
         .expect("HEADLESS_BPF_DIR names the folder of the BPF objects: use `cargo xtask test`");
@@ -95,25 +85,21 @@ pub fn object(name: &str) -> PathBuf {
 }
 
 impl Kernel {
-    /// Loads the program with empty maps.
+    /// Loads the programs with empty maps.
     pub fn load() -> Self {
-        Self::with_table(CAPACITIES.names_table)
+        Self::with_capacities(&maps::CAPACITIES)
     }
 
-    /// The same with this many slots in the table of short names.
-    pub fn with_table(names_table: u32) -> Self {
+    /// Loads the programs with empty maps of these capacities.
+    pub fn with_capacities(capacities: &Capacities) -> Self {
         let path = object("headless-xdp.o");
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-        let capacities = Capacities {
-            names_table,
-            ..CAPACITIES
-        };
-        Self::load_object(&bytes, &capacities)
+        Self::load_object(&bytes, capacities)
     }
 
-    /// Loads it with the tc program under the name `FOREIGN_TC`, as somebody
-    /// else's: without names it passes whatever it sees.
+    /// Loads the programs with `FOREIGN_TC` as the tc program's name. They stand for
+    /// programs of others: without served addresses they pass every packet.
     pub fn foreign() -> Self {
         const OWN: &[u8] = b"headless_tc";
         let mut bytes = std::fs::read(object("headless-xdp.o")).unwrap();
@@ -125,7 +111,7 @@ impl Kernel {
         for at in places {
             bytes[at..][..OWN.len()].copy_from_slice(FOREIGN_TC.as_bytes());
         }
-        Self::load_object(&bytes, &CAPACITIES)
+        Self::load_object(&bytes, &maps::CAPACITIES)
     }
 
     fn load_object(bytes: &[u8], capacities: &Capacities) -> Self {
@@ -139,12 +125,12 @@ impl Kernel {
         }
     }
 
-    /// The maps under another handle.
+    /// A second handle to the maps.
     pub fn another_sink(&self) -> KernelSink {
         KernelSink::open(&self.ebpf).unwrap()
     }
 
-    /// Puts the tc program of [`Self::foreign`] on an interface of a node.
+    /// Attaches the tc program of [`Self::foreign`] to an interface of a node.
     pub fn attach_tc(&mut self, node: &Node, interface: &str, options: TcAttachOptions) {
         let program = self.ebpf.program_mut(FOREIGN_TC).unwrap();
         let program: &mut SchedClassifier = program.try_into().unwrap();
@@ -155,7 +141,7 @@ impl Kernel {
         .unwrap();
     }
 
-    /// The same with the XDP program.
+    /// Attaches the XDP program to an interface of a node.
     pub fn attach_xdp(&mut self, node: &Node, interface: &str) {
         let program = self.ebpf.program_mut("headless_xdp").unwrap();
         let program: &mut Xdp = program.try_into().unwrap();
@@ -166,15 +152,15 @@ impl Kernel {
         .unwrap();
     }
 
-    /// Puts the programs on an interface of a node as the agent does: tc, and where it
-    /// is asked for XDP before it.
+    /// Attaches the programs to an interface of a node as the agent does: tc, and XDP too
+    /// with `by_xdp`.
     pub fn attach(&mut self, node: &Node, interface: &str, by_xdp: bool) {
         let program = self.ebpf.program_mut("headless_tc").unwrap();
         let program: &mut SchedClassifier = program.try_into().unwrap();
         let ingress = TcAttachType::Ingress;
         node.run(|| {
             let tcx = TcAttachOptions::TcxOrder(LinkOrder::first());
-            // Kernels before 6.6 have no tcx.
+            // Kernels before 6.6 have no tcx, so the program needs the clsact qdisc.
             if program
                 .attach_with_options(interface, ingress, tcx)
                 .is_err()
@@ -190,14 +176,14 @@ impl Kernel {
         }
     }
 
-    /// Tells the tc program the MTU of an interface that is one end of a veth.
+    /// Writes the MTU of a veth's end for the tc program.
     pub fn put_interface(&self, node: &Node, interface: &str, mtu: u32) {
         let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
         let interface = Interface::new(mtu, true);
         self.interfaces().put(index, interface).unwrap();
     }
 
-    /// Has the tc program know nothing of an interface.
+    /// Deletes the entry that tells the tc program of an interface.
     pub fn delete_interface(&self, node: &Node, interface: &str) {
         let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
         self.interfaces().delete(index).unwrap();
@@ -208,59 +194,59 @@ impl Kernel {
         interfaces.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many DNS queries a program without names has seen.
+    /// Number of DNS queries that a program of [`Self::foreign`] has seen.
     pub fn seen(&self, path: Path) -> u64 {
         self.passed(path, PassReason::NotServed)
     }
 
-    /// How many packets a program has passed for this reason.
+    /// Number of packets that a program has passed for this reason.
     pub fn passed(&self, path: Path, reason: PassReason) -> u64 {
         let Counter(index) = Counter::pass(path, reason);
         self.counters.read().unwrap()[index as usize]
     }
 
-    /// What becomes of a frame in XDP, and the frame afterwards.
+    /// Runs the XDP program. Returns the action, and the frame afterwards.
     pub fn run(&self, frame: &[u8]) -> (Action, Vec<u8>) {
-        self.run_in(Home::Xdp, frame)
+        self.run_in(Hook::Xdp, frame)
     }
 
-    /// The same in any program.
-    pub fn run_in(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>) {
+    /// Runs the program of this hook. Returns the action, and the frame afterwards.
+    pub fn run_in(&self, hook: Hook, frame: &[u8]) -> (Action, Vec<u8>) {
         let mut out = vec![0; 8192];
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
             ..TestRunOptions::default()
         };
-        let result = match (home, self.ebpf.program(home.program())) {
-            (Home::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
-            (Home::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
+        let result = match (hook, self.ebpf.program(hook.program())) {
+            (Hook::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
+            (Hook::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
                 let interface = Interface::new(mtu, true);
                 self.interfaces().put(LOOPBACK, interface).unwrap();
                 tc.test_run(options)
             }
-            (_, other) => panic!("no program for {home:?}: {other:?}"),
+            (_, other) => panic!("no program for {hook:?}: {other:?}"),
         };
         let result = result.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
         out.truncate(result.data_size_out as usize);
-        let action = match (home, result.return_value.cast_signed()) {
-            (Home::Xdp, 2) | (Home::Tc(_), -1) => Action::Pass,
-            (Home::Xdp, 3) | (Home::Tc(_), 7) => Action::Tx,
-            (_, other) => panic!("action {other} of {home:?}"),
+        let action = match (hook, result.return_value.cast_signed()) {
+            (Hook::Xdp, 2) | (Hook::Tc(_), -1) => Action::Pass,
+            (Hook::Xdp, 3) | (Hook::Tc(_), 7) => Action::Tx,
+            (_, other) => panic!("action {other} of {hook:?}"),
         };
         (action, out)
     }
 
     /// How long a program has run, and how often, since `bpf_stats` counts.
-    pub fn run_time(&self, home: Home) -> (Duration, u64) {
-        let info = self.ebpf.program(home.program()).unwrap().info().unwrap();
+    pub fn run_time(&self, hook: Hook) -> (Duration, u64) {
+        let info = self.ebpf.program(hook.program()).unwrap().info().unwrap();
         (info.run_time(), info.run_count())
     }
 
     /// Runs a frame; besides, which counters it moved.
-    pub fn counted(&self, home: Home, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
+    pub fn counted(&self, hook: Hook, frame: &[u8]) -> (Action, Vec<u8>, Vec<(Counter, u64)>) {
         let before = self.counters();
-        let (action, out) = self.run_in(home, frame);
+        let (action, out) = self.run_in(hook, frame);
         (action, out, self.moved_since(&before))
     }
 
@@ -269,7 +255,7 @@ impl Kernel {
         self.counters.read().unwrap()
     }
 
-    /// Which counters have moved since they were read, and by how much.
+    /// The counters that have grown since `before` was read, with their growth.
     pub fn moved_since(&self, before: &[u64]) -> Vec<(Counter, u64)> {
         (0..)
             .zip(before.iter().zip(self.counters()))

@@ -1,34 +1,45 @@
-//! Names as the programs find them, in memory and in the kernel alike.
+//! Fills maps with names, in memory and in the kernel alike.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use headless_agent::maps::encode::{Encoded, encode};
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
-use headless_agent::maps::{MapName, RecordSink};
-use headless_agent::records::{NameData, RelativeName};
+use headless_agent::maps::{MapKey, RecordSink, WriteCounts, read};
+use headless_agent::records::{NameChange, NameData, Pointers, RelativeName};
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, ChunkKind, Config, KeyClass, PodsMode, ReverseAddress, ReverseBucket,
-    ReverseSlot, ServerAddress, State,
+    Address, Chunk, Config, HashKey, KeyClass, NameRecord, PodsMode, SERVED_SLOTS, ServedSlot,
+    State,
 };
 
-/// Seed of every seal.
+/// Seed of the key for hashes and seals.
 pub const SEED: u64 = 0x5eed_5eed_5eed_5eed;
 
-/// Room for addresses that have reverse names: little, so that buckets fill.
-pub const ADDRESSES: u32 = 64;
+/// Capacities of a test's maps. The table is small, so that short names are in the hash
+/// map too. The buckets are few, so that each has several entries.
+pub const CAPACITIES: Capacities = Capacities {
+    table_slots: 16,
+    names_short: 10_000,
+    names_medium: 10_000,
+    names_long: 10_000,
+    chunks: 10_000,
+    endpoint_buckets: 8,
+    reverse_buckets: 16,
+};
 
-/// Serial of the SOA.
+/// Serial of the zone's SOA record.
 pub const SERIAL: u32 = 1_700_000_000;
 
-/// The configuration of a zone as kubeadm has it: TTL 30.
+/// The configuration of a zone, with its TTL in seconds.
 pub fn config(zone: &str, ttl: u32) -> Config {
-    Config::new(zone, ttl, PodsMode::Insecure, SEED).expect("a zone")
+    let key = HashKey::from_seed(SEED);
+    Config::new(zone, ttl, PodsMode::Insecure, &key).expect("a zone")
 }
 
-/// An agent that lives forever and knows everything.
+/// The state of an agent that is complete and whose deadline never comes.
 pub fn state() -> State {
     State {
         deadline_ns: u64::MAX,
@@ -37,124 +48,153 @@ pub fn state() -> State {
     }
 }
 
-/// Maps in memory with nothing but a configuration and a served address.
+/// Maps in memory with a configuration and a served address, but without names.
 pub fn memory(config: Config, state: State, server: impl Into<IpAddr>) -> MemorySink {
-    let mut sink = MemorySink {
-        state,
-        ..MemorySink::new(config, ADDRESSES)
-    };
-    sink.put_server(address(server), 0).unwrap();
+    let mut sink = MemorySink::new(config, CAPACITIES);
+    sink.state = state;
+    serve(&mut sink, [server.into()]);
     sink
 }
 
-/// Lets a writer say that its agent lives forever, and that it knows everything if
-/// `synced`: what it says itself takes the place of [`state`].
-pub fn live(writer: &mut Writer<impl RecordSink>, synced: bool) {
+/// A writer to maps, which may have names already.
+pub fn writer<S: RecordSink>(sink: S) -> Writer<S> {
+    Writer::open(sink, Arc::<WriteCounts>::default()).unwrap()
+}
+
+/// Replaces the served addresses.
+pub fn serve(sink: &mut impl RecordSink, servers: impl IntoIterator<Item = IpAddr>) {
+    let addresses: Vec<Address> = servers.into_iter().map(Address::from).collect();
+    let unplaced = writer(sink).serve(&addresses).unwrap();
+    assert_eq!(unplaced, []);
+}
+
+/// Writes a heartbeat whose deadline never comes. With `may_deny` it says that the maps are
+/// complete. The heartbeat replaces [`state`].
+pub fn live(writer: &mut Writer<impl RecordSink>, may_deny: bool) {
     let beat = Beat {
         lease: Duration::MAX,
         serial: SERIAL,
-        synced,
+        may_deny,
     };
     writer.beat(beat).unwrap();
 }
 
-/// A served address as the map's key.
-pub fn address(server: impl Into<IpAddr>) -> ServerAddress {
-    ServerAddress::from(server.into())
-}
-
-/// Writes names to empty maps.
+/// Writes names. The state does not change.
 pub fn install<'a>(
     sink: &mut impl RecordSink,
     names: impl IntoIterator<Item = (&'a RelativeName, &'a NameData)>,
 ) {
-    install_from(1, sink, names);
+    let changes: Vec<_> = names
+        .into_iter()
+        .map(|(name, data)| NameChange {
+            name: name.clone(),
+            data: Some(data.clone()),
+        })
+        .collect();
+    let state = sink.state().unwrap();
+    let mut writer = writer(&mut *sink);
+    writer.apply(&changes);
+    assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
+    sink.put_state(state).unwrap();
 }
 
-/// Writes names to maps whose sets of addresses have numbers below `first`.
-pub fn install_from<'a>(
-    first: u32,
-    sink: &mut impl RecordSink,
-    names: impl IntoIterator<Item = (&'a RelativeName, &'a NameData)>,
-) {
-    for (set, (name, data)) in (first..).zip(names) {
-        let name = MapName::from_wire(name.as_bytes()).unwrap();
-        let Encoded { record, chunks } = encode(&name, SEED, data, set);
-        for (key, chunk) in chunks {
-            sink.put_chunk(key, chunk).unwrap();
-        }
-        sink.put_name(&name, record).unwrap();
-    }
-}
-
-/// Writes where addresses lead to an empty table.
+/// Writes reverse names: each address leads to the name of a Service.
 pub fn point(
     sink: &mut impl RecordSink,
     pointers: impl IntoIterator<Item = (IpAddr, RelativeName)>,
 ) {
+    let mut changes = Pointers::default();
     for (service, (address, name)) in (1..).zip(pointers) {
-        let key = ChunkKey::new(service, ChunkKind::Name, 0);
-        let name = name.as_bytes();
-        let content = [&[name.len() as u8], name].concat();
-        sink.put_chunk(key, Chunk::new(SEED, key, &content))
-            .unwrap();
-        let address = ReverseAddress::from(address);
-        let index = address.bucket(sink.reverse_buckets());
-        let mut bucket = sink.reverse_bucket(index).unwrap();
-        let free = bucket.iter_mut().find(|slot| slot.is_empty());
-        *free.expect("room in the bucket") = ReverseSlot::new(address, service);
-        sink.put_reverse_bucket(index, bucket).unwrap();
+        changes.services.insert(service, Some(name));
+        changes.addresses.push((address, Some(service)));
     }
+    writer(sink).point(&changes);
 }
 
-/// Removes every name, chunk and served address.
+/// Whether a name is stored.
+pub fn holds(sink: &impl RecordSink, name: &RelativeName) -> bool {
+    read::stored(sink, name.as_bytes()).unwrap().is_some()
+}
+
+/// Removes every name, chunk and served address, and makes the agent one that has said
+/// nothing yet.
 pub fn clear(sink: &mut impl RecordSink) {
-    let mut names = Vec::new();
+    sink.put_state(State::default()).unwrap();
+    sink.arrays().clear();
     for class in KeyClass::ALL {
-        sink.for_each_name(class, &mut |name, _| names.push(name))
-            .unwrap();
+        let mut keys = Vec::new();
+        sink.for_each(class, &mut |key, _| keys.push(key)).unwrap();
+        for key in keys {
+            sink.delete(&key).unwrap();
+        }
     }
-    for name in names {
-        sink.delete_name(&name).unwrap();
-    }
-    for key in sink.chunk_keys().unwrap() {
-        sink.delete_chunk(key).unwrap();
-    }
-    for (server, _) in sink.servers().unwrap() {
-        sink.delete_server(server).unwrap();
-    }
-    for bucket in 0..sink.reverse_buckets() {
-        let empty = ReverseBucket::default();
-        sink.put_reverse_bucket(bucket, empty).unwrap();
+    for at in 0..SERVED_SLOTS as u32 {
+        sink.put_served_slot(at, ServedSlot::default()).unwrap();
     }
 }
 
-/// What an element looks like whose memory was given to another key while a
-/// program reads it.
+/// Copies everything from one set of maps to another with the same capacities.
+pub fn copy(from: &impl RecordSink, to: &mut impl RecordSink) {
+    clear(to);
+    to.put_config(&from.config().unwrap()).unwrap();
+    to.put_state(from.state().unwrap()).unwrap();
+    to.arrays().copy_from(from.arrays());
+    for class in KeyClass::ALL {
+        let mut put = |key, record| assert!(to.put(&key, record).unwrap());
+        from.for_each(class, &mut put).unwrap();
+    }
+    for at in 0..SERVED_SLOTS as u32 {
+        let slot = from.served_slot(at).unwrap();
+        to.put_served_slot(at, slot).unwrap();
+    }
+}
+
+/// Changes every name record. A program may read such a record if the kernel gives an
+/// element's memory to another key at that moment.
 pub fn tear_records(sink: &mut impl RecordSink) {
-    let mut records = Vec::new();
-    for class in KeyClass::ALL {
-        sink.for_each_name(class, &mut |name, record| records.push((name, record)))
-            .unwrap();
-    }
-    for (name, mut record) in records {
+    replace_records(sink, |_, mut record| {
         record.inline[3] ^= 1;
-        sink.put_name(&name, record).unwrap();
+        record
+    });
+}
+
+/// Replaces every name record by the result of `other`.
+pub fn replace_records(
+    sink: &mut impl RecordSink,
+    other: impl Fn(&MapKey, NameRecord) -> NameRecord,
+) {
+    let arrays = sink.arrays();
+    for index in 0..arrays.table_slots() {
+        let mut slot = arrays.slot(index);
+        let key = MapKey::from_words(KeyClass::Short, &slot.key);
+        slot.record = other(&key, slot.record);
+        arrays.put_slot(index, &slot);
+    }
+    for class in KeyClass::ALL {
+        let mut records = Vec::new();
+        let mut visit = |key, record| records.push((key, record));
+        sink.for_each(class, &mut visit).unwrap();
+        for (key, record) in records {
+            sink.put(&key, other(&key, record)).unwrap();
+        }
     }
 }
 
-/// As [`tear_records`], for the chunks of address sets.
+/// Changes every chunk. See [`tear_records`].
 pub fn tear_chunks(sink: &mut impl RecordSink) {
-    for key in sink.chunk_keys().unwrap() {
-        let mut chunk = sink.chunk(key).unwrap().unwrap();
+    let arrays = sink.arrays();
+    for index in 0..arrays.chunks() {
+        let mut chunk = arrays.chunk(index);
         chunk.words[0] ^= 1 << 24;
-        sink.put_chunk(key, chunk).unwrap();
+        arrays.put_chunk(index, &chunk);
     }
 }
 
-/// A set that was replaced after the record that names it was read.
+/// Clears every chunk. A program finds such chunks if a set is replaced after the program
+/// has read the record that leads to it.
 pub fn lose_chunks(sink: &mut impl RecordSink) {
-    for key in sink.chunk_keys().unwrap() {
-        sink.delete_chunk(key).unwrap();
+    let arrays = sink.arrays();
+    for index in 0..arrays.chunks() {
+        arrays.put_chunk(index, &Chunk::default());
     }
 }

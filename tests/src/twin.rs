@@ -1,29 +1,29 @@
-//! A pod behind the loaded programs, and the engine on the host with the same
-//! names: what the pod receives is, byte for byte, what the engine makes of the
+//! A pod behind the loaded programs, and the engine on the host with the same names. Each
+//! reply that the pod receives is compared, byte for byte, with the engine's reply to the
 //! frame that the pod sent.
 
 use std::net::IpAddr;
 
+use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
-use headless_agent::maps::{MapName, RecordSink as _};
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::{Counter, NameFlags, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::Verdict;
 
 use crate::frame::{self, HEADERS_LEN, HEADERS_LEN_V6, Query, SERVER, SERVER_V6};
-use crate::host::{Home, Host};
+use crate::host::{Hook, Host};
 use crate::kernel::Kernel;
 use crate::node::{Client, ClusterDns, Node, Pod};
 use crate::tap::{Tap, Way};
 use crate::{decode, hex, maps};
 
-/// The addresses that are asked, one of each family.
+/// The served addresses, one of each family.
 pub const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER), IpAddr::V6(SERVER_V6)];
 
-/// What becomes of a frame, program by program.
-type Run = Vec<(Home, Verdict)>;
+/// The hooks that see a frame, with their verdicts.
+type Run = Vec<(Hook, Verdict)>;
 
-/// The pair.
+/// A pod behind the programs, and the engine on the host.
 #[derive(Debug)]
 pub struct Twin {
     /// The node.
@@ -34,21 +34,22 @@ pub struct Twin {
     pub kernel: Kernel,
     /// The engine's maps.
     memory: MemorySink,
-    /// The frames at the pod's end.
+    /// The frames at the pod's end of the veth.
     pub tap: Tap,
-    /// What XDP has left.
+    /// The frames at the node's end of the veth, which XDP has passed.
     pub behind_xdp: Tap,
-    /// Who gets what is passed, by [`SERVERS`].
+    /// Stand-ins for the cluster's DNS, in the order of [`SERVERS`].
     cluster_dns: [ClusterDns; 2],
     by_xdp: bool,
     mtu: u32,
     offload: bool,
-    /// The most addresses under a name.
+    /// The most addresses of a family that a name has.
     addresses_max: u32,
 }
 
 impl Twin {
-    /// With nothing but the zone, behind the programs that `--hook` would put there.
+    /// A pod behind the programs that the agent attaches with `--hook`. The maps have no
+    /// names.
     pub fn new(hook: &str) -> Self {
         let node = Node::new();
         let pod = node.pod("veth-client", 10);
@@ -58,13 +59,8 @@ impl Twin {
         kernel.maps.put_config(&config).unwrap();
         kernel.maps.put_state(maps::state()).unwrap();
         let mut memory = maps::memory(config, maps::state(), SERVER);
-        memory.put_server(maps::address(SERVER_V6), 1).unwrap();
-        for (number, server) in (0..).zip(SERVERS) {
-            kernel
-                .maps
-                .put_server(maps::address(server), number)
-                .unwrap();
-        }
+        maps::serve(&mut memory, SERVERS);
+        maps::serve(&mut kernel.maps, SERVERS);
         let by_xdp = hook == "xdp";
         kernel.attach(&node, &pod.host_end, by_xdp);
         let mut twin = Self {
@@ -84,8 +80,8 @@ impl Twin {
         twin
     }
 
-    /// Adds a name, written with dots and without `svc` and the zone, with this many
-    /// addresses of each family.
+    /// Adds a name with this many addresses of each family. The name has no `svc` and no
+    /// zone.
     pub fn add(&mut self, name: &str, ipv4: u32, ipv6: u32) {
         let name = RelativeName::from_labels(name.split('.')).expect("a name");
         let data = NameData {
@@ -96,14 +92,12 @@ impl Twin {
                 .collect(),
             details: None,
         };
-        // Each name has sets of chunks of its own.
-        let set = 1 + self.memory.names.len() as u32;
-        maps::install_from(set, &mut self.kernel.maps, [(&name, &data)]);
-        maps::install_from(set, &mut self.memory, [(&name, &data)]);
+        maps::install(&mut self.kernel.maps, [(&name, &data)]);
+        maps::install(&mut self.memory, [(&name, &data)]);
         self.addresses_max = self.addresses_max.max(ipv4).max(ipv6);
     }
 
-    /// Says how the agent is.
+    /// Writes the agent's state.
     pub fn put_state(&mut self, state: State) {
         self.kernel.maps.put_state(state).unwrap();
         self.memory.put_state(state).unwrap();
@@ -112,8 +106,7 @@ impl Twin {
     /// Whether a name has been added.
     pub fn holds(&self, name: &str) -> bool {
         let name = RelativeName::from_labels(name.split('.')).expect("a name");
-        let name = MapName::from_wire(name.as_bytes()).expect("a name");
-        self.memory.names.contains_key(&name)
+        maps::holds(&self.memory, &name)
     }
 
     /// Sets the MTU of both ends of the veth.
@@ -130,13 +123,13 @@ impl Twin {
         self.offload = on;
     }
 
-    /// The socket that gets what is passed to this address.
+    /// The stand-in for the cluster's DNS at a served address.
     pub fn cluster_dns(&self, server: IpAddr) -> &ClusterDns {
         let place = SERVERS.iter().position(|it| *it == server);
         &self.cluster_dns[place.expect("a served address")]
     }
 
-    /// The engine on the host, at the first moment that is one.
+    /// The engine on the host. Its clock is at 1, because a deadline of 0 must be over.
     fn host(&self) -> Host<'_> {
         Host {
             now_ns: 1,
@@ -144,18 +137,18 @@ impl Twin {
         }
     }
 
-    /// The programs that see a frame, in their order.
-    fn homes(&self) -> Vec<Home> {
-        let xdp = self.by_xdp.then_some(Home::Xdp);
-        xdp.into_iter().chain([Home::Tc(self.mtu)]).collect()
+    /// The hooks that see a frame, in their order.
+    fn hooks(&self) -> Vec<Hook> {
+        let xdp = self.by_xdp.then_some(Hook::Xdp);
+        xdp.into_iter().chain([Hook::Tc(self.mtu)]).collect()
     }
 
-    /// What becomes of a frame, program by program up to the one that answers.
+    /// The engine's verdicts on a frame, hook by hook up to the first answer.
     fn expected(&self, frame: &[u8]) -> Run {
         let mut run = Run::new();
-        for home in self.homes() {
-            let (verdict, after) = self.host().respond_in(home, frame);
-            run.push((home, verdict));
+        for hook in self.hooks() {
+            let (verdict, after) = self.host().respond_in(hook, frame);
+            run.push((hook, verdict));
             if matches!(verdict, Verdict::Answer(..)) {
                 break;
             }
@@ -164,8 +157,9 @@ impl Twin {
         run
     }
 
-    /// Runs `work` and says which counters it moved. Packets with IPv6 extension
-    /// headers are the pod's multicast listener reports.
+    /// Runs `work`, and returns the counters that moved meanwhile with their growth. Packets
+    /// with IPv6 extension headers are left out: the pod's kernel sends them as multicast
+    /// listener reports.
     pub fn counting<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<(Counter, u64)>) {
         let before = self.kernel.counters();
         let result = work();
@@ -175,7 +169,8 @@ impl Twin {
         (result, moved)
     }
 
-    /// Asks by a socket of the pod, and compares what becomes of it.
+    /// Asks by a socket of the pod, and compares the outcome with the engine's. Returns the
+    /// last hook's verdict.
     pub fn ask(&self, client: &Client, server: IpAddr, query: &Query) -> Verdict {
         let about = format!("{query:?} to {server}");
         let (outcome, moved) = self.counting(|| {
@@ -198,7 +193,7 @@ impl Twin {
         assert_eq!(moved, counters(&run), "counters of {about}: {run:?}");
         self.check_untouched(&run, &sent, &about);
         let received = self.tap.gone(Way::In);
-        let (home, verdict) = *run.last().expect("a program");
+        let (hook, verdict) = *run.last().expect("a program");
         let Some(reply) = reply else {
             assert_eq!(received, Vec::<Vec<u8>>::new(), "a reply to {about}");
             return verdict;
@@ -206,12 +201,12 @@ impl Twin {
         let [received] = &received[..] else {
             panic!("{} replies to {about}", received.len());
         };
-        self.compare(home, verdict, &sent, received, &about);
+        self.compare(hook, verdict, &sent, received, &about);
         assert_eq!(received[headers_len(received)..], reply, "{about}");
         verdict
     }
 
-    /// Sends a frame as it stands, which is answered, and compares the reply.
+    /// Sends a frame that is answered, and compares the reply with the engine's.
     pub fn send(&self, frame: &[u8]) -> Verdict {
         let about = hex::annotate(frame);
         let run = self.expected(frame);
@@ -225,23 +220,24 @@ impl Twin {
         self.compare_reply(frame, &received)
     }
 
-    /// Compares the reply to a frame that is answered.
+    /// Compares the reply to a frame with the engine's.
     pub fn compare_reply(&self, sent: &[u8], received: &[u8]) -> Verdict {
         let run = self.expected(sent);
-        let (home, verdict) = *run.last().expect("a program");
-        self.compare(home, verdict, sent, received, &hex::annotate(sent));
+        let (hook, verdict) = *run.last().expect("a program");
+        self.compare(hook, verdict, sent, received, &hex::annotate(sent));
         verdict
     }
 
-    /// Holds a reply against the engine's, with whatever start of an RRset. All bytes
-    /// are compared. One field may have another value than the engine's where the pod
-    /// left its checksum to a device and tc answered: the sum of the pseudo-header, for
-    /// a device to complete. A kernel that ends this state where a packet is cut (7.2
-    /// does, 6.18 does not) has the engine's; what a device makes of it, `live_routed`
-    /// sees.
-    fn compare(&self, home: Home, verdict: Verdict, sent: &[u8], received: &[u8], about: &str) {
+    /// Compares all bytes of a reply with the engine's replies. The RRset may begin with any
+    /// address.
+    ///
+    /// One field may differ. If the pod left its checksum unfinished and tc answered, the
+    /// reply's checksum may be unfinished too: the field has the sum of the pseudo-header.
+    /// Some kernels finish the checksum when the program shortens the packet (7.2 does, 6.18
+    /// does not). The suite `live_routed` tests what a device makes of an unfinished one.
+    fn compare(&self, hook: Hook, verdict: Verdict, sent: &[u8], received: &[u8], about: &str) {
         let field = headers_len(sent) - 2;
-        let was_partial = matches!(home, Home::Tc(_)) && has_checksum(sent, Checksum::Partial);
+        let was_partial = matches!(hook, Hook::Tc(_)) && has_checksum(sent, Checksum::Partial);
         let is_partial = was_partial && has_checksum(received, Checksum::Partial);
         let host = self.host();
         let rotated = matches!(
@@ -251,7 +247,7 @@ impl Twin {
         let starts = if rotated { self.addresses_max } else { 1 };
         let mut replies = (0..starts).map(|start| {
             let host = host.starting(start, starts);
-            host.respond_in(home, sent).1
+            host.respond_in(hook, sent).1
         });
         let same = replies.find(|reply| {
             let mut reply = reply.clone();
@@ -262,31 +258,31 @@ impl Twin {
             reply == received
         });
         let reply = same.unwrap_or_else(|| {
-            let (_, engine) = host.respond_in(home, sent);
+            let (_, engine) = host.respond_in(hook, sent);
             let [engine, received] = [&engine, received].map(hex::annotate);
-            panic!("{about} by {home:?}\nengine:\n{engine}\nreceived:\n{received}")
+            panic!("{about} by {hook:?}\nengine:\n{engine}\nreceived:\n{received}")
         });
-        // What the engine made is right by itself, the checksum included.
+        // The engine's reply must be correct, the checksum included.
         let _message = decode::reply(sent, &reply);
         if is_partial {
-            // The device would have made the very checksum, and for IPv4, where the
-            // engine leaves it out, a right one.
+            // The finished checksum must be correct. The engine's field is no measure here:
+            // for IPv4 the engine sends no checksum.
             let mut completed = received.to_vec();
             complete(&mut completed);
             assert!(has_checksum(&completed, Checksum::Whole), "{about}");
         }
     }
 
-    /// What XDP has passed, and nothing else, is behind it, bit for bit.
-    fn check_untouched(&self, run: &[(Home, Verdict)], sent: &[u8], about: &str) {
-        let answered = matches!(run, [(Home::Xdp, Verdict::Answer(..)), ..]);
+    /// Checks that the frames behind XDP are the frames that XDP has passed, bit for bit.
+    fn check_untouched(&self, run: &[(Hook, Verdict)], sent: &[u8], about: &str) {
+        let answered = matches!(run, [(Hook::Xdp, Verdict::Answer(..)), ..]);
         let behind = self.behind_xdp.gone(Way::In);
         let expected = if answered { &[][..] } else { &[sent.to_vec()] };
         assert_eq!(behind, expected, "behind XDP of {about}");
     }
 
-    /// Checks that the pod left the checksum to its device if, and only if, its offload is
-    /// on. Otherwise the test would not test what it says.
+    /// Checks that the pod's checksum is unfinished if, and only if, offload is on. Without
+    /// this check a test might never send the kind of checksum that it is about.
     fn check_checksum(&self, sent: &[u8], about: &str) {
         let expected = if self.offload {
             Checksum::Partial
@@ -298,16 +294,16 @@ impl Twin {
     }
 }
 
-/// The counters that verdicts move, one after the other.
-pub fn counters(run: &[(Home, Verdict)]) -> Vec<(Counter, u64)> {
-    let counters = run.iter().filter_map(|(home, verdict)| {
-        let counter = verdict.counter(home.path())?;
+/// The counters that these verdicts move, in their order.
+pub fn counters(run: &[(Hook, Verdict)]) -> Vec<(Counter, u64)> {
+    let counters = run.iter().filter_map(|(hook, verdict)| {
+        let counter = verdict.counter(hook.path())?;
         Some((counter, 1))
     });
     counters.collect()
 }
 
-/// Bytes before the DNS message.
+/// Number of bytes before the DNS message.
 pub fn headers_len(frame: &[u8]) -> usize {
     match frame[12..14] {
         [0x86, 0xdd] => HEADERS_LEN_V6,
@@ -320,7 +316,7 @@ pub fn headers_len(frame: &[u8]) -> usize {
 pub enum Checksum {
     /// Zero: the datagram has no checksum.
     None,
-    /// The sum of the pseudo-header, for a device to complete.
+    /// The sum of the pseudo-header: a device is to finish the checksum.
     Partial,
     /// The checksum of the pseudo-header and the datagram.
     Whole,
@@ -328,8 +324,8 @@ pub enum Checksum {
 
 /// Whether the UDP checksum field has this value.
 ///
-/// A field can be whole and partial at once: in one of 65,535 datagrams, the whole
-/// checksum happens to equal the sum of the pseudo-header. A suite sends thousands.
+/// A field can be whole and partial at once: in one of 65,535 datagrams the whole checksum
+/// equals the sum of the pseudo-header. A suite sends thousands, so this happens.
 pub fn has_checksum(frame: &[u8], value: Checksum) -> bool {
     let udp = headers_len(frame) - 8;
     let field = u16::from_be_bytes([frame[udp + 6], frame[udp + 7]]);
@@ -343,7 +339,7 @@ pub fn has_checksum(frame: &[u8], value: Checksum) -> bool {
     }
 }
 
-/// Addresses, protocol and length (RFC 768; RFC 8200, section 8.1).
+/// The pseudo-header: addresses, protocol and length (RFC 768; RFC 8200, section 8.1).
 fn pseudo_header(frame: &[u8]) -> Vec<u8> {
     let udp = headers_len(frame) - 8;
     let addresses = if udp == HEADERS_LEN - 8 { 8 } else { 32 };
@@ -351,12 +347,13 @@ fn pseudo_header(frame: &[u8]) -> Vec<u8> {
     [&frame[udp - addresses..udp], &[0, 17], &len].concat()
 }
 
-/// Its sum, not complemented: what `CHECKSUM_PARTIAL` of Linux has in the field.
+/// The sum of the pseudo-header, not complemented. Linux writes it into the field of a
+/// packet in the state `CHECKSUM_PARTIAL`.
 fn pseudo_sum(frame: &[u8]) -> u16 {
     !frame::checksum(&pseudo_header(frame))
 }
 
-/// Does what a device does that a checksum is left to (`skb_checksum_help`).
+/// Finishes a partial checksum as a device does (Linux, `skb_checksum_help`).
 fn complete(frame: &mut [u8]) {
     let udp = headers_len(frame) - 8;
     let checksum = match frame::checksum(&frame[udp..]) {
@@ -391,7 +388,7 @@ mod tests {
         let coincidence = (0..=u16::MAX)
             .map(partial)
             .find(|frame| has_checksum(frame, Checksum::Whole));
-        let coincidence = coincidence.expect("the ids take the sum through all values");
+        let coincidence = coincidence.expect("some id leads to each value of the checksum");
         assert_eq!(kinds(&coincidence), [false, true, true]);
     }
 }

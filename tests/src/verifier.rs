@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use headless_ebpf::abi::global;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Most instructions that the verifier processes before it refuses a program
@@ -26,23 +27,21 @@ pub fn remembered(ebpf: &Ebpf) -> BTreeMap<String, Option<u32>> {
         .collect()
 }
 
+/// Turns on the programs' own log at level debug, 4 in aya-log.
+pub const KERNEL_LOG: [(&str, u8); 2] = [(global::LOG, 1), ("AYA_LOG_LEVEL", 4)];
+
 /// The same count from the verifier's log, which every kernel writes.
 ///
 /// aya returns the log only when a load fails. This function therefore makes each load
 /// fail late: the process has no file descriptor left for the program that the verifier
 /// has accepted. No other thread may open files meanwhile.
 ///
-/// `logs` turns on the programs' own log at level debug by the two globals that the
-/// agent's loader sets for [`KernelLog`].
-///
-/// [`KernelLog`]: headless_agent::datapath::object::KernelLog
-pub fn logged(object: &Path, logs: bool) -> BTreeMap<String, u32> {
+/// `globals` are names of globals with the values to load them with; see
+/// [`headless_ebpf::abi::global`] and [`KERNEL_LOG`].
+pub fn logged(object: &Path, globals: &[(&str, u8)]) -> BTreeMap<String, u32> {
     let mut loader = EbpfLoader::new();
-    if logs {
-        loader
-            .override_global("LOG", &1_u8, true)
-            // `Level::Debug` of aya-log.
-            .override_global("AYA_LOG_LEVEL", &4_u8, true);
+    for (name, value) in globals {
+        loader.override_global(name, value, true);
     }
     let mut ebpf = loader
         .verifier_log_level(VerifierLogLevel::STATS)

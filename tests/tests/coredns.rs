@@ -1,6 +1,6 @@
-//! Every answer of headless beside the one of CoreDNS itself.
+//! Compares the answers of headless with CoreDNS's, in random clusters.
 //!
-//! `HEADLESS_SEED` repeats the random run of a seed that it has printed.
+//! The test with a random seed prints its seed. `HEADLESS_SEED=<seed>` repeats it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use headless_tests::differential::coredns::Choices;
 use headless_tests::differential::report::Report;
 use headless_tests::differential::run::{Plan, run};
 
-/// The seed of the runs that are always the same.
+/// The seed of the tests that always make the same cluster. Each adds a number of its own.
 const SEED: u64 = 20_250_611;
 
 fn plan(seed: u64) -> Plan {
@@ -28,46 +28,48 @@ fn plan(seed: u64) -> Plan {
     }
 }
 
-/// Of a thousand plain questions in the zone, so many are answered in the kernel as
-/// kubeadm sets up.
+/// With kubeadm's options the programs must answer at least this share of the plain
+/// questions, in thousandths.
 const KERNEL_PERMILLE: u64 = 990;
 
-fn check(what: &str, plan: &Plan) -> Report {
+/// Carries out a plan, prints the report, and panics if there is a difference that is not
+/// allowed.
+fn check(title: &str, plan: &Plan) -> Report {
     let start = Instant::now();
     let report = run(plan).unwrap();
     println!(
-        "{what}: seed {}, {:.1} s\n{report}",
+        "{title}: seed {}, {:.1} s\n{report}",
         plan.seed,
         start.elapsed().as_secs_f64()
     );
     assert!(
-        report.engine > 0 && report.userspace > 0,
-        "nothing was compared"
+        report.engine > 0 && report.resolver > 0,
+        "no reply was compared"
     );
     assert_eq!(
         report.differing, 0,
-        "{what}: repeat by HEADLESS_SEED={}",
+        "{title}: differences with the seed {}",
         plan.seed
     );
     report
 }
 
 #[test]
-fn as_kubeadm_sets_it_up() {
+fn answers_agree_with_kubeadms_options() {
     let report = check("kubeadm", &plan(SEED));
     let share = report.engine_permille();
-    assert!(share >= KERNEL_PERMILLE, "{share} of a thousand");
+    assert!(share >= KERNEL_PERMILLE, "the programs answer {share} ‰");
 }
 
 #[test]
-fn with_a_random_seed() {
+fn answers_agree_with_a_random_seed() {
     let given = std::env::var("HEADLESS_SEED").ok();
     let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
     check("random", &plan(seed));
 }
 
 #[test]
-fn with_verified_pods_and_a_short_ttl() {
+fn answers_agree_with_verified_pods_and_a_short_ttl() {
     let mut plan = plan(SEED + 1);
     plan.choices.pods = PodsMode::Verified;
     plan.choices.ttl = 5;
@@ -75,7 +77,7 @@ fn with_verified_pods_and_a_short_ttl() {
 }
 
 #[test]
-fn without_pods_and_with_pod_names() {
+fn answers_agree_without_pods_and_with_pod_names() {
     let mut plan = plan(SEED + 2);
     plan.choices.pods = PodsMode::Disabled;
     plan.choices.pod_names = true;
@@ -83,7 +85,7 @@ fn without_pods_and_with_pod_names() {
 }
 
 #[test]
-fn in_another_zone() {
+fn answers_agree_in_another_zone() {
     let mut plan = plan(SEED + 3);
     plan.choices.zone = "k8s.example.org";
     plan.choices.ttl = 600;
@@ -91,14 +93,14 @@ fn in_another_zone() {
 }
 
 #[test]
-fn with_endpoints_of_headless_services_alone() {
+fn answers_agree_with_endpoints_of_headless_services_only() {
     let mut plan = plan(SEED + 4);
     plan.endpoints = EndpointScope::Headless;
     check("endpoints of headless Services", &plan);
 }
 
 #[test]
-fn by_the_agent_itself() {
+fn the_agents_answers_agree() {
     let mut plan = plan(SEED + 5);
     plan.agent = Some(Source::Folder);
     plan.choices.pods = PodsMode::Verified;
@@ -106,13 +108,16 @@ fn by_the_agent_itself() {
     check("the agent", &plan);
 }
 
-/// As operators run it: from an API server, whose slices of Services with cluster IPs it
-/// does not watch.
+/// By default the agent follows an API server and does not watch EndpointSlices of Services
+/// with cluster IPs.
 #[test]
-fn by_the_agent_itself_in_its_default_mode() {
+fn the_agents_answers_agree_with_default_options() {
     let mut plan = plan(SEED + 6);
     plan.agent = Some(Source::ApiServer);
     plan.endpoints = EndpointScope::Headless;
     let report = check("the agent by default", &plan);
-    assert!(report.cluster_dns > 0, "nothing was left to the cluster");
+    assert!(
+        report.cluster_dns > 0,
+        "no question was left to the cluster's DNS"
+    );
 }

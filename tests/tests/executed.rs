@@ -11,10 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::sys::{Stats, enable_stats};
 use headless_agent::maps::RecordSink as _;
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::records::{NameData, RelativeName};
 use headless_ebpf::abi::NameFlags;
 use headless_tests::frame::{Query, SERVER, qtype};
-use headless_tests::host::Home;
+use headless_tests::host::Hook;
 use headless_tests::kernel::{Action, Kernel};
 use headless_tests::maps;
 
@@ -41,27 +42,29 @@ const PROTOCOL_AT: usize = 23;
 const TCP: u8 = 6;
 
 /// Runs a program [`RUNS`] times on a frame and prints its mean run time.
-fn measure(kernel: &Kernel, home: Home, label: &str, frame: &[u8], expected: Action) {
-    let (time_before, runs_before) = kernel.run_time(home);
+fn measure(kernel: &Kernel, hook: Hook, label: &str, frame: &[u8], expected: Action) {
+    let (time_before, runs_before) = kernel.run_time(hook);
     for _ in 0..RUNS {
-        assert_eq!(kernel.run_in(home, frame).0, expected, "{label}");
+        assert_eq!(kernel.run_in(hook, frame).0, expected, "{label}");
     }
-    let (time, runs) = kernel.run_time(home);
+    let (time, runs) = kernel.run_time(hook);
     let (time, runs) = (time.as_nanos() - time_before.as_nanos(), runs - runs_before);
     assert_eq!(runs, u64::from(RUNS), "{label}");
     assert!(time > 0, "{label}");
     let mean = time / u128::from(runs);
-    println!("executed: {}/{label} {mean}", home.program());
+    println!("executed: {}/{label} {mean}", hook.program());
 }
 
 #[test]
 fn questions_are_answered_and_their_run_time_is_measured() {
-    let mut kernel = Kernel::with_table(1024);
+    let mut kernel = Kernel::with_capacities(&Capacities {
+        table_slots: 1024,
+        ..maps::CAPACITIES
+    });
     let sink = &mut kernel.maps;
     sink.put_config(&maps::config("cluster.local", 30)).unwrap();
     sink.put_state(maps::state()).unwrap();
-    sink.put_server(maps::address(IpAddr::V4(SERVER)), 0)
-        .unwrap();
+    maps::serve(sink, [IpAddr::V4(SERVER)]);
     let ipv4 = (1..=3).map(|host| Ipv4Addr::new(10, 0, 0, host));
     let ipv6 = (1..=8).map(|host| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host));
     let names = [
@@ -86,15 +89,15 @@ fn questions_are_answered_and_their_run_time_is_measured() {
         ),
     ]);
     let _counting = enable_stats(Stats::RunTime).unwrap();
-    for home in [Home::Xdp, Home::Tc(1500)] {
+    for hook in [Hook::Xdp, Hook::Tc(1500)] {
         for (label, query) in &questions {
             let frame = query.frame();
-            measure(&kernel, home, label, &frame, Action::Tx);
+            measure(&kernel, hook, label, &frame, Action::Tx);
         }
         // A TCP packet passes at the first comparisons: nearly all of its run time is that
         // of the kernel's own measurement.
         let mut frame = Query::new(NAME, qtype::A).frame();
         frame[PROTOCOL_AT] = TCP;
-        measure(&kernel, home, "tcp", &frame, Action::Pass);
+        measure(&kernel, hook, "tcp", &frame, Action::Pass);
     }
 }

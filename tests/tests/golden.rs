@@ -4,41 +4,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headless_ebpf::abi::{AnswerKind, Outcome};
+use headless_ebpf::abi::{AnswerKind, Family, Outcome};
 use headless_ebpf::respond::Verdict;
-use headless_ebpf::wire::{Image, IpVersion, Shape, partial_checksum};
+use headless_ebpf::wire::Image;
+use headless_ebpf::wire::frame::{Shape, partial_checksum};
 use headless_tests::frame::{self, HEADERS_LEN_V6};
 use headless_tests::golden::{self, Case};
-use headless_tests::host::{Home, Host};
+use headless_tests::host::{Hook, Host};
 use headless_tests::{decode, hex};
 
 /// Runs a case with the random number that makes the reply start as the case says.
-fn run(case: &Case, home: Home) -> (Verdict, Vec<u8>) {
+fn run(case: &Case, hook: Hook) -> (Verdict, Vec<u8>) {
     let maps = case.memory();
     let host = Host {
         now_ns: 1,
         ..Host::new(&maps).starting(case.start, case.addresses_max())
     };
-    host.respond_in(home, &case.input())
+    host.respond_in(hook, &case.input())
 }
 
 #[test]
 fn every_frame_has_its_verdict_and_its_bytes() {
     let mut wrong = Vec::new();
     for case in golden::cases() {
-        for home in case.homes() {
-            let (name, (verdict, output)) = (case.name(), run(&case, home));
-            let expected = case.expected(home);
+        for hook in case.hooks() {
+            let (name, (verdict, output)) = (case.name(), run(&case, hook));
+            let expected = case.expected(hook);
             if verdict != expected {
-                wrong.push(format!("{name} in {home:?}: {verdict:?}, not {expected:?}"));
+                wrong.push(format!("{name} in {hook:?}: {verdict:?}, not {expected:?}"));
                 continue;
             }
             if golden::writing() {
-                case.write(home, &output);
+                case.write(hook, &output);
             }
-            if output != case.output(home) {
+            if output != case.output(hook) {
                 let output = hex::annotate(&output);
-                wrong.push(format!("{name} in {home:?}: the bytes differ:\n{output}"));
+                wrong.push(format!("{name} in {hook:?}: the bytes differ:\n{output}"));
             }
         }
     }
@@ -50,11 +51,11 @@ fn another_implementation_reads_the_answers() {
     let cases = golden::cases();
     let runs = cases
         .iter()
-        .flat_map(|case| case.homes().map(|home| (case, home)));
-    for (case, home) in runs.filter(|(case, home)| !case.is_pass(*home)) {
-        let (_, output) = run(case, home);
+        .flat_map(|case| case.hooks().map(|hook| (case, hook)));
+    for (case, hook) in runs.filter(|(case, hook)| !case.is_pass(*hook)) {
+        let (_, output) = run(case, hook);
         let message = decode::reply(&case.input(), &output);
-        let Verdict::Answer(kind, outcome) = case.expected(home) else {
+        let Verdict::Answer(kind, outcome) = case.expected(hook) else {
             unreachable!("filtered");
         };
         let sections = (message.answers.len(), message.authorities.len());
@@ -75,11 +76,11 @@ fn another_implementation_reads_the_answers() {
 #[test]
 fn truncated_answers_have_every_address_equally_often() {
     let cases = [
-        ("a_truncated_wraps", Home::Xdp),
-        ("aaaa_truncated", Home::Xdp),
-        ("tc_a_truncated", Home::Tc(1500)),
+        ("a_truncated_wraps", Hook::Xdp),
+        ("aaaa_truncated", Hook::Xdp),
+        ("tc_a_truncated", Hook::Tc(1500)),
     ];
-    for (name, home) in cases {
+    for (name, hook) in cases {
         let all = golden::cases();
         let case = all.into_iter().find(|case| case.name() == name).unwrap();
         let (maps, frame) = (case.memory(), case.input());
@@ -91,7 +92,7 @@ fn truncated_answers_have_every_address_equally_often() {
                 now_ns: 1,
                 ..Host::new(&maps).starting(start, total)
             };
-            let (_, output) = host.respond_in(home, &frame);
+            let (_, output) = host.respond_in(hook, &frame);
             let answers = decode::reply(&frame, &output).answers;
             written = answers.len();
             for address in decode::addresses(&answers) {
@@ -109,7 +110,7 @@ fn truncated_answers_have_every_address_equally_often() {
 #[test]
 fn every_kind_and_outcome_of_an_answer_has_a_golden_frame() {
     let cases = golden::cases();
-    let verdicts: Vec<_> = cases.iter().map(|case| case.expected(Home::Xdp)).collect();
+    let verdicts: Vec<_> = cases.iter().map(|case| case.expected(Hook::Xdp)).collect();
     for (kind, outcome) in [
         (AnswerKind::A, Outcome::Data),
         (AnswerKind::A, Outcome::Truncated),
@@ -139,13 +140,13 @@ fn every_kind_and_outcome_of_an_answer_has_a_golden_frame() {
 fn partial_checksums_complete_to_the_whole_checksum() {
     let mut seen = 0;
     for case in golden::cases() {
-        let home = Home::Tc(case.mtu);
-        if case.is_pass(home) || !case.server.is_ipv6() {
+        let hook = Hook::Tc(case.mtu);
+        if case.is_pass(hook) || !case.server.is_ipv6() {
             continue;
         }
-        let mut frame = case.output(home);
+        let mut frame = case.output(hook);
         let mut image = Image::default();
-        let shape = Shape::new(IpVersion::V6, false);
+        let shape = Shape::new(Family::Ipv6, false);
         image.as_mut_slice()[shape.at()..][..frame.len()].copy_from_slice(&frame);
         let partial = partial_checksum(&image, shape, frame.len());
         let field = HEADERS_LEN_V6 - 2;
@@ -163,7 +164,7 @@ fn partial_checksums_complete_to_the_whole_checksum() {
 fn replies_start_with_every_address_of_an_rrset() {
     for case in golden::cases() {
         if !matches!(
-            case.expected(Home::Xdp),
+            case.expected(Hook::Xdp),
             Verdict::Answer(
                 AnswerKind::A | AnswerKind::Aaaa,
                 Outcome::Data | Outcome::Truncated

@@ -7,10 +7,11 @@
 use std::fs;
 use std::path::Path;
 
+use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
 use headless_ebpf::respond::Verdict;
 use headless_tests::golden::{self, Case};
-use headless_tests::host::{Home, Host};
+use headless_tests::host::{Hook, Host};
 use headless_tests::kernel::{FRAME_MIN, Kernel};
 use headless_tests::node::{Node, Pod};
 use headless_tests::tap::{Tap, Way};
@@ -69,12 +70,12 @@ impl Bridge {
 }
 
 /// Verdicts on a frame, of each program that sees it.
-fn expected(case: &Case, hook: &str) -> Vec<(Home, Verdict)> {
-    let homes = if hook == "xdp" { &[Home::Xdp][..] } else { &[] };
+fn expected(case: &Case, hook: &str) -> Vec<(Hook, Verdict)> {
+    let hooks = if hook == "xdp" { &[Hook::Xdp][..] } else { &[] };
     let mut run = Vec::new();
-    for home in homes.iter().copied().chain([Home::Tc(case.mtu)]) {
-        let verdict = case.expected(home);
-        run.push((home, verdict));
+    for hook in hooks.iter().copied().chain([Hook::Tc(case.mtu)]) {
+        let verdict = case.expected(hook);
+        run.push((hook, verdict));
         if matches!(verdict, Verdict::Answer(..)) {
             break;
         }
@@ -83,7 +84,7 @@ fn expected(case: &Case, hook: &str) -> Vec<(Home, Verdict)> {
 }
 
 /// Whether the engine makes this reply for some start of the RRset.
-fn makes(maps: &MemorySink, case: &Case, home: Home, reply: &[u8]) -> bool {
+fn makes(maps: &MemorySink, case: &Case, hook: Hook, reply: &[u8]) -> bool {
     let total = case.addresses_max();
     (0..total).any(|start| {
         let host = Host {
@@ -91,7 +92,7 @@ fn makes(maps: &MemorySink, case: &Case, home: Home, reply: &[u8]) -> bool {
             ..Host::new(maps)
         };
         host.starting(start, total)
-            .respond_in(home, &case.input())
+            .respond_in(hook, &case.input())
             .1
             == reply
     })
@@ -119,12 +120,12 @@ fn golden_frames_are_answered_or_pass_unchanged(hook: &str) {
         let run = expected(&case, hook);
         let before = kernel.counters();
         bridge.asking.send(&frame);
-        let (home, verdict) = *run.last().unwrap();
+        let (hook, verdict) = *run.last().unwrap();
         if matches!(verdict, Verdict::Answer(..)) {
             answered += 1;
             let reply = bridge.asking.wait(Way::In);
-            let as_engine = makes(&case.memory(), &case, home, &reply);
-            assert!(as_engine, "{name} by {home:?}:\n{}", hex::annotate(&reply));
+            let as_engine = makes(&case.memory(), &case, hook, &reply);
+            assert!(as_engine, "{name} by {hook:?}:\n{}", hex::annotate(&reply));
         } else {
             passed += 1;
             bridge.behind.wait_for(&frame);

@@ -1,5 +1,5 @@
-//! Maps that are full: the error is counted and said, nothing is denied, and
-//! what is there is answered.
+//! If a map is full, the agent reports it, nothing is denied, and the names in the maps are
+//! answered.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,13 +11,16 @@ use headless_tests::frame::{Query, qtype};
 use headless_tests::node::{Node, wait_for};
 use hickory_proto::op::ResponseCode;
 
-headless_tests::for_each_hook! { what_has_no_room_the_agent_answers }
+headless_tests::for_each_hook! { the_agent_answers_names_that_the_maps_have_no_capacity_for }
+
+/// A bound of the maps' memory that is little more than the demo's names need.
+const BOUND: [&str; 2] = ["--max-map-memory", "60KiB"];
 
 fn query(service: &str) -> Query {
     Query::new(&format!("{service}.default.svc.cluster.local"), qtype::A)
 }
 
-/// Whether negative answers are given.
+/// Fails unless the agent is complete, so that denials are given.
 fn is_complete(agent: &Agent<'_>) -> Result<(), String> {
     let status = agent.status();
     if status["complete"] == true {
@@ -27,36 +30,54 @@ fn is_complete(agent: &Agent<'_>) -> Result<(), String> {
     }
 }
 
+/// Waits until the agent has these problems.
+fn wait_for_problems(agent: &Agent<'_>, expected: &[&str]) {
+    wait_for(|| {
+        let problems = agent.problems();
+        let said = expected.iter().all(|text| problems.contains(text));
+        if said { Ok(()) } else { Err(problems) }
+    });
+}
+
+/// The capacity of a map, in entries.
+fn capacity(agent: &Agent<'_>, map: &str) -> u64 {
+    agent.number(&format!("/maps/{map}/capacity"))
+}
+
+/// Manifests of Services with these names, each with one endpoint.
+fn services(names: &[String]) -> String {
+    let service = |(number, name): (usize, &String)| {
+        let address = format!("10.9.{}.{}", number / 250, 1 + number % 250);
+        headless_service(name, &[address])
+    };
+    let services: Vec<_> = names.iter().enumerate().map(service).collect();
+    services.join("---\n")
+}
+
 #[test]
-fn full_of_names() {
+fn nothing_is_denied_while_the_maps_are_full_of_names() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    // The demo's names are 2 namespaces, 3 Services and 3 endpoints.
-    let agent = Agent::start(
-        &node,
-        manifests.path(),
-        &["--names-table", "1", "--names-short", "7"],
-    );
+    let agent = Agent::start(&node, manifests.path(), &BOUND);
     let missing = query("nope");
     assert_eq!(
         pod.ask(&missing).authorities.len(),
         1,
-        "NXDOMAIN while there is room"
+        "NXDOMAIN while all names are in the maps"
     );
 
+    let short = capacity(&agent, "names_table") + capacity(&agent, "names_short");
+    let names: Vec<_> = (0..short).map(|i| format!("extra-{i}")).collect();
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, headless_service("extra", &["10.9.0.1".into()])).unwrap();
-    wait_for(|| {
-        let problems = agent.problems();
-        let said = problems.contains("names_short is full")
-            && problems.contains("negative answers are withheld");
-        if said { Ok(()) } else { Err(problems) }
-    });
+    fs::write(&file, services(&names)).unwrap();
+    wait_for_problems(
+        &agent,
+        &["names_short is full", "negative answers are withheld"],
+    );
     let status = agent.status();
     assert_eq!(status["complete"], false, "{status:#}");
-    // The new name may be the one that is missing, or its endpoint.
     let client = pod.client();
     client.send(&missing);
     assert_eq!(cluster_dns.receive(), missing.message(), "not denied");
@@ -76,116 +97,136 @@ fn full_of_names() {
     assert!(cluster_dns.is_unasked());
 }
 
+/// Questions pass only for Services whose addresses do not fit. Denials go on, because
+/// all names are in the maps.
 #[test]
-fn full_of_addresses() {
+fn questions_pass_for_a_service_whose_addresses_do_not_fit() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let many: Vec<String> = (1..=250).map(|i| format!("10.9.0.{i}")).collect();
+    let agent = Agent::start(&node, manifests.path(), &BOUND);
+    // A record holds five addresses. Each Service takes a chunk for its six addresses and
+    // one for its ports.
+    let addresses =
+        |i: u64| (1..=6).map(move |host| format!("10.{}.{}.{host}", 9 + i / 250, i % 250));
+    let service =
+        |i: u64| headless_service(&format!("extra-{i}"), &addresses(i).collect::<Vec<_>>());
+    let many: Vec<_> = (0..=capacity(&agent, "chunks") / 2).map(service).collect();
     let file = manifests.path().join("extra.yaml");
-    // Room for 40 addresses and all that belongs to them.
-    fs::write(&file, headless_service("extra", &many[..40])).unwrap();
-    let agent = Agent::start(&node, manifests.path(), &[]);
-    let room = agent.number("/maps/chunks/entries").to_string();
-    drop(agent);
-    fs::write(&file, headless_service("extra", &many)).unwrap();
-    let agent = Agent::start(&node, manifests.path(), &["--chunks", &room]);
+    fs::write(&file, many.join("---\n")).unwrap();
+    wait_for_problems(&agent, &["names find no room"]);
+    assert_eq!(agent.status()["complete"], true, "{}", agent.problems());
     let client = pod.client();
-    client.send(&query("extra"));
-    assert_eq!(cluster_dns.receive(), query("extra").message());
-    assert_eq!(agent.number("/passes/incomplete"), 1);
+    let is_passed = |i: usize| {
+        let query = query(&format!("extra-{i}"));
+        client.send(&query);
+        client.receive().is_none() && cluster_dns.receive() == query.message()
+    };
+    let count = (0..many.len()).filter(|i| is_passed(*i)).count();
+    assert!((1..4).contains(&count), "{count} Services are passed");
+    assert_eq!(agent.number("/passes/userspace"), count as u64);
     assert_eq!(pod.ask(&query("nginx-headless")).answers.len(), 3);
+    assert_eq!(
+        pod.ask(&query("nope")).authorities.len(),
+        1,
+        "denied as always"
+    );
 
-    fs::write(&file, headless_service("extra", &many[..40])).unwrap();
-    wait_for(|| is_complete(&agent));
-    let reply = pod.ask(&query("extra"));
-    assert!(reply.metadata.truncation && reply.answers.len() > 20);
+    fs::write(&file, many[4..].join("---\n")).unwrap();
+    wait_for(|| {
+        let problems = agent.problems();
+        let said = problems.contains("find no room");
+        if said { Err(problems) } else { Ok(()) }
+    });
+    assert!((4..many.len()).all(|i| !is_passed(i)));
 }
 
-/// A pod gets the same answers as always, from whoever can give them.
-fn what_has_no_room_the_agent_answers(hook: &str) {
-    let medium = "m".repeat(45);
-    let long = "l".repeat(63);
-    // Each class of names with room for less than a Service and its two endpoints.
-    for (room, service) in [
-        (&["--names-table", "1", "--names-short", "8"][..], "extra"),
-        (&["--names-medium", "2"], &medium),
-        (&["--names-long", "1"], &long),
+/// A pod gets the same answers from the programs and the agent together.
+fn the_agent_answers_names_that_the_maps_have_no_capacity_for(hook: &str) {
+    // Each map has keys of another length: up to 40 bytes, up to 104, and longer ones.
+    for (map, len, namespace) in [
+        ("names_short", 20, "default"),
+        ("names_medium", 50, "default"),
+        (
+            "names_long",
+            63,
+            "a-namespace-whose-name-has-more-than-forty-letters",
+        ),
     ] {
-        check_no_room(hook, room, service);
+        check_full_map(hook, map, len, namespace);
     }
 }
 
-fn check_no_room(hook: &str, room: &[&str], service: &str) {
+fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
     let arguments = ["--hook", hook, "--listen", "10.96.0.10"];
-    let agent = Agent::start(&node, manifests.path(), &[&arguments, room].concat());
+    let agent = Agent::start(&node, manifests.path(), &[&arguments[..], &BOUND].concat());
     let counts = || {
         let of = |pointer: &str| agent.number(pointer);
         let kernel = of(&format!("/answers/{hook}"));
-        (kernel, of("/answers/agent"), of("/passes/incomplete"))
+        // Questions for a Service whose addresses do not fit pass to userspace.
+        let passed = of("/passes/incomplete") + of("/passes/userspace");
+        (kernel, of("/answers/agent"), passed)
     };
+    let full = |name: &str| format!("{name}.{namespace}.svc.cluster.local");
     let deny = |name: &str| {
-        let reply = pod.ask(&query(name));
-        assert_eq!(
-            reply.metadata.response_code,
-            ResponseCode::NXDomain,
-            "{name}"
-        );
+        let reply = pod.ask(&Query::new(&full(name), qtype::A));
+        let code = reply.metadata.response_code;
+        assert_eq!(code, ResponseCode::NXDomain, "{name}");
     };
     deny("nope");
-    assert_eq!(counts(), (1, 0, 0), "{room:?}");
+    assert_eq!(counts(), (1, 0, 0), "{map}");
 
-    // Endpoints whose names are of the same class as the Service's, or longer.
-    let hosts = ["a", "b"].map(|letter| letter.repeat(service.len()));
-    let addresses = ["10.9.0.1", "10.9.0.2"];
-    let mut text = headless_service(service, &addresses.map(String::from));
-    for (host, address) in hosts.iter().zip(addresses) {
-        let named = format!("[\"{address}\"]\n    hostname: {host}");
-        text = text.replace(&format!("[\"{address}\"]"), &named);
+    let mut entries = capacity(&agent, map);
+    if map == "names_short" {
+        entries += capacity(&agent, "names_table");
     }
+    let names: Vec<String> = (0..entries + 2).map(|i| format!("{i:0len$}")).collect();
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| format!("s{}", &name[1..]))
+        .collect();
+    let text = services(&names).replace("namespace: default", &format!("namespace: {namespace}"));
+    let object = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, text).unwrap();
-    let map = room[room.len() - 2]
-        .trim_start_matches('-')
-        .replace('-', "_");
-    wait_for(|| {
-        let problems = agent.problems();
-        let said = problems.contains(&format!("{map} is full"))
-            && problems.contains("could not be written: negative answers are withheld");
-        if said { Ok(()) } else { Err(problems) }
-    });
+    fs::write(&file, [text, object].join("---\n")).unwrap();
+    let is_full = format!("{map} is full");
+    let withheld = "could not be written: negative answers are withheld";
+    wait_for_problems(&agent, &[&is_full, withheld]);
     assert_eq!(agent.status()["complete"], false);
 
-    let address = |text: &str| -> IpAddr { text.parse().unwrap() };
     let find = |name: &str, expected: &[&str]| {
-        let name = format!("{name}.default.svc.cluster.local");
-        let expected: Vec<_> = expected.iter().map(|text| address(text)).collect();
-        assert_eq!(pod.addresses(&name, qtype::A), expected, "{name}");
+        let expected: Vec<IpAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(pod.addresses(name, qtype::A), expected, "{name}");
     };
-    find(service, &addresses);
-    for (host, address) in hosts.iter().zip(addresses) {
-        find(&format!("{host}.{service}"), &[address]);
+    // The order in which the names are read decides which of them find no capacity.
+    for (number, name) in names.iter().enumerate() {
+        let address = format!("10.9.{}.{}", number / 250, 1 + number % 250);
+        let endpoint = format!("{}.{name}", address.replace('.', "-"));
+        find(&full(name), &[&address]);
+        find(&full(&endpoint), &[&address]);
     }
     let (kernel, by_agent, passed) = counts();
-    assert_eq!((kernel + by_agent, passed), (1 + 3, by_agent), "{room:?}");
-    assert!(by_agent > 0, "something has no room");
-    // What is not there is denied by who knows it all, what is there is not its concern.
+    let asked = 1 + 2 * names.len() as u64;
+    assert_eq!((kernel + by_agent, passed), (asked, by_agent), "{map}");
+    assert!(by_agent > 0, "every name has a place");
+    // The agent knows all names, so it denies. The programs answer the names in the maps.
     deny("nope");
     deny("nope.extra");
-    find("nginx-headless", &["10.0.0.22", "10.0.0.23", "10.0.0.39"]);
+    let headless = "nginx-headless.default.svc.cluster.local";
+    find(headless, &["10.0.0.22", "10.0.0.23", "10.0.0.39"]);
     let expected = (kernel + 1, by_agent + 2, passed + 2);
-    assert_eq!(counts(), expected, "{room:?}");
+    assert_eq!(counts(), expected, "{map}");
 
     fs::remove_file(&file).unwrap();
     wait_for(|| is_complete(&agent));
     deny("nope");
-    deny(service);
+    deny(&names[0]);
     let (kernel, by_agent, passed) = expected;
-    assert_eq!(counts(), (kernel + 2, by_agent, passed), "{room:?}");
+    assert_eq!(counts(), (kernel + 2, by_agent, passed), "{map}");
     let problems = agent.problems();
     assert!(!problems.contains("withheld"), "{problems}");
 }

@@ -7,14 +7,17 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use headless_agent::maps::memory::MemorySink;
-use headless_ebpf::abi::{AnswerKind, NameFlags, Outcome, PassReason, Path, State};
+use headless_ebpf::abi::{
+    AnswerKind, HashKey, NameFlags, NameRecord, Outcome, PassReason, Path, State,
+};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{FramePacket, Image, Packet, Shape, Small};
+use headless_ebpf::wire::frame::{FramePacket, Packet, Shape};
+use headless_ebpf::wire::{Image, Small};
 use headless_tests::frame::{
     CLIENT, Envelope, EnvelopeV6, HEADERS_LEN, Query, SERVER, qtype, tagged,
 };
 use headless_tests::fuzzed::{filled, names};
-use headless_tests::host::{Home, Host};
+use headless_tests::host::{Hook, Host};
 use headless_tests::{decode, maps};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -190,17 +193,16 @@ proptest! {
     #[test]
     fn records_of_random_bytes_are_believed_only_if_sealed(
         query in query(),
-        words: [u64; 4],
+        words: [u64; NameRecord::WORDS],
         sealed: bool,
         random: u32,
     ) {
         let mut sink = filled();
-        let keys: Vec<_> = sink.names.keys().copied().collect();
-        for key in keys {
-            let record: headless_ebpf::abi::NameRecord = bytemuck::cast(words);
-            let record = if sealed { record.sealed(key.seal(maps::SEED)) } else { record };
-            sink.names.insert(key, record);
-        }
+        let hash_key = HashKey::from_seed(maps::SEED);
+        maps::replace_records(&mut sink, |key, _| {
+            let record: NameRecord = bytemuck::cast(words);
+            if sealed { record.sealed(&hash_key, key.hash(&hash_key)) } else { record }
+        });
         let frame = query.frame();
         let host = Host { random, ..Host::new(&sink) };
         let (verdict, after) = host.respond(&frame);
@@ -228,10 +230,10 @@ proptest! {
         let maps = filled();
         let frame = query.frame();
         let host = Host { random, ..Host::new(&maps) };
-        let home = if in_tc { Home::Tc(9000) } else { Home::Xdp };
-        let (roomy, reply) = host.respond_in(home, &frame);
+        let hook = if in_tc { Hook::Tc(9000) } else { Hook::Xdp };
+        let (roomy, reply) = host.respond_in(hook, &frame);
         let room = frame.len() + room.index(600 - frame.len());
-        let (verdict, after) = host.respond_within(home, &frame, room);
+        let (verdict, after) = host.respond_within(hook, &frame, room);
         match roomy {
             Verdict::Answer(..) if reply.len() > room => {
                 prop_assert_eq!(verdict, Verdict::Pass(PassReason::NoRoom));
@@ -257,7 +259,7 @@ fn names_in_the_maps_are_answered() {
 struct Unwritable<'a>(FramePacket<'a>);
 
 impl Packet for Unwritable<'_> {
-    type Room = Small;
+    type Capacity = Small;
 
     const TAGS: bool = true;
 
@@ -290,7 +292,7 @@ fn failed_writes_and_missing_maps_have_reasons() {
     let mut buffer = [frame.clone(), vec![0; 200]].concat();
     let mut packet = Unwritable(FramePacket::new(&mut buffer, frame.len()).unwrap());
     let mut scratch = Scratch::default();
-    let verdict = respond(&mut packet, &Host::new(&maps), || Some(&mut scratch));
+    let verdict = respond(&mut packet, &Host::new(&maps), || Ok(&mut scratch));
     assert_eq!(verdict, Verdict::Lost);
     let counter = verdict.counter(Path::Xdp).unwrap();
     assert_eq!(
@@ -300,13 +302,20 @@ fn failed_writes_and_missing_maps_have_reasons() {
 
     let mut buffer = frame.clone();
     let mut packet = FramePacket::new(&mut buffer, frame.len()).unwrap();
-    let verdict = respond(&mut packet, &Host::new(&maps), || None);
-    assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no working memory");
-    assert_eq!(packet.frame(), frame);
+    for reason in [PassReason::Map, PassReason::Busy] {
+        let memory = || Err::<Scratch, _>(reason);
+        let verdict = respond(&mut packet, &Host::new(&maps), memory);
+        assert_eq!(verdict, Verdict::Pass(reason), "no working memory");
+        assert_eq!(packet.frame(), frame);
+    }
 
     maps.config = None;
     let (verdict, after) = Host::new(&maps).respond(&frame);
-    assert_eq!(verdict, Verdict::Pass(PassReason::Map), "no configuration");
+    assert_eq!(
+        verdict,
+        Verdict::Pass(PassReason::NotServed),
+        "without a configuration there is no key for the served addresses"
+    );
     assert_eq!(after, frame);
 }
 

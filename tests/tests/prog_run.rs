@@ -8,18 +8,17 @@
 )]
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
-use headless_agent::maps::{RecordSink as _, WriteCounts};
-use headless_ebpf::abi::Outcome;
+use headless_agent::maps::{RecordSink as _, read};
+use headless_ebpf::abi::{KeyClass, Outcome};
 use headless_ebpf::respond::Verdict;
 use headless_tests::cluster::{Cluster, cluster, query};
 use headless_tests::frame::{SERVER, SERVER_V6, tagged};
 use headless_tests::golden;
-use headless_tests::host::{Home, Host};
+use headless_tests::host::{Hook, Host};
 use headless_tests::kernel::{Action, FRAME_MAX, FRAME_MIN, Kernel};
 use headless_tests::{decode, hex, maps};
 use proptest::collection::vec;
@@ -36,20 +35,20 @@ const fn is_rotated(verdict: Verdict) -> bool {
 
 /// Whether `BPF_PROG_TEST_RUN` accepts the frame. For tc the kernel reads the IP header
 /// first (`bpf_prog_test_run_skb`), so the frame must be long enough to have one.
-fn is_runnable(home: Home, frame: &[u8]) -> bool {
-    home == Home::Xdp || frame.len() >= FRAME_MIN + 40
+fn is_runnable(hook: Hook, frame: &[u8]) -> bool {
+    hook == Hook::Xdp || frame.len() >= FRAME_MIN + 40
 }
 
 /// Runs one frame in the kernel and on the host, and compares action, bytes and counters.
 /// `total` is at least the number of addresses in its RRset.
-fn compare(kernel: &Kernel, home: Home, maps: &MemorySink, frame: &[u8], total: u32) -> Verdict {
+fn compare(kernel: &Kernel, hook: Hook, maps: &MemorySink, frame: &[u8], total: u32) -> Verdict {
     let host = Host {
         now_ns: 1,
         ..Host::new(maps)
     };
-    let (verdict, expected) = host.respond_in(home, frame);
-    let (action, got, moved) = kernel.counted(home, frame);
-    let counter = verdict.counter(home.path()).map(|counter| (counter, 1));
+    let (verdict, expected) = host.respond_in(hook, frame);
+    let (action, got, moved) = kernel.counted(hook, frame);
+    let counter = verdict.counter(hook.path()).map(|counter| (counter, 1));
     assert_eq!(
         moved,
         Vec::from_iter(counter),
@@ -63,7 +62,7 @@ fn compare(kernel: &Kernel, home: Home, maps: &MemorySink, frame: &[u8], total: 
     let answers = decode::reply(frame, &got).answers;
     let same = (0..total).any(|start| {
         let host = host.starting(start, total);
-        host.respond_in(home, frame).1 == got
+        host.respond_in(hook, frame).1 == got
     });
     assert!(same, "{answers:#?}\n{}", hex::annotate(&got));
     verdict
@@ -82,15 +81,15 @@ fn golden_frames_come_out_as_on_the_host() {
         }
         eprintln!("{}", case.name());
         let memory = case.memory();
-        for home in case.homes() {
-            if !is_runnable(home, &frame) {
+        for hook in case.hooks() {
+            if !is_runnable(hook, &frame) {
                 continue;
             }
-            let verdict = compare(&kernel, home, &memory, &frame, case.addresses_max());
-            assert_eq!(verdict, case.expected(home), "{}", case.name());
+            let verdict = compare(&kernel, hook, &memory, &frame, case.addresses_max());
+            assert_eq!(verdict, case.expected(hook), "{}", case.name());
             if !is_rotated(verdict) {
-                let (_, output) = kernel.run_in(home, &frame);
-                assert_eq!(output, case.output(home), "{}", case.name());
+                let (_, output) = kernel.run_in(hook, &frame);
+                assert_eq!(output, case.output(hook), "{}", case.name());
             }
         }
     }
@@ -119,7 +118,7 @@ fn replies_start_with_every_address_of_an_rrset() {
         // In `total * 60` runs the probability that one address is never the first is
         // below e^-60.
         for _ in 0..total * 60 {
-            let (_, reply) = kernel.run_in(Home::Tc(case.mtu), &frame);
+            let (_, reply) = kernel.run_in(Hook::Tc(case.mtu), &frame);
             firsts.insert(decode::addresses(&decode::reply(&frame, &reply).answers)[0]);
         }
         assert_eq!(firsts.len(), total, "{}", case.name());
@@ -139,30 +138,15 @@ fn shared() -> std::sync::MutexGuard<'static, Option<Kernel>> {
 fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let config = maps::config(cluster.zone, 30);
     let mut sink = maps::memory(config, maps::state(), SERVER);
-    sink.put_server(maps::address(SERVER_V6), 0).unwrap();
-    let mut writer = Writer::new(sink, maps::SEED, Arc::<WriteCounts>::default());
+    maps::serve(&mut sink, [SERVER.into(), SERVER_V6.into()]);
+    let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
         writer.apply(&index.apply(event));
         writer.point(&index.take_pointers());
     }
     maps::live(&mut writer, true);
-    maps::clear(&mut kernel.maps);
-    let sink = writer.sink();
-    kernel.maps.put_config(&config).unwrap();
-    kernel.maps.put_state(sink.state).unwrap();
-    for server in [IpAddr::V4(SERVER), IpAddr::V6(SERVER_V6)] {
-        kernel.maps.put_server(maps::address(server), 0).unwrap();
-    }
-    for (name, record) in &sink.names {
-        kernel.maps.put_name(name, *record).unwrap();
-    }
-    for (key, chunk) in &sink.chunks {
-        kernel.maps.put_chunk(*key, *chunk).unwrap();
-    }
-    for (index, bucket) in (0..).zip(&sink.reverse) {
-        kernel.maps.put_reverse_bucket(index, *bucket).unwrap();
-    }
+    maps::copy(writer.sink(), &mut kernel.maps);
     writer
 }
 
@@ -200,8 +184,13 @@ proptest! {
         let mut kernel = shared();
         let kernel = kernel.as_mut().expect("loaded");
         let writer = mirror(kernel, &cluster);
-        let records = writer.sink().names.values();
+        let mut records = Vec::new();
+        for class in KeyClass::ALL {
+            let mut visit = |_, record| records.push(record);
+            read::for_each_record(writer.sink(), class, &mut visit).unwrap();
+        }
         let totals: BTreeSet<u32> = records
+            .iter()
             .flat_map(|record| [record.ipv4, record.ipv6])
             .filter(|total| *total > 0)
             .map(u32::from)
@@ -210,16 +199,16 @@ proptest! {
             .collect();
         for frame in frames {
             let host = Host { now_ns: 1, ..Host::new(writer.sink()) };
-            for home in [Home::Xdp, Home::Tc(1500)] {
-                if !is_runnable(home, &frame) {
+            for hook in [Hook::Xdp, Hook::Tc(1500)] {
+                if !is_runnable(hook, &frame) {
                     continue;
                 }
-                let (verdict, expected) = host.respond_in(home, &frame);
-                let (action, got) = kernel.run_in(home, &frame);
+                let (verdict, expected) = host.respond_in(hook, &frame);
+                let (action, got) = kernel.run_in(hook, &frame);
                 prop_assert_eq!(action, Action::of(verdict), "{:?}", verdict);
                 if is_rotated(verdict) {
                     let same = totals.iter().any(|&total| (0..total).any(|start| {
-                        host.starting(start, total).respond_in(home, &frame).1 == got
+                        host.starting(start, total).respond_in(hook, &frame).1 == got
                     }));
                     prop_assert!(same, "{}", hex::annotate(&got));
                 } else {
@@ -233,9 +222,9 @@ proptest! {
     fn random_bytes_pass_unchanged(frame in vec(any::<u8>(), FRAME_MIN..FRAME_MAX)) {
         let kernel = shared();
         let kernel = kernel.as_ref().expect("loaded");
-        for home in [Home::Xdp, Home::Tc(1500)] {
-            if is_runnable(home, &frame) {
-                let (action, got) = kernel.run_in(home, &frame);
+        for hook in [Hook::Xdp, Hook::Tc(1500)] {
+            if is_runnable(hook, &frame) {
+                let (action, got) = kernel.run_in(hook, &frame);
                 prop_assert_eq!(action, Action::Pass);
                 prop_assert_eq!(&got, &frame);
             }

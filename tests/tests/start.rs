@@ -59,7 +59,7 @@ fn wrong_arguments_are_refused() {
         &["--manifests", folder, "--ttl", "3601"],
         &["--manifests", folder, "--listen", "0.0.0.0"],
         &["--manifests", folder, "--listen", "kube-dns"],
-        &["--manifests", folder, "--names-short", "0"],
+        &["--manifests", folder, "--max-map-memory", "much"],
         &["--manifests", folder, "--nonsense"],
     ] {
         let output = run(arguments);

@@ -13,6 +13,8 @@ use super::{
 use crate::config::{self, ConfigError};
 use crate::datapath::lift::Traffic;
 use crate::datapath::plan::{InterfacePatterns, Plan};
+use crate::maps;
+use crate::maps::capacity;
 use crate::mirror::Policy;
 use crate::observe::client;
 use crate::records::{EndpointScope, Settings};
@@ -48,7 +50,7 @@ impl RunArgs {
                 listen: served,
             },
             plan: xdp.plan()?,
-            capacities: xdp.capacities(),
+            map_memory: xdp.map_memory(),
             kernel_log: xdp.kernel_log.into(),
             listen: listen.all().collect(),
             admin: admin.admin,
@@ -207,16 +209,22 @@ impl RecordArgs {
 
     /// Settings of the programs.
     fn programs(&self) -> Result<Config, ConfigError> {
-        // The seed guards against races, not against people: it needs no better
-        // source.
-        let seed = fastrand::u64(..);
-        Config::new(&self.zone, self.ttl, PodsMode::from(self.pods), seed)
+        let hash_key = maps::new_hash_key()
+            .map_err(anyhow::Error::from)
+            .context("no random numbers for the key of the maps' hashes")?;
+        Config::new(&self.zone, self.ttl, PodsMode::from(self.pods), &hash_key)
             .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))
             .map_err(ConfigError::from)
     }
 }
 
 impl XdpArgs {
+    /// Most memory in bytes that the maps take.
+    fn map_memory(&self) -> u64 {
+        let given = self.max_map_memory.map(|bound| bound.as_u64());
+        given.unwrap_or_else(capacity::default_bound)
+    }
+
     fn plan(&self) -> Result<Plan, ConfigError> {
         let interfaces = InterfacePatterns::new(&self.interface, &self.exclude_interface)
             .context("--interface or --exclude-interface")?;

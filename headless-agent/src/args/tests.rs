@@ -77,7 +77,7 @@ fn what_cannot_work_is_refused() {
         ["--source-max-age-deny", "9s"],
         ["--ttl", "3601"],
         ["--cluster-dns-service", "kube-dns"],
-        ["--names-short", "0"],
+        ["--max-map-memory", "much"],
         ["--hook", "native"],
         ["--egress-limit", "0"],
         ["--egress-packets", "0"],

@@ -11,7 +11,9 @@ use headless_ebpf::abi::Config;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::object::{self, Capacities, KernelLog};
+use super::object::{self, KernelLog};
+use crate::maps::RecordSink as _;
+use crate::maps::capacity::Capacities;
 use crate::maps::kernel::{KernelCounters, KernelSink};
 
 /// The programs and maps that are to be loaded.
@@ -19,8 +21,6 @@ use crate::maps::kernel::{KernelCounters, KernelSink};
 pub struct Wanted {
     /// Settings of the programs.
     pub config: Config,
-    /// Capacities of the maps.
-    pub capacities: Capacities,
     /// What the programs log.
     pub kernel_log: KernelLog,
 }
@@ -51,19 +51,19 @@ pub struct Loaded {
 }
 
 impl Wanted {
-    /// Loads the object; blocks. The verifier takes more than a second.
+    /// Loads the object, with maps of these capacities; blocks. The verifier takes more than a second.
     ///
     /// # Errors
     /// Where the kernel refuses a map or a program.
-    pub fn load(&self) -> anyhow::Result<Loaded> {
-        let ebpf = object::load(&self.capacities, self.kernel_log)?;
+    pub fn load(&self, capacities: Capacities) -> anyhow::Result<Loaded> {
+        let ebpf = object::load(&capacities, self.kernel_log)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&self.config)
             .context("cannot write the configuration")?;
         let kernel = Kernel {
             counters: KernelCounters::open(&ebpf)?,
-            maps: KernelSink::open(&ebpf)?,
-            capacities: self.capacities,
+            maps: sink.again(&ebpf)?,
+            capacities,
         };
         Ok(Loaded {
             programs: Programs(ebpf),

@@ -1,11 +1,14 @@
 //! Brings the BPF object into the kernel.
 
+use std::fs;
+use std::path::Path;
+
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use headless_ebpf::abi::{ABI_VERSION, REVERSE_SLOTS};
+use headless_ebpf::abi::{LAYOUT, global, map};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
-use crate::maps::{self, MapKind};
+use crate::maps::capacity::Capacities;
 
 /// The object that `build.rs` embedded: empty where none had been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headless-xdp.o"));
@@ -14,10 +17,18 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/he
 const VERIFIER_LINES: usize = 20;
 
 /// Symbol with the object's version of the layouts.
-const ABI_SYMBOL: &str = "ABI";
+const LAYOUT_SYMBOL: &str = "LAYOUT";
 
-/// Global that turns the programs' log on.
-const LOG_GLOBAL: &str = "LOG";
+/// Holds `1` on kernels with `PREEMPT_RT`; absent on others.
+const REALTIME: &str = "/sys/kernel/realtime";
+
+/// Whether this processor may carry out loads in another order than the program has them:
+/// x86 keeps the order of loads.
+const WEAKLY_ORDERED: u8 = if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+    0
+} else {
+    1
+};
 
 /// Global with which aya-log filters by level.
 const LOG_LEVEL_GLOBAL: &str = aya_log::LEVEL;
@@ -34,39 +45,6 @@ pub enum KernelLog {
     Debug,
 }
 
-/// Room of the maps that can grow, in entries.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacities {
-    /// Names of up to 40 bytes in the table.
-    pub names_table: u32,
-    /// Names of up to 40 bytes beyond it.
-    pub names_short: u32,
-    /// Names of up to 104 bytes.
-    pub names_medium: u32,
-    /// Names of up to 248 bytes.
-    pub names_long: u32,
-    /// Chunks.
-    pub chunks: u32,
-    /// Addresses that have reverse names.
-    pub reverse: u32,
-}
-
-impl Capacities {
-    /// Most entries of a map.
-    pub fn of(&self, map: MapKind) -> u32 {
-        match map {
-            MapKind::NamesShort => self.names_short,
-            MapKind::NamesMedium => self.names_medium,
-            MapKind::NamesLong => self.names_long,
-            MapKind::Chunks => self.chunks,
-            MapKind::Servers => headless_ebpf::abi::SERVERS_MAX,
-            // Of the slots, which addresses do not fill evenly.
-            MapKind::Reverse => maps::buckets(self.reverse) * REVERSE_SLOTS as u32,
-            MapKind::Table => self.names_table,
-        }
-    }
-}
-
 /// Why the object was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -79,10 +57,13 @@ pub enum LoadError {
     #[error("the BPF object cannot be read: {0}")]
     Object(String),
     /// Another version of the layouts.
-    #[error("the BPF object has ABI version {object}, this agent {ABI_VERSION}")]
-    Abi {
+    #[error(
+        "the maps of the BPF object have layout {object:016x}, the agent's have {LAYOUT:016x}: \
+         both must be built from the same source"
+    )]
+    Layout {
         /// The object's.
-        object: u32,
+        object: u64,
     },
     /// The verifier's word.
     #[error("the kernel's verifier refuses program {program}; the end of its log:\n{log}\n")]
@@ -122,11 +103,12 @@ pub fn load_object(
     if object.is_empty() {
         return Err(LoadError::Stub);
     }
-    match abi_of(object).map_err(LoadError::Object)? {
-        ABI_VERSION => {}
-        object => return Err(LoadError::Abi { object }),
+    match layout_of(object).map_err(LoadError::Object)? {
+        LAYOUT => {}
+        object => return Err(LoadError::Layout { object }),
     }
     let on = u8::from(log != KernelLog::Off);
+    let preemptible = u8::from(is_realtime(Path::new(REALTIME)));
     let level = match log {
         KernelLog::Off => 0,
         KernelLog::Info => aya_log::Level::Info as u8,
@@ -134,25 +116,33 @@ pub fn load_object(
     };
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(LOG_GLOBAL, &on, true)
+        .override_global(global::LOG, &on, true)
+        .override_global(global::PREEMPTIBLE, &preemptible, true)
+        .override_global(global::WEAKLY_ORDERED, &WEAKLY_ORDERED, true)
         .override_global(LOG_LEVEL_GLOBAL, &level, false);
-    for map in MapKind::ALL
-        .into_iter()
-        .filter(|map| *map != MapKind::Servers)
-    {
-        let entries = match map {
-            MapKind::Reverse => maps::buckets(capacities.reverse),
-            _ => capacities.of(map),
-        };
-        loader.map_max_entries(map.name(), entries);
+    for (map, entries) in [
+        (map::TABLE_SLOTS, capacities.table_slots),
+        (map::TABLE_BUCKETS, capacities.table_buckets()),
+        (map::NAMES_SHORT, capacities.names_short),
+        (map::NAMES_MEDIUM, capacities.names_medium),
+        (map::NAMES_LONG, capacities.names_long),
+        (map::CHUNKS, capacities.chunks),
+        (map::ENDPOINTS, capacities.endpoint_buckets),
+        (map::REVERSE, capacities.reverse_buckets),
+    ] {
+        // The kernel has no maps without entries.
+        loader.map_max_entries(map, entries.max(1));
     }
-    let buckets = maps::table::buckets(capacities.names_table);
-    loader.map_max_entries(headless_ebpf::abi::map::TABLE_BUCKETS, buckets);
     let mut ebpf = loader.load(object)?;
     for (name, program) in ebpf.programs_mut() {
         load_program(name, program)?;
     }
     Ok(ebpf)
+}
+
+/// Whether the kernel is one with `PREEMPT_RT`, as the file at `path` says.
+fn is_realtime(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
 fn load_program(name: &str, program: &mut Program) -> Result<(), LoadError> {
@@ -189,23 +179,23 @@ fn tail(log: &str) -> String {
 }
 
 /// The version of the layouts that an object was built with.
-fn abi_of(bytes: &[u8]) -> Result<u32, String> {
+fn layout_of(bytes: &[u8]) -> Result<u64, String> {
     let file = object::File::parse(bytes).map_err(|error| error.to_string())?;
     let symbol = file
         .symbols()
-        .find(|symbol| symbol.name() == Ok(ABI_SYMBOL))
-        .ok_or_else(|| format!("it has no symbol {ABI_SYMBOL}"))?;
+        .find(|symbol| symbol.name() == Ok(LAYOUT_SYMBOL))
+        .ok_or_else(|| format!("it has no symbol {LAYOUT_SYMBOL}"))?;
     let section = symbol
         .section_index()
         .and_then(|index| file.section_by_index(index).ok())
-        .ok_or_else(|| format!("its symbol {ABI_SYMBOL} is in no section"))?;
+        .ok_or_else(|| format!("its symbol {LAYOUT_SYMBOL} is in no section"))?;
     let data = section.data().map_err(|error| error.to_string())?;
     let offset = usize::try_from(symbol.address()).unwrap_or(usize::MAX);
     let value = data
         .get(offset..)
         .and_then(<[u8]>::first_chunk)
-        .ok_or_else(|| format!("its symbol {ABI_SYMBOL} is outside its section"))?;
-    Ok(u32::from_ne_bytes(*value))
+        .ok_or_else(|| format!("its symbol {LAYOUT_SYMBOL} is outside its section"))?;
+    Ok(u64::from_ne_bytes(*value))
 }
 
 #[cfg(test)]
@@ -214,24 +204,27 @@ mod tests {
 
     use super::*;
 
-    const CAPACITIES: Capacities = Capacities {
-        names_table: 1,
-        names_short: 1,
-        names_medium: 1,
-        names_long: 1,
-        chunks: 1,
-        reverse: 1,
-    };
+    #[test]
+    fn a_kernel_is_realtime_where_its_file_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("realtime");
+        assert!(!is_realtime(&path));
+        fs::write(&path, "0\n").unwrap();
+        assert!(!is_realtime(&path));
+        fs::write(&path, "1\n").unwrap();
+        assert!(is_realtime(&path));
+    }
 
     #[test]
     fn a_stub_says_how_to_get_an_object() {
-        let error = load_object(&[], &CAPACITIES, KernelLog::Off).unwrap_err();
+        let error = load_object(&[], &Capacities::default(), KernelLog::Off).unwrap_err();
         assert!(error.to_string().contains("cargo xtask ebpf"), "{error}");
     }
 
     #[test]
     fn what_is_no_object_is_named_so() {
-        let error = load_object(b"not an object", &CAPACITIES, KernelLog::Off).unwrap_err();
+        let error =
+            load_object(b"not an object", &Capacities::default(), KernelLog::Off).unwrap_err();
         assert!(matches!(error, LoadError::Object(_)), "{error}");
     }
 

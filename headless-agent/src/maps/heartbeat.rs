@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use headless_ebpf::abi::State;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::kind::SinkError;
+use super::sink::RecordSink;
 use super::writer::Writer;
-use super::{RecordSink, SinkError};
 
 /// How often the loop beats.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,8 +39,8 @@ pub struct Beat {
     pub lease: Duration,
     /// Serial of the SOA.
     pub serial: u32,
-    /// Whether every watch has synced.
-    pub synced: bool,
+    /// Whether a name that is not in the maps does not exist, as far as the agent knows.
+    pub may_deny: bool,
 }
 
 impl<S: RecordSink> Writer<S> {
@@ -49,11 +50,11 @@ impl<S: RecordSink> Writer<S> {
         let Beat {
             lease,
             serial,
-            synced,
+            may_deny,
         } = beat;
         let now = monotonic_ns();
         let lease = u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX);
-        let complete = synced && self.failed.is_empty();
+        let complete = may_deny && self.failed.is_empty();
         self.put_state(State {
             deadline_ns: now.saturating_add(lease),
             serial,

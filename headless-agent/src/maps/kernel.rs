@@ -3,32 +3,33 @@
 
 mod values;
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
 use std::{fmt, io};
 
 use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    COUNTERS, Chunk, ChunkKey, Config, Counter, Interface, KEY_WORDS_MAX, KeyClass, NameRecord,
-    Path, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS, ServerAddress, ServerSlot,
-    State, TABLE_HINTS, TableBucket, TableSlot, map,
+    COUNTERS, Config, Counter, Interface, KEY_WORDS_MAX, KeyClass, NameRecord, Path, ServedSlot,
+    State, map,
 };
 
 use self::values::Values;
-use super::table::{Arrays, Stored, Table};
-use super::{MapKind, MapName, RecordSink, SinkError};
+use super::arrays::Arrays;
+use super::capacities::Capacities;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+use super::sink::RecordSink;
+use super::words::Words;
 
 const SHORT: usize = KeyClass::Short.words();
 const MEDIUM: usize = KeyClass::Medium.words();
 
-/// A record and a chunk as the words that aya copies.
+/// Values as the words that aya copies.
 type RecordWords = [u64; NameRecord::WORDS];
-type ChunkWords = [u64; size_of::<Chunk>() / 8];
 type ConfigWords = [u64; size_of::<Config>() / 8];
-type SlotWords = [u32; size_of::<ServerSlot>() / 4];
-type BucketWords = [u64; REVERSE_SLOTS];
-type TableWords = [u64; size_of::<TableSlot>() / 8];
+type ServedWords = [u64; size_of::<ServedSlot>() / 8];
 type StateWords = [u64; size_of::<State>() / 8];
 
 /// Flags of `bpf_map_update_elem` (include/uapi/linux/bpf.h).
@@ -37,15 +38,11 @@ const BPF_NOEXIST: u64 = 1;
 
 /// All maps but the counters.
 pub struct KernelSink {
-    table: Table<KernelArrays>,
-    /// Whether there are names in `short`.
-    spilled: bool,
+    arrays: Arc<Arrays>,
     short: HashMap<MapData, [u64; SHORT], RecordWords>,
     medium: HashMap<MapData, [u64; MEDIUM], RecordWords>,
     long: HashMap<MapData, [u64; KEY_WORDS_MAX], RecordWords>,
-    chunks: HashMap<MapData, u64, ChunkWords>,
-    servers: Values<ServerSlot, SlotWords>,
-    reverse: Values<ReverseBucket, BucketWords>,
+    served: Values<ServedSlot, ServedWords>,
     config: Values<Config, ConfigWords>,
     state: Values<State, StateWords>,
 }
@@ -60,77 +57,72 @@ impl KernelSink {
     /// Opens the maps of a loaded object, through handles of their own: the
     /// object keeps its.
     pub fn open(ebpf: &Ebpf) -> anyhow::Result<Self> {
-        let config: Values<Config, ConfigWords> = Values::open(ebpf, map::CONFIG)?;
-        let written = config.get(0)?;
-        let arrays = KernelArrays {
-            buckets: Values::open(ebpf, map::TABLE_BUCKETS)?,
-            slots: Values::open(ebpf, map::TABLE_SLOTS)?,
+        let entries = |name| entries(ebpf, name);
+        let sizes = Capacities {
+            table_slots: entries(map::TABLE_SLOTS)?,
+            chunks: entries(map::CHUNKS)?,
+            endpoint_buckets: entries(map::ENDPOINTS)?,
+            // One bucket stands for none, since a map has at least one entry.
+            reverse_buckets: match entries(map::REVERSE)? {
+                1 => 0,
+                buckets => buckets,
+            },
+            ..Capacities::default()
         };
+        let arrays = Arrays::new(&sizes, |name, words| {
+            let map = Words::map(descriptor(ebpf, name)?, words);
+            map.with_context(|| format!("cannot map {name} into memory"))
+        })?;
+        Self::with_arrays(ebpf, Arc::new(arrays))
+    }
+
+    /// The same maps once more, for reading. The arrays are shared: they count as memory
+    /// of the process as often as they are mapped.
+    pub fn again(&self, ebpf: &Ebpf) -> anyhow::Result<Self> {
+        Self::with_arrays(ebpf, Arc::clone(&self.arrays))
+    }
+
+    fn with_arrays(ebpf: &Ebpf, arrays: Arc<Arrays>) -> anyhow::Result<Self> {
         Ok(Self {
-            table: Table::open(arrays, written.seal_seed)?,
-            spilled: written.spilled != 0,
+            arrays,
             short: open(ebpf, map::NAMES_SHORT, Map::HashMap)?,
             medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
-            chunks: open(ebpf, map::CHUNKS, Map::HashMap)?,
-            servers: Values::open(ebpf, map::SERVERS)?,
-            reverse: Values::open(ebpf, map::REVERSE)?,
-            config,
+            served: Values::open(ebpf, map::SERVED)?,
+            config: Values::open(ebpf, map::CONFIG)?,
             state: Values::open(ebpf, map::STATE)?,
         })
     }
+}
 
-    /// Writes the operator's choices, and how large the tables are.
-    pub fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
-        let mut config = *config;
-        config.reverse_buckets = self.reverse_buckets();
-        (config.table_buckets, _) = self.table.arrays.sizes();
-        config.spilled = self.spilled.into();
-        self.table.seed = config.seal_seed;
-        self.config.set(0, config)
+/// The descriptor of a map of the object.
+fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> anyhow::Result<BorrowedFd<'a>> {
+    let map = ebpf
+        .map(name)
+        .with_context(|| format!("the BPF object has no map {name}"))?;
+    match map {
+        Map::HashMap(data) | Map::Array(data) | Map::PerCpuArray(data) => Ok(data.fd().as_fd()),
+        _ => anyhow::bail!("map {name} of the BPF object has an unexpected type"),
     }
 }
 
-impl KernelSink {
-    /// Says that there are names in the map of short ones.
-    fn spill(&mut self) -> Result<(), SinkError> {
-        if self.spilled {
-            return Ok(());
-        }
-        let config = self.config.get(0)?;
-        self.spilled = true;
-        let written = self.put_config(&config);
-        written.inspect_err(|_| self.spilled = false)
-    }
+/// How many entries a map of the object has.
+fn entries(ebpf: &Ebpf, name: &str) -> anyhow::Result<u32> {
+    let map = duplicate(ebpf, name)?;
+    let info = map
+        .info()
+        .with_context(|| format!("cannot ask for map {name}"))?;
+    Ok(info.max_entries())
+}
 
-    /// Stores a short name where it is, in the table, or where that has no room, in
-    /// the map.
-    fn put_short(
-        &mut self,
-        name: &MapName,
-        record: NameRecord,
-    ) -> Result<Option<MapKind>, SinkError> {
-        let (kind, key) = (MapKind::NamesShort, words(name));
-        let is_in_map = self.spilled && get(kind, &self.short, &key)?.is_some();
-        if !is_in_map {
-            match self.table.put(name, record)? {
-                Stored::New => return Ok(Some(MapKind::Table)),
-                Stored::Replaced => return Ok(None),
-                Stored::NoRoom => self.spill()?,
-            }
-        }
-        let record: RecordWords = bytemuck::cast(record);
-        let is_new = put(kind, &mut self.short, &key, record)?;
-        Ok(is_new.then_some(kind))
-    }
-
-    /// The slots in which `address` can be, with their numbers.
-    fn server_slots(&self, address: ServerAddress) -> Result<Vec<(usize, ServerSlot)>, SinkError> {
-        (0..SERVER_PROBES)
-            .map(|probe| address.probe(probe))
-            .map(|at| Ok((at, self.servers.get(at as u32)?)))
-            .collect()
-    }
+/// A map of the object under a handle of its own: a copy of the descriptor, since
+/// opening a map by its id takes `CAP_SYS_ADMIN`.
+fn duplicate(ebpf: &Ebpf, name: &str) -> anyhow::Result<MapData> {
+    descriptor(ebpf, name)?
+        .try_clone_to_owned()
+        .map_err(anyhow::Error::from)
+        .and_then(|fd| Ok(MapData::from_fd(fd)?))
+        .with_context(|| format!("cannot open map {name}"))
 }
 
 /// A map of the object under a handle of its own, with the key and value sizes
@@ -139,19 +131,7 @@ fn open<T>(ebpf: &Ebpf, name: &str, kind: fn(MapData) -> Map) -> anyhow::Result<
 where
     T: TryFrom<Map, Error = MapError>,
 {
-    let map = ebpf
-        .map(name)
-        .with_context(|| format!("the BPF object has no map {name}"))?;
-    let fd = match map {
-        Map::HashMap(data) | Map::Array(data) | Map::PerCpuArray(data) => data.fd().as_fd(),
-        _ => anyhow::bail!("map {name} of the BPF object has an unexpected type"),
-    };
-    // A copy of the descriptor: opening a map by its id takes CAP_SYS_ADMIN.
-    let data = fd
-        .try_clone_to_owned()
-        .map_err(anyhow::Error::from)
-        .and_then(|fd| Ok(MapData::from_fd(fd)?))
-        .with_context(|| format!("cannot open map {name}"))?;
+    let data = duplicate(ebpf, name)?;
     T::try_from(kind(data)).with_context(|| format!("map {name} has another layout"))
 }
 
@@ -226,194 +206,86 @@ fn get<K: aya::Pod, V: aya::Pod>(
 fn for_each<const N: usize>(
     class: KeyClass,
     map: &HashMap<MapData, [u64; N], RecordWords>,
-    visit: &mut dyn FnMut(MapName, NameRecord),
+    visit: &mut dyn FnMut(MapKey, NameRecord),
 ) -> Result<(), SinkError> {
     for entry in map {
         let (key, record) =
             entry.map_err(|error| failed(MapKind::of_class(class).name(), "read", error))?;
-        visit(MapName::from_words(class, &key), bytemuck::cast(record));
+        visit(MapKey::from_words(class, &key), bytemuck::cast(record));
     }
     Ok(())
 }
 
-/// The first `N` words of a key; a class has at most as many as the longest.
-fn words<const N: usize>(name: &MapName) -> [u64; N] {
-    let mut words = [0; N];
-    words
-        .iter_mut()
-        .zip(name.key().words)
-        .for_each(|(to, from)| *to = from);
-    words
-}
-
 impl RecordSink for KernelSink {
-    fn put_name(
-        &mut self,
-        name: &MapName,
-        record: NameRecord,
-    ) -> Result<Option<MapKind>, SinkError> {
-        let value: RecordWords = bytemuck::cast(record);
-        let kind = MapKind::of_class(name.class());
-        let is_new = match name.class() {
-            KeyClass::Short => return self.put_short(name, record),
-            KeyClass::Medium => put(kind, &mut self.medium, &words(name), value),
-            KeyClass::Long => put(kind, &mut self.long, &words(name), value),
-        };
-        Ok(is_new?.then_some(kind))
+    fn arrays(&self) -> &Arrays {
+        &self.arrays
     }
 
-    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError> {
-        let kind = MapKind::of_class(name.class());
-        let existed = match name.class() {
-            KeyClass::Short if self.table.delete(name)? => return Ok(Some(MapKind::Table)),
-            KeyClass::Short if !self.spilled => return Ok(None),
-            KeyClass::Short => delete(kind, &mut self.short, &words(name)),
-            KeyClass::Medium => delete(kind, &mut self.medium, &words(name)),
-            KeyClass::Long => delete(kind, &mut self.long, &words(name)),
-        };
-        Ok(existed?.then_some(kind))
+    fn config(&self) -> Result<Config, SinkError> {
+        self.config.get(0)
     }
 
-    fn table_len(&self) -> u64 {
-        self.table.used()
+    fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
+        let mut config = *config;
+        self.arrays.describe(&mut config);
+        self.config.set(0, config)
     }
 
-    fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
-        let kind = MapKind::of_class(name.class());
-        let record = match name.class() {
-            KeyClass::Short => {
-                if let Some(record) = self.table.get(name)? {
-                    return Ok(Some(record));
-                }
-                // Another handle may have written there.
-                get(kind, &self.short, &words(name))
-            }
-            KeyClass::Medium => get(kind, &self.medium, &words(name)),
-            KeyClass::Long => get(kind, &self.long, &words(name)),
-        };
-        Ok(record?.map(bytemuck::cast))
-    }
-
-    fn for_each_name(
-        &self,
-        class: KeyClass,
-        visit: &mut dyn FnMut(MapName, NameRecord),
-    ) -> Result<(), SinkError> {
-        match class {
-            KeyClass::Short => {
-                self.table.for_each(visit)?;
-                for_each(class, &self.short, visit)
-            }
-            KeyClass::Medium => for_each(class, &self.medium, visit),
-            KeyClass::Long => for_each(class, &self.long, visit),
-        }
-    }
-
-    fn put_chunk(&mut self, key: ChunkKey, chunk: Chunk) -> Result<bool, SinkError> {
-        let (key, chunk): (u64, ChunkWords) = (bytemuck::cast(key), bytemuck::cast(chunk));
-        put(MapKind::Chunks, &mut self.chunks, &key, chunk)
-    }
-
-    fn delete_chunk(&mut self, key: ChunkKey) -> Result<bool, SinkError> {
-        let key: u64 = bytemuck::cast(key);
-        delete(MapKind::Chunks, &mut self.chunks, &key)
-    }
-
-    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError> {
-        let key: u64 = bytemuck::cast(key);
-        Ok(get(MapKind::Chunks, &self.chunks, &key)?.map(bytemuck::cast))
-    }
-
-    fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
-        self.chunks
-            .keys()
-            .map(|key| key.map(bytemuck::cast))
-            .collect::<Result<_, _>>()
-            .map_err(|error| failed(map::CHUNKS, "read", error))
-    }
-
-    fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
-        let slots = self.server_slots(address)?;
-        let own = slots
-            .iter()
-            .find(|(_, slot)| slot.number != 0 && slot.address == address);
-        let (at, _) = own
-            .or_else(|| slots.iter().find(|(_, slot)| slot.number == 0))
-            .ok_or(SinkError::Full {
-                map: MapKind::Servers,
-            })?;
-        let slot = ServerSlot {
-            address,
-            number: index + 1,
-        };
-        self.servers.set(*at as u32, slot)?;
-        Ok(own.is_none())
-    }
-
-    fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
-        let slots = self.server_slots(address)?;
-        let own = slots
-            .iter()
-            .find(|(_, slot)| slot.number != 0 && slot.address == address);
-        if let Some((at, _)) = own {
-            self.servers.set(*at as u32, ServerSlot::default())?;
-        }
-        Ok(own.is_some())
-    }
-
-    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
-        let mut servers = Vec::new();
-        for at in 0..SERVER_SLOTS {
-            let slot = self.servers.get(at as u32)?;
-            if let Some(index) = slot.number.checked_sub(1) {
-                servers.push((slot.address, index));
-            }
-        }
-        Ok(servers)
-    }
-
-    fn reverse_buckets(&self) -> u32 {
-        self.reverse.len()
-    }
-
-    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
-        self.reverse.get(index)
-    }
-
-    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
-        self.reverse.set(index, bucket)
+    fn state(&self) -> Result<State, SinkError> {
+        self.state.get(0)
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
         self.state.set(0, state)
     }
-}
 
-/// The arrays of the table of short names.
-struct KernelArrays {
-    buckets: Values<TableBucket, [u64; TABLE_HINTS]>,
-    slots: Values<TableSlot, TableWords>,
-}
-
-impl Arrays for KernelArrays {
-    fn sizes(&self) -> (u32, u32) {
-        (self.buckets.len(), self.slots.len())
+    fn served_slot(&self, at: u32) -> Result<ServedSlot, SinkError> {
+        self.served.get(at)
     }
 
-    fn bucket(&self, index: u32) -> Result<TableBucket, SinkError> {
-        self.buckets.get(index)
+    fn put_served_slot(&mut self, at: u32, slot: ServedSlot) -> Result<(), SinkError> {
+        self.served.set(at, slot)
     }
 
-    fn put_bucket(&mut self, index: u32, bucket: TableBucket) -> Result<(), SinkError> {
-        self.buckets.set(index, bucket)
+    fn get(&self, key: &MapKey) -> Result<Option<NameRecord>, SinkError> {
+        let kind = MapKind::of_class(key.class());
+        let record = match key.class() {
+            KeyClass::Short => get(kind, &self.short, &key.first_words()),
+            KeyClass::Medium => get(kind, &self.medium, &key.first_words()),
+            KeyClass::Long => get(kind, &self.long, &key.first_words()),
+        };
+        Ok(record?.map(bytemuck::cast))
     }
 
-    fn slot(&self, index: u32) -> Result<TableSlot, SinkError> {
-        self.slots.get(index)
+    fn put(&mut self, key: &MapKey, record: NameRecord) -> Result<bool, SinkError> {
+        let value: RecordWords = bytemuck::cast(record);
+        let kind = MapKind::of_class(key.class());
+        match key.class() {
+            KeyClass::Short => put(kind, &mut self.short, &key.first_words(), value),
+            KeyClass::Medium => put(kind, &mut self.medium, &key.first_words(), value),
+            KeyClass::Long => put(kind, &mut self.long, &key.first_words(), value),
+        }
     }
 
-    fn put_slot(&mut self, index: u32, slot: TableSlot) -> Result<(), SinkError> {
-        self.slots.set(index, slot)
+    fn delete(&mut self, key: &MapKey) -> Result<bool, SinkError> {
+        let kind = MapKind::of_class(key.class());
+        match key.class() {
+            KeyClass::Short => delete(kind, &mut self.short, &key.first_words()),
+            KeyClass::Medium => delete(kind, &mut self.medium, &key.first_words()),
+            KeyClass::Long => delete(kind, &mut self.long, &key.first_words()),
+        }
+    }
+
+    fn for_each(
+        &self,
+        class: KeyClass,
+        visit: &mut dyn FnMut(MapKey, NameRecord),
+    ) -> Result<(), SinkError> {
+        match class {
+            KeyClass::Short => for_each(class, &self.short, visit),
+            KeyClass::Medium => for_each(class, &self.medium, visit),
+            KeyClass::Long => for_each(class, &self.long, visit),
+        }
     }
 }
 

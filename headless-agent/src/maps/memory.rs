@@ -2,150 +2,155 @@
 
 use std::collections::HashMap;
 
+use bytemuck::Zeroable as _;
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, Config, KeyClass, NameRecord, ReverseBucket, Seal, ServerAddress, State,
+    Address, Config, EndpointEntry, KeyClass, KeyedHash, NameRecord, SERVED_MAX, SERVED_PROBES,
+    SERVED_SLOTS, ServedPlace, ServedSlot, State, TableHint, TablePlace,
 };
-use headless_ebpf::lookup::{Lookup, RecordWords};
-use headless_ebpf::wire::{AddressBytes, KeyBytes};
+use headless_ebpf::maps::{Lookup, RecordWords};
+use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
-use super::{MapKind, MapName, RecordSink, SinkError, heartbeat};
+use super::arrays::Arrays;
+use super::capacities::Capacities;
+use super::heartbeat;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+use super::sink::RecordSink;
 
 /// The maps' content, with the kernel's limits on the number of entries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemorySink {
-    /// Content of the three name maps.
-    pub names: HashMap<MapName, NameRecord>,
-    /// Content of the map of chunks.
-    pub chunks: HashMap<ChunkKey, Chunk>,
-    /// Content of the map of served addresses.
-    pub servers: HashMap<ServerAddress, u32>,
-    /// Content of the table of addresses.
-    pub reverse: Vec<ReverseBucket>,
-    /// The operator's choices.
+    arrays: Arrays,
+    /// Content of the three hash maps of names.
+    names: HashMap<MapKey, NameRecord>,
+    served: Vec<ServedSlot>,
+    /// The operator's choices, and how large the arrays are.
     pub config: Option<Config>,
     /// The liveness entry.
     pub state: State,
-    /// Most entries of a map; unlimited where there is none.
-    pub capacity: HashMap<MapKind, usize>,
+    /// Most served addresses.
+    pub served_max: u32,
+    capacities: Capacities,
 }
 
 impl MemorySink {
-    /// Nothing but the operator's choices, with room for so many addresses that have
-    /// reverse names.
-    pub fn new(mut config: Config, addresses: u32) -> Self {
-        config.reverse_buckets = super::buckets(addresses);
+    /// Maps of these capacities that hold nothing but the operator's choices.
+    pub fn new(mut config: Config, capacities: Capacities) -> Self {
+        let arrays = Arrays::zeroed(&capacities);
+        arrays.describe(&mut config);
         Self {
-            reverse: vec![ReverseBucket::default(); config.reverse_buckets as usize],
+            arrays,
+            names: HashMap::new(),
+            served: vec![ServedSlot::default(); SERVED_SLOTS],
             config: Some(config),
-            ..Self::default()
+            state: State::default(),
+            served_max: SERVED_MAX,
+            capacities,
         }
     }
 
-    fn room(&self, map: MapKind, used: usize) -> Result<(), SinkError> {
-        match self.capacity.get(&map) {
-            Some(&capacity) if used >= capacity => Err(SinkError::Full { map }),
-            _ => Ok(()),
+    /// Number of records in the hash map of this class.
+    pub fn len(&self, class: KeyClass) -> usize {
+        self.names.keys().filter(|key| key.class() == class).count()
+    }
+
+    /// Changes how many records the hash map of this class can have.
+    pub fn set_capacity(&mut self, class: KeyClass, records: u32) {
+        match class {
+            KeyClass::Short => self.capacities.names_short = records,
+            KeyClass::Medium => self.capacities.names_medium = records,
+            KeyClass::Long => self.capacities.names_long = records,
         }
     }
 }
 
 impl RecordSink for MemorySink {
-    fn put_name(
-        &mut self,
-        name: &MapName,
-        record: NameRecord,
-    ) -> Result<Option<MapKind>, SinkError> {
-        let kind = MapKind::of_class(name.class());
-        if !self.names.contains_key(name) {
-            let class = name.class();
-            let used = self.names.keys().filter(|n| n.class() == class).count();
-            self.room(kind, used)?;
-        }
-        let is_new = self.names.insert(*name, record).is_none();
-        Ok(is_new.then_some(kind))
+    fn arrays(&self) -> &Arrays {
+        &self.arrays
     }
 
-    fn delete_name(&mut self, name: &MapName) -> Result<Option<MapKind>, SinkError> {
-        let existed = self.names.remove(name).is_some();
-        Ok(existed.then_some(MapKind::of_class(name.class())))
+    fn config(&self) -> Result<Config, SinkError> {
+        Ok(self.config.unwrap_or_else(Config::zeroed))
     }
 
-    fn table_len(&self) -> u64 {
-        0
-    }
-
-    fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
-        Ok(self.names.get(name).copied())
-    }
-
-    fn for_each_name(
-        &self,
-        class: KeyClass,
-        visit: &mut dyn FnMut(MapName, NameRecord),
-    ) -> Result<(), SinkError> {
-        self.names
-            .iter()
-            .filter(|(name, _)| name.class() == class)
-            .for_each(|(name, record)| visit(*name, *record));
+    fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
+        let mut config = *config;
+        self.arrays.describe(&mut config);
+        self.config = Some(config);
         Ok(())
     }
 
-    fn put_chunk(&mut self, key: ChunkKey, chunk: Chunk) -> Result<bool, SinkError> {
-        if !self.chunks.contains_key(&key) {
-            self.room(MapKind::Chunks, self.chunks.len())?;
-        }
-        Ok(self.chunks.insert(key, chunk).is_none())
-    }
-
-    fn delete_chunk(&mut self, key: ChunkKey) -> Result<bool, SinkError> {
-        Ok(self.chunks.remove(&key).is_some())
-    }
-
-    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError> {
-        Ok(self.chunks.get(&key).copied())
-    }
-
-    fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
-        Ok(self.chunks.keys().copied().collect())
-    }
-
-    fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
-        if !self.servers.contains_key(&address) {
-            self.room(MapKind::Servers, self.servers.len())?;
-        }
-        Ok(self.servers.insert(address, index).is_none())
-    }
-
-    fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
-        Ok(self.servers.remove(&address).is_some())
-    }
-
-    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
-        Ok(self.servers.iter().map(|(a, i)| (*a, *i)).collect())
-    }
-
-    fn reverse_buckets(&self) -> u32 {
-        self.reverse.len() as u32
-    }
-
-    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
-        Ok(self
-            .reverse
-            .get(index as usize)
-            .copied()
-            .unwrap_or_default())
-    }
-
-    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
-        if let Some(found) = self.reverse.get_mut(index as usize) {
-            *found = bucket;
-        }
-        Ok(())
+    fn state(&self) -> Result<State, SinkError> {
+        Ok(self.state)
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
         self.state = state;
         Ok(())
+    }
+
+    fn served_slot(&self, at: u32) -> Result<ServedSlot, SinkError> {
+        Ok(self.served.get(at as usize).copied().unwrap_or_default())
+    }
+
+    fn put_served_slot(&mut self, at: u32, slot: ServedSlot) -> Result<(), SinkError> {
+        let used = self.served.iter().filter(|slot| slot.number != 0).count();
+        let Some(place) = self.served.get_mut(at as usize) else {
+            return Ok(());
+        };
+        if place.number == 0 && slot.number != 0 && used >= self.served_max as usize {
+            let map = MapKind::Served;
+            return Err(SinkError::Full { map });
+        }
+        *place = slot;
+        Ok(())
+    }
+
+    fn get(&self, key: &MapKey) -> Result<Option<NameRecord>, SinkError> {
+        Ok(self.names.get(key).copied())
+    }
+
+    fn put(&mut self, key: &MapKey, record: NameRecord) -> Result<bool, SinkError> {
+        let map = MapKind::of_class(key.class());
+        let is_full = self.len(key.class()) >= self.capacities.entries(map) as usize;
+        if is_full && !self.names.contains_key(key) {
+            return Err(SinkError::Full { map });
+        }
+        Ok(self.names.insert(*key, record).is_none())
+    }
+
+    fn delete(&mut self, key: &MapKey) -> Result<bool, SinkError> {
+        Ok(self.names.remove(key).is_some())
+    }
+
+    fn for_each(
+        &self,
+        class: KeyClass,
+        visit: &mut dyn FnMut(MapKey, NameRecord),
+    ) -> Result<(), SinkError> {
+        let names = self.names.iter();
+        names
+            .filter(|(key, _)| key.class() == class)
+            .for_each(|(key, record)| visit(*key, *record));
+        Ok(())
+    }
+}
+
+impl MemorySink {
+    /// The record that the programs would find.
+    fn record(&self, config: &Config, key: &MapKey, hash: KeyedHash) -> Option<NameRecord> {
+        if key.class() == KeyClass::Short {
+            let place = TablePlace::of(hash, config.table_buckets);
+            for bucket in place.buckets {
+                let slot = TableHint::choose(self.arrays.hints(bucket), place);
+                let slot = slot.checked_sub(1).map(|slot| self.arrays.slot(slot));
+                if let Some(slot) = slot.filter(|slot| slot.key == key.words()) {
+                    return Some(slot.record);
+                }
+            }
+        }
+        let has_names = config.has_names(key.class());
+        has_names.then(|| self.names.get(key).copied()).flatten()
     }
 }
 
@@ -159,28 +164,50 @@ impl Lookup for MemorySink {
         Some(self.state)
     }
 
-    fn serves(&self, address: &ServerAddress) -> bool {
-        self.servers.contains_key(address)
+    fn serves(&self, config: &Config, address: &Address) -> bool {
+        let place = ServedPlace::of(&config.hash_key, *address);
+        (0..SERVED_PROBES).any(|probe| {
+            let slot = self.served[place.slot(probe) as usize];
+            slot.address == *address && slot.number != 0
+        })
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
-        let name = MapName::from_key_bytes(class, key);
-        self.names.get(&name).map(|record| bytemuck::cast(*record))
+    fn name(
+        &self,
+        config: &Config,
+        class: KeyClass,
+        key: &KeyBytes,
+        hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool {
+        let found = self.record(config, &MapKey::from_key_bytes(class, key), hash);
+        if let Some(found) = found {
+            *record = bytemuck::cast(found);
+        }
+        found.is_some()
     }
 
-    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
-        let chunk = self.chunks.get(&key)?;
+    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
+        if index >= self.arrays.chunks() {
+            return None;
+        }
+        let chunk = self.arrays.chunk(index);
         for (i, word) in chunk.words.iter().enumerate() {
-            words.put_u64(i * 8, *word);
+            content.put_u64(i * 8, *word);
         }
         Some(chunk.seal)
     }
 
-    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
-        let Some(bucket) = self.reverse.get(bucket as usize) else {
+    fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
+        let mut entries = buckets.into_iter().flat_map(|at| self.arrays.endpoints(at));
+        entries.any(|found| found == entry)
+    }
+
+    fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool {
+        if bucket >= self.arrays.reverse_buckets() {
             return false;
-        };
-        for (i, slot) in bucket.iter().enumerate() {
+        }
+        for (i, slot) in self.arrays.reverse(bucket).iter().enumerate() {
             slots.put_u64(i * 8, slot.0);
         }
         true

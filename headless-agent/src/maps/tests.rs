@@ -2,26 +2,41 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+mod checked;
+mod encoding;
+mod full_pass;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headless_ebpf::abi::{
-    Chunk, ChunkKey, DetailsHeader, KeyClass, NameFlags, NameRecord, ReverseBucket, SET_NUMBER_MAX,
-    ServerAddress, State,
+    Address, Config, HashKey, KeyClass, NameFlags, NameRecord, PodsMode, ServedSlot, State,
 };
 
-use super::encode;
+use self::checked::Checked;
+use super::capacity::Capacities;
 use super::heartbeat::{Beat, monotonic_ns};
 use super::memory::MemorySink;
-use super::reconcile::Drift;
+use super::read::{self, Stored};
 use super::writer::Writer;
-use super::{MapKind, MapName, RecordSink, SinkError, WriteCounts};
-use crate::records::{Details, NameChange, NameData, Pointers, RelativeName, Target, Targets};
+use super::{MapKey, MapKind, RecordSink, SinkError, WriteCounts};
+use crate::records::{Details, NameChange, NameData, RelativeName, Target, TargetSet, Targets};
 
-const SEED: u64 = 0x5eed;
+/// A namespace that makes names of its endpoints longer than 40 bytes.
+const LONG: &str = "a-namespace-with-a-rather-long-name";
+
+const CAPACITIES: Capacities = Capacities {
+    table_slots: 64,
+    names_short: 64,
+    names_medium: 64,
+    names_long: 64,
+    chunks: 64,
+    endpoint_buckets: 16,
+    reverse_buckets: 16,
+};
 
 fn name(text: &str) -> RelativeName {
     RelativeName::from_labels(text.split('.')).unwrap()
@@ -45,8 +60,21 @@ fn change(text: &str, data: Option<NameData>) -> NameChange {
     }
 }
 
+fn config() -> Config {
+    let key = HashKey::from_seed(0x5eed);
+    Config::new("cluster.local", 30, PodsMode::Insecure, &key).unwrap()
+}
+
+fn open<S: RecordSink>(sink: S) -> Writer<S> {
+    Writer::open(sink, Arc::<WriteCounts>::default()).unwrap()
+}
+
+fn with(capacities: Capacities) -> Writer<MemorySink> {
+    open(MemorySink::new(config(), capacities))
+}
+
 fn writer() -> Writer<MemorySink> {
-    Writer::new(MemorySink::default(), SEED, Arc::<WriteCounts>::default())
+    with(CAPACITIES)
 }
 
 /// Whether negative answers may be given.
@@ -58,28 +86,40 @@ fn beat(writer: &mut Writer<MemorySink>) {
     let beat = Beat {
         lease: Duration::from_secs(30),
         serial: 7,
-        synced: true,
+        may_deny: true,
     };
     writer.beat(beat).unwrap();
 }
 
-/// The addresses that a reader of the maps finds, by following the set.
-fn read(sink: &MemorySink, text: &str) -> Option<Vec<Ipv4Addr>> {
-    let key = MapName::from_wire(name(text).as_bytes()).unwrap();
-    let record = sink.names.get(&key)?;
-    assert_eq!(record.seal, record.sealed(key.seal(SEED)).seal, "sealed");
-    let bytes: Vec<u8> = if record.flags.contains(NameFlags::SET) {
-        let words = encode::address_chunks(record).flat_map(|key| sink.chunks[&key].words);
-        words.flat_map(u64::to_le_bytes).collect()
-    } else {
-        record.inline.to_vec()
-    };
-    let addresses = bytes.as_chunks::<4>().0.iter().copied().map(Ipv4Addr::from);
-    Some(addresses.take(record.ipv4.into()).collect())
+fn stored(sink: &impl RecordSink, text: &str) -> Option<Stored> {
+    read::stored(sink, name(text).as_bytes()).unwrap()
+}
+
+/// The addresses that a reader of the maps finds.
+fn read(sink: &impl RecordSink, text: &str) -> Option<Vec<Ipv4Addr>> {
+    Some(match stored(sink, text)? {
+        Stored::Endpoint(address) => vec![address],
+        Stored::Record(key, record) => {
+            let found = read::addresses(sink, &key, &record).unwrap();
+            assert_eq!(found.damage, None);
+            found.ipv4
+        }
+    })
+}
+
+/// The versions of the sets that records name, in order.
+fn sets(sink: &impl RecordSink) -> BTreeSet<u32> {
+    let mut sets = BTreeSet::new();
+    for class in KeyClass::ALL {
+        let mut visit = |_, record: NameRecord| _ = sets.insert(record.set);
+        read::for_each_record(sink, class, &mut visit).unwrap();
+    }
+    sets.remove(&0);
+    sets
 }
 
 #[test]
-fn what_is_applied_is_read() {
+fn applied_names_are_read() {
     let mut writer = writer();
     for (text, addresses) in [
         ("few.default", 3),
@@ -89,164 +129,122 @@ fn what_is_applied_is_read() {
         writer.apply(&[change(text, Some(data(addresses)))]);
         assert_eq!(read(writer.sink(), text).unwrap(), data(addresses).ipv4);
     }
-    assert_eq!(writer.counts.entries(MapKind::NamesShort), 3);
+    assert_eq!(writer.counts.entries(MapKind::Table), 3);
     assert_eq!(writer.counts.entries(MapKind::Chunks), 2);
     writer.apply(&[change("many.default", None)]);
     assert_eq!(read(writer.sink(), "many.default"), None);
-    assert!(writer.sink().chunks.is_empty(), "its chunks are gone");
-    assert_eq!(writer.counts.entries(MapKind::NamesShort), 2);
+    assert_eq!(writer.counts.entries(MapKind::Table), 2);
     assert_eq!(writer.counts.entries(MapKind::Chunks), 0);
 }
 
+/// Whatever becomes of an endpoint, it is stored in one place.
 #[test]
-fn a_set_gets_a_new_number_with_every_change() {
+fn endpoints_are_stored_in_the_shortest_way() {
     let mut writer = writer();
-    let mut numbers = Vec::new();
+    let counts = Arc::clone(&writer.counts);
+    let records = || counts.entries(MapKind::Table) + counts.entries(MapKind::NamesMedium) - 1;
+    let both = || (records(), counts.entries(MapKind::Endpoints));
+    for namespace in ["default", LONG] {
+        let text = |label: &str| format!("{label}.web.{namespace}");
+        let service = format!("web.{namespace}");
+        writer.apply(&[change(&service, Some(data(1)))]);
+        let [dashed, other] = ["10-0-0-0", "web-0"].map(text);
+        let label = "a".repeat(40);
+        for (text, addresses, expected) in [
+            (&dashed, 1, (0, 1)),
+            (&dashed, 2, (1, 0)),
+            (&dashed, 40, (1, 0)),
+            (&dashed, 1, (0, 1)),
+            (&other, 1, (1, 1)),
+            (&text(&label), 1, (2, 1)),
+        ] {
+            writer.apply(&[change(text, Some(data(addresses)))]);
+            assert_eq!(both(), expected, "{text} {addresses}");
+            assert_eq!(read(writer.sink(), text).unwrap(), data(addresses).ipv4);
+        }
+        let repeated = NameData {
+            flags: NameFlags::REPEATED,
+            ..data(1)
+        };
+        writer.apply(&[change(&dashed, Some(repeated))]);
+        assert_eq!(both(), (3, 0), "a flag needs a record");
+        for text in [dashed, other, text(&label)] {
+            writer.apply(&[change(&text, None)]);
+            assert_eq!(read(writer.sink(), &text), None, "{text}");
+        }
+        assert_eq!(both(), (0, 0));
+        assert_eq!(counts.entries(MapKind::Chunks), 0);
+        writer.apply(&[change(&service, None)]);
+    }
+}
+
+#[test]
+fn a_service_has_one_number_while_it_exists() {
+    let mut writer = writer();
+    let number = |writer: &Writer<MemorySink>, text: &str| match stored(writer.sink(), text) {
+        Some(Stored::Record(_, record)) => record.service,
+        other => panic!("{other:?}"),
+    };
+    writer.apply(&[change("default", Some(data(0)))]);
+    assert_eq!(number(&writer, "default"), 0, "a namespace");
+    let mut seen = BTreeSet::new();
+    for text in ["web.default", "api.default"] {
+        writer.apply(&[change(text, Some(data(1)))]);
+        assert!(seen.insert(number(&writer, text)));
+    }
+    let web = number(&writer, "web.default");
+    writer.apply(&[change("web.default", Some(data(50)))]);
+    writer.apply(&[change("web-0.web.default", Some(data(1)))]);
+    assert_eq!(number(&writer, "web.default"), web);
+    assert_eq!(number(&writer, "web-0.web.default"), web);
+    writer.apply(&[
+        change("web-0.web.default", None),
+        change("web.default", None),
+    ]);
+    writer.apply(&[change("web.default", Some(data(1)))]);
+    assert!(seen.insert(number(&writer, "web.default")), "never again");
+
+    let mut next = open(writer.sink_mut());
+    next.apply(&[change("new.default", Some(data(1)))]);
+    let sink = next.sink();
+    let Some(Stored::Record(_, record)) = stored(sink, "new.default") else {
+        panic!("not stored");
+    };
+    assert!(seen.insert(record.service), "nor by another agent");
+}
+
+#[test]
+fn a_set_gets_a_new_version_with_every_change() {
+    let mut writer = writer();
+    let mut seen = BTreeSet::new();
     for addresses in [10, 11, 60, 12] {
         writer.apply(&[change("web.default", Some(data(addresses)))]);
-        let sets: Vec<u32> = writer.sink().chunks.keys().map(|key| key.set).collect();
-        assert!(sets.iter().all(|set| set == &sets[0]), "one set: {sets:?}");
-        assert!(!numbers.contains(&sets[0]), "number {} twice", sets[0]);
-        numbers.push(sets[0]);
+        let sets = sets(writer.sink());
+        assert_eq!(sets.len(), 1);
+        assert!(seen.is_disjoint(&sets), "{sets:?} twice");
+        seen.extend(sets);
         assert_eq!(
             read(writer.sink(), "web.default").unwrap(),
             data(addresses).ipv4
         );
     }
     writer.apply(&[change("web.default", Some(data(1)))]);
-    assert!(writer.sink().chunks.is_empty());
-    assert_eq!(read(writer.sink(), "web.default").unwrap().len(), 1);
+    assert_eq!(sets(writer.sink()), BTreeSet::new());
+    assert_eq!(writer.counts.entries(MapKind::Chunks), 0);
 }
 
 #[test]
-fn numbers_in_use_are_skipped_when_they_start_over() {
-    let mut writer = writer();
-    writer.apply(&[change("web.default", Some(data(10)))]);
-    let used = sets(&writer)[0];
-    writer.next_set = SET_NUMBER_MAX;
-    writer.apply(&[change("a.default", Some(data(10)))]);
-    writer.apply(&[change("b.default", Some(data(10)))]);
-    assert_eq!(sets(&writer), [used, used + 1, SET_NUMBER_MAX]);
-}
-
-/// The numbers of the installed sets, in order.
-fn sets(writer: &Writer<MemorySink>) -> Vec<u32> {
-    let chunks = writer.sink().chunks.keys();
-    chunks
-        .map(|key| key.set)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
-}
-
-/// Looks at the maps before each write of a name or chunk, and after it.
-struct Checked {
-    sink: MemorySink,
-    before: fn(&MemorySink),
-    after: fn(&MemorySink),
-}
-
-macro_rules! checked {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $value:ty;)+) => {
-        $(fn $name(&mut self, $($argument: $type),*) -> Result<$value, SinkError> {
-            (self.before)(&self.sink);
-            let result = self.sink.$name($($argument),*);
-            (self.after)(&self.sink);
-            result
-        })+
-    };
-}
-
-impl RecordSink for Checked {
-    checked! {
-        put_name(name: &MapName, record: NameRecord) -> Option<MapKind>;
-        delete_name(name: &MapName) -> Option<MapKind>;
-        put_chunk(key: ChunkKey, chunk: Chunk) -> bool;
-        delete_chunk(key: ChunkKey) -> bool;
-    }
-
-    fn name(&self, name: &MapName) -> Result<Option<NameRecord>, SinkError> {
-        self.sink.name(name)
-    }
-
-    fn for_each_name(
-        &self,
-        class: KeyClass,
-        visit: &mut dyn FnMut(MapName, NameRecord),
-    ) -> Result<(), SinkError> {
-        self.sink.for_each_name(class, visit)
-    }
-
-    fn chunk(&self, key: ChunkKey) -> Result<Option<Chunk>, SinkError> {
-        self.sink.chunk(key)
-    }
-
-    fn chunk_keys(&self) -> Result<Vec<ChunkKey>, SinkError> {
-        self.sink.chunk_keys()
-    }
-
-    fn put_server(&mut self, address: ServerAddress, index: u32) -> Result<bool, SinkError> {
-        self.sink.put_server(address, index)
-    }
-
-    fn delete_server(&mut self, address: ServerAddress) -> Result<bool, SinkError> {
-        self.sink.delete_server(address)
-    }
-
-    fn servers(&self) -> Result<Vec<(ServerAddress, u32)>, SinkError> {
-        self.sink.servers()
-    }
-
-    fn table_len(&self) -> u64 {
-        self.sink.table_len()
-    }
-
-    fn reverse_buckets(&self) -> u32 {
-        self.sink.reverse_buckets()
-    }
-
-    fn reverse_bucket(&self, index: u32) -> Result<ReverseBucket, SinkError> {
-        self.sink.reverse_bucket(index)
-    }
-
-    fn put_reverse_bucket(&mut self, index: u32, bucket: ReverseBucket) -> Result<(), SinkError> {
-        self.sink.put_reverse_bucket(index, bucket)
-    }
-
-    fn put_state(&mut self, state: State) -> Result<(), SinkError> {
-        self.sink.put_state(state)
-    }
-}
-
-/// A writer whose writes are looked at.
-fn checked(before: fn(&MemorySink), after: fn(&MemorySink)) -> Writer<Checked> {
-    let sink = Checked {
-        sink: MemorySink::default(),
-        before,
-        after,
-    };
-    Writer::new(sink, SEED, Arc::<WriteCounts>::default())
-}
-
-/// Whether every record's chunks are all there, so that no reader sees a half state.
-fn has_all_chunks(sink: &MemorySink) {
-    for record in sink.names.values() {
-        for key in encode::address_chunks(record) {
-            assert!(sink.chunks.contains_key(&key), "{key:?}");
-        }
-        for first in encode::first_details(record) {
-            let header = sink.chunks[&first].words[0];
-            for index in 0..DetailsHeader::from_word(header).chunks {
-                let key = ChunkKey { index, ..first };
-                assert!(sink.chunks.contains_key(&key), "{key:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn no_write_leaves_a_record_without_its_chunks() {
-    let mut writer = checked(|_| {}, has_all_chunks);
+fn no_write_shows_a_half_state() {
+    // Names that are in the hash map: every change is a system call.
+    let sink = MemorySink::new(
+        config(),
+        Capacities {
+            table_slots: 0,
+            ..CAPACITIES
+        },
+    );
+    let mut writer = open(Checked { sink, changed: 0 });
+    let before = writer.sink().sink.state;
     for addresses in [40, 90, 2, 30, 0] {
         writer.apply(&[change("web.default", Some(detailed(addresses)))]);
         assert_eq!(
@@ -256,35 +254,18 @@ fn no_write_leaves_a_record_without_its_chunks() {
     }
     writer.apply(&[change("web.default", None)]);
     assert_eq!(read(&writer.sink().sink, "web.default"), None);
-}
-
-#[test]
-fn every_write_of_a_name_is_in_an_odd_generation() {
-    let is_odd = |sink: &MemorySink| assert_ne!(sink.state.flags & State::GENERATION, 0);
-    let mut writer = checked(is_odd, |_| {});
-    let before = writer.sink().sink.state;
-    for data in [Some(detailed(40)), Some(detailed(3)), None] {
-        writer.apply(&[change("web.default", data)]);
-    }
-    writer.sink.sink.capacity = HashMap::from([(MapKind::NamesShort, 0)]);
-    writer.apply(&[change("api.default", Some(data(1)))]);
-    writer.retry(|_| Some(data(2)));
-    writer.sink.sink.capacity.clear();
-    let names = [(name("api.default"), data(2))];
-    let drift = writer.reconcile(|_| Some(data(2)), names.into_iter(), &Pointers::default());
-    assert_eq!(
-        drift.unwrap().total(),
-        0,
-        "known to be missing, now written"
-    );
+    assert_eq!(writer.sink().changed, 12, "before and after six changes");
     let after = writer.sink().sink.state;
     assert!(!after.denies_since(before) && after.denies_since(after));
 }
 
 #[test]
 fn a_full_map_withdraws_negative_answers_until_there_is_room() {
-    let mut writer = writer();
-    writer.sink.capacity = HashMap::from([(MapKind::NamesShort, 1)]);
+    let mut writer = with(Capacities {
+        table_slots: 0,
+        names_short: 1,
+        ..CAPACITIES
+    });
     writer.apply(&[change("a.default", Some(data(1)))]);
     beat(&mut writer);
     assert!(complete(&writer));
@@ -303,12 +284,6 @@ fn a_full_map_withdraws_negative_answers_until_there_is_room() {
 
     writer.retry(|_| Some(data(2)));
     assert_eq!(read(writer.sink(), "b.default"), None, "still full");
-    let names = HashMap::from([(name("a.default"), data(1)), (name("b.default"), data(2))]);
-    assert_eq!(
-        reconcile(&mut writer, &names),
-        Drift::default(),
-        "known to be missing"
-    );
     writer.apply(&[change("a.default", None)]);
     writer.retry(|_| Some(data(3)));
     assert_eq!(
@@ -321,6 +296,28 @@ fn a_full_map_withdraws_negative_answers_until_there_is_room() {
     assert!(complete(&writer));
 }
 
+/// Names that find no room keep no others from being tried.
+#[test]
+fn every_name_is_tried_again() {
+    let mut writer = with(Capacities {
+        table_slots: 0,
+        names_short: 0,
+        ..CAPACITIES
+    });
+    let long = |i: u32| format!("{}-{i}.default", "a".repeat(40));
+    let short = (0..600).map(|i| change(&format!("a{i:03}.default"), Some(data(1))));
+    let medium = (0..3).map(|i| change(&long(i), Some(data(1))));
+    writer.sink_mut().set_capacity(KeyClass::Medium, 0);
+    writer.apply(&short.chain(medium).collect::<Vec<_>>());
+    assert_eq!(writer.failed().len(), 603);
+    writer.sink_mut().set_capacity(KeyClass::Medium, 3);
+    for _ in 0..3 {
+        writer.retry(|_| Some(data(1)));
+    }
+    assert_eq!(writer.failed().len(), 600, "the rest has no room");
+    assert!(read(writer.sink(), &long(2)).is_some());
+}
+
 /// A Service of so many named endpoints.
 fn detailed(endpoints: u32) -> NameData {
     let target = |i: u32| Target {
@@ -330,7 +327,7 @@ fn detailed(endpoints: u32) -> NameData {
     };
     let targets = Targets {
         ports: Vec::new(),
-        targets: (0..endpoints).map(target).collect(),
+        targets: TargetSet::Each((0..endpoints).map(target).collect()),
         endpoints: endpoints as usize,
     };
     NameData {
@@ -345,44 +342,91 @@ fn detailed(endpoints: u32) -> NameData {
 #[test]
 fn details_come_and_go_with_their_name() {
     let mut writer = writer();
-    let chunks = |writer: &Writer<MemorySink>| writer.sink().chunks.len();
+    let chunks = |writer: &Writer<MemorySink>| writer.counts.entries(MapKind::Chunks);
     writer.apply(&[change("web.default", Some(detailed(3)))]);
     assert_eq!(chunks(&writer), 1);
     writer.apply(&[change("web.default", Some(detailed(40)))]);
     // 40 addresses, then 8 bytes before the first target and some 14 each.
     assert_eq!(chunks(&writer), 2 + 5);
-    assert_eq!(writer.counts.entries(MapKind::Chunks), 7);
-    let names = HashMap::from([(name("web.default"), detailed(40))]);
-    assert_eq!(reconcile(&mut writer, &names), Drift::default());
-
-    let last = *writer.sink().chunks.keys().max().unwrap();
-    writer.sink.chunks.remove(&last).unwrap();
-    let drift = reconcile(&mut writer, &names);
-    assert_eq!((drift.missing, drift.differing), (0, 1));
-    assert_eq!(chunks(&writer), 7);
     writer.apply(&[change("web.default", None)]);
     assert_eq!(chunks(&writer), 0);
 }
 
+/// Without room for its addresses a name is there, for userspace, and what belongs to
+/// it as well.
 #[test]
-fn a_failed_change_leaves_nothing_outdated() {
-    let mut writer = writer();
-    writer.apply(&[change("web.default", Some(data(2)))]);
+fn a_set_without_room_is_left_to_userspace() {
+    let mut writer = with(Capacities {
+        chunks: 3,
+        ..CAPACITIES
+    });
+    let flags = |writer: &Writer<MemorySink>| match stored(writer.sink(), "web.default") {
+        Some(Stored::Record(_, record)) => record.flags,
+        other => panic!("{other:?}"),
+    };
+    writer.apply(&[
+        change("web.default", Some(data(2))),
+        change("10-0-0-0.web.default", Some(data(1))),
+    ]);
     beat(&mut writer);
-    writer.sink.capacity = HashMap::from([(MapKind::Chunks, 1)]);
     writer.apply(&[change("web.default", Some(data(100)))]);
-    assert_eq!(
-        read(writer.sink(), "web.default"),
-        None,
-        "the two addresses are old"
-    );
-    assert!(writer.sink().chunks.is_empty(), "nor half a set");
-    assert!(!complete(&writer));
+    assert_eq!(flags(&writer), NameFlags::PASS, "the two addresses are old");
+    assert_eq!(writer.crowded().count(), 1);
+    assert_eq!(writer.counts.crowded.load(Ordering::Relaxed), 1);
+    assert_eq!(writer.counts.full.load(Ordering::Relaxed), 1);
+    assert!(complete(&writer), "all names are there");
+    assert!(read(writer.sink(), "10-0-0-0.web.default").is_some());
     assert_eq!(writer.counts.entries(MapKind::Chunks), 0);
-    assert_eq!(writer.counts.entries(MapKind::NamesShort), 0);
-    writer.apply(&[change("web.default", Some(data(20)))]);
+
+    writer.retry(|_| Some(data(100)));
+    assert_eq!(flags(&writer), NameFlags::PASS, "still no room");
+    writer.retry(|_| Some(data(20)));
     assert_eq!(read(writer.sink(), "web.default").unwrap().len(), 20);
+    assert_eq!(writer.crowded().count(), 0);
+}
+
+/// Where a Service's own record cannot be written, its endpoints keep its number.
+#[test]
+fn a_service_without_a_record_keeps_its_number() {
+    let mut writer = with(Capacities {
+        table_slots: 0,
+        names_short: 0,
+        ..CAPACITIES
+    });
+    writer.apply(&[
+        change("web.default", Some(data(1))),
+        change("10-0-0-0.web.default", Some(data(1))),
+    ]);
+    assert_eq!(writer.failed().len(), 1, "the Service's own name");
+    writer.sink_mut().set_capacity(KeyClass::Short, 1);
+    writer.retry(|_| Some(data(1)));
     assert_eq!(writer.failed().len(), 0);
+    assert!(read(writer.sink(), "10-0-0-0.web.default").is_some());
+}
+
+#[test]
+fn endpoints_without_room_have_records() {
+    let mut writer = with(Capacities {
+        endpoint_buckets: 1,
+        ..CAPACITIES
+    });
+    writer.apply(&[change("web.default", Some(data(1)))]);
+    let names: Vec<String> = (0..20).map(|i| format!("10-0-0-{i}.web.default")).collect();
+    let of = |i: u8| NameData {
+        ipv4: vec![[10, 0, 0, i].into()],
+        ..data(0)
+    };
+    let changes = (0..).zip(&names).map(|(i, text)| change(text, Some(of(i))));
+    writer.apply(&changes.collect::<Vec<_>>());
+    assert_eq!(writer.counts.entries(MapKind::Endpoints), 8);
+    assert_eq!(writer.counts.entries(MapKind::Table), 1 + 12);
+    for text in &names {
+        assert_eq!(read(writer.sink(), text).unwrap().len(), 1, "{text}");
+    }
+    let gone = names.iter().map(|text| change(text, None));
+    writer.apply(&gone.collect::<Vec<_>>());
+    assert_eq!(writer.counts.entries(MapKind::Endpoints), 0);
+    assert_eq!(writer.counts.entries(MapKind::Table), 1);
 }
 
 #[test]
@@ -393,101 +437,42 @@ fn a_beat_moves_the_deadline_by_the_lease() {
     let (state, lease) = (writer.sink().state, 30_000_000_000);
     assert!((before + lease..=monotonic_ns() + lease).contains(&state.deadline_ns));
     assert_eq!(state.serial, 7);
-    let unsynced = Beat {
+    let unsure = Beat {
         lease: Duration::from_secs(30),
         serial: 8,
-        synced: false,
+        may_deny: false,
     };
-    writer.beat(unsynced).unwrap();
+    writer.beat(unsure).unwrap();
     assert!(!complete(&writer));
 }
 
 #[test]
 fn served_addresses_are_exactly_those_given() {
     let mut writer = writer();
-    let [a, b, c] = [1, 2, 3].map(|i| ServerAddress([i; 4]));
-    writer.serve(&[a, b]).unwrap();
-    assert_eq!(writer.sink().servers, HashMap::from([(a, 0), (b, 1)]));
-    writer.serve(&[b, c]).unwrap();
-    assert_eq!(writer.sink().servers, HashMap::from([(b, 0), (c, 1)]));
-    assert_eq!(writer.counts.entries(MapKind::Servers), 2);
+    let [a, b, c] = [1, 2, 3].map(|i| Address::from(IpAddr::from([10, 96, 0, i])));
+    for addresses in [&[a, b][..], &[b, c], &[c, b], &[]] {
+        assert_eq!(writer.serve(addresses).unwrap(), []);
+        assert_eq!(writer.served().unwrap(), addresses);
+        let entries = writer.counts.entries(MapKind::Served);
+        assert_eq!(entries, addresses.len() as u64);
+    }
 }
 
-fn reconcile(writer: &mut Writer<MemorySink>, names: &HashMap<RelativeName, NameData>) -> Drift {
-    let found = |wire: &[u8]| names.iter().find(|(name, _)| name.as_bytes() == wire);
-    let lookup = |wire: &[u8]| found(wire).map(|(_, data)| data.clone());
-    let all = names
-        .iter()
-        .map(|(name, data)| (name.clone(), data.clone()));
-    writer.reconcile(lookup, all, &Pointers::default()).unwrap()
-}
-
+/// One address that finds no slot keeps no other from being served.
 #[test]
-fn a_full_pass_makes_the_maps_the_index() {
+fn an_address_without_a_slot_is_left_out() {
     let mut writer = writer();
-    let mut names = HashMap::from([
-        (name("few.default"), data(3)),
-        (name("many.default"), data(40)),
-        (name("gone.default"), data(9)),
-    ]);
-    for (name, data) in &names {
-        let data = Some(data.clone());
-        writer.apply(&[NameChange {
-            name: name.clone(),
-            data,
-        }]);
-    }
-    assert_eq!(reconcile(&mut writer, &names), Drift::default());
-
-    names.remove(&name("gone.default"));
-    names.insert(name("few.default"), data(4));
-    names.insert(name("new.default"), data(7));
-    let many = MapName::from_wire(name("many.default").as_bytes()).unwrap();
-    let first = encode::address_chunks(&writer.sink.names[&many]).next();
-    writer.sink.chunks.remove(&first.unwrap()).unwrap();
-    let expected = Drift {
-        missing: 1,
-        differing: 2,
-        stale: 1,
+    let other = ServedSlot {
+        address: Address::from(IpAddr::from([10, 96, 9, 9])),
+        number: 1,
+        spare: 0,
     };
-    assert_eq!(reconcile(&mut writer, &names), expected);
-    for (text, addresses) in [("few.default", 4), ("many.default", 40), ("new.default", 7)] {
-        assert_eq!(read(writer.sink(), text).unwrap(), data(addresses).ipv4);
-    }
-    assert_eq!(read(writer.sink(), "gone.default"), None);
-    assert_eq!(writer.counts.drift.load(Ordering::Relaxed), 4);
-    assert_eq!(writer.counts.entries(MapKind::NamesShort), 3);
-    assert_eq!(writer.counts.entries(MapKind::Chunks), 3);
-    assert_eq!(reconcile(&mut writer, &names), Drift::default());
-}
-
-#[test]
-fn what_another_agent_left_is_taken_over_or_goes() {
-    let mut before = writer();
-    before.apply(&[
-        change("kept.default", Some(data(2))),
-        change("set.default", Some(data(50))),
-        change("stale.default", Some(data(60))),
-    ]);
-    let sink = std::mem::take(&mut before.sink);
-    let old_sets: Vec<u32> = sink.chunks.keys().map(|key| key.set).collect();
-
-    let mut writer = Writer::new(sink, SEED, Arc::<WriteCounts>::default());
-    let names = HashMap::from([
-        (name("kept.default"), data(2)),
-        (name("set.default"), data(50)),
-    ]);
-    reconcile(&mut writer, &names);
-    assert_eq!(read(writer.sink(), "kept.default").unwrap().len(), 2);
-    assert_eq!(read(writer.sink(), "set.default").unwrap(), data(50).ipv4);
-    assert_eq!(read(writer.sink(), "stale.default"), None);
-    let sets: Vec<u32> = writer.sink().chunks.keys().map(|key| key.set).collect();
-    assert!(
-        sets.iter().all(|set| old_sets.contains(set)),
-        "kept as it is: {sets:?} {old_sets:?}"
-    );
-    assert_eq!(reconcile(&mut writer, &names), Drift::default());
-    writer.apply(&[change("new.default", Some(data(50)))]);
-    assert_eq!(self::sets(&writer).len(), 2, "under a number of its own");
-    assert_eq!(read(writer.sink(), "set.default").unwrap(), data(50).ipv4);
+    let addresses: Vec<Address> = (0..600_u32)
+        .map(|i| IpAddr::V4(Ipv4Addr::from(0x0a60_0000 + i)).into())
+        .collect();
+    writer.sink_mut().served_max = u32::MAX;
+    let unplaced = writer.serve(&addresses).unwrap();
+    assert!(unplaced.len() >= 88, "512 slots");
+    assert_eq!(writer.served().unwrap().len(), 600 - unplaced.len());
+    assert!(!unplaced.contains(&other.address));
 }

@@ -1,56 +1,172 @@
 //! Applies changes of names in an order that never shows a half state.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+mod names;
 
-use headless_ebpf::abi::{
-    ChunkKey, ChunkKind, DetailsHeader, NameRecord, SET_NUMBER_MAX, ServerAddress, State,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use headless_ebpf::abi::{Config, KeyClass, State};
 use tracing::{error, warn};
 
-use super::encode::{self, Encoded};
-use super::{MapKind, MapName, RecordSink, SinkError, WriteCounts};
-use crate::records::name::Labels;
+use super::counts::WriteCounts;
+use super::extents::Extent;
+use super::key::MapKey;
+use super::kind::{MapKind, SinkError};
+use super::marks::Marks;
+use super::name_chunks::NameChunks;
+use super::read;
+use super::sets::{Sets, following};
+use super::sink::RecordSink;
+use super::table::Table;
+use crate::records::name::WireLabels;
 use crate::records::{NameChange, NameData};
 
 /// Most names that one call of [`Writer::retry`] tries.
 const RETRY_NAMES_MAX: usize = 256;
 
-/// Writes names to a sink and remembers what it cannot see there: the names whose
-/// write failed.
+/// Writes names to the maps and remembers what the maps do not show: free elements,
+/// and the names whose write failed.
 #[derive(Debug)]
 pub struct Writer<S> {
     pub(super) sink: S,
-    pub(super) seed: u64,
-    pub(super) next_set: u32,
+    /// What the programs read: above all the key of the hashes.
+    pub(super) config: Config,
+    pub(super) table: Table,
+    pub(super) sets: Sets,
+    pub(super) name_chunks: NameChunks,
+    /// The next Service's number.
+    next_service: u32,
+    /// Numbers of Services whose own record is not stored, by name.
+    numbers: BTreeMap<Box<[u8]>, u32>,
+    /// Names whose last write failed.
     pub(super) failed: BTreeSet<Box<[u8]>>,
+    /// Names that are stored without their addresses, for want of room.
+    pub(super) crowded: BTreeSet<Box<[u8]>>,
+    /// The last name that [`Self::retry`] has tried.
+    retried: Box<[u8]>,
+    /// Whether there were entries before the first write.
+    leftovers: bool,
+    /// Whether the full pass that is under way fills empty maps: what it writes is no
+    /// drift.
+    pub(super) filling: bool,
+    /// While a full pass runs: what it has found to be right.
+    pub(super) marks: Option<Marks>,
     state: State,
     pub(crate) counts: Arc<WriteCounts>,
 }
 
 impl<S: RecordSink> Writer<S> {
-    /// A writer to `sink`. `seed` is [`headless_ebpf::abi::Config::seal_seed`].
-    pub fn new(sink: S, seed: u64, counts: Arc<WriteCounts>) -> Self {
-        Self {
-            sink,
-            seed,
-            next_set: 1,
-            failed: BTreeSet::new(),
-            state: State::default(),
-            counts,
+    /// A writer to maps in which there may be what another agent has written. The key of
+    /// the hashes is the maps' own.
+    ///
+    /// # Errors
+    /// Where the maps cannot be read, or an entry that cannot be right cannot be
+    /// removed.
+    pub fn open(sink: S, counts: Arc<WriteCounts>) -> Result<Self, SinkError> {
+        let config = sink.config()?;
+        let mut state = sink.state()?;
+        if state.flags & State::GENERATION != 0 {
+            // The agent before this one died while it wrote: a name may be missing.
+            state.flags &= !State::COMPLETE;
+            state = state.next_generation();
         }
+        let (hash_key, arrays) = (&config.hash_key, sink.arrays());
+        let table = Table::open(arrays);
+        let name_chunks = NameChunks::open(arrays, hash_key);
+        let (mut sets, mut services) = (0, 0);
+        let mut owners: Vec<(Extent, MapKey)> = Vec::new();
+        let mut wrong = Vec::new();
+        let mut records = [0; KeyClass::ALL.len()];
+        for class in KeyClass::ALL {
+            read::for_each_record(&sink, class, &mut |key, record| {
+                records[class as usize] += 1;
+                sets = sets.max(record.set);
+                services = services.max(record.service);
+                match read::extent(arrays, hash_key, &key, &record) {
+                    Some(extent) => owners.push((extent, key)),
+                    None if record.set != 0 => wrong.push(key),
+                    None => {}
+                }
+            })?;
+        }
+        read::for_each_endpoint(&sink, &mut |service, _| services = services.max(service));
+        let used = owners.iter().map(|(extent, _)| extent.clone());
+        let names = name_chunks.leftovers().map(|chunk| chunk..chunk + 1);
+        let used = used.chain(names).collect();
+        let (sets, overlapping) = Sets::new(arrays, used, following(sets));
+        let lost = owners
+            .into_iter()
+            .filter(|(extent, _)| overlapping.contains(extent));
+        wrong.extend(lost.map(|(_, key)| key));
+
+        records[KeyClass::Short as usize] -= table.used();
+        for class in KeyClass::ALL {
+            counts.set_entries(MapKind::of_class(class), records[class as usize]);
+        }
+        let mut writer = Self {
+            leftovers: false,
+            filling: false,
+            config,
+            table,
+            sets,
+            name_chunks,
+            next_service: following(services),
+            numbers: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            crowded: BTreeSet::new(),
+            retried: Box::default(),
+            marks: None,
+            state,
+            counts,
+            sink,
+        };
+        writer.drop_wrong(&wrong)?;
+        writer.publish_counts();
+        writer.count_hashed();
+        writer.leftovers = !writer.is_empty();
+        Ok(writer)
     }
 
-    /// Where the records go.
+    /// Removes records that name chunks which are not theirs.
+    fn drop_wrong(&mut self, wrong: &[MapKey]) -> Result<(), SinkError> {
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        warn!(
+            records = wrong.len(),
+            "records in the maps name chunks that are not theirs, removed"
+        );
+        self.withdraw_denials()?;
+        for key in wrong {
+            self.delete_record(key)?;
+        }
+        Ok(())
+    }
+
+    /// The maps.
     pub fn sink(&self) -> &S {
         &self.sink
     }
 
-    /// The same, to change it behind the writer's back.
-    #[cfg(test)]
-    pub(crate) fn sink_mut(&mut self) -> &mut S {
+    /// The maps, to be changed behind the writer's back: for tests.
+    pub fn sink_mut(&mut self) -> &mut S {
         &mut self.sink
+    }
+
+    /// Whether there were entries in the maps when they were opened: then the first
+    /// thing to do once the cluster is known is a full pass.
+    pub fn has_leftovers(&self) -> bool {
+        self.leftovers
+    }
+
+    /// Whether no name and no address is stored.
+    pub(super) fn is_empty(&self) -> bool {
+        let maps = MapKind::ALL
+            .into_iter()
+            .filter(|map| *map != MapKind::Served);
+        maps.map(|map| self.counts.entries(map)).sum::<u64>() == 0
     }
 
     /// Names whose last write failed.
@@ -58,8 +174,13 @@ impl<S: RecordSink> Writer<S> {
         self.failed.iter().map(AsRef::as_ref)
     }
 
-    /// Writes a batch of changes in its order, which has what is there before
-    /// what is gone. A failure keeps no other name from being written.
+    /// Names that the programs leave to userspace, because their addresses find no room.
+    pub fn crowded(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.crowded.iter().map(AsRef::as_ref)
+    }
+
+    /// Writes changes in their order, in which new names come before those that are
+    /// gone. A failure keeps no other name from being written.
     pub fn apply(&mut self, changes: &[NameChange]) {
         if changes.is_empty() {
             return;
@@ -71,22 +192,20 @@ impl<S: RecordSink> Writer<S> {
         self.end_writing();
     }
 
-    /// As [`Self::install`], for a name that is found to be wrong.
-    pub(super) fn correct(&mut self, wire: &[u8], data: Option<&NameData>) {
-        self.begin_writing();
-        self.install(wire, data);
-        self.end_writing();
-    }
-
-    /// From here on a name that is not found may be there all the same, see
+    /// From here on a name that is not found may exist all the same, see
     /// [`State::denies_since`].
-    fn begin_writing(&mut self) {
+    pub(super) fn begin_writing(&mut self) {
         debug_assert_eq!(self.state.flags & State::GENERATION, 0);
         self.next_generation();
+        // The arrays are written by plain stores: none may be seen before the generation.
+        fence(Ordering::SeqCst);
     }
 
-    /// From here on it is not there.
-    fn end_writing(&mut self) {
+    /// From here on a name that is not found does not exist.
+    pub(super) fn end_writing(&mut self) {
+        self.publish_counts();
+        // All stores are seen before the generation.
+        fence(Ordering::SeqCst);
         self.next_generation();
     }
 
@@ -102,129 +221,68 @@ impl<S: RecordSink> Writer<S> {
         }
     }
 
-    /// Tries the names whose write failed once more; `lookup` gives their data
-    /// as it is now. Stops at the first that fails again: a map that is still
-    /// full would fail for all.
+    /// Tries names whose write failed, or whose addresses found no room, once more;
+    /// `lookup` gives their data as it is now, with the details. At most
+    /// `RETRY_NAMES_MAX` at once, in turns.
     pub fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>) {
-        let names: Vec<_> = self.failed.iter().take(RETRY_NAMES_MAX).cloned().collect();
-        if names.is_empty() {
-            return;
-        }
+        let waiting: BTreeSet<_> = self.failed.union(&self.crowded).cloned().collect();
+        let behind = (Bound::Excluded(self.retried.clone()), Bound::Unbounded);
+        let before = (Bound::Unbounded, Bound::Included(self.retried.clone()));
+        let names = waiting
+            .range::<Box<[u8]>, _>(behind)
+            .chain(waiting.range::<Box<[u8]>, _>(before));
+        let names: Vec<_> = names.take(RETRY_NAMES_MAX).collect();
+        let Some(last) = names.last() else { return };
+        self.retried.clone_from(last);
         self.begin_writing();
         for name in names {
-            if !self.install(&name, lookup(&name).as_ref()) {
-                break;
-            }
+            self.install(name, lookup(name).as_ref());
         }
         self.end_writing();
     }
 
-    /// Brings one name up to date and remembers it where that fails. Whether
-    /// it succeeded.
-    pub(super) fn install(&mut self, wire: &[u8], data: Option<&NameData>) -> bool {
-        let Some(name) = MapName::from_wire(wire) else {
-            // No query can ask for a name that is none, so none is missing.
+    /// Brings one name up to date and remembers it where that fails.
+    pub(super) fn install(&mut self, wire: &[u8], data: Option<&NameData>) {
+        if MapKey::of_name(wire).is_none() {
+            // No query can ask for such a name, so none is missing.
             warn!(name = %show(wire), "not a name, left out");
-            return true;
-        };
+            return;
+        }
         let result = match data {
-            Some(data) => self.put(&name, data),
-            None => self.delete(&name),
+            Some(data) => self.put_name(wire, data),
+            None => self.delete_name(wire).map(|()| true),
         };
         match result {
-            Ok(()) => {
+            Ok(has_room) => {
                 self.failed.remove(wire);
+                self.note_room(wire, has_room);
             }
-            Err(error) => self.fail(&name, wire, &error),
-        }
-        let pending = self.failed.len() as u64;
-        self.counts.pending.store(pending, Ordering::Relaxed);
-        !self.failed.contains(wire)
-    }
-
-    /// The new set's chunks, the record that names it, then the old chunks go.
-    fn put(&mut self, name: &MapName, data: &NameData) -> Result<(), SinkError> {
-        let old = self.sink.name(name)?;
-        let mut encoded = encode::encode(name, self.seed, data, self.next_set);
-        if !encoded.chunks.is_empty() {
-            let set = self.fresh_set()?;
-            if set != self.next_set {
-                encoded = encode::encode(name, self.seed, data, set);
-            }
-            self.next_set = following(set);
-        }
-        let Encoded { record, chunks } = encoded;
-        let mut written = Vec::with_capacity(chunks.len());
-        for (key, chunk) in chunks {
-            match self.sink.put_chunk(key, chunk) {
-                Ok(added) => self.counts.added(MapKind::Chunks, added),
-                Err(error) => {
-                    self.delete_chunks(written);
-                    return Err(error);
-                }
-            }
-            written.push(key);
-        }
-        match self.sink.put_name(name, record) {
-            Ok(added) => {
-                let kind = added.unwrap_or(MapKind::of_class(name.class()));
-                self.counts.added(kind, added.is_some());
-            }
-            Err(error) => {
-                self.delete_chunks(written);
-                return Err(error);
-            }
-        }
-        if let Some(old) = old {
-            self.delete_set(&old);
-        }
-        Ok(())
-    }
-
-    /// Chunks that no record names are garbage, not wrong answers: what cannot
-    /// be deleted now is found by the next full pass.
-    fn delete_chunks(&mut self, keys: impl IntoIterator<Item = ChunkKey>) {
-        for key in keys {
-            match self.sink.delete_chunk(key) {
-                Ok(existed) => self.counts.removed(MapKind::Chunks, existed),
-                Err(error) => self.counts.failure(&error),
-            }
+            Err(error) => self.fail(wire, &error),
         }
     }
 
-    /// Deletes what a record that is no longer installed has named.
-    fn delete_set(&mut self, record: &NameRecord) {
-        self.delete_chunks(encode::address_chunks(record));
-        for first in encode::first_details(record) {
-            let header = match self.sink.chunk(first) {
-                Ok(Some(chunk)) => DetailsHeader::from_word(chunk.words[0]),
-                Ok(None) => continue,
-                Err(error) => {
-                    self.counts.failure(&error);
-                    continue;
-                }
-            };
-            let rest = (0..header.chunks).map(|index| ChunkKey { index, ..first });
-            self.delete_chunks(rest);
+    /// Remembers whether a name is stored with its addresses.
+    fn note_room(&mut self, wire: &[u8], has_room: bool) {
+        if has_room {
+            self.crowded.remove(wire);
+            return;
+        }
+        let map = MapKind::Chunks;
+        self.counts.failure(&SinkError::Full { map });
+        if self.crowded.insert(wire.into()) {
+            warn!(
+                name = %show(wire),
+                "no room for the name's addresses, left to userspace"
+            );
         }
     }
 
-    fn delete(&mut self, name: &MapName) -> Result<(), SinkError> {
-        let old = self.sink.name(name)?;
-        let existed = self.sink.delete_name(name)?;
-        let kind = existed.unwrap_or(MapKind::of_class(name.class()));
-        self.counts.removed(kind, existed.is_some());
-        if let Some(old) = old {
-            self.delete_set(&old);
-        }
-        Ok(())
-    }
-
-    /// A name could not be written. What the map still has for it is outdated,
-    /// so it goes; and since its absence must not be taken for proof that there
-    /// is no such name, the right to negative answers goes first.
-    fn fail(&mut self, name: &MapName, wire: &[u8], error: &SinkError) {
+    /// A name could not be written. What the maps still have for it is outdated and is
+    /// removed. Before that the right to negative answers is withdrawn, since the
+    /// name's absence proves nothing.
+    fn fail(&mut self, wire: &[u8], error: &SinkError) {
         self.counts.failure(error);
+        self.crowded.remove(wire);
         if self.failed.insert(wire.into()) {
             error!(
                 name = %show(wire),
@@ -232,64 +290,26 @@ impl<S: RecordSink> Writer<S> {
                 "name not written, left to userspace"
             );
         }
-        if self.state.flags & State::COMPLETE != 0 {
-            let flags = self.state.flags & !State::COMPLETE;
-            if let Err(error) = self.put_state(State {
-                flags,
-                ..self.state
-            }) {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "negative answers not withdrawn, outdated record kept until the next try"
-                );
-                return;
-            }
+        if let Err(error) = self.withdraw_denials() {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "negative answers not withdrawn, outdated record kept until the next try"
+            );
+            return;
         }
-        match self.delete(name) {
-            Ok(()) => {}
-            Err(error) => self.counts.failure(&error),
+        if let Err(error) = self.forget_name(wire) {
+            self.counts.failure(&error);
         }
     }
 
-    /// A number under which nothing is stored. Numbers start over after 2^24 sets,
-    /// when no program can still be reading the first ones.
-    fn fresh_set(&self) -> Result<u32, SinkError> {
-        let mut number = self.next_set;
-        loop {
-            let mut used = false;
-            for kind in ChunkKind::OF_SETS {
-                used |= self.sink.chunk(ChunkKey::new(number, kind, 0))?.is_some();
-            }
-            if !used {
-                return Ok(number);
-            }
-            number = following(number);
+    fn withdraw_denials(&mut self) -> Result<(), SinkError> {
+        if self.state.flags & State::COMPLETE == 0 {
+            return Ok(());
         }
-    }
-
-    /// Makes the served addresses exactly these, in this order. Returns the addresses
-    /// that find no place.
-    pub fn serve(&mut self, addresses: &[ServerAddress]) -> Result<Vec<ServerAddress>, SinkError> {
-        let mut unplaced = Vec::new();
-        let installed: HashMap<_, _> = self.sink.servers()?.into_iter().collect();
-        self.counts
-            .set_entries(MapKind::Servers, installed.len() as u64);
-        for (index, address) in (0..).zip(addresses) {
-            if installed.get(address) != Some(&index) {
-                let added = self.sink.put_server(*address, index);
-                match added.inspect_err(|error| self.counts.failure(error)) {
-                    Ok(added) => self.counts.added(MapKind::Servers, added),
-                    Err(SinkError::Full { .. }) => unplaced.push(*address),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        for address in installed.keys().filter(|key| !addresses.contains(key)) {
-            let existed = self.sink.delete_server(*address);
-            let existed = existed.inspect_err(|error| self.counts.failure(error))?;
-            self.counts.removed(MapKind::Servers, existed);
-        }
-        Ok(unplaced)
+        self.put_state(State {
+            flags: self.state.flags & !State::COMPLETE,
+            ..self.state
+        })
     }
 
     /// The last state written.
@@ -308,15 +328,31 @@ impl<S: RecordSink> Writer<S> {
         counts.serial.store(state.serial.into(), Ordering::Relaxed);
         Ok(())
     }
-}
 
-/// The number after this one.
-pub(super) const fn following(set: u32) -> u32 {
-    if set >= SET_NUMBER_MAX { 1 } else { set + 1 }
+    /// Counts the entries of the tables that have no list of what is free.
+    pub(super) fn count_hashed(&self) {
+        let arrays = self.sink.arrays();
+        let mut endpoints = 0;
+        read::for_each_endpoint(&self.sink, &mut |_, _| endpoints += 1);
+        self.counts.set_entries(MapKind::Endpoints, endpoints);
+        let slots = (0..arrays.reverse_buckets()).flat_map(|bucket| arrays.reverse(bucket));
+        let slots = slots.filter(|slot| !slot.is_empty()).count();
+        self.counts.set_entries(MapKind::Reverse, slots as u64);
+    }
+
+    /// Says how many entries there are.
+    pub(super) fn publish_counts(&self) {
+        let counts = &self.counts;
+        counts.set_entries(MapKind::Table, self.table.used());
+        counts.set_entries(MapKind::Chunks, self.sets.used());
+        let len = |names: &BTreeSet<Box<[u8]>>| names.len() as u64;
+        counts.pending.store(len(&self.failed), Ordering::Relaxed);
+        counts.crowded.store(len(&self.crowded), Ordering::Relaxed);
+    }
 }
 
 /// A relative name in presentation form, for messages.
 pub fn show(wire: &[u8]) -> String {
-    let labels = Labels::new(wire).map(|label| label.escape_ascii().to_string());
+    let labels = WireLabels::new(wire).map(|label| label.escape_ascii().to_string());
     labels.collect::<Vec<_>>().join(".")
 }

@@ -2,7 +2,7 @@
 
 use tracing::debug;
 
-use crate::maps::reconcile::Drift;
+use crate::maps::reconcile::{Drift, Progress, Reconcile};
 use crate::maps::writer::Writer;
 use crate::maps::{RecordSink, SinkError};
 use crate::records::Index;
@@ -10,8 +10,12 @@ use crate::records::Index;
 /// A full pass that has begun.
 #[derive(Debug, Default)]
 pub(super) struct FullPass {
+    pass: Reconcile,
     steps: u32,
 }
+
+/// Entries that one step looks at: about a millisecond.
+const ENTRIES_AT_ONCE: usize = 1024;
 
 impl FullPass {
     /// Makes the next step; returns what the whole pass has corrected once it is
@@ -22,8 +26,9 @@ impl FullPass {
         index: &Index,
     ) -> Result<Option<Drift>, SinkError> {
         self.steps += 1;
-        let lookup = |name: &[u8]| index.detailed(name);
-        let drift = writer.reconcile(lookup, index.names(), &index.pointers())?;
+        let Progress::Done(drift) = self.pass.step(writer, index, ENTRIES_AT_ONCE)? else {
+            return Ok(None);
+        };
         debug!(steps = self.steps, "full pass complete");
         Ok(Some(drift))
     }

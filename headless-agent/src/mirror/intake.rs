@@ -36,8 +36,7 @@ impl Intake {
     }
 
     /// Takes in batches until `ready` is complete, and returns the result of `ready`. So
-    /// the cluster is read while the maps are made. The first fill writes what this has
-    /// read.
+    /// the cluster is read while the maps are made, which are filled later.
     ///
     /// # Errors
     /// When the source ends.

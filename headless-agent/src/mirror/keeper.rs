@@ -66,27 +66,6 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// The same loop with other maps, which are still empty.
-    #[must_use]
-    pub fn with_writer<T: RecordSink>(self, writer: Writer<T>) -> Keeper<T> {
-        Keeper::new(self.intake, writer, self.policy)
-    }
-
-    /// Takes in batches until the whole cluster has been read.
-    ///
-    /// # Errors
-    /// When the source ends, or the heartbeat cannot be written.
-    pub async fn read(&mut self, batches: &mut mpsc::Receiver<Batch>) -> anyhow::Result<()> {
-        let mut beats = beats();
-        while !self.intake.mirror.index().synced() {
-            tokio::select! {
-                batch = batches.recv() => self.take(batch.context(SOURCE_ENDED)?).await?,
-                _ = beats.tick() => self.beat()?,
-            }
-        }
-        Ok(())
-    }
-
     /// Makes the maps equal to the index. Entries that an earlier agent left are deleted
     /// before any query is answered.
     ///
@@ -205,7 +184,7 @@ impl<S: RecordSink> Keeper<S> {
             ..
         } = &self.policy;
         let index = self.intake.mirror.index.read();
-        let mut addresses = index.server_addresses(&cluster_dns.namespace, &cluster_dns.name);
+        let mut addresses = index.service_addresses(cluster_dns);
         drop(index);
         for address in listen {
             if !addresses.contains(address) {
@@ -249,7 +228,7 @@ impl<S: RecordSink> Keeper<S> {
         let beat = Beat {
             lease: self.policy.lease,
             serial: index.serial(),
-            synced: self.complete && index.may_deny(),
+            may_deny: self.complete && index.may_deny(),
         };
         drop(index);
         self.writer

@@ -78,6 +78,13 @@ impl Mirror {
         Arc::clone(&self.published.borrow())
     }
 
+    /// Waits until the whole cluster has been read.
+    pub async fn read(&self) {
+        let mut published = self.published.subscribe();
+        // The sender lives as long as `self`.
+        published.wait_for(|snapshot| snapshot.synced()).await.ok();
+    }
+
     /// Publishes a new state. Readers of the state before keep it and delay nobody.
     fn publish(&self, snapshot: &Snapshot) {
         self.published.send_replace(Arc::new(snapshot.clone()));

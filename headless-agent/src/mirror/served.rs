@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use headless_ebpf::abi::{SERVERS_MAX, ServerAddress};
+use headless_ebpf::abi::{Address, SERVED_MAX};
 use tracing::{info, warn};
 
 use super::snapshot::Snapshot;
@@ -25,15 +25,15 @@ impl Served {
         writer: &mut Writer<S>,
         shown: &mut Snapshot,
     ) -> Result<(), SinkError> {
-        let beyond = addresses.split_off(addresses.len().min(SERVERS_MAX as usize));
+        let beyond = addresses.split_off(addresses.len().min(SERVED_MAX as usize));
         if self.placed == addresses && shown.unserved == beyond {
             return Ok(());
         }
-        let wanted: Vec<_> = addresses.iter().copied().map(ServerAddress::from).collect();
+        let wanted: Vec<_> = addresses.iter().copied().map(Address::from).collect();
         let unplaced = writer.serve(&wanted)?;
         let (mut unserved, served): (Vec<_>, Vec<_>) = addresses
             .into_iter()
-            .partition(|address| unplaced.contains(&ServerAddress::from(*address)));
+            .partition(|address| unplaced.contains(&Address::from(*address)));
         unserved.extend(beyond);
         if served != shown.served {
             info!(addresses = ?served, "served addresses");

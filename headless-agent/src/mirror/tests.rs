@@ -7,16 +7,18 @@ use std::str::FromStr as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headless_ebpf::abi::{PodsMode, SERVERS_MAX, ServerAddress, State};
+use futures::FutureExt as _;
+use headless_ebpf::abi::{Address, HashKey, PodsMode, SERVED_MAX, State};
 use hickory_proto::rr::Name;
 use tokio::sync::mpsc;
 
 use super::intake::Pieces;
 use super::reported::PROBLEMS_SHOWN_MAX;
 use super::*;
+use crate::maps::capacity::{self, Counts};
 use crate::maps::memory::MemorySink;
 use crate::maps::writer::Writer;
-use crate::maps::{MapKind, MapName, RecordSink as _, WriteCounts, encode};
+use crate::maps::{WriteCounts, read};
 use crate::records::Settings;
 use crate::watch::{
     Batch, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Problem, Reason, Report,
@@ -24,7 +26,13 @@ use crate::watch::{
 };
 
 fn config() -> Config {
-    Config::new("cluster.local", 30, PodsMode::Insecure, 0x5eed).unwrap()
+    Config::new(
+        "cluster.local",
+        30,
+        PodsMode::Insecure,
+        &HashKey::from_seed(1),
+    )
+    .unwrap()
 }
 
 fn mirror() -> Arc<Mirror> {
@@ -94,11 +102,14 @@ fn keeper(mirror: &Arc<Mirror>) -> Keeper<MemorySink> {
 }
 
 fn keeper_of(intake: Intake) -> Keeper<MemorySink> {
-    let writer = Writer::new(
-        MemorySink::default(),
-        config().seal_seed,
-        Arc::<WriteCounts>::default(),
-    );
+    let counts = Counts {
+        endpoints: 10_000,
+        addresses: 10_000,
+        ..Counts::LEAST
+    };
+    let capacities = capacity::capacities(&counts, u64::MAX).capacities;
+    let sink = MemorySink::new(config(), capacities);
+    let writer = Writer::open(sink, Arc::<WriteCounts>::default()).unwrap();
     let policy = Policy {
         lease: Duration::from_secs(30),
         source_max_age_deny: Duration::from_mins(2),
@@ -124,19 +135,15 @@ async fn take(keeper: &mut Keeper<MemorySink>, batch: Batch) {
 }
 
 fn installed(keeper: &Keeper<MemorySink>, wire: &[u8]) -> bool {
-    let name = MapName::from_wire(wire).unwrap();
-    let record = keeper.writer.sink().names.get(&name);
-    let data = keeper.intake.mirror.index().detailed(wire);
-    match (record, data) {
-        (Some(record), Some(data)) => {
-            let seed = keeper.intake.mirror.config().seal_seed;
-            let expected = encode::encode(&name, seed, &data, record.set()).record;
-            assert_eq!(*record, expected, "as the index has it");
-            true
-        }
-        (None, None) => false,
-        (record, data) => panic!("{record:?} installed, {data:?} in the index"),
-    }
+    let sink = keeper.writer.sink();
+    let stored = read::stored(sink, wire).unwrap();
+    let Some(data) = keeper.intake.mirror.index().detailed(wire) else {
+        assert_eq!(stored, None);
+        return false;
+    };
+    let current = read::is_current(sink, wire, &data).unwrap();
+    assert!(current, "{stored:?} stored, {data:?} in the index");
+    true
 }
 
 #[test]
@@ -183,10 +190,8 @@ fn the_dns_service_and_own_addresses_are_served() {
         [IpAddr::from([10, 96, 0, 11]), listen]
     );
     let served = mirror.snapshot().served.clone().into_iter();
-    let served: Vec<_> = served.map(ServerAddress::from).collect();
-    let mut installed = keeper.writer.sink().servers().unwrap();
-    installed.sort_by_key(|(_, index)| *index);
-    assert_eq!(installed, [(served[0], 0), (served[1], 1)]);
+    let served: Vec<_> = served.map(Address::from).collect();
+    assert_eq!(keeper.writer.served().unwrap(), served);
 }
 
 #[test]
@@ -266,12 +271,12 @@ fn a_problem_is_shown_until_its_object_is_right_or_gone() {
 fn addresses_beyond_the_maps_capacity_are_left_out_and_shown() {
     let mirror = mirror();
     let mut keeper = keeper(&mirror);
-    let last = SERVERS_MAX as usize + 2;
+    let last = SERVED_MAX as usize + 2;
     let address = |i: usize| IpAddr::from([169, 254, (i >> 8) as u8, i as u8]);
     keeper.policy.listen = (0..last).map(address).collect();
     apply(&mut keeper, cluster());
     let snapshot = mirror.snapshot();
-    assert_eq!(snapshot.served.len(), SERVERS_MAX as usize);
+    assert_eq!(snapshot.served.len(), SERVED_MAX as usize);
     // The DNS Service's address comes first.
     assert_eq!(
         snapshot.unserved,
@@ -288,14 +293,13 @@ fn addresses_beyond_the_maps_capacity_are_left_out_and_shown() {
 fn an_address_without_a_place_is_tried_again() {
     let mirror = mirror();
     let mut keeper = keeper(&mirror);
-    let sink = keeper.writer.sink_mut();
-    sink.capacity.insert(MapKind::Servers, 1);
+    keeper.writer.sink_mut().served_max = 1;
     apply(&mut keeper, cluster());
     let [dns, listen] = [[10, 96, 0, 10], [169, 254, 20, 10]].map(IpAddr::from);
     let snapshot = mirror.snapshot();
     assert_eq!(snapshot.served, [dns]);
     assert_eq!(snapshot.unserved, [listen]);
-    keeper.writer.sink_mut().capacity.clear();
+    keeper.writer.sink_mut().served_max = SERVED_MAX;
     keeper.serve();
     keeper.beat().unwrap();
     let snapshot = mirror.snapshot();
@@ -397,16 +401,32 @@ async fn the_cluster_is_read_before_there_are_maps_and_filled_in_later() {
     assert_eq!(ready.unwrap().unwrap(), 7);
     assert!(mirror.snapshot().synced());
     let mut keeper = keeper_of(intake);
-    keeper.read(&mut batches).await.unwrap();
     keeper.fill().await.unwrap();
     assert!(installed(&keeper, b"\x03web\x07default"));
-    // Other maps, empty ones, are filled the same way.
-    let other = keeper_of(Intake::new(Arc::clone(&mirror))).writer;
-    let mut keeper = keeper.with_writer(other);
-    assert!(keeper.writer.sink().names.is_empty());
-    keeper.fill().await.unwrap();
-    assert!(installed(&keeper, b"\x03web\x07default"));
-    assert_eq!(keeper.writer.sink().servers.len(), 2);
+    assert_eq!(keeper.writer.served().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_cluster_has_been_read_once_every_kind_was_listed() {
+    let mirror = mirror();
+    let (sender, mut batches) = mpsc::channel(2);
+    let mut intake = Intake::new(Arc::clone(&mirror));
+    let mut events = cluster().events;
+    let last = events.pop().unwrap();
+    sender.send(batch(events)).await.unwrap();
+    let read = async {
+        let reading = intake.until(mirror.read(), &mut batches);
+        reading.await.unwrap();
+    };
+    let listing = async {
+        while mirror.index().name(b"\x03web\x07default").is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert!(mirror.read().now_or_never().is_none());
+        sender.send(batch(vec![last])).await.unwrap();
+    };
+    tokio::join!(read, listing);
+    assert!(mirror.index().synced());
 }
 
 #[tokio::test]

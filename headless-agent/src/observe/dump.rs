@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
-use headless_ebpf::abi::{ChunkKey, ChunkKind, Config, KeyClass, NameFlags, NameRecord};
+use headless_ebpf::abi::{Config, NameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::Sources;
-use crate::maps::encode::{self, Encoded};
+use crate::maps::read::{self, Addresses, Stored};
 use crate::maps::writer::show;
-use crate::maps::{MapKind, MapName, RecordSink as _};
+use crate::maps::{MapKey, MapKind};
 use crate::records::{NameData, Walk};
 
 /// Names that are taken from the index under one lock.
@@ -120,21 +120,14 @@ impl Sources {
         let wire: Vec<u8> = labels
             .flat_map(|label| std::iter::once(label.len() as u8).chain(label.iter().copied()))
             .collect();
-        MapName::from_wire(&wire)
-            .map(|name| name.wire())
+        MapKey::of_name(&wire)
+            .map(|key| key.wire())
             .with_context(|| format!("`{name}` is not a domain name"))
     }
 
     fn all_names(&self) -> anyhow::Result<BTreeSet<Vec<u8>>> {
-        let mut wires: BTreeSet<Vec<u8>> = BTreeSet::new();
-        for class in KeyClass::ALL {
-            self.kernel()?
-                .maps
-                .for_each_name(class, &mut |name, _| {
-                    wires.insert(name.wire());
-                })
-                .context("cannot list the kernel's names")?;
-        }
+        let mut wires =
+            read::names(&self.kernel()?.maps).context("cannot list the kernel's names")?;
         let mut walk = Walk::default();
         loop {
             // A lock for each step: the loop must not wait for the whole walk.
@@ -146,101 +139,42 @@ impl Sources {
     }
 
     fn dump_one(&self, wire: &[u8]) -> anyhow::Result<Option<Name>> {
-        let name = MapName::from_wire(wire).context("not a domain name")?;
-        let installed = self
-            .kernel()?
-            .maps
-            .name(&name)
-            .context("cannot read a name")?;
-        let data = self.signs.mirror.index().name(wire);
-        if installed.is_none() && data.is_none() {
+        let stored = read::stored(&self.kernel()?.maps, wire).context("cannot read a name")?;
+        let data = self.signs.mirror.index().detailed(wire);
+        if stored.is_none() && data.is_none() {
             return Ok(None);
         }
-        let kernel = installed
-            .map(|record| self.read(&name, &record))
-            .transpose()?;
-        let seed = self.signs.mirror.config().seal_seed;
-        let current = match (self.signs.mirror.index().detailed(wire), &installed) {
-            (Some(data), Some(record)) => {
-                let Encoded {
-                    record: expected,
-                    chunks,
-                } = encode::encode(&name, seed, &data, record.set());
-                let mut current = expected == *record;
-                for (key, chunk) in chunks {
-                    let found = self
-                        .kernel()?
-                        .maps
-                        .chunk(key)
-                        .context("cannot read a chunk")?;
-                    current &= found == Some(chunk);
-                }
-                current
-            }
-            _ => false,
+        let current = match &data {
+            Some(data) => read::is_current(&self.kernel()?.maps, wire, data),
+            None => Ok(false),
         };
+        let map = match &stored {
+            Some(Stored::Endpoint(_)) => MapKind::Endpoints,
+            Some(Stored::Record(key, _)) => MapKind::of_class(key.class()),
+            None => MapKey::of_name(wire)
+                .map_or(MapKind::NamesLong, |key| MapKind::of_class(key.class())),
+        };
+        let kernel = stored.map(|stored| self.read(&stored)).transpose()?;
         Ok(Some(Name {
             name: show(wire),
-            map: MapKind::of_class(name.class()).label().into(),
+            map: map.label().into(),
             index: data.as_ref().map(Data::of_index),
             kernel,
-            current,
+            current: current.context("cannot read a name")?,
         }))
     }
 
-    /// Reads back what [`encode`] wrote.
-    fn read(&self, name: &MapName, record: &NameRecord) -> anyhow::Result<Data> {
-        let seed = self.signs.mirror.config().seal_seed;
-        let (mut damage, mut bytes4, mut bytes6) = (None, Vec::new(), Vec::new());
-        if record.seal != record.sealed(name.seal(seed)).seal {
-            damage = Some("the seal is broken".into());
-        }
-        if record.flags.contains(NameFlags::SET) {
-            for key in encode::address_chunks(record) {
-                let bytes = if key.kind == ChunkKind::Ipv4 as u16 {
-                    &mut bytes4
-                } else {
-                    &mut bytes6
-                };
-                if let Some(chunk) = self
-                    .kernel()?
-                    .maps
-                    .chunk(key)
-                    .context("cannot read addresses")?
-                {
-                    bytes.extend(chunk.words.iter().flat_map(|w| w.to_le_bytes()));
-                } else {
-                    let ChunkKey { set, index, .. } = key;
-                    damage = Some(format!("chunk {index} of set {set} is missing"));
+    fn read(&self, stored: &Stored) -> anyhow::Result<Data> {
+        Ok(match stored {
+            Stored::Endpoint(address) => Data::new(NameFlags::empty(), vec![*address], Vec::new()),
+            Stored::Record(key, record) => {
+                let found = read::addresses(&self.kernel()?.maps, key, record);
+                let Addresses { ipv4, ipv6, damage } = found.context("cannot read addresses")?;
+                Data {
+                    damage,
+                    ..Data::new(record.flags, ipv4, ipv6)
                 }
             }
-        } else {
-            let (ipv4, ipv6) = record
-                .inline
-                .split_at_checked(usize::from(record.ipv4) * 4)
-                .unwrap_or((&record.inline, &[]));
-            bytes4.extend(ipv4);
-            bytes6.extend(ipv6);
-        }
-        let ipv4 = bytes4
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .copied()
-            .map(Ipv4Addr::from);
-        let ipv6 = bytes6
-            .as_chunks::<16>()
-            .0
-            .iter()
-            .copied()
-            .map(Ipv6Addr::from);
-        Ok(Data {
-            damage,
-            ..Data::new(
-                record.flags,
-                ipv4.take(record.ipv4.into()).collect(),
-                ipv6.take(record.ipv6.into()).collect(),
-            )
         })
     }
 }

@@ -212,6 +212,12 @@ impl Snapshot {
             writes.pending,
         )?;
         page.gauge(
+            "map_names_crowded",
+            "Names whose addresses find no room and that userspace answers",
+            None,
+            writes.crowded,
+        )?;
+        page.gauge(
             "complete",
             "Whether the programs may give negative answers",
             None,

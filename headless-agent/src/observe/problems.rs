@@ -29,6 +29,12 @@ impl Snapshot {
                 problems.push(format!("map {label} is full ({capacity} entries)"));
             }
         }
+        if self.writes.crowded > 0 {
+            problems.push(format!(
+                "the addresses of {} names find no room: userspace answers for these names",
+                self.writes.crowded
+            ));
+        }
         if self.writes.pending > 0 {
             problems.push(format!(
                 "{} names could not be written: negative answers are withheld",

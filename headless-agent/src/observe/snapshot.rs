@@ -88,6 +88,8 @@ pub struct Writes {
     pub failed: u64,
     /// Names whose last write failed and that are tried again.
     pub pending: u64,
+    /// Names whose addresses find no room and that userspace answers.
+    pub crowded: u64,
     /// Entries that a full pass found to differ from the index.
     pub drift: u64,
     /// Whether the programs may give negative answers.
@@ -143,6 +145,7 @@ impl Sources {
             full: load(&writes.full),
             failed: load(&writes.failed),
             pending: load(&writes.pending),
+            crowded: load(&writes.crowded),
             drift: load(&writes.drift),
             complete: writes.complete(),
         }
@@ -167,12 +170,10 @@ impl Sources {
         };
         let usage = |map: MapKind| {
             let entries = self.signs.writes.entries(map);
-            let capacity = u64::from(kernel.capacities.of(map));
-            let bytes = map.bytes(entries, capacity);
             let usage = Map {
                 entries,
-                capacity,
-                bytes,
+                capacity: kernel.capacities.entries(map),
+                bytes: kernel.capacities.bytes(map, entries),
             };
             (map, usage)
         };

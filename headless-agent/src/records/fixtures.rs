@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 
 use hickory_proto::rr::Name;
 
-use super::{Index, NameChange, Settings, Targets};
+use super::{Index, NameChange, Settings, TargetSet, Targets};
 use crate::watch::{
     Alias, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Port, Protocol,
     Service, ServiceKind,
@@ -20,7 +20,7 @@ pub(super) fn settings() -> Settings {
     Settings::new(Name::from_str("cluster.local.").unwrap())
 }
 
-/// An index that has been told that nothing else exists.
+/// An index that has read all lists, which hold the objects of these events.
 pub(super) fn index(settings: Settings, events: Vec<Event>) -> Index {
     let mut index = Index::new(settings);
     index.apply_all(events);
@@ -33,8 +33,8 @@ pub(super) fn namespace(name: &str) -> Event {
     Event::Apply(Object::Namespace(Namespace { name: name.into() }))
 }
 
-/// `kind` is `None` (headless), addresses separated by commas, `-` (not served)
-/// or the target of an external name; ports are `name/protocol/number`.
+/// A Service. `kind` is `None` (headless), `-` (not served), addresses with commas between
+/// them, or an external name. A port is `name/protocol/number`.
 pub(super) fn service(namespace: &str, name: &str, kind: &str, ports: &[&str]) -> Event {
     let kind = match kind {
         "None" => ServiceKind::Headless,
@@ -76,8 +76,8 @@ fn ports(texts: &[&str]) -> Box<[Port]> {
     texts.iter().map(port).collect()
 }
 
-/// `path` is `namespace/slice`; endpoints are `address` or `address=name`, or
-/// `domain.name=label`.
+/// An EndpointSlice. `path` is `namespace/slice`. An endpoint is `address`,
+/// `address=name` or `domain.name=label`.
 pub(super) fn slice(path: &str, service: &str, ports: &[&str], endpoints: &[&str]) -> Event {
     let (namespace, name) = path.split_once('/').expect("namespace/slice");
     let endpoint = |(host, name): (&str, Option<&str>)| {
@@ -117,7 +117,7 @@ pub(super) fn pod(namespace: &str, name: &str, address: &str) -> Event {
     }))
 }
 
-/// `path` is `namespace/name`, or the name alone.
+/// A deletion. `path` is `namespace/name`, or the name of a Namespace.
 pub(super) fn delete(kind: Kind, path: &str) -> Event {
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
     Event::Delete(ObjectRef {
@@ -156,7 +156,7 @@ pub(super) fn shown(changes: &[NameChange]) -> Vec<String> {
         .collect()
 }
 
-/// The ports' numbers and how many targets they have.
+/// The numbers of the ports, and the number of targets.
 fn summary(details: &Targets) -> String {
     let ports = details.ports.iter().map(|counted| counted.port.as_ref());
     let number = |port: Option<&Port>| match port {
@@ -168,5 +168,9 @@ fn summary(details: &Targets) -> String {
         }) => number.to_string(),
     };
     let numbers: Vec<String> = ports.map(number).collect();
-    format!("{}x{}", numbers.join(","), details.targets.len())
+    let targets = match &details.targets {
+        TargetSet::Each(targets) => targets.len(),
+        TargetSet::Addresses => details.endpoints,
+    };
+    format!("{}x{targets}", numbers.join(","))
 }

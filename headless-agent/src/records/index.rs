@@ -1,6 +1,7 @@
 //! The index of the cluster: events in, changes of names out.
 
 mod events;
+mod parts;
 mod pointers;
 mod read;
 mod reverse;
@@ -17,11 +18,12 @@ use hashbrown::HashTable;
 use headless_ebpf::abi::{NameFlags, PodsMode};
 use slab::Slab;
 
+pub use self::parts::{Part, Parts, Pointed};
 pub use self::pointers::Pointers;
 use self::pointers::Stale;
 pub use self::walk::Walk;
 use super::name::{RELATIVE_BYTES_MAX, RelativeName};
-use super::service::{self, Naming, State};
+use super::service::{self, Naming, ServiceState};
 use super::types::{NameChange, NameData, Settings};
 use crate::watch::{EndpointSlice, Event, Kind, Object};
 
@@ -30,34 +32,35 @@ use crate::watch::{EndpointSlice, Event, Kind, Object};
 pub struct Index {
     settings: Settings,
     /// Most bytes of a relative name in this zone.
-    room: usize,
+    name_max: usize,
     /// The first label of the zone.
     zone_label: Box<str>,
     serial: u32,
     revision: u64,
     namespaces: HashMap<Box<str>, NamespaceEntry>,
     services: Slab<ServiceEntry>,
-    /// From addresses to the Services they lead to.
-    reverse: HashTable<Reverse>,
+    /// The Services of each address, for reverse names.
+    reverse: HashTable<AddressEntry>,
     hasher: RandomState,
     stale: Stale,
-    /// Number of the current list of each kind: what has an older one when the
-    /// list is complete is gone.
+    /// Number of the current list of each kind. Objects with an older number are gone once
+    /// the list is complete.
     lists: [u32; Kind::ALL.len()],
     listed: [bool; Kind::ALL.len()],
     /// See [`Index::is_current`].
     current: bool,
 }
 
-/// A namespace, with or without its object.
+/// A namespace. Its Namespace object need not exist.
 #[derive(Debug, Default)]
 struct NamespaceEntry {
-    /// The list in which its object was last seen, where it exists.
+    /// Number of the list in which the Namespace object was last seen; `None` without the
+    /// object.
     list: Option<u32>,
     services: HashMap<Arc<str>, usize>,
     slices: HashMap<Box<str>, SliceEntry>,
     pods: HashMap<Box<str>, PodEntry>,
-    /// How many pods have each address.
+    /// Number of pods with each address.
     pod_addresses: HashMap<IpAddr, u32>,
 }
 
@@ -74,11 +77,11 @@ impl NamespaceEntry {
     }
 }
 
-/// Where a slice is kept.
+/// The place of a slice.
 #[derive(Debug)]
 struct SliceEntry {
     list: u32,
-    /// The Service it belongs to, where it says.
+    /// Number of the slice's Service, if the slice names one.
     service: Option<usize>,
 }
 
@@ -88,37 +91,38 @@ struct PodEntry {
     address: Option<IpAddr>,
 }
 
-/// A Service or the slices that wait for one.
+/// A Service and its slices. Slices may come before the Service.
 #[derive(Debug)]
 struct ServiceEntry {
     namespace: Arc<str>,
     name: Arc<str>,
-    /// The list in which its object was last seen.
+    /// Number of the list in which the Service was last seen.
     list: u32,
-    state: State,
-    /// In the order of their names.
+    state: ServiceState,
+    /// The slices, in the order of their names.
     slices: Vec<Arc<EndpointSlice>>,
 }
 
 impl ServiceEntry {
-    fn naming(&self, room: usize) -> Naming<'_> {
+    fn naming(&self, name_max: usize) -> Naming<'_> {
         Naming {
             namespace: &self.namespace,
             service: &self.name,
-            room,
+            name_max,
         }
     }
 }
 
-/// One address of one Service. The address itself is in the Service.
+/// One address of one Service. The entry holds half of the address's hash, since the
+/// Service itself holds the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reverse {
+struct AddressEntry {
     hash: u32,
     service: u32,
 }
 
-impl Reverse {
-    /// The whole hash that the table wants, from the half that is kept.
+impl AddressEntry {
+    /// Extends the half of a hash to the whole hash that [`HashTable`] needs.
     const fn spread(hash: u32) -> u64 {
         (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -129,25 +133,25 @@ impl Reverse {
 pub(in crate::records) struct ServiceView<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
-    pub(super) state: &'a State,
+    pub(super) state: &'a ServiceState,
 }
 
-/// What a batch of events has touched, as it was before.
+/// The objects that a batch of events touches, with their states before the batch.
 #[derive(Default)]
 struct Touched {
-    services: BTreeMap<usize, State>,
+    services: BTreeMap<usize, ServiceState>,
     /// Services whose slices have changed.
     slices: HashSet<usize>,
-    /// Namespaces and whether they existed.
+    /// Namespaces, and whether they existed.
     namespaces: BTreeMap<Box<str>, bool>,
-    /// Addresses in namespaces and how many pods had them.
+    /// Addresses in namespaces, and the number of pods that had them.
     pods: BTreeMap<(Box<str>, IpAddr), u32>,
 }
 
 impl Index {
     /// An empty index.
     pub fn new(settings: Settings) -> Self {
-        // Left of the zone stands `\3svc`; a name has at most 255 bytes.
+        // A name has at most 255 bytes, of which zone and `\3svc` take a part.
         let zone = settings
             .zone
             .iter()
@@ -159,7 +163,7 @@ impl Index {
             zone_label: String::from_utf8_lossy(zone_label)
                 .to_ascii_lowercase()
                 .into(),
-            room: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
+            name_max: RELATIVE_BYTES_MAX.min(255usize.saturating_sub(4 + zone)),
             settings,
             serial: 0,
             revision: 0,
@@ -174,7 +178,7 @@ impl Index {
         }
     }
 
-    /// What the operator chose.
+    /// The operator's settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -184,26 +188,26 @@ impl Index {
         self.serial
     }
 
-    /// Sets the SOA's serial: by convention the unix time in seconds of the last
-    /// change, see [`Self::revision`].
+    /// Sets the SOA's serial. It should be the Unix time in seconds of the last change of
+    /// [`Self::revision`].
     pub fn set_serial(&mut self, serial: u32) {
         self.serial = serial;
     }
 
-    /// A number that grows with every event that changed an object. It may grow
-    /// without any name having changed, for example with a port's number.
+    /// A number that grows with every event that changes an object. Not every such event
+    /// changes a name: the number of a port is in no name.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Whether the index is taken for the present state of the cluster. Where it is
-    /// not, because the source has been silent for too long, what is not in it may
-    /// exist all the same, and nothing is denied.
+    /// Whether the index counts as the present state of the cluster. It does not once the
+    /// source has been silent for too long. Names that it lacks may then exist, so nothing
+    /// is denied.
     pub fn is_current(&self) -> bool {
         self.current
     }
 
-    /// Sets [`Self::is_current`], which is true at first.
+    /// Sets [`Self::is_current`], which begins as true.
     pub fn set_current(&mut self, current: bool) {
         self.current = current;
     }
@@ -213,7 +217,7 @@ impl Index {
         self.current && self.synced()
     }
 
-    /// Whether every kind that is needed has been listed once.
+    /// Whether every kind that the settings need has been listed once.
     pub fn synced(&self) -> bool {
         self.missing().is_empty()
     }
@@ -228,16 +232,17 @@ impl Index {
             .collect()
     }
 
-    /// Takes in one event. See [`Self::apply_all`].
+    /// Applies one event. See [`Self::apply_all`].
     pub fn apply(&mut self, event: Event) -> Vec<NameChange> {
         self.apply_all([event])
     }
 
-    /// Takes in events that belong together and returns what has changed between
-    /// before and after them, so that what only moves is never missing. Each
-    /// Service's additions come before its removals. The cost is that of the
-    /// Services named in the events, and of all Services in a namespace that
-    /// appears or goes.
+    /// Applies events that belong together and returns the changes between the state
+    /// before and the state after all of them. So an endpoint that moves between slices
+    /// is never missing. Each Service's additions come before its removals.
+    ///
+    /// The cost grows with the Services of the events, and with all Services of a Namespace
+    /// that comes or goes.
     pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<NameChange> {
         let mut touched = Touched::default();
         for event in events {
@@ -262,7 +267,7 @@ impl Index {
         self.settle(touched)
     }
 
-    /// Works out what the touched Services and namespaces have become.
+    /// The changes of all touched namespaces, Services and pods.
     fn settle(&mut self, touched: Touched) -> Vec<NameChange> {
         let Touched {
             services,
@@ -275,19 +280,11 @@ impl Index {
         let mut gone = Vec::new();
         for (name, before) in &namespaces {
             let now = entry_exists(&self.namespaces, name);
-            let Some(relative) = RelativeName::from_labels([&**name]) else {
-                continue;
-            };
-            match (*before, now) {
-                (false, true) => changes.push(NameChange {
-                    name: relative,
-                    data: Some(namespace_data()),
-                }),
-                (true, false) => gone.push(NameChange {
-                    name: relative,
-                    data: None,
-                }),
-                (false, false) | (true, true) => {}
+            let name = RelativeName::from_labels([&**name]);
+            if let Some(name) = name.filter(|_| *before != now) {
+                let data = now.then(namespace_data);
+                let list = if now { &mut changes } else { &mut gone };
+                list.push(NameChange { name, data });
             }
         }
         for (number, before) in services {
@@ -297,33 +294,25 @@ impl Index {
                 entry.state.endpoints = Arc::new(endpoints);
             }
             let entry = &self.services[number];
-            let naming = entry.naming(self.room);
+            let naming = entry.naming(self.name_max);
             service::changes(&before, &entry.state, naming, scope, &mut changes);
             self.settle_reverse(number, &before, slices.contains(&number));
             self.release_service(number);
         }
         for ((namespace, address), before) in pods {
-            let (before, now) = (
-                pod_data(address, before),
-                pod_data(address, self.pods(&namespace, address)),
-            );
+            let before = pod_data(address, before);
+            let now = pod_data(address, self.pods(&namespace, address));
             if before != now
                 && let Some(name) = self.pod_name(&namespace, address)
             {
-                let list = if now.is_some() {
-                    &mut changes
-                } else {
-                    &mut gone
-                };
+                let exists = now.is_some();
+                let list = if exists { &mut changes } else { &mut gone };
                 list.push(NameChange { name, data: now });
             }
         }
         for name in namespaces.keys() {
-            if self
-                .namespaces
-                .get(name)
-                .is_some_and(NamespaceEntry::is_empty)
-            {
+            let entry = self.namespaces.get(name);
+            if entry.is_some_and(NamespaceEntry::is_empty) {
                 self.namespaces.remove(name);
             }
         }
@@ -331,14 +320,14 @@ impl Index {
         changes
     }
 
-    fn reverse_entry(&self, address: IpAddr, service: u32) -> Reverse {
-        Reverse {
+    fn address_entry(&self, address: IpAddr, service: u32) -> AddressEntry {
+        AddressEntry {
             hash: self.hasher.hash_one(address) as u32,
             service,
         }
     }
 
-    /// Forgets a Service of which nothing is left.
+    /// Forgets a Service that has neither object nor slices.
     fn release_service(&mut self, number: usize) {
         let entry = &self.services[number];
         if entry.state.service.is_some() || !entry.slices.is_empty() {
@@ -351,12 +340,12 @@ impl Index {
     }
 }
 
-/// What the name of a pod holds that so many pods have as their first address.
+/// The records of a pod's name, where `count` pods have the address as their first.
 fn pod_data(address: IpAddr, count: u32) -> Option<NameData> {
     let flags = match count {
         0 => return None,
         1 => NameFlags::NO_SERVICE,
-        // Each counts for the weight of the SRV record.
+        // CoreDNS counts each pod for the weight of the SRV record.
         _ => NameFlags::NO_SERVICE.with(NameFlags::REPEATED),
     };
     let (ipv4, ipv6) = service::families([address]);

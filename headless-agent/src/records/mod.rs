@@ -24,10 +24,10 @@ pub mod message;
 #[cfg(test)]
 mod fixtures;
 
-pub use self::index::{Index, Pointers, Walk};
+pub use self::index::{Index, Part, Parts, Pointed, Pointers, Walk};
 pub use self::message::{Reply, Transport, reply};
 pub use self::name::RelativeName;
 pub use self::rules::{Answer, Chase, Forward, Question, Resolution, resolve};
 pub use self::types::{
-    Counted, Details, EndpointScope, NameChange, NameData, Settings, Target, Targets,
+    Counted, Details, EndpointScope, NameChange, NameData, Settings, Target, TargetSet, Targets,
 };

@@ -1,22 +1,21 @@
-//! Names relative to `svc.<zone>`, in the form in which they are stored.
+//! Relative names, as index and maps store them.
 
 use std::fmt;
 
-/// Most bytes of a relative name: those of
-/// [`headless_ebpf::abi::KEY_WORDS_MAX`] words.
+/// Most bytes of a relative name, which is the size of the largest key.
 pub const RELATIVE_BYTES_MAX: usize = headless_ebpf::abi::KEY_WORDS_MAX * 8;
 
-/// The labels of a name left of `svc.<zone>`: folded to lower case, in wire
-/// form, without the root (`\5web-0\5nginx\7default`). One label is a
-/// namespace, two are a Service, three an endpoint name.
+/// The labels of an owner name left of `svc.<zone>`, in lower case and wire form, without
+/// the root: `\5web-0\5nginx\7default`. One label names a namespace, two a Service, three
+/// an endpoint.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativeName(Box<[u8]>);
 
 impl RelativeName {
-    /// The name of these labels, leftmost first, in any case. `None` where a
-    /// label is empty, is longer than 63 bytes or, the labels being text,
-    /// contains a dot, and where the whole is longer than
-    /// [`RELATIVE_BYTES_MAX`] bytes (RFC 1035, section 2.3.4).
+    /// The name of these labels, leftmost first, in any case.
+    ///
+    /// `None` where a label is empty, contains a dot or is longer than 63 bytes, and where
+    /// the name is longer than [`RELATIVE_BYTES_MAX`] bytes (RFC 1035, section 2.3.4).
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut bytes = Vec::with_capacity(40);
         for label in labels {
@@ -27,18 +26,19 @@ impl RelativeName {
         (bytes.len() <= RELATIVE_BYTES_MAX).then(|| Self(bytes.into()))
     }
 
-    /// The bytes: each label preceded by its length.
+    /// The bytes: each label behind its length.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The labels, leftmost first.
-    pub fn labels(&self) -> Labels<'_> {
-        Labels(&self.0)
+    pub fn labels(&self) -> WireLabels<'_> {
+        WireLabels(&self.0)
     }
 }
 
-/// Appends a folded label; `false` where it is empty or longer than 63 bytes.
+/// Appends a label in lower case. Returns `false` where the label is empty or longer than
+/// 63 bytes.
 pub(super) fn push_label(bytes: &mut Vec<u8>, label: &[u8]) -> bool {
     let Some(len) = u8::try_from(label.len())
         .ok()
@@ -69,19 +69,19 @@ impl fmt::Debug for RelativeName {
     }
 }
 
-/// The labels of a name in wire form without the root. Ends early where a
-/// length points beyond the bytes.
+/// Iterator over the labels of a name in wire form without the root. It ends early where a
+/// length leads beyond the bytes.
 #[derive(Clone, Debug)]
-pub struct Labels<'a>(&'a [u8]);
+pub struct WireLabels<'a>(&'a [u8]);
 
-impl<'a> Labels<'a> {
-    /// The labels of these bytes.
+impl<'a> WireLabels<'a> {
+    /// Iterates over the labels of these bytes.
     pub const fn new(wire: &'a [u8]) -> Self {
         Self(wire)
     }
 }
 
-impl<'a> Iterator for Labels<'a> {
+impl<'a> Iterator for WireLabels<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_label() {
+    fn refuses_texts_that_are_no_labels() {
         let (long, longer) = ("a".repeat(63), "a".repeat(64));
         assert!(RelativeName::from_labels([long.as_str()]).is_some());
         assert_eq!(RelativeName::from_labels([longer.as_str()]), None);
@@ -119,8 +119,8 @@ mod tests {
         assert_eq!(RelativeName::from_labels(["a.b", "c"]), None);
         let four = [long.as_str(); 4];
         assert_eq!(RelativeName::from_labels(four), None, "256 bytes");
-        let room = "a".repeat(RELATIVE_BYTES_MAX - 3 * 64 - 1);
-        let fits = [long.as_str(), &long, &long, &room];
+        let rest = "a".repeat(RELATIVE_BYTES_MAX - 3 * 64 - 1);
+        let fits = [long.as_str(), &long, &long, &rest];
         assert_eq!(
             RelativeName::from_labels(fits).unwrap().as_bytes().len(),
             RELATIVE_BYTES_MAX

@@ -1,4 +1,4 @@
-//! One Service with the endpoints of its slices: which names it gives rise to.
+//! One Service with the endpoints of its slices: which names it has, and what they hold.
 
 mod endpoints;
 mod targets;
@@ -15,42 +15,42 @@ use super::name::RelativeName;
 use super::types::{Details, EndpointScope, NameChange, NameData, Targets};
 use crate::watch::{Port, Service, ServiceKind};
 
-/// A Service as it stands at one moment. Cheap to clone.
+/// The state of a Service at one moment. It is cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    /// The object; there may be slices before it.
+pub(super) struct ServiceState {
+    /// The Service object. Slices may come before it.
     pub(super) service: Option<Arc<Service>>,
     /// Its ready endpoints.
     pub(super) endpoints: Arc<Endpoints>,
-    /// Whether its Namespace object exists. A Service without is not served
-    /// (CoreDNS, `namespaceExposed`).
+    /// Whether the Namespace object exists. Without it CoreDNS serves no Service
+    /// (`namespaceExposed` in `plugin/kubernetes/namespace.go`).
     pub(super) exposed: bool,
 }
 
-impl State {
-    /// The Service, where its name exists.
+impl ServiceState {
+    /// The Service object, if the Service's name exists or may exist.
     fn served(&self) -> Option<&Service> {
         let service = self.service.as_deref().filter(|_| self.exposed)?;
         let exists = match service.kind {
             ServiceKind::ClusterIp(_) | ServiceKind::ExternalName(_) => true,
-            // Trap T1: without a ready endpoint the name does not exist, and
-            // neither does anything below it (specification, 2.4.1).
+            // Trap T1: without a ready endpoint neither the name nor any name below it
+            // exists (Kubernetes DNS specification, section 2.4.1).
             ServiceKind::Headless => !self.endpoints.is_empty() || self.endpoints.is_partial(),
             ServiceKind::Unserved => false,
         };
-        // Of a Service that could not be read whole nobody knows that it does not exist.
+        // A Service that could not be read whole may exist.
         (exists || service.partial).then_some(service)
     }
 
-    /// Whether an endpoint of this served Service may have a name that is not among
-    /// those given here.
+    /// Whether endpoints of this Service may have names that the index does not know.
     fn endpoints_unknown(&self, service: &Service, scope: EndpointScope) -> bool {
         let unwatched =
             scope == EndpointScope::Headless && matches!(service.kind, ServiceKind::ClusterIp(_));
         unwatched || service.partial || !self.endpoints.all_have_addresses()
     }
 
-    /// What the Service's own name holds, if it exists, without the details.
+    /// The records of the Service's own name, without the details. `None` where the name does
+    /// not exist.
     pub(super) fn own(&self, scope: EndpointScope) -> Option<NameData> {
         let service = self.served()?;
         let unknown = self.endpoints_unknown(service, scope);
@@ -78,12 +78,12 @@ impl State {
             }
             ServiceKind::Headless if unknown => passing(below),
             ServiceKind::Headless => self.endpoints.data(),
-            // Nothing exists below an external name, whatever slices there are.
+            // No name exists below an external name, even if there are slices.
             ServiceKind::ExternalName(_) | ServiceKind::Unserved => passing(NameFlags::empty()),
         })
     }
 
-    /// The same with the details.
+    /// [`Self::own`] with the details.
     pub(super) fn detailed(&self, scope: EndpointScope) -> Option<NameData> {
         let mut data = self.own(scope)?;
         if data.flags.contains(NameFlags::PASS) {
@@ -95,19 +95,21 @@ impl State {
             _ => None,
         };
         let endpoints = self.named_endpoints(scope);
-        let endpoints = endpoints
-            .filter(|endpoints| !endpoints.is_empty())
-            .and_then(Targets::of);
+        let endpoints = endpoints.filter(|endpoints| !endpoints.is_empty());
+        let endpoints = match service.kind {
+            ServiceKind::Headless => endpoints.and_then(Targets::of_headless),
+            _ => endpoints.and_then(Targets::of),
+        };
         if own.is_some() || endpoints.is_some() {
             data.details = Some(Box::new(Details { own, endpoints }));
         }
         Some(data)
     }
 
-    /// Whether the details may differ from those of `other`, where the rest is
+    /// Whether the details may differ from those of `other`, given that all other records are
     /// the same.
     fn details_may_differ(&self, other: &Self, scope: EndpointScope) -> bool {
-        fn ports(state: &State) -> Option<&[Port]> {
+        fn ports(state: &ServiceState) -> Option<&[Port]> {
             let service = state.served()?;
             matches!(service.kind, ServiceKind::ClusterIp(_)).then_some(&*service.ports)
         }
@@ -117,7 +119,7 @@ impl State {
         }
     }
 
-    /// The endpoints, where they have names of their own.
+    /// The endpoints, if they have names and all of these names are known.
     fn named_endpoints(&self, scope: EndpointScope) -> Option<&Endpoints> {
         let service = self.served()?;
         let can_be_named = matches!(
@@ -128,7 +130,7 @@ impl State {
         named.then_some(&*self.endpoints)
     }
 
-    /// What the endpoint name holds, if it exists.
+    /// The records of an endpoint's name. `None` where the name does not exist.
     pub(super) fn endpoint(&self, label: &str, scope: EndpointScope) -> Option<NameData> {
         let endpoints = self.named_endpoints(scope)?;
         let group = endpoints.find(label).filter(|_| !label.contains('.'))?;
@@ -140,7 +142,7 @@ impl State {
         endpoints.into_iter().flat_map(Endpoints::groups)
     }
 
-    /// Every name with what it holds: the Service's own first.
+    /// Every name with its records. The Service's own name comes first.
     pub(super) fn names(
         &self,
         naming: Naming<'_>,
@@ -155,12 +157,13 @@ impl State {
             .filter_map(|(name, data)| Some((name?, data)))
     }
 
-    /// The addresses whose reverse name points at the Service or its endpoints,
-    /// sorted. Neither the Namespace nor the Service has to exist for an
-    /// endpoint's (CoreDNS, `serviceRecordForIP`).
+    /// The addresses whose reverse names lead to the Service or its endpoints, sorted. An
+    /// endpoint's reverse name needs neither Namespace nor Service (CoreDNS,
+    /// `serviceRecordForIP` in `plugin/kubernetes/reverse.go`).
     ///
-    /// Endpoints count only where those of every Service are known: an address has a
-    /// name for each Service that has it among its endpoints, and a reply holds all.
+    /// Addresses of endpoints are only among them with [`EndpointScope::All`]. A reply holds
+    /// a name for each Service that has the address, so the endpoints of all Services must be
+    /// known.
     pub(super) fn reverse(&self, scope: EndpointScope) -> Vec<IpAddr> {
         let own = match self.service.as_deref().map(|service| &service.kind) {
             Some(ServiceKind::ClusterIp(addresses)) => &**addresses,
@@ -177,13 +180,13 @@ impl State {
     }
 }
 
-/// How the names of one Service are made.
+/// The parts of which the names of one Service are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Naming<'a> {
     pub(super) namespace: &'a str,
     pub(super) service: &'a str,
     /// Most bytes that a relative name can have in this zone.
-    pub(super) room: usize,
+    pub(super) name_max: usize,
 }
 
 impl Naming<'_> {
@@ -200,21 +203,23 @@ impl Naming<'_> {
     }
 
     fn fits(&self, name: Option<RelativeName>) -> Option<RelativeName> {
-        name.filter(|name| name.as_bytes().len() <= self.room)
+        name.filter(|name| name.as_bytes().len() <= self.name_max)
     }
 }
 
-/// What has to change between two states of a Service: what is new or different
-/// first, so that no name is missed in between, then what is gone.
+/// Appends the changes between two states of a Service. New and changed names come before
+/// names that are gone, so that no name is missing in between. The Service's own name is
+/// the first to come and the last to go, because the maps store its endpoints' names under
+/// its number.
 pub(super) fn changes(
-    old: &State,
-    new: &State,
+    old: &ServiceState,
+    new: &ServiceState,
     naming: Naming<'_>,
     scope: EndpointScope,
     changes: &mut Vec<NameChange>,
 ) {
     let (own_before, own_now) = (old.own(scope), new.own(scope));
-    let mut gone = Vec::new();
+    let (mut gone, mut own_gone) = (Vec::new(), None);
     let mut put = |name: Option<RelativeName>, data: Option<NameData>| {
         if let Some(name) = name {
             let list = if data.is_some() {
@@ -230,7 +235,10 @@ pub(super) fn changes(
     let differs = own_before != own_now;
     if differs || old.details_may_differ(new, scope) {
         let now = new.detailed(scope);
-        if differs || old.detailed(scope) != now {
+        if now.is_none() {
+            let name = naming.own().filter(|_| differs);
+            own_gone = name.map(|name| NameChange { name, data: None });
+        } else if differs || old.detailed(scope) != now {
             put(naming.own(), now);
         }
     }
@@ -255,4 +263,5 @@ pub(super) fn changes(
         }
     }
     changes.append(&mut gone);
+    changes.extend(own_gone);
 }

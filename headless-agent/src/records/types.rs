@@ -55,18 +55,17 @@ pub enum EndpointScope {
     All,
 }
 
-/// The records of a name, as far as they are kept.
+/// The records of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameData {
-    /// Properties of the name. Flags about the place of chunks are never set here.
+    /// Properties of the name. The map writer adds the flags about its chunks.
     pub flags: NameFlags,
     /// Addresses of the A records, sorted, each once.
     pub ipv4: Vec<Ipv4Addr>,
     /// Addresses of the AAAA records, sorted, each once.
     pub ipv6: Vec<Ipv6Addr>,
-    /// SRV targets, where the name is a Service's. Set in a [`NameChange`] and by
-    /// [`Index::detailed`](super::Index::detailed), which feed the maps; not set where a
-    /// caller asks for the addresses alone.
+    /// The SRV targets of a Service's name. Only a [`NameChange`] and
+    /// [`Index::detailed`](super::Index::detailed), which feed the maps, have them.
     pub details: Option<Box<Details>>,
 }
 
@@ -75,39 +74,55 @@ pub struct NameData {
 pub struct NameChange {
     /// The name.
     pub name: RelativeName,
-    /// The records; `None` where the name no longer exists.
+    /// The records; `None` where the name does not exist any more.
     pub data: Option<NameData>,
 }
 
-/// The SRV targets of a Service, by whose ports lead there.
+/// The ports and SRV targets of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     /// The Service's own ports, which lead to the Service itself.
     pub own: Option<Targets>,
     /// The ports of its slices, which lead to its endpoints. `None` where a slice has a
-    /// port twice, which the maps cannot express: userspace answers then.
+    /// port twice: the maps cannot express this, so userspace answers.
     pub endpoints: Option<Targets>,
 }
 
 /// Ports and the SRV targets that have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
-    /// The ports, in the order of their numbers. `None` is the port of endpoints
-    /// for which none is declared: it has neither name, protocol nor number.
+    /// The ports, in the order of their numbers. `None` is the port of an object that
+    /// declares no port: it has neither name, protocol nor number.
     pub ports: Vec<Counted>,
-    /// The SRV targets, each once: by label, then by ports.
-    pub targets: Vec<Target>,
+    /// The SRV targets, each once, in the order of their labels and then of their ports.
+    pub targets: TargetSet,
     /// Number of endpoints as CoreDNS counts them for the weight of SRV records: an
     /// address in two slices counts twice.
     pub endpoints: usize,
 }
 
+/// SRV targets, in full or implied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetSet {
+    /// One target for each IPv4 address of the Service's own name, in the order of the
+    /// addresses. Its label is the dashed label of the address, and it has all ports.
+    Addresses,
+    /// Targets with their own labels, addresses and ports.
+    Each(Vec<Target>),
+}
+
+impl Default for TargetSet {
+    fn default() -> Self {
+        Self::Each(Vec::new())
+    }
+}
+
 /// A port and the number of endpoints that have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// See [`Targets::ports`].
+    /// The port, as in [`Targets::ports`].
     pub port: Option<Port>,
-    /// Counted as in [`Targets::endpoints`].
+    /// Number of endpoints, counted as in [`Targets::endpoints`].
     pub endpoints: usize,
 }
 
@@ -117,8 +132,8 @@ pub struct Target {
     /// The endpoint's label, or labels with dots between them; `None` for the Service
     /// itself.
     pub label: Option<Box<str>>,
-    /// Its addresses, each once: at least one.
+    /// Its addresses, each once. There is at least one.
     pub addresses: Vec<IpAddr>,
-    /// Which of the ports it has, as places in [`Targets::ports`], in order.
+    /// The ports that it has, as places in [`Targets::ports`], in order.
     pub ports: Box<[usize]>,
 }

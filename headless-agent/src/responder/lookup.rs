@@ -2,13 +2,16 @@
 //! that there is no second copy of the data.
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 
-use headless_ebpf::abi::{Chunk, ChunkKey, Config, KeyClass, Seal, ServerAddress, State};
-use headless_ebpf::lookup::{Lookup, RecordWords};
-use headless_ebpf::wire::{AddressBytes, KeyBytes};
+use headless_ebpf::abi::{
+    Address, Chunk, Config, EndpointEntry, KeyClass, KeyedHash, NameFlags, NameRecord, State,
+};
+use headless_ebpf::maps::{Lookup, RecordWords};
+use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
-use crate::maps::encode::{Encoded, encode};
-use crate::maps::{MapName, heartbeat};
+use crate::maps::encode::{Place, encode};
+use crate::maps::{MapKey, heartbeat};
 use crate::records::Index;
 
 /// The index as the engine wants it, for one query.
@@ -16,8 +19,8 @@ use crate::records::Index;
 pub struct IndexLookup<'a> {
     index: &'a Index,
     config: &'a Config,
-    /// Sets of chunks that were handed out; their numbers count from 1.
-    sets: RefCell<Vec<Vec<(ChunkKey, Chunk)>>>,
+    /// The chunks that records name, each at the index that the record says.
+    chunks: RefCell<Vec<Chunk>>,
 }
 
 impl<'a> IndexLookup<'a> {
@@ -26,8 +29,34 @@ impl<'a> IndexLookup<'a> {
         Self {
             index,
             config,
-            sets: RefCell::default(),
+            chunks: RefCell::default(),
         }
+    }
+}
+
+impl IndexLookup<'_> {
+    /// The record of a name or an endpoint, without the details: the resolver gives SRV
+    /// records, too.
+    fn record(&self, key: &MapKey) -> Option<NameRecord> {
+        let wire = key.wire();
+        let (data, service) = match key.endpoint_service() {
+            Some(number) => (self.index.endpoint(number, wire.get(1..)?)?, number),
+            None => (
+                self.index.name(&wire)?,
+                self.index.number_of(&wire).unwrap_or_default(),
+            ),
+        };
+        let mut chunks = self.chunks.borrow_mut();
+        let extent = u32::try_from(chunks.len()).ok()?;
+        let encoded = encode(&data);
+        let place = Place {
+            service,
+            extent,
+            set: extent,
+        };
+        let hash_key = &self.config.hash_key;
+        chunks.extend(encoded.chunks(hash_key, place.set));
+        Some(encoded.record(hash_key, key, place))
     }
 }
 
@@ -50,35 +79,45 @@ impl Lookup for IndexLookup<'_> {
     }
 
     /// Whoever asks here has asked the right address.
-    fn serves(&self, _address: &ServerAddress) -> bool {
+    fn serves(&self, _config: &Config, _address: &Address) -> bool {
         true
     }
 
-    fn name(&self, class: KeyClass, key: &KeyBytes, _seal: Seal) -> Option<RecordWords> {
-        let name = MapName::from_key_bytes(class, key);
-        // Without the details: SRV records the resolver gives, too.
-        let data = self.index.name(&name.wire())?;
-        let mut sets = self.sets.borrow_mut();
-        let number = u32::try_from(sets.len() + 1).ok()?;
-        let Encoded { record, chunks } = encode(&name, self.config.seal_seed, &data, number);
-        if !chunks.is_empty() {
-            sets.push(chunks);
+    fn name(
+        &self,
+        _config: &Config,
+        class: KeyClass,
+        key: &KeyBytes,
+        _hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool {
+        let found = self.record(&MapKey::from_key_bytes(class, key));
+        if let Some(found) = found {
+            *record = bytemuck::cast(found);
         }
-        Some(bytemuck::cast(record))
+        found.is_some()
     }
 
-    fn chunk(&self, key: ChunkKey, words: &mut AddressBytes) -> Option<u64> {
-        let sets = self.sets.borrow();
-        let chunks = sets.get((key.set as usize).checked_sub(1)?)?;
-        let (_, chunk) = chunks.iter().find(|(found, _)| *found == key)?;
+    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
+        let chunks = self.chunks.borrow();
+        let chunk = chunks.get(index as usize)?;
         for (i, word) in chunk.words.iter().enumerate() {
-            words.put_u64(i * 8, *word);
+            content.put_u64(i * 8, *word);
         }
         Some(chunk.seal)
     }
 
-    /// Reverse names the resolver answers, too.
-    fn reverse(&self, _bucket: u32, _slots: &mut AddressBytes) -> bool {
+    fn endpoint(&self, entry: EndpointEntry, _buckets: [u32; 2]) -> bool {
+        let address = Ipv4Addr::from(entry.address().to_ne_bytes());
+        let label = address.to_string().replace('.', "-");
+        let data = self.index.endpoint(entry.service(), label.as_bytes());
+        data.is_some_and(|data| {
+            data.flags == NameFlags::empty() && data.ipv4 == [address] && data.ipv6.is_empty()
+        })
+    }
+
+    /// The resolver answers reverse names, too.
+    fn reverse(&self, _bucket: u32, _slots: &mut ChunkBytes) -> bool {
         false
     }
 

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use fastrand::Rng;
-use headless_ebpf::respond::{self, Scratch};
-use headless_ebpf::wire::{FRAME_MAX, Room as _, Small};
-use headless_ebpf::{abi::PassReason, lookup::Lookup as _};
+use headless_ebpf::respond::{self, Message, Scratch};
+use headless_ebpf::wire::frame::FRAME_MAX;
+use headless_ebpf::wire::{Capacity as _, Small};
+use headless_ebpf::{abi::PassReason, maps::Lookup as _};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
 
@@ -80,14 +81,12 @@ impl Responder {
         let index = self.mirror.index();
         let lookup = IndexLookup::new(&index, self.mirror.config());
         let state = lookup.state().ok_or(PassReason::Map)?;
-        let reply = respond::answer::<Small, _>(
-            scratch,
-            0,
-            query.len(),
-            Small::MESSAGE_MAX,
-            state,
-            &lookup,
-        )?;
+        let message = Message {
+            start: 0,
+            end: query.len(),
+            capacity: Small::MESSAGE_MAX,
+        };
+        let reply = respond::answer::<Small, _>(scratch, message, state, &lookup)?;
         self.counts.answered(reply.kind, reply.outcome);
         Ok(reply.len)
     }

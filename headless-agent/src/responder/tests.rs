@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headless_ebpf::abi::{AnswerKind, Config, Counter, Outcome, PassReason, Path, PodsMode};
+use headless_ebpf::abi::{
+    AnswerKind, Config, Counter, HashKey, Outcome, PassReason, Path, PodsMode,
+};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
@@ -24,7 +26,13 @@ fn responder(endpoints: u32) -> (Responder, Arc<Counts>) {
 }
 
 fn over(index: Index) -> (Responder, Arc<Counts>) {
-    let config = Config::new("cluster.local", 30, PodsMode::Insecure, 0x5eed).unwrap();
+    let config = Config::new(
+        "cluster.local",
+        30,
+        PodsMode::Insecure,
+        &HashKey::from_seed(1),
+    )
+    .unwrap();
     let counts = Arc::<Counts>::default();
     let mirror = Arc::new(Mirror::new(index, config));
     (Responder::new(mirror, Arc::clone(&counts)), counts)

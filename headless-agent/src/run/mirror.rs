@@ -4,17 +4,23 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
+use tracing::{info, warn};
 
 use crate::datapath::load::{Kernel, Loaded, Programs, Wanted};
 use crate::maps::WriteCounts;
+use crate::maps::capacity::{self, Counts};
 use crate::maps::writer::Writer;
 use crate::mirror::{Intake, Keeper, Mirror, Policy};
 use crate::watch::Batch;
+use crate::watch::sample::Sample;
 
 /// What the stage needs.
 pub(super) struct Stage {
+    /// A first look at the cluster.
+    pub(super) samples: BoxFuture<'static, Vec<Sample>>,
     /// The index, empty.
     pub(super) mirror: Arc<Mirror>,
     /// Where the writer counts.
@@ -23,6 +29,8 @@ pub(super) struct Stage {
     pub(super) policy: Policy,
     /// What is loaded.
     pub(super) wanted: Wanted,
+    /// Most memory in bytes that the maps take.
+    pub(super) map_memory: u64,
     /// Where maps and counters can be read, once they are there.
     pub(super) kernel: watch::Sender<Option<Arc<Kernel>>>,
     /// Gets the programs once their maps hold the cluster.
@@ -31,26 +39,31 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Runs until the source ends, which is an error.
-    pub(super) async fn run(self, mut batches: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
+    pub(super) async fn run(self, batches: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
         let Self {
+            samples,
             mirror,
             writes,
             policy,
             wanted,
+            map_memory,
             kernel,
             filled,
         } = self;
-        let seed = wanted.config.seal_seed;
-        let loading = spawn_blocking(move || wanted.load());
-        let mut intake = Intake::new(mirror);
-        let Loaded {
-            programs,
-            sink,
-            kernel: readable,
-        } = intake.until(loading, &mut batches).await???;
-        kernel.send_replace(Some(readable));
-        let mut keeper = Keeper::new(intake, Writer::new(sink, seed, writes), policy);
-        keeper.read(&mut batches).await?;
+        let mut start = Start {
+            intake: Intake::new(Arc::clone(&mirror)),
+            mirror,
+            batches,
+            wanted,
+            map_memory,
+            kernel,
+        };
+        let Loaded { programs, sink, .. } = start.load(samples).await?;
+        let Start {
+            intake, batches, ..
+        } = start;
+        let writer = Writer::open(sink, writes).context("cannot read the maps")?;
+        let mut keeper = Keeper::new(intake, writer, policy);
         keeper.fill().await?;
         // Without a receiver the agent is about to stop.
         filled
@@ -58,5 +71,76 @@ impl Stage {
             .ok()
             .context("nobody attaches programs")?;
         keeper.run(batches).await
+    }
+}
+
+/// The start: the cluster is read and the programs are loaded, side by side.
+struct Start {
+    mirror: Arc<Mirror>,
+    intake: Intake,
+    batches: mpsc::Receiver<Batch>,
+    wanted: Wanted,
+    map_memory: u64,
+    kernel: watch::Sender<Option<Arc<Kernel>>>,
+}
+
+impl Start {
+    /// Reads the whole cluster and loads the programs, with maps that have room for it.
+    ///
+    /// The verifier takes a second or more, so loading begins as soon as the cluster's
+    /// size is known from samples. If these have misled, the programs are loaded a second
+    /// time once the cluster has been read.
+    async fn load(&mut self, samples: BoxFuture<'static, Vec<Sample>>) -> anyhow::Result<Loaded> {
+        let mirror = Arc::clone(&self.mirror);
+        let first_look = async {
+            tokio::select! {
+                biased;
+                () = mirror.read() => None,
+                samples = samples => Some(samples),
+            }
+        };
+        let samples = self.intake.until(first_look, &mut self.batches).await?;
+        let mirror = Arc::clone(&self.mirror);
+        let estimated = spawn_blocking(move || match samples {
+            Some(samples) => {
+                let settings = mirror.index().settings().clone();
+                Counts::estimated(samples, &settings)
+            }
+            None => Counts::of(&mirror.index()),
+        });
+        let estimated = self.intake.until(estimated, &mut self.batches).await??;
+        let loaded = self.load_for(&estimated).await?;
+        let mirror = Arc::clone(&self.mirror);
+        self.intake.until(mirror.read(), &mut self.batches).await?;
+        let counts = spawn_blocking(move || Counts::of(&mirror.index())).await?;
+        if let Some(left_out) = capacity::capacities(&counts, self.map_memory).left_out {
+            warn!(
+                bound = self.map_memory,
+                "not everything fits into the bound of the maps' memory: {left_out}"
+            );
+        }
+        if capacity::suffice(&loaded.kernel.capacities, &counts, self.map_memory) {
+            return Ok(loaded);
+        }
+        info!(
+            ?counts,
+            ?estimated,
+            "the cluster is larger than its first pages let expect: the programs are loaded \
+             again, with larger maps"
+        );
+        // The new maps may take the memory of the old ones.
+        self.kernel.send_replace(None);
+        drop(loaded);
+        self.load_for(&counts).await
+    }
+
+    /// Loads the programs, with maps for a cluster of this size.
+    async fn load_for(&mut self, counts: &Counts) -> anyhow::Result<Loaded> {
+        let capacities = capacity::capacities(counts, self.map_memory).capacities;
+        let wanted = self.wanted.clone();
+        let loading = spawn_blocking(move || wanted.load(capacities));
+        let loaded = self.intake.until(loading, &mut self.batches).await???;
+        self.kernel.send_replace(Some(Arc::clone(&loaded.kernel)));
+        Ok(loaded)
     }
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tracing::info;
 
 use crate::config::{self, ConfigError};
 use crate::watch::health::Health;
-use crate::watch::kubernetes::{Client, Patience, Selection, watch_kubernetes};
+use crate::watch::kubernetes::{Client, Patience, Selection, samples, watch_kubernetes};
 use crate::watch::manifests::watch_manifests;
+use crate::watch::sample::Sample;
 use crate::watch::{Batch, Keep};
 
 /// A source that can be followed.
@@ -34,6 +36,27 @@ impl Source {
                 patience,
             } => Self::Kubernetes(access.client().await?, selection, patience),
         })
+    }
+
+    /// Samples of the cluster. Never completes where the source is read whole at once, or
+    /// where samples cannot be read.
+    pub(super) fn samples(&self) -> impl Future<Output = Vec<Sample>> + Send + use<> {
+        let asked = match self {
+            Self::Manifests(..) => None,
+            Self::Kubernetes(client, selection, _) => Some((client.clone(), selection.clone())),
+        };
+        async {
+            let Some((client, selection)) = asked else {
+                return std::future::pending().await;
+            };
+            match samples(client, &selection).await {
+                Ok(samples) => samples,
+                Err(error) => {
+                    info!("the maps are made once the whole cluster has been read: {error:#}");
+                    std::future::pending().await
+                }
+            }
+        }
     }
 
     /// Sends all objects and then their changes, until nobody listens.

@@ -7,40 +7,21 @@
 //! growing delays, and known objects are kept meanwhile. Objects are reduced to the
 //! fields that DNS needs as soon as they arrive ([`super::convert`]).
 //!
-//! # Which slices
-//!
-//! Most EndpointSlices belong to Services with a cluster IP. No DNS answer depends on
-//! them, unless all endpoints have names (`--endpoints all`: one watch without a
-//! selector). By default three watches see the other slices, each slice by one watch:
-//!
-//! - Slices with the label `service.kubernetes.io/headless`, which the control
-//!   plane's EndpointSlice controller puts on slices of headless Services.
-//! - Slices without that label which this controller did not make, by the label
-//!   `endpointslice.kubernetes.io/managed-by`: slices made by hand, mirrored from
-//!   Endpoints, or made by other controllers. Among them are the slices of headless
-//!   Services without a selector, which nobody labels, and slices that somebody adds to
-//!   a Service with a selector. A cluster has few such slices. A watch for each such
-//!   Service would find no more, would have to come and go with Services, and would cost
-//!   the API server as many watches from every node.
-//! - Slices of the cluster's DNS Service, which has a cluster IP: the addresses
-//!   of its pods are served too.
-//!
-//! A slice whose labels change moves from one of these watches to another, and the two
-//! watches tell of it in any order. The slice is gone when no watch has it.
+//! [`watches`] says which objects are watched.
 
 mod connect;
 mod failure;
 mod follow;
 mod hear;
 mod merge;
+mod sample;
+mod watches;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use anyhow::bail;
-use k8s_openapi::api::core::v1;
-use k8s_openapi::api::discovery::v1 as discovery;
 use kube::Api;
 pub use kube::Client;
 use kube::runtime::watcher::Config;
@@ -51,43 +32,17 @@ pub use self::connect::{Access, in_cluster};
 use self::follow::{Follow, Heard, Watch, WatchEvent};
 pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
-use super::convert::{self, SERVICE_NAME_LABEL};
+pub use self::sample::samples;
+pub use self::watches::Selection;
+use self::watches::Watches;
 use super::health::Health;
-use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Report, ServiceRef};
-
-/// Label of the slices of headless Services
-/// (`v1.IsHeadlessService` of k8s.io/api/core/v1).
-const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
-
-/// Slices that the EndpointSlice controller did not make
-/// (`discovery.LabelManagedBy` of k8s.io/api/discovery/v1); `!=` selects what
-/// has no such label too.
-const FOREIGN: &str = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io";
-
-/// Slices that it made.
-const OWN: &str = "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
-
-/// Pods that CoreDNS's `pods verified` knows (`plugin/kubernetes/controller.go`).
-const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.phase!=Unknown";
+use super::{Batch, Event, Kind, Object, ObjectRef, Problem, Report};
 
 /// Events that may wait to be put into a batch.
 const HEARD_MAX: usize = 4096;
 
 /// Most events of a batch. More of them would delay the first one.
 const BATCH_MAX: usize = 512;
-
-/// The part of the cluster that is watched.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// Whether the slices of every Service are watched, or those of headless Services.
-    pub all_endpoints: bool,
-    /// Whether pods are watched.
-    pub pods: bool,
-    /// The cluster's DNS Service.
-    pub cluster_dns: ServiceRef,
-    /// Which optional parts of objects are kept.
-    pub keep: Keep,
-}
 
 /// Follows the cluster until the receiver is dropped.
 ///
@@ -101,15 +56,18 @@ pub async fn watch_kubernetes(
     batches: mpsc::Sender<Batch>,
 ) -> anyhow::Result<()> {
     let (sender, mut heard) = mpsc::channel(HEARD_MAX);
-    let mut watches = Watches {
+    let mut running = Running {
         client,
         patience,
         health,
         heard: sender,
         tasks: JoinSet::new(),
+        scopes: Vec::new(),
     };
-    let scopes = watches.start(&selection);
-    let Watches { mut tasks, .. } = watches;
+    watches::each(&selection, &mut running);
+    let Running {
+        mut tasks, scopes, ..
+    } = running;
     let mut collector = Collector::new(&scopes);
     let mut changes = Vec::with_capacity(BATCH_MAX);
     loop {
@@ -129,83 +87,19 @@ pub async fn watch_kubernetes(
 }
 
 /// The running watches.
-struct Watches {
+struct Running {
     client: Client,
     patience: Patience,
     health: Arc<Health>,
     heard: mpsc::Sender<Heard>,
     tasks: JoinSet<()>,
+    /// The watches of slices among them.
+    scopes: Vec<Scope>,
 }
 
-impl Watches {
-    /// Starts what is selected; returns which watches of slices there are.
-    fn start(&mut self, selection: &Selection) -> Vec<Scope> {
-        let keep = selection.keep;
-        let namespaces = Watch {
-            name: "namespaces",
-            kind: Kind::Namespace,
-            resource: "namespaces",
-            scope: None,
-        };
-        self.follow(
-            namespaces,
-            Api::all,
-            Config::default(),
-            |object, problems| convert::namespace(object, problems).map(Object::Namespace),
-        );
-        let services = Watch {
-            name: "services",
-            kind: Kind::Service,
-            resource: "services",
-            scope: None,
-        };
-        self.follow(services, Api::all, Config::default(), |object, problems| {
-            convert::service(object, problems).map(Object::Service)
-        });
-        let mut scopes = Vec::new();
-        for (scope, namespace, selector) in slices(selection) {
-            let api = move |client| -> Api<discovery::EndpointSlice> {
-                match &namespace {
-                    Some(namespace) => Api::namespaced(client, namespace),
-                    None => Api::all(client),
-                }
-            };
-            let config = Config {
-                label_selector: selector,
-                ..Config::default()
-            };
-            let watch = Watch {
-                name: match scope {
-                    Scope::Main => "endpointslices",
-                    Scope::Foreign => "endpointslices made by hand",
-                    Scope::ClusterDns => "endpointslices of the cluster's DNS",
-                },
-                kind: Kind::EndpointSlice,
-                resource: "endpointslices.discovery.k8s.io",
-                scope: Some(scope),
-            };
-            self.follow(watch, api, config, move |object, problems| {
-                convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
-            });
-            scopes.push(scope);
-        }
-        if selection.pods {
-            let pods = Watch {
-                name: "pods",
-                kind: Kind::Pod,
-                resource: "pods",
-                scope: None,
-            };
-            let config = Config::default().fields(LIVE_PODS);
-            self.follow(pods, Api::all, config, |object: &v1::Pod, problems| {
-                convert::pod(object, problems).map(Object::Pod)
-            });
-        }
-        scopes
-    }
-
-    /// Starts one watch, whose client tells when the server sends something on it.
-    fn follow<K, C>(
+impl Watches for Running {
+    /// Starts a watch, whose client tells when the server sends something on it.
+    fn take<K, C>(
         &mut self,
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
@@ -216,6 +110,7 @@ impl Watches {
         K: Send + Sync + 'static,
         C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
     {
+        self.scopes.extend(watch.scope);
         let ear = self.health.listen(watch.name);
         let client = hear::listening(self.client.clone(), &ear, self.patience);
         let follow = Follow {
@@ -229,29 +124,6 @@ impl Watches {
         };
         self.tasks.spawn(follow.run());
     }
-}
-
-/// The watches of slices: which, in which namespace if in one, by which labels.
-fn slices(selection: &Selection) -> Vec<(Scope, Option<String>, Option<String>)> {
-    if selection.all_endpoints {
-        return vec![(Scope::Main, None, None)];
-    }
-    let ServiceRef { namespace, name } = &selection.cluster_dns;
-    vec![
-        (Scope::Main, None, Some(HEADLESS_LABEL.to_owned())),
-        (
-            Scope::Foreign,
-            None,
-            Some(format!("!{HEADLESS_LABEL},{FOREIGN}")),
-        ),
-        (
-            Scope::ClusterDns,
-            Some(namespace.clone()),
-            Some(format!(
-                "{SERVICE_NAME_LABEL}={name},!{HEADLESS_LABEL},{OWN}"
-            )),
-        ),
-    ]
 }
 
 /// Makes batches of the watches' events.

@@ -4,10 +4,11 @@
 //! reduces Kubernetes objects to the few fields that DNS needs ([`objects`],
 //! [`convert`]) and reports the parts that it cannot use ([`problem`]). It sends both in
 //! batches, whose receiver needs no Kubernetes types and no I/O. [`health`] says which
-//! watches fail or are silent.
+//! watches fail or are silent. [`sample`] is a first look at a large cluster.
 
 pub mod objects;
 pub mod problem;
+pub mod sample;
 
 pub mod convert;
 

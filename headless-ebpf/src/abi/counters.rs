@@ -3,6 +3,8 @@
 
 use core::ops::Range;
 
+use super::digest::Digest;
+
 /// Which program gave the answer or the packet up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -176,9 +178,12 @@ pass_reasons! {
     NotServed = 21, "not_served";
     /// Resized and then not written: the packet is lost. Always zero.
     Lost = 22, "lost";
+    /// Another packet was being answered on this CPU, which only happens on kernels
+    /// with `PREEMPT_RT`.
+    Busy = 23, "busy";
 }
 
-/// Index of a per-CPU counter.
+/// Index of a per-CPU counter: path by path, the passes before the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter(pub u32);
 
@@ -193,6 +198,13 @@ pub const COUNTERS: u32 = PER_PATH * Path::ALL.len() as u32;
 const _: () = assert!(PassReason::ALL.len() <= PASSES as usize);
 
 impl Counter {
+    /// The counter with this index on another path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn on(self, path: Path) -> Self {
+        Self(path as u32 * PER_PATH + self.0 % PER_PATH)
+    }
+
     /// The indices of all answers of a path.
     pub const fn answers(path: Path) -> Range<u32> {
         let first = path as u32 * PER_PATH + PASSES;
@@ -216,6 +228,37 @@ impl Counter {
         )
     }
 }
+
+/// Digest of the counters' numbers and labels.
+pub(super) const COUNTERS_DIGEST: u64 = {
+    let mut digest = Digest::NEW.number(COUNTERS as u64);
+    let mut i = 0;
+    while i < PassReason::ALL.len() {
+        let reason = PassReason::ALL[i];
+        digest = digest.number(reason as u64).text(reason.label());
+        i += 1;
+    }
+    i = 0;
+    while i < Path::ALL.len() {
+        digest = digest
+            .number(Path::ALL[i] as u64)
+            .text(Path::ALL[i].label());
+        i += 1;
+    }
+    i = 0;
+    while i < AnswerKind::ALL.len() {
+        let kind = AnswerKind::ALL[i];
+        digest = digest.number(kind as u64).text(kind.label());
+        i += 1;
+    }
+    i = 0;
+    while i < Outcome::ALL.len() {
+        let outcome = Outcome::ALL[i];
+        digest = digest.number(outcome as u64).text(outcome.label());
+        i += 1;
+    }
+    digest.value()
+};
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,8 @@
 //!    Endpoints for which no port is declared have one without a name, of
 //!    [`PORT_UNDECLARED`], as CoreDNS has it;
 //! 2. targets, in the first chunk and all others: two bytes with a bit for each
-//!    port that it has, the first one's lowest; one byte with the number of IPv4
-//!    addresses in the lower and of IPv6 addresses in the upper half; one byte
+//!    port that the target has, the first port's lowest; one byte with the number of
+//!    IPv4 addresses in the lower and of IPv6 addresses in the upper half; one byte
 //!    length of the label, with [`TARGET_CONTINUES`] where it is the label before
 //!    once more, with other ports or addresses, and [`TARGET_LABELS`] where it is
 //!    several labels in wire form or, without a length, the one IPv4 address with
@@ -21,10 +21,17 @@
 //!    address, so that a number of zero, or the chunk's end, is the end.
 //!
 //! A target is never in two chunks.
+//!
+//! With [`DetailsHeader::IMPLICIT`] there are no targets here, and one chunk: the
+//! targets are the IPv4 addresses of the Service's own record, in its order, each under
+//! the dashed label of its address and each with all ports.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::CHUNK_BYTES;
+use super::{
+    chunk::CHUNK_BYTES,
+    digest::{describe, digest_of},
+};
 
 /// How the first chunk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -39,9 +46,17 @@ pub struct DetailsHeader {
     pub chunks: u16,
     /// Bytes of the ports.
     pub ports_len: u8,
-    /// Zero.
-    pub unused: u8,
+    /// Bits: [`Self::IMPLICIT`].
+    pub flags: u8,
 }
+
+describe!(DetailsHeader {
+    endpoints: u16,
+    targets: u16,
+    chunks: u16,
+    ports_len: u8,
+    flags: u8,
+});
 
 /// Bytes of the header.
 pub const DETAILS_HEADER_LEN: usize = size_of::<DetailsHeader>();
@@ -73,16 +88,36 @@ pub const PORT_SCTP: u8 = 3;
 /// Bytes of a target before its label.
 pub const TARGET_HEADER_LEN: usize = 4;
 
-/// See the module's description.
+/// In the byte of the label's length: the label is the one before once more.
 pub const TARGET_CONTINUES: u8 = 1 << 7;
 
-/// See the module's description.
+/// In the byte of the label's length: several labels in wire form or, without a length,
+/// the dashed form of the target's IPv4 address.
 pub const TARGET_LABELS: u8 = 1 << 6;
 
 /// Most addresses of a family that a target has.
 pub const TARGET_ADDRESSES_MAX: usize = 15;
 
+/// Digest of the numbers.
+pub(super) const DETAILS_DIGEST: u64 = digest_of! {
+    PORT_HEADER_LEN = PORT_HEADER_LEN,
+    PORT_NAME_MAX = PORT_NAME_MAX,
+    PORTS_MAX = PORTS_MAX,
+    PORT_UNDECLARED = PORT_UNDECLARED,
+    PORT_TCP = PORT_TCP,
+    PORT_UDP = PORT_UDP,
+    PORT_SCTP = PORT_SCTP,
+    TARGET_HEADER_LEN = TARGET_HEADER_LEN,
+    TARGET_CONTINUES = TARGET_CONTINUES,
+    TARGET_LABELS = TARGET_LABELS,
+    TARGET_ADDRESSES_MAX = TARGET_ADDRESSES_MAX,
+    IMPLICIT = DetailsHeader::IMPLICIT,
+};
+
 impl DetailsHeader {
+    /// In [`Self::flags`]: the targets are the IPv4 addresses of the Service's record.
+    pub const IMPLICIT: u8 = 1;
+
     /// The header in the first word of a chunk.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
@@ -91,7 +126,7 @@ impl DetailsHeader {
             targets: (word >> 16) as u16,
             chunks: (word >> 32) as u16,
             ports_len: (word >> 48) as u8,
-            unused: (word >> 56) as u8,
+            flags: (word >> 56) as u8,
         }
     }
 
@@ -101,7 +136,7 @@ impl DetailsHeader {
             | (self.targets as u64) << 16
             | (self.chunks as u64) << 32
             | (self.ports_len as u64) << 48
-            | (self.unused as u64) << 56
+            | (self.flags as u64) << 56
     }
 }
 
@@ -116,7 +151,7 @@ mod tests {
             targets: 0x0304,
             chunks: 0x0506,
             ports_len: 7,
-            unused: 8,
+            flags: 8,
         };
         assert_eq!(DetailsHeader::from_word(header.word()), header);
         assert_eq!(bytemuck::cast::<_, u64>(header), header.word().to_le());

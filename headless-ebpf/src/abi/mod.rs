@@ -1,42 +1,62 @@
 //! What crosses the boundary between the agent and the BPF programs.
 //!
-//! Everything here is `repr(C)` without padding and has its size asserted, so
-//! that an object and an agent of the same [`ABI_VERSION`] cannot disagree.
+//! Everything here is `repr(C)` without padding, and [`LAYOUT`] is a digest of all of
+//! it, so that an object and an agent of the same [`LAYOUT`] cannot disagree.
 
+mod address;
+mod chunk;
 mod config;
 mod counters;
 mod details;
+mod digest;
+mod endpoints;
+mod hash;
+mod interface;
 mod key;
+mod layout;
 mod record;
 mod reverse;
-mod seal;
+mod served;
+mod state;
 mod table;
 
 pub use self::{
-    config::{
-        Config, INTERFACES_MAX, Interface, PodsMode, SERVER_PROBES, SERVER_SLOTS, ServerAddress,
-        ServerSlot, State,
-    },
+    address::{Address, Family},
+    chunk::{CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkId, ChunkKind},
+    config::{Config, PodsMode},
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
     details::{
         DETAILS_HEADER_LEN, DetailsHeader, PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP,
         PORT_UDP, PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES,
         TARGET_HEADER_LEN, TARGET_LABELS,
     },
-    key::{KEY_WORDS_MAX, KeyClass, NameKey},
-    record::{
-        CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkKey, ChunkKind, Family, INLINE_BYTES,
-        NameFlags, NameRecord, SET_ADDRESSES_MAX, SET_NUMBER_MAX,
+    endpoints::{ENDPOINT_ENTRIES, EndpointBucket, EndpointEntry},
+    hash::{
+        HASH_CHUNK, HASH_ENDPOINT, HASH_NAME, HASH_RECORD, HASH_REVERSE, HASH_SERVED, HASH_WORDS,
+        HashKey, KeyedHash,
     },
-    reverse::{REVERSE_SLOTS, ReverseAddress, ReverseBucket, ReverseSlot},
-    seal::Seal,
+    interface::{INTERFACES_MAX, Interface, MESSAGE_MAX},
+    key::{KEY_WORDS_MAX, KeyClass, NameKey, endpoint_word},
+    layout::{ENCODING, LAYOUT},
+    record::{INLINE_BYTES, NameFlags, NameRecord, SET_ADDRESSES_MAX},
+    reverse::{REVERSE_SLOTS, ReverseBucket, ReversePlace, ReverseSlot},
+    served::{SERVED_MAX, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot},
+    state::State,
     table::{TABLE_HINTS, TableBucket, TableHint, TablePlace, TableSlot},
 };
 
-/// Version of every layout in this module. It is part of the pin path and of
-/// the object (symbol `ABI`), and is raised with every change of layout or
-/// meaning.
-pub const ABI_VERSION: u32 = 4;
+/// Names of the object's global variables of one byte that the loader sets, each to 0 or
+/// 1, before the programs are verified.
+pub mod global {
+    /// Whether the programs log.
+    pub const LOG: &str = "LOG";
+    /// Whether one program can interrupt another one on the same CPU: on kernels with
+    /// `PREEMPT_RT`, where `/sys/kernel/realtime` is 1.
+    pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
+    /// Whether the processor may carry out two loads in another order than they stand in
+    /// the program: all but x86 do.
+    pub const WEAKLY_ORDERED: &str = "WEAKLY_ORDERED";
+}
 
 /// Names of the maps, as the object declares them and the agent opens them.
 pub mod map {
@@ -45,32 +65,32 @@ pub mod map {
     pub const CONFIG: &str = "CONFIG";
     /// `ARRAY[1]` of [`super::State`]: liveness, written once a second.
     pub const STATE: &str = "STATE";
-    /// `ARRAY` of [`super::ServerSlot`]: the addresses whose port 53 is answered,
+    /// `ARRAY` of [`super::ServedSlot`]: the addresses whose port 53 is answered,
     /// as a table with open addressing.
-    pub const SERVERS: &str = "SERVERS";
-    /// `ARRAY` of [`super::TableBucket`]: where in [`TABLE_SLOTS`] names are.
+    pub const SERVED: &str = "SERVED";
+    /// `ARRAY` (mmapable) of [`super::TableBucket`]: hints at the slots in
+    /// [`TABLE_SLOTS`].
     pub const TABLE_BUCKETS: &str = "TABLE_BUCKETS";
-    /// `ARRAY` of [`super::TableSlot`]: names of up to 40 bytes.
+    /// `ARRAY` (mmapable) of [`super::TableSlot`]: names of up to 40 bytes.
     pub const TABLE_SLOTS: &str = "TABLE_SLOTS";
-    /// `HASH` of 40-byte keys to [`super::NameRecord`]: what has no room in the table.
+    /// `HASH` of 40-byte keys to [`super::NameRecord`]: names that find no room in the
+    /// table.
     pub const NAMES_SHORT: &str = "NAMES_SHORT";
     /// `HASH` of 104-byte keys to [`super::NameRecord`].
     pub const NAMES_MEDIUM: &str = "NAMES_MEDIUM";
     /// `HASH` of 248-byte keys to [`super::NameRecord`].
     pub const NAMES_LONG: &str = "NAMES_LONG";
-    /// `HASH` of [`super::ChunkKey`] to [`super::Chunk`].
+    /// `ARRAY` (mmapable) of [`super::Chunk`]. The chunk at index 0 is never used.
     pub const CHUNKS: &str = "CHUNKS";
-    /// `ARRAY` of [`super::ReverseBucket`]: which Service has an address.
+    /// `ARRAY` (mmapable) of [`super::EndpointBucket`]: regular endpoints.
+    pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// `ARRAY` (mmapable) of [`super::ReverseBucket`]: which Service has an address.
     pub const REVERSE: &str = "REVERSE";
-    /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: those with
-    /// the tc program.
+    /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: interfaces
+    /// with the tc program.
     pub const INTERFACES: &str = "INTERFACES";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// `PERCPU_ARRAY[1]`: working memory of one packet.
     pub const SCRATCH: &str = "SCRATCH";
 }
-
-/// Most addresses in [`map::SERVERS`]: few enough for its slots that each finds
-/// one among those where it is looked for.
-pub const SERVERS_MAX: u32 = 64;

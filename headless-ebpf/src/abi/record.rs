@@ -1,30 +1,27 @@
-//! What is stored under a name, and what is too much for it.
+//! What is stored under a name.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Seal;
+use super::{
+    address::Address,
+    chunk::{CHUNK_IPV4, CHUNK_IPV6, ChunkKind},
+    digest::{describe, digest_of},
+    hash::{HASH_CHUNK, HASH_RECORD, HashKey, KeyedHash},
+};
 
 /// Bytes of addresses that a [`NameRecord`] holds itself.
 pub const INLINE_BYTES: usize = 20;
-
-/// Bytes of a [`Chunk`].
-pub const CHUNK_BYTES: usize = 112;
-
-/// IPv4 addresses in a chunk: as many A records as fit a reply of 512 bytes.
-pub const CHUNK_IPV4: usize = CHUNK_BYTES / 4;
-
-/// IPv6 addresses in a chunk.
-pub const CHUNK_IPV6: usize = CHUNK_BYTES / 16;
 
 /// Most addresses of one family under one name: what [`NameRecord::ipv4`] and
 /// [`NameRecord::ipv6`] can count. A name with more is marked
 /// [`NameFlags::PASS`] and answered in userspace.
 pub const SET_ADDRESSES_MAX: usize = u16::MAX as usize;
 
-/// What is known of a name. A set of bits; what is not set is not there.
+/// What is known of a name. A set of bits; what is not set is not there. Bits 8 to 15
+/// are free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct NameFlags(pub u8);
+pub struct NameFlags(pub u16);
 
 impl NameFlags {
     /// The name exists, and userspace must answer every question about it
@@ -35,7 +32,7 @@ impl NameFlags {
     /// A Service whose endpoint names are not in the maps, so that a missing
     /// name below it proves nothing.
     pub const ENDPOINTS_UNKNOWN: Self = Self(1 << 2);
-    /// The addresses are in [`Chunk`]s, not in the record.
+    /// The addresses are in [`super::Chunk`]s, not in the record.
     pub const SET: Self = Self(1 << 3);
     /// Neither a Service nor an endpoint: a namespace, hence an empty non-terminal, or a
     /// pod, whose name is not one below `svc`.
@@ -45,8 +42,20 @@ impl NameFlags {
     /// There are chunks of kind [`ChunkKind::Endpoints`].
     pub const ENDPOINTS: Self = Self(1 << 6);
     /// An endpoint that is in more than one slice, or several times in one, or whose
-    /// label has capitals: its SRV records are not what name and addresses say.
+    /// label has capitals: its SRV records do not follow from name and addresses.
     pub const REPEATED: Self = Self(1 << 7);
+
+    /// Digest of the bits' numbers.
+    pub(super) const DIGEST: u64 = digest_of! {
+        PASS = Self::PASS.0,
+        CLUSTER_IP = Self::CLUSTER_IP.0,
+        ENDPOINTS_UNKNOWN = Self::ENDPOINTS_UNKNOWN.0,
+        SET = Self::SET.0,
+        NO_SERVICE = Self::NO_SERVICE.0,
+        OWN = Self::OWN.0,
+        ENDPOINTS = Self::ENDPOINTS.0,
+        REPEATED = Self::REPEATED.0,
+    };
 
     /// No bit set.
     pub const fn empty() -> Self {
@@ -59,6 +68,12 @@ impl NameFlags {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any bit of `other` is set.
+    #[inline(always)]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// The bits of both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
@@ -66,192 +81,200 @@ impl NameFlags {
     }
 }
 
-/// The value of the name maps: everything that decides an answer for a name
-/// with few addresses, in four words.
+/// Everything that decides an answer for a name with few addresses, and where the rest
+/// is for a name with many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct NameRecord {
     /// What is known of the name.
     pub flags: NameFlags,
-    /// Bits 16 to 23 of [`Self::set`].
-    set_high: u8,
     /// Number of IPv4 addresses, hence of A records.
     pub ipv4: u16,
     /// Number of IPv6 addresses, hence of AAAA records.
     pub ipv6: u16,
-    /// Bits 0 to 15 of [`Self::set`].
-    set_low: u16,
+    /// Number of chunks of kind [`ChunkKind::Own`].
+    pub own_chunks: u16,
     /// The IPv4 addresses, then the IPv6 addresses, in network byte order; zero
     /// with [`NameFlags::SET`].
     pub inline: [u8; INLINE_BYTES],
-    /// Proof of belonging, see [`Seal`].
+    /// Number of the Service, counted from 1, which stays while the Service exists and
+    /// is not used again before 2^32 others; 0 where the name is no Service.
+    pub service: u32,
+    /// Index in [`super::map::CHUNKS`] of the name's first chunk, where
+    /// [`NameFlags::SET`], [`NameFlags::OWN`] or [`NameFlags::ENDPOINTS`] says that
+    /// there are chunks. All of the name's chunks follow each other: IPv4 addresses,
+    /// IPv6 addresses, [`ChunkKind::Own`], [`ChunkKind::Endpoints`].
+    pub extent: u32,
+    /// Version of the chunks' content, which is not used again before 2^32 others: a
+    /// changed set is written to another extent under another version, so that an
+    /// answer never mixes two versions.
+    pub set: u32,
+    /// Zero.
+    pub spare: u32,
+    /// Proof of belonging: see [`Self::seal_of`].
     pub seal: u32,
 }
 
-const _: () = assert!(size_of::<NameRecord>() == 32);
+const _: () = assert!(size_of::<NameRecord>() == 48);
+const _: () = assert!(HASH_CHUNK - HASH_RECORD == NameRecord::WORDS);
 
-/// Highest number of a set of chunks.
-pub const SET_NUMBER_MAX: u32 = (1 << 24) - 1;
+describe!(NameRecord {
+    flags: NameFlags,
+    ipv4: u16,
+    ipv6: u16,
+    own_chunks: u16,
+    inline: [u8; INLINE_BYTES],
+    service: u32,
+    extent: u32,
+    set: u32,
+    spare: u32,
+    seal: u32,
+});
 
 impl NameRecord {
+    /// Words of a record.
+    pub const WORDS: usize = 6;
+
     /// A record that says nothing.
     pub const NOTHING: Self = Self {
         flags: NameFlags::empty(),
-        set_high: 0,
         ipv4: 0,
         ipv6: 0,
-        set_low: 0,
+        own_chunks: 0,
         inline: [0; INLINE_BYTES],
+        service: 0,
+        extent: 0,
+        set: 0,
+        spare: 0,
         seal: 0,
     };
-
-    /// Number of the set that holds the name's chunks, where it has any.
-    #[inline(always)]
-    pub const fn set(&self) -> u32 {
-        (self.set_high as u32) << 16 | self.set_low as u32
-    }
-
-    /// The record with this number of a set, of at most [`SET_NUMBER_MAX`].
-    #[must_use]
-    pub const fn with_set(mut self, number: u32) -> Self {
-        self.set_high = (number >> 16) as u8;
-        self.set_low = number as u16;
-        self
-    }
-
-    /// Words of a record.
-    pub const WORDS: usize = 4;
 
     /// Whether this many addresses fit in the record itself.
     pub const fn fits_inline(ipv4: usize, ipv6: usize) -> bool {
         ipv4 * 4 + ipv6 * 16 <= INLINE_BYTES
     }
 
-    /// The seal that a record of these words must have under a key whose words
-    /// `key` has taken in. `words` is the whole record; its seal is left out.
+    /// The record that a name with this one address would have, without a seal.
     #[inline(always)]
-    pub const fn seal_of(key: Seal, words: [u64; Self::WORDS]) -> u32 {
-        key.word(words[0])
-            .word(words[1])
-            .word(words[2])
-            .word(words[3] & 0xffff_ffff)
-            .finish()
+    pub fn of_address(address: Address) -> Self {
+        let mut record = Self::NOTHING;
+        let inline = if let Some(word) = address.ipv4_word() {
+            record.ipv4 = 1;
+            [word.into(), 0]
+        } else {
+            record.ipv6 = 1;
+            [address.first, address.last]
+        };
+        let words: &mut [u64; Self::WORDS] = bytemuck::cast_mut(&mut record);
+        (words[1], words[2]) = (inline[0], inline[1]);
+        record
     }
 
-    /// The record with its seal set for the key whose words `key` has taken in.
+    /// Chunks of the extent before the first one of this kind. A kind that the flags do
+    /// not mention has none.
+    #[inline(always)]
+    pub const fn chunks_before(&self, kind: ChunkKind) -> u32 {
+        let is_set = self.flags.contains(NameFlags::SET) as u32;
+        let ipv4 = is_set * (self.ipv4 as u32).div_ceil(CHUNK_IPV4 as u32);
+        let ipv6 = is_set * (self.ipv6 as u32).div_ceil(CHUNK_IPV6 as u32);
+        match kind {
+            ChunkKind::Ipv4 | ChunkKind::Name => 0,
+            ChunkKind::Ipv6 => ipv4,
+            ChunkKind::Own => ipv4 + ipv6,
+            ChunkKind::Endpoints => ipv4 + ipv6 + self.own_chunks as u32,
+        }
+    }
+
+    /// The seal that a record of these words must have under a name. `name` has taken
+    /// in the words of the name's key; `words` is the whole record, whose seal is left
+    /// out.
+    ///
+    /// An element that an update or a delete frees is reused at once, even under a
+    /// program that still reads it (kernel commit `fba1a1c6c912`, "bpf: Convert hash
+    /// map to `bpf_mem_alloc`"; preallocated maps always did), and slots of our own
+    /// tables are reused, too. So a value is copied first and believed only when its
+    /// seal fits the key and the copied words: a mixture of two values, or the value of
+    /// another key, fails.
+    #[inline(always)]
+    pub const fn seal_of(key: &HashKey, name: KeyedHash, words: [u64; Self::WORDS]) -> u32 {
+        let hash = name
+            .word(key, HASH_RECORD, words[0])
+            .word(key, HASH_RECORD + 1, words[1])
+            .word(key, HASH_RECORD + 2, words[2])
+            .word(key, HASH_RECORD + 3, words[3])
+            .word(key, HASH_RECORD + 4, words[4])
+            .word(key, HASH_RECORD + 5, words[5] & 0xffff_ffff);
+        hash.finish_half()
+    }
+
+    /// The record with its seal for a name. `name` has taken in the words of the name's
+    /// key.
     #[must_use]
-    pub fn sealed(mut self, key: Seal) -> Self {
+    pub fn sealed(mut self, key: &HashKey, name: KeyedHash) -> Self {
         self.seal = 0;
-        self.seal = Self::seal_of(key, bytemuck::cast(self));
+        self.seal = Self::seal_of(key, name, bytemuck::cast(self));
         self
     }
 }
 
-/// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u16)]
-pub enum Family {
-    /// IPv4, 4 bytes an address.
-    Ipv4 = 0,
-    /// IPv6, 16 bytes an address.
-    Ipv6 = 1,
-}
+#[cfg(test)]
+mod tests {
+    use core::net::IpAddr;
 
-/// What a chunk holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u16)]
-pub enum ChunkKind {
-    /// IPv4 addresses.
-    Ipv4 = Family::Ipv4 as u16,
-    /// IPv6 addresses.
-    Ipv6 = Family::Ipv6 as u16,
-    /// [`super::DetailsHeader`] and what follows it: a Service's own ports, with
-    /// itself as the target.
-    Own = 2,
-    /// The same for its endpoints: the ports are those of the slices.
-    Endpoints = 3,
-    /// Not of a set: one byte length and the relative name of the Service that has
-    /// this number in [`super::map::REVERSE`].
-    Name = 4,
-}
+    use super::*;
 
-impl ChunkKind {
-    /// Those of sets, in order of their number.
-    pub const OF_SETS: [Self; 4] = [Self::Ipv4, Self::Ipv6, Self::Own, Self::Endpoints];
-}
-
-impl From<Family> for ChunkKind {
-    #[inline(always)]
-    fn from(family: Family) -> Self {
-        match family {
-            Family::Ipv4 => Self::Ipv4,
-            Family::Ipv6 => Self::Ipv6,
+    #[test]
+    fn every_bit_of_a_record_is_sealed() {
+        let key = HashKey::from_seed(1);
+        let name = KeyedHash::new().word(&key, 0, 9);
+        let record = NameRecord {
+            ipv4: 1,
+            inline: [7; INLINE_BYTES],
+            ..NameRecord::NOTHING
+        };
+        let words: [u64; NameRecord::WORDS] = bytemuck::cast(record.sealed(&key, name));
+        let seal = NameRecord::seal_of(&key, name, words);
+        assert_eq!(u64::from(seal), words[5] >> 32);
+        for bit in 0..64 * NameRecord::WORDS - 32 {
+            let mut other = words;
+            other[bit / 64] ^= 1 << (bit % 64);
+            assert_ne!(NameRecord::seal_of(&key, name, other), seal, "bit {bit}");
         }
-    }
-}
-
-/// Key of the map of chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
-#[repr(C)]
-pub struct ChunkKey {
-    /// Number of the set, or of the Service. A changed set gets a new number, and none is used again
-    /// before all 2^24 were, so that an answer never mixes two versions.
-    pub set: u32,
-    /// [`ChunkKind`] as a number.
-    pub kind: u16,
-    /// Which chunk of its kind: addresses from `index * CHUNK_IPV4` (or
-    /// `CHUNK_IPV6`) on.
-    pub index: u16,
-}
-
-const _: () = assert!(size_of::<ChunkKey>() == 8);
-
-impl ChunkKey {
-    /// The key of the chunk of this number.
-    #[inline(always)]
-    pub const fn new(set: u32, kind: ChunkKind, index: usize) -> Self {
-        Self {
-            set,
-            kind: kind as u16,
-            index: index as u16,
-        }
+        let other = KeyedHash::new().word(&key, 0, 10);
+        assert_ne!(NameRecord::seal_of(&key, other, words), seal);
     }
 
-    /// The key as one word, as the seal of a [`Chunk`] takes it in.
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        self.set as u64 | (self.kind as u64) << 32 | (self.index as u64) << 48
+    #[test]
+    fn an_address_is_held_in_network_order() {
+        let record = |address: [u8; 4]| NameRecord::of_address(IpAddr::from(address).into());
+        let NameRecord {
+            ipv4, ipv6, inline, ..
+        } = record([10, 0, 0, 22]);
+        assert_eq!((ipv4, ipv6), (1, 0));
+        assert_eq!(inline[..5], [10, 0, 0, 22, 0]);
+        let bytes: [u8; 16] = core::array::from_fn(|i| 0x20 + i as u8);
+        let record = NameRecord::of_address(IpAddr::from(bytes).into());
+        assert_eq!((record.ipv4, record.ipv6), (0, 1));
+        assert_eq!(record.inline[..16], bytes);
+        assert_eq!(record.inline[16..], [0; 4]);
     }
-}
 
-/// A run of bytes of one set and kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Chunk {
-    /// The bytes as little-endian words; what the set does not fill is zero.
-    pub words: [u64; CHUNK_BYTES / 8],
-    /// Proof of belonging: the seal in the lower half, the upper half zero.
-    pub seal: u64,
-}
-
-const _: () = assert!(size_of::<Chunk>() == 120);
-
-impl Chunk {
-    /// The chunk of these bytes, sealed. There are at most
-    /// [`CHUNK_BYTES`]; more are cut off.
-    pub fn new(seed: u64, key: ChunkKey, content: &[u8]) -> Self {
-        let mut bytes = [0u8; CHUNK_BYTES];
-        bytes
-            .iter_mut()
-            .zip(content)
-            .for_each(|(to, from)| *to = *from);
-        let mut chunk = Self::zeroed();
-        let mut seal = Seal::new(seed).word(key.word());
-        for (word, bytes) in chunk.words.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*bytes);
-            seal = seal.word(*word);
-        }
-        chunk.seal = u64::from(seal.finish());
-        chunk
+    #[test]
+    fn kinds_follow_each_other() {
+        let record = NameRecord {
+            flags: NameFlags::SET,
+            ipv4: CHUNK_IPV4 as u16 + 1,
+            ipv6: 1,
+            own_chunks: 3,
+            ..NameRecord::NOTHING
+        };
+        let before = ChunkKind::OF_SETS.map(|kind| record.chunks_before(kind));
+        assert_eq!(before, [0, 2, 3, 6]);
+        let inline = NameRecord {
+            flags: NameFlags::empty(),
+            ..record
+        };
+        let before = ChunkKind::OF_SETS.map(|kind| inline.chunks_before(kind));
+        assert_eq!(before, [0, 0, 0, 3]);
     }
 }

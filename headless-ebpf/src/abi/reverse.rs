@@ -1,158 +1,121 @@
-//! From an address to the Service that it belongs to.
+//! From an address to the Service that has it.
 //!
 //! A table of hints rather than of proofs: eight bytes for an address, where an
-//! element of a hash map would have ninety. What a hint says is believed once the
+//! element of a hash map would have ninety. A hint is believed once the
 //! name that follows from it is found to have the address, so that a hint may be
 //! missing, outdated or another address's.
 
-use core::net::IpAddr;
-
 use bytemuck::{Pod, Zeroable};
+
+use super::{
+    address::Address,
+    hash::{HASH_REVERSE, HashKey, KeyedHash, bucket},
+};
 
 /// Slots of a bucket.
 pub const REVERSE_SLOTS: usize = 8;
 
-/// The addresses whose hashes have the same upper half, as far as the buckets tell
-/// them apart, in no order. What does not fit is left to userspace.
+/// Slots of addresses whose hashes lead to this bucket, in no order: an element of
+/// [`super::map::REVERSE`]. Addresses that find no slot are left to userspace.
 pub type ReverseBucket = [ReverseSlot; REVERSE_SLOTS];
 
-/// The lower half of an address's hash in the upper half, the number of its Service
-/// in the lower one: from 1, since zero is an empty slot.
+/// The tag of an address in the upper half, the index of its Service's name chunk in
+/// the lower one. Zero is an empty slot: no name chunk has index 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ReverseSlot(pub u64);
 
 impl ReverseSlot {
-    /// The slot of an address that belongs to the Service of this number.
-    pub const fn new(address: ReverseAddress, service: u32) -> Self {
-        Self(address.tag() << 32 | service as u64)
+    /// The slot of an address whose Service has this name chunk
+    /// ([`super::ChunkKind::Name`]), given by its index in [`super::map::CHUNKS`].
+    pub const fn new(place: ReversePlace, chunk: u32) -> Self {
+        Self((place.tag as u64) << 32 | chunk as u64)
     }
 
-    /// Whether there is nothing in it.
+    /// Whether nothing is stored here.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether it may be this address's.
-    pub const fn is_of(self, address: ReverseAddress) -> bool {
-        !self.is_empty() && self.0 >> 32 == address.tag()
+    /// Whether this may be the slot of the address at `place`.
+    #[inline(always)]
+    pub const fn is_of(self, place: ReversePlace) -> bool {
+        !self.is_empty() && self.0 >> 32 == place.tag as u64
     }
 
-    /// Whether both may be of the same address.
+    /// Whether both may be slots of one address.
     pub const fn is_like(self, other: Self) -> bool {
         self.0 >> 32 == other.0 >> 32
     }
 
-    /// The number of the Service.
-    pub const fn service(self) -> u32 {
+    /// Index of the Service's name chunk.
+    #[inline(always)]
+    pub const fn chunk(self) -> u32 {
         self.0 as u32
     }
 }
 
-/// An address of 16 bytes in network byte order as two words of the machine's own
-/// order; IPv4 mapped into IPv6 (RFC 4291, section 2.5.5.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct ReverseAddress {
-    /// The first eight bytes.
-    pub first: u64,
-    /// The last eight bytes.
-    pub last: u64,
+/// Where an address's slot can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReversePlace {
+    /// Number of the bucket.
+    pub bucket: u32,
+    /// What tells the address from others of its bucket.
+    pub tag: u32,
 }
 
-impl ReverseAddress {
-    /// What stands before an IPv4 address.
-    const MAPPED: u32 = 0xffff_u32.to_be();
-
-    /// From the four bytes of an IPv4 address in network byte order, read as one
-    /// word.
+impl ReversePlace {
+    /// The place of an address in a table of `buckets` buckets.
     #[inline(always)]
-    pub const fn from_ipv4_word(address: u32) -> Self {
+    pub const fn of(key: &HashKey, address: Address, buckets: u32) -> Self {
+        let hash = KeyedHash::new()
+            .word(key, HASH_REVERSE, address.first)
+            .word(key, HASH_REVERSE + 1, address.last)
+            .finish();
         Self {
-            first: 0,
-            last: Self::MAPPED as u64 | (address as u64) << 32,
+            bucket: bucket((hash >> 32) as u32, buckets),
+            tag: hash as u32,
         }
-    }
-
-    /// The four bytes of an IPv4 address; `None` of an IPv6 address.
-    #[inline(always)]
-    pub const fn ipv4_word(self) -> Option<u32> {
-        if self.first == 0 && self.last as u32 == Self::MAPPED {
-            Some((self.last >> 32) as u32)
-        } else {
-            None
-        }
-    }
-
-    #[inline(always)]
-    const fn hash(self) -> u64 {
-        // Multiplied twice by odd numbers with well-spread bits (the 64-bit golden
-        // ratio, and the one of SplitMix64).
-        let mixed = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed ^ mixed >> 32).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    }
-
-    /// Which of so many buckets, a power of two of them, holds it.
-    #[inline(always)]
-    pub const fn bucket(self, buckets: u32) -> u32 {
-        (self.hash() >> 32) as u32 & buckets.wrapping_sub(1)
-    }
-
-    /// What tells it from the others of its bucket.
-    #[inline(always)]
-    pub const fn tag(self) -> u64 {
-        let hash = self.hash();
-        // The bits that do not choose the bucket, and some that do.
-        (hash ^ hash >> 17) & 0xffff_ffff
-    }
-}
-
-impl From<IpAddr> for ReverseAddress {
-    fn from(address: IpAddr) -> Self {
-        let octets = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        bytemuck::cast(octets)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use core::net::{Ipv4Addr, Ipv6Addr};
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::*;
-
-    #[test]
-    fn an_ipv4_address_is_mapped() {
-        let address = IpAddr::from([10, 0, 0, 22]);
-        let word = u32::from_ne_bytes([10, 0, 0, 22]);
-        assert_eq!(
-            ReverseAddress::from(address),
-            ReverseAddress::from_ipv4_word(word)
-        );
-        assert_eq!(ReverseAddress::from(address).ipv4_word(), Some(word));
-        let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        assert_eq!(ReverseAddress::from(address).ipv4_word(), None);
-    }
 
     /// Addresses of a network, which differ in a few bits, spread over the buckets.
     #[test]
     fn neighbours_spread() {
-        const BUCKETS: usize = 1 << 10;
-        let ipv4 = |i: u32| ReverseAddress::from(IpAddr::V4(Ipv4Addr::from(0x0af4_0000 + i)));
-        let ipv6 = |i: u32| {
-            ReverseAddress::from(IpAddr::V6(Ipv6Addr::from((0xfd << 120) + u128::from(i))))
-        };
-        for address in [&ipv4 as &dyn Fn(u32) -> ReverseAddress, &ipv6] {
+        const BUCKETS: usize = 1000;
+        let key = HashKey::from_seed(5);
+        let ipv4 = |i: u32| Address::from(IpAddr::V4(Ipv4Addr::from(0x0af4_0000 + i)));
+        let ipv6 =
+            |i: u32| Address::from(IpAddr::V6(Ipv6Addr::from((0xfd << 120) + u128::from(i))));
+        for address in [&ipv4 as &dyn Fn(u32) -> Address, &ipv6] {
             let mut counts = [0_u32; BUCKETS];
             for i in 0..4 * BUCKETS as u32 {
-                counts[address(i).bucket(BUCKETS as u32) as usize] += 1;
+                let place = ReversePlace::of(&key, address(i), BUCKETS as u32);
+                counts[place.bucket as usize] += 1;
             }
             let over = |count: &u32| count.saturating_sub(REVERSE_SLOTS as u32);
             let lost: u32 = counts.iter().map(over).sum();
-            // Chance alone would leave out some 0.6 % of them.
+            // Chance alone would leave out some 0.6 % of 4,000.
             assert!(lost < 60, "{lost} do not fit");
         }
+    }
+
+    #[test]
+    fn a_slot_leads_to_a_name() {
+        let place = ReversePlace { bucket: 3, tag: 0 };
+        let slot = ReverseSlot::new(place, 9);
+        assert!(slot.is_of(place));
+        assert_eq!(slot.chunk(), 9);
+        assert!(!slot.is_of(ReversePlace { tag: 1, ..place }));
+        assert!(
+            !ReverseSlot::default().is_of(place),
+            "an empty slot has no address"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! The maps, and [`Lookup`] over them.
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns},
@@ -8,14 +10,20 @@ use aya_ebpf::{
 };
 use headless_ebpf::{
     abi::{
-        CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, ChunkKey, Config, Counter, INTERFACES_MAX,
-        Interface, KeyClass, NameRecord, REVERSE_SLOTS, ReverseBucket, SERVER_PROBES, SERVER_SLOTS,
-        Seal, ServerAddress, ServerSlot, State, TableBucket, TableHint, TablePlace, TableSlot,
+        Address, CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, Config, Counter, ENDPOINT_ENTRIES,
+        EndpointBucket, EndpointEntry, INTERFACES_MAX, Interface, KeyClass, KeyedHash, NameRecord,
+        REVERSE_SLOTS, ReverseBucket, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot, State,
+        TableBucket, TableHint, TablePlace, TableSlot,
     },
-    lookup::{Lookup, RecordWords},
-    respond::{self, Scratch},
-    wire::{AddressBytes, HEADERS_MAX, KeyBytes, Large, Room, Small},
+    maps::{Lookup, RecordWords},
+    wire::{ChunkBytes, KeyBytes, frame::HEADERS_MAX},
 };
+
+use super::globals;
+
+/// The agent maps the array into its memory and writes it by plain stores
+/// (include/uapi/linux/bpf.h).
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 // Capacities of the names and addresses are the smallest that make sense; the
 // loader sets them by the size of the cluster. Elements are allocated as they
@@ -27,11 +35,11 @@ static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static STATE: Array<State> = Array::with_max_entries(1, 0);
 #[map]
-static SERVERS: Array<ServerSlot> = Array::with_max_entries(SERVER_SLOTS as u32, 0);
+static SERVED: Array<ServedSlot> = Array::with_max_entries(SERVED_SLOTS as u32, 0);
 #[map]
-static TABLE_BUCKETS: Array<TableBucket> = Array::with_max_entries(1, 0);
+static TABLE_BUCKETS: Array<TableBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static TABLE_SLOTS: Array<TableSlot> = Array::with_max_entries(1, 0);
+static TABLE_SLOTS: Array<TableSlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static NAMES_SHORT: HashMap<[u8; KeyClass::Short.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
@@ -42,16 +50,16 @@ static NAMES_MEDIUM: HashMap<[u8; KeyClass::Medium.bytes()], NameRecord> =
 static NAMES_LONG: HashMap<[u8; KeyClass::Long.bytes()], NameRecord> =
     HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
 #[map]
-static CHUNKS: HashMap<ChunkKey, Chunk> = HashMap::with_max_entries(NAMES_MIN, BPF_F_NO_PREALLOC);
+static CHUNKS: Array<Chunk> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, 0);
+static ENDPOINTS: Array<EndpointBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static INTERFACES: HashMap<u32, Interface> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
-#[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Headers of a packet that does not have them in one piece.
 ///
@@ -60,16 +68,15 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static HEAD: PerCpuArray<[u8; HEADERS_MAX]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Room for headers, this CPU's own.
+/// Memory for headers, this CPU's own. `None` where another program may use it at the
+/// same time: there such packets pass.
 #[inline(always)]
 pub(super) fn head() -> Option<*mut [u8; HEADERS_MAX]> {
+    if globals::preemptible() {
+        return None;
+    }
     HEAD.get_ptr_mut(0)
 }
-
-/// Whether the programs log: set by the loader before the program is verified,
-/// which then removes the code that is never reached.
-#[unsafe(no_mangle)]
-static LOG: u8 = 0;
 
 /// What a CPU remembers from packet to packet, to be spared calls of helpers:
 /// where returns are guarded against speculation, each costs some 20 ns.
@@ -87,30 +94,12 @@ struct CpuState {
 #[map]
 static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether to log; costs nothing when off.
-#[inline(always)]
-pub(crate) fn logging() -> bool {
-    // SAFETY: read-only memory of the object. Volatile, because the compiler
-    // must not take the initial value for the value.
-    unsafe { (&raw const LOG).read_volatile() != 0 }
-}
-
-/// Working memory of this CPU.
-#[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    // SAFETY: the slot is this CPU's own, packets on one CPU are processed one
-    // after the other (XDP and tc run with bottom halves disabled), and each
-    // program asks once per packet.
-    SCRATCH
-        .get_ptr_mut(0)
-        .map(|scratch| unsafe { &mut *scratch })
-}
-
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter.0) {
-        // SAFETY: this CPU's own slot, see `scratch`.
+        // SAFETY: this CPU's own slot. Where programs can interrupt each other, a count may
+        // be lost.
         unsafe { *value += 1 };
     }
 }
@@ -124,28 +113,31 @@ pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
     Some(bytemuck::cast(unsafe { interface.read_volatile() }))
 }
 
-/// Reads an element that the agent may replace meanwhile.
+/// Copies an element that the agent may replace meanwhile.
 #[inline(always)]
-fn read(record: *const NameRecord) -> RecordWords {
-    let words: *const u64 = record.cast();
-    // SAFETY: the element is not returned to the system while this program
-    // runs, though it may become another key's: each word is read once, and the
-    // seal tells whether they belong together and to this key.
-    unsafe {
-        [
-            words.read_volatile(),
-            words.add(1).read_volatile(),
-            words.add(2).read_volatile(),
-            words.add(3).read_volatile(),
-        ]
+fn read(from: *const NameRecord, to: &mut RecordWords) {
+    let words: *const u64 = from.cast();
+    for (i, to) in to.iter_mut().enumerate() {
+        // SAFETY: the element is not returned to the system while this program
+        // runs, though it may become another key's: each word is read once, and the
+        // seal tells whether they belong together and to this key.
+        *to = unsafe { words.add(i).read_volatile() };
     }
+}
+
+/// The same where there is an element.
+#[inline(always)]
+fn found(from: Option<*const NameRecord>, to: &mut RecordWords) -> bool {
+    if let Some(from) = from {
+        read(from, to);
+    }
+    from.is_some()
 }
 
 /// Looks up a short name: in the table, then in the map if there are any there.
 #[inline(always)]
-fn short(key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
-    let config = CONFIG.get(0)?;
-    let place = TablePlace::of(seal, config.table_buckets);
+fn short(config: &Config, key: &KeyBytes, hash: KeyedHash, record: &mut RecordWords) -> bool {
+    let place = TablePlace::of(hash, config.table_buckets);
     for bucket in place.buckets {
         let Some(hints) = TABLE_BUCKETS.get_ptr(bucket) else {
             break;
@@ -176,46 +168,38 @@ fn short(key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
         }
         if difference == 0 {
             // SAFETY: the record is behind the key.
-            return Some(read(unsafe { words.add(KeyClass::Short.words()) }.cast()));
+            read(unsafe { words.add(KeyClass::Short.words()) }.cast(), record);
+            return true;
         }
     }
-    if config.spilled == 0 {
-        return None;
+    if !config.has_names(KeyClass::Short) {
+        return false;
     }
-    NAMES_SHORT.get_ptr(key.first_chunk()).map(read)
-}
-
-/// [`respond::apart`] as functions with global linkage, which the verifier looks
-/// at by themselves (kernel commit `51c39bb1d5d1`). They can be given numbers only,
-/// so they find their working memory themselves.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_apart_small(_unused: u64) -> u64 {
-    apart::<Small>()
-}
-
-/// The same where there is more room.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_apart_large(_unused: u64) -> u64 {
-    apart::<Large>()
-}
-
-/// [`respond::apart_reverse`] in the same way.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn headless_reverse(_unused: u64) -> u64 {
-    match scratch() {
-        Some(scratch) => respond::apart_reverse(scratch, &Maps),
-        None => u64::MAX,
-    }
+    found(NAMES_SHORT.get_ptr(key.first_chunk()), record)
 }
 
 #[inline(always)]
-fn apart<R: Room>() -> u64 {
-    match scratch() {
-        Some(scratch) => respond::apart::<R, Maps>(scratch, &Maps),
-        None => u64::MAX,
+fn read_state() -> Option<State> {
+    let state = STATE.get_ptr(0)?;
+    // SAFETY: an element of an array map lives as long as the map; the agent
+    // may write it at any time, hence volatile.
+    unsafe { Some(state.read_volatile()) }
+}
+
+/// Loads before come before loads behind, also where the processor may carry them out in
+/// another order.
+///
+/// BPF has load-acquire from kernel 6.15, and atomic operations that return (and so order)
+/// from 5.12. What 5.10 has is `bpf_ktime_get_ns`: it reads the clock under a sequence
+/// count, between whose two reads and around whose last one stand read barriers
+/// (`__ktime_get_fast_ns` in kernel/time/timekeeping.c; `smp_rmb`, `dmb ishld` on arm64,
+/// which orders all loads, not the clock's alone). It costs some 20 ns, and on x86, which
+/// orders loads itself, it is left out.
+#[inline(always)]
+fn order_loads() {
+    if globals::weakly_ordered() {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() };
     }
 }
 
@@ -228,18 +212,25 @@ impl Lookup for Maps {
         CONFIG.get(0)
     }
 
+    /// All look-ups come behind this read.
     #[inline(always)]
     fn state(&self) -> Option<State> {
-        let state = STATE.get_ptr(0)?;
-        // SAFETY: an entry of an array map lives as long as the map; the agent
-        // may write it at any time, hence volatile.
-        unsafe { Some(state.read_volatile()) }
+        let state = read_state();
+        order_loads();
+        state
     }
 
     #[inline(always)]
-    fn serves(&self, address: &ServerAddress) -> bool {
-        for probe in 0..SERVER_PROBES {
-            let Some(slot) = SERVERS.get(address.probe(probe) as u32) else {
+    fn state_after_lookups(&self) -> Option<State> {
+        order_loads();
+        read_state()
+    }
+
+    #[inline(always)]
+    fn serves(&self, config: &Config, address: &Address) -> bool {
+        let place = ServedPlace::of(&config.hash_key, *address);
+        for probe in 0..SERVED_PROBES {
+            let Some(slot) = SERVED.get(place.slot(probe)) else {
                 return false;
             };
             if slot.address == *address && slot.number != 0 {
@@ -250,27 +241,59 @@ impl Lookup for Maps {
     }
 
     #[inline(always)]
-    fn name(&self, class: KeyClass, key: &KeyBytes, seal: Seal) -> Option<RecordWords> {
-        match class {
-            KeyClass::Short => short(key, seal),
-            KeyClass::Medium => NAMES_MEDIUM.get_ptr(key.first_chunk()).map(read),
-            KeyClass::Long => NAMES_LONG.get_ptr(key.first_chunk()).map(read),
+    fn name(
+        &self,
+        config: &Config,
+        class: KeyClass,
+        key: &KeyBytes,
+        hash: KeyedHash,
+        record: &mut RecordWords,
+    ) -> bool {
+        if class == KeyClass::Short {
+            return short(config, key, hash, record);
         }
+        config.has_names(class)
+            && match class {
+                KeyClass::Medium => found(NAMES_MEDIUM.get_ptr(key.first_chunk()), record),
+                _ => found(NAMES_LONG.get_ptr(key.first_chunk()), record),
+            }
     }
 
     #[inline(always)]
-    fn chunk(&self, key: ChunkKey, addresses: &mut AddressBytes) -> Option<u64> {
-        let words: *const u64 = CHUNKS.get_ptr(key)?.cast();
+    fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
+        let words: *const u64 = CHUNKS.get_ptr(index)?.cast();
         for i in 0..CHUNK_BYTES / 8 {
             // SAFETY: as in `read`.
-            addresses.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
+            content.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
         }
         // SAFETY: as in `read`; the seal is the last word.
         Some(unsafe { words.add(CHUNK_BYTES / 8).read_volatile() })
     }
 
+    /// All entries are compared without a branch, which would be as many ways through
+    /// the program.
     #[inline(always)]
-    fn reverse(&self, bucket: u32, slots: &mut AddressBytes) -> bool {
+    fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
+        let mut found = 0;
+        for bucket in buckets {
+            let Some(entries) = ENDPOINTS.get_ptr(bucket) else {
+                return false;
+            };
+            let entries: *const u64 = entries.cast();
+            for i in 0..ENDPOINT_ENTRIES {
+                // SAFETY: an entry of an array map lives as long as the map; the agent may
+                // write it at any time, hence volatile.
+                let difference = unsafe { entries.add(i).read_volatile() } ^ entry.0;
+                // The sign of `difference - 1`, where the difference has not the highest
+                // bit: only of zero.
+                found |= difference.wrapping_sub(1) & !difference;
+            }
+        }
+        found >> 63 != 0
+    }
+
+    #[inline(always)]
+    fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool {
         let Some(words) = REVERSE.get_ptr(bucket) else {
             return false;
         };
@@ -289,14 +312,17 @@ impl Lookup for Maps {
         let Some(cpu) = CPU_STATE.get_ptr_mut(0) else {
             return u64::MAX;
         };
-        // SAFETY: this CPU's own slot, see `scratch`; helpers without arguments.
+        // SAFETY: this CPU's own slot; helpers without arguments.
         // The JIT turns `bpf_jiffies64` into a load (kernel commit
         // `5576b991e9c1`).
         unsafe {
             let jiffies = bpf_jiffies64();
             if (*cpu).jiffies != jiffies {
-                (*cpu).jiffies = jiffies;
+                // The time before its tick: a program that interrupts this one may read
+                // the clock twice, but never takes an old time for a new one.
                 (*cpu).now_ns = bpf_ktime_get_ns();
+                compiler_fence(Ordering::SeqCst);
+                (*cpu).jiffies = jiffies;
             }
             (*cpu).now_ns
         }
@@ -309,7 +335,7 @@ impl Lookup for Maps {
         let Some(cpu) = CPU_STATE.get_ptr_mut(0) else {
             return 0;
         };
-        // SAFETY: this CPU's own slot, see `scratch`; a helper without arguments.
+        // SAFETY: this CPU's own slot; a helper without arguments.
         unsafe {
             if (*cpu).random == 0 {
                 (*cpu).random = u64::from(bpf_get_prandom_u32()) << 1 | 1;
@@ -320,20 +346,5 @@ impl Lookup for Maps {
                 .wrapping_add(1_442_695_040_888_963_407);
             ((*cpu).random >> 32) as u32
         }
-    }
-
-    #[inline(always)]
-    fn apart<R: Room>(&self, _scratch: &mut Scratch) -> u64 {
-        // The memory that is passed is the one that is found there.
-        if R::MESSAGE_MAX == Small::MESSAGE_MAX {
-            headless_apart_small(0)
-        } else {
-            headless_apart_large(0)
-        }
-    }
-
-    #[inline(always)]
-    fn apart_reverse(&self, _scratch: &mut Scratch) -> u64 {
-        headless_reverse(0)
     }
 }

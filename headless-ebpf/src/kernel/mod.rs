@@ -1,13 +1,17 @@
 //! The kernel side of the library's traits. All unsafe code of the programs is
-//! in this folder.
+//! in this folder, but for the empty instructions of [`headless_ebpf::verifier`].
 
+mod globals;
 mod maps;
-mod packet;
 mod panic;
-mod skb;
+mod subprograms;
+mod tc;
+mod xdp;
 
 pub(crate) use self::{
-    maps::{Maps, count, logging, scratch},
-    packet::XdpPacket,
-    skb::SkbPacket,
+    globals::logging,
+    maps::{Maps, count},
+    subprograms::PerCpu,
+    tc::SkbPacket,
+    xdp::XdpPacket,
 };

@@ -1,25 +1,34 @@
-//! From the labels of a name to what is stored under it.
-
-use bytemuck::Zeroable as _;
+//! From a name to its record.
 
 use super::{
-    Scratch,
-    servers::{DetailsAt, Place},
+    request::Request,
+    shape::{self, NameKind, NameShape, SVC_LEN},
+    srv::DetailsAt,
 };
 use crate::{
-    abi::{Config, KeyClass, NameFlags, NameRecord, PassReason, PodsMode, Seal},
-    lookup::{Lookup, RecordWords},
-    opaque,
-    wire::{DNS_HEADER_LEN, Image, KeyBytes, Question, WINDOW, fold, qtype},
+    abi::{
+        Address, Config, EndpointEntry, HASH_NAME, KeyClass, KeyedHash, NameFlags, NameRecord,
+        PassReason, PodsMode, endpoint_word,
+    },
+    maps::Lookup,
+    verifier,
+    wire::{
+        Image, KeyBytes,
+        dns::{DNS_HEADER_LEN, Dashed, Question, fold, qtype},
+    },
 };
+
+const SHORT: usize = KeyClass::Short.words();
+const MEDIUM: usize = KeyClass::Medium.words();
+const LONG: usize = KeyClass::Long.words();
 
 /// What a name in the zone is.
 pub(super) enum Found {
-    /// A Service, one of its ports, an endpoint or what may be a pod, whose record
-    /// is [`Scratch::record`], and where the details of its SRV records are.
-    Record(Place, DetailsAt),
-    /// Something that exists and has no records: the zone, `svc`, `pod`, a
-    /// namespace.
+    /// A name of this kind, whose record is in the working memory.
+    Record(NameKind),
+    /// A name of this kind, for which `below` has to look.
+    Below(NameKind),
+    /// A name that exists and has no records: the zone, `svc`, `pod`, a namespace.
     NonTerminal,
     /// The name that has the version of the specification.
     Version,
@@ -27,383 +36,478 @@ pub(super) enum Found {
     Missing,
 }
 
-/// `\3svc`, as it stands in a name.
-const SVC: u32 = u32::from_le_bytes(*b"\x03svc");
-/// `\3pod`.
-const POD: u32 = u32::from_le_bytes(*b"\x03pod");
-/// `\2ns\3dns`, with which the name server's own name begins; the last byte does
-/// not count.
-const NAME_SERVER: u64 = u64::from_le_bytes(*b"\x02ns\x03dns\0");
-/// Bytes of it.
-const NAME_SERVER_LEN: usize = 7;
-/// `\13dns-version`, the specification's version.
-const DNS_VERSION: (u64, u32) = (
-    u64::from_le_bytes(*b"\x0bdns-ver"),
-    u32::from_le_bytes(*b"sion"),
-);
-
 /// What is known of a name whose labels have not been looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// [`Scratch::record`] is its record.
+    /// Its record is in the working memory.
     Found,
-    /// There is no record of what stands before `svc`.
+    /// There is no record of the labels before `svc`.
     Missing,
     /// Its shape decides.
     Unknown,
 }
 
-/// Looks up what stands before `svc`, if that is the name of a Service or an endpoint:
-/// the labels' lengths are part of a key, so that those of a name that is stored need
+/// Names in an image, and how they are looked up.
+pub(super) struct Names<'a, L> {
+    pub(super) image: &'a Image,
+    /// Memory for the key.
+    pub(super) key: &'a mut KeyBytes,
+    pub(super) config: &'a Config,
+    pub(super) lookup: &'a L,
+}
+
+/// Bytes of an image.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) at: usize,
+    pub(super) len: usize,
+}
+
+impl<L: Lookup> Names<'_, L> {
+    /// Looks up the name of these labels. Whether there is one, and its record is in
+    /// `found`.
+    ///
+    /// The keys of long names are built by functions of their own, out of the way of the
+    /// others. In a subprogram, which may call no other function, see
+    /// [`Self::look_up_inline`].
+    #[inline(always)]
+    fn look_up(&mut self, name: Span, found: &mut NameRecord) -> Result<bool, PassReason> {
+        match KeyClass::of_len(name.len) {
+            KeyClass::Short => {
+                let hash = self.build::<SHORT>(name);
+                self.read(KeyClass::Short, hash, found)
+            }
+            KeyClass::Medium => {
+                let hash = self.build_apart::<MEDIUM>(name);
+                self.read(KeyClass::Medium, hash, found)
+            }
+            KeyClass::Long => {
+                let hash = self.build_apart::<LONG>(name);
+                self.read(KeyClass::Long, hash, found)
+            }
+        }
+    }
+
+    /// [`Self::look_up`] without a call.
+    #[inline(always)]
+    pub(super) fn look_up_inline(
+        &mut self,
+        name: Span,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let class = KeyClass::of_len(name.len);
+        let name = name.opaque();
+        match class {
+            KeyClass::Short => {
+                let hash = self.build::<SHORT>(name);
+                self.read(KeyClass::Short, hash, found)
+            }
+            KeyClass::Medium => {
+                let hash = self.build::<MEDIUM>(name);
+                self.read(KeyClass::Medium, hash, found)
+            }
+            KeyClass::Long => {
+                let hash = self.build::<LONG>(name);
+                self.read(KeyClass::Long, hash, found)
+            }
+        }
+    }
+
+    /// Looks up a name of at most [`KeyClass::Short`] bytes.
+    #[inline(always)]
+    pub(super) fn look_up_short(
+        &mut self,
+        name: Span,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let hash = self.build::<SHORT>(name.opaque());
+        self.read(KeyClass::Short, hash, found)
+    }
+
+    /// Looks up the endpoint key of a label, given with its length byte, of the Service of
+    /// this number.
+    #[inline(always)]
+    pub(super) fn look_up_endpoint(
+        &mut self,
+        label: Span,
+        service: u32,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let word = endpoint_word(service);
+        let class = KeyClass::of_len(size_of_val(&word) + label.len);
+        let label = label.opaque();
+        if class == KeyClass::Short {
+            let hash = self.build_endpoint::<SHORT>(word, label);
+            self.read(KeyClass::Short, hash, found)
+        } else {
+            let hash = self.build_endpoint::<MEDIUM>(word, label);
+            self.read(KeyClass::Medium, hash, found)
+        }
+    }
+
+    /// Reads the record under the key that has been built, and whether the seal says that
+    /// it belongs there.
+    #[inline(always)]
+    fn read(
+        &mut self,
+        class: KeyClass,
+        hash: KeyedHash,
+        found: &mut NameRecord,
+    ) -> Result<bool, PassReason> {
+        let words = bytemuck::cast_mut(&mut *found);
+        if !self.lookup.name(self.config, class, self.key, hash, words) {
+            return Ok(false);
+        }
+        let hash_key = &verifier::again(self.config).hash_key;
+        if found.seal == NameRecord::seal_of(hash_key, hash, bytemuck::cast(*found)) {
+            Ok(true)
+        } else {
+            Err(PassReason::Changed)
+        }
+    }
+}
+
+impl<L> Names<'_, L> {
+    /// Puts a name, folded, into the first `WORDS` words of the key, with zeroes behind
+    /// it, and hashes these words.
+    #[inline(always)]
+    fn build<const WORDS: usize>(&mut self, name: Span) -> KeyedHash {
+        self.append::<0, WORDS>(KeyedHash::new(), name)
+    }
+
+    /// Puts a label behind `word`.
+    #[inline(always)]
+    fn build_endpoint<const WORDS: usize>(&mut self, word: u64, label: Span) -> KeyedHash {
+        self.key.put_u64(0, word);
+        let hash = KeyedHash::new().word(&verifier::again(self.config).hash_key, HASH_NAME, word);
+        self.append::<1, WORDS>(hash, label)
+    }
+
+    /// Puts bytes, folded, into the words of the key from `FROM` to `WORDS`, with zeroes
+    /// behind them.
+    #[inline(always)]
+    fn append<const FROM: usize, const WORDS: usize>(
+        &mut self,
+        mut hash: KeyedHash,
+        bytes: Span,
+    ) -> KeyedHash {
+        let hash_key = &verifier::again(self.config).hash_key;
+        for i in FROM..WORDS {
+            let at = (i - FROM) * 8;
+            let word = fold(self.image.u64_at(bytes.at + at)) & verifier::mask(bytes.len, at);
+            self.key.put_u64(i * 8, word);
+            hash = hash.word(hash_key, HASH_NAME + i, word);
+            verifier::in_order();
+        }
+        hash
+    }
+
+    /// [`Self::build`] as a function of its own.
+    #[inline(always)]
+    fn build_apart<const WORDS: usize>(&mut self, name: Span) -> KeyedHash {
+        let sum = build_sum::<WORDS>(self.image, name.at, name.len, self.key, self.config);
+        KeyedHash::resume(sum)
+    }
+}
+
+impl Span {
+    /// The same, of whose length the compiler knows nothing: it would leave out the mask
+    /// by which the verifier knows that an access is inside.
+    #[inline(always)]
+    fn opaque(self) -> Self {
+        Self {
+            len: verifier::opaque(self.len),
+            ..self
+        }
+    }
+}
+
+/// A function in the program, which can return one word: [`KeyedHash::sum`].
+#[inline(never)]
+fn build_sum<const WORDS: usize>(
+    image: &Image,
+    at: usize,
+    len: usize,
+    key: &mut KeyBytes,
+    config: &Config,
+) -> u64 {
+    let mut names = Names {
+        image,
+        key,
+        config,
+        lookup: &(),
+    };
+    names.build::<WORDS>(Span { at, len }).sum()
+}
+
+/// Looks up the labels before `svc`, if they are those of a Service or an endpoint.
+///
+/// The labels' lengths are part of a key, so that the labels of a name that is stored need
 /// not be looked at, and most questions are for one.
 #[inline(always)]
 pub(super) fn stored<L: Lookup>(
-    scratch: &mut Scratch,
+    names: &mut Names<'_, L>,
     start: usize,
-    config: &Config,
     question: &Question,
-    lookup: &L,
+    found: &mut NameRecord,
 ) -> Result<Stored, PassReason> {
-    let Scratch {
-        image,
-        key,
-        record: found,
-        ..
-    } = scratch;
-    let name = start + DNS_HEADER_LEN;
+    let at = start + DNS_HEADER_LEN;
     // Other types have their own ways, of which some depend on the shape.
     if question.qtype != qtype::A && question.qtype != qtype::AAAA {
         return Ok(Stored::Unknown);
     }
     // One comparison for names without a label there, too short ones and long ones.
-    let len = (question.zone as usize).wrapping_sub(size_of_val(&SVC));
+    let len = (question.zone as usize).wrapping_sub(SVC_LEN);
     if len.wrapping_sub(1) >= KeyClass::Short.bytes() {
         return Ok(Stored::Unknown);
     }
-    // The compiler would leave out the masks by which the verifier knows that the
-    // accesses are inside.
-    let len = opaque::number(len);
+    let name = Span { at, len }.opaque();
     // Keys are padded with zeroes, which would make up for roots behind a name.
-    let last = image.u8_at(name + len.wrapping_sub(1));
-    if last == 0 || fold(u64::from(image.u32_at(name + len))) as u32 != SVC {
+    let last = names.image.u8_at(at + name.len.wrapping_sub(1));
+    if last == 0 || !shape::is_svc(names.image, at + name.len) {
         return Ok(Stored::Unknown);
     }
-    let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, config.seal_seed);
-    if key.u64_at(0) << 8 == NAME_SERVER << 8 {
+    if shape::is_name_server(fold(names.image.u64_at(at))) {
         return Ok(Stored::Unknown);
     }
-    let Looked { exists, record } = proven(seal, lookup.name(KeyClass::Short, key, seal))?;
-    if !exists {
+    let hash = names.build::<SHORT>(name);
+    if !names.read(KeyClass::Short, hash, found)? {
         return Ok(Stored::Missing);
     }
-    *found = record;
     // Namespaces have no records, and pods no names below `svc`.
-    Ok(if record.flags.contains(NameFlags::NO_SERVICE) {
-        Stored::Unknown
+    Ok(
+        if verifier::reread(found)
+            .flags
+            .contains(NameFlags::NO_SERVICE)
+        {
+            Stored::Unknown
+        } else {
+            Stored::Found
+        },
+    )
+}
+
+/// Looks up what the name's shape leaves open. `stored` is what is known already.
+#[inline(always)]
+pub(super) fn find<L: Lookup>(
+    names: &mut Names<'_, L>,
+    request: Request<'_, L>,
+    question: &Question,
+    stored: Stored,
+    found: &mut NameRecord,
+) -> Result<Found, PassReason> {
+    let at = request.start + DNS_HEADER_LEN;
+    let labels = question.labels;
+    let kind_at = labels.from_right(0);
+    let shape = shape::of(names.image, at, request.config, question)?;
+    let owner_at = match shape {
+        NameShape::NonTerminal => return Ok(Found::NonTerminal),
+        NameShape::Version => return Ok(Found::Version),
+        NameShape::Nothing => return Ok(Found::Missing),
+        NameShape::Stored | NameShape::Endpoint | NameShape::PodNamespace => 0,
+        // A port's name is its Service's matter, a pod's its namespace's.
+        NameShape::Port => labels.from_right(2),
+        NameShape::Pod => labels.from_right(1),
+    };
+    // Endpoints with longer names are stored under endpoint keys.
+    let is_long_endpoint = shape == NameShape::Endpoint && kind_at > KeyClass::Short.bytes();
+    let is_missing = stored == Stored::Missing && owner_at == 0 || is_long_endpoint;
+    let owner = Span {
+        at: at + owner_at,
+        len: kind_at.wrapping_sub(owner_at) & 0xff,
+    };
+    let exists = !is_missing && names.look_up(owner, found)?;
+    let found = verifier::reread(found);
+    if shape == NameShape::Pod || shape == NameShape::PodNamespace {
+        let pods = request.config.pods;
+        return Ok(if pods == PodsMode::Disabled as u32 || !exists {
+            Found::Missing
+        } else if shape == NameShape::PodNamespace {
+            Found::NonTerminal
+        } else if pods == PodsMode::Verified as u32 {
+            Found::Below(NameKind::VerifiedPod)
+        } else {
+            // The address is in the label. Labels further left say nothing.
+            Found::Record(NameKind::Pod)
+        });
+    }
+    if exists && found.flags.contains(NameFlags::NO_SERVICE) {
+        return Ok(Found::NonTerminal);
+    }
+    if shape == NameShape::Endpoint {
+        // The SRV records of an endpoint have its Service's ports.
+        return Ok(if exists && question.qtype != qtype::SRV {
+            Found::Record(NameKind::Endpoint)
+        } else {
+            if !exists {
+                *found = NameRecord::NOTHING;
+            }
+            Found::Below(NameKind::Endpoint)
+        });
+    }
+    Ok(if !exists {
+        Found::Missing
+    } else if shape == NameShape::Port {
+        Found::Record(NameKind::Port)
     } else {
-        Stored::Found
+        Found::Record(NameKind::Service)
     })
 }
 
-/// Reads the shape of a name from the right, as CoreDNS does (`parse.go`), and
-/// looks up what the shape leaves open; `stored` is what is known already.
+/// Looks for the name of a pod that exists: the pod is stored under its labels, `pod` and
+/// the first label of the zone, four labels, which no other name has.
 #[inline(always)]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one table, and calls are dear in a program"
-)]
-pub(super) fn find<L: Lookup>(
-    scratch: &mut Scratch,
-    start: usize,
-    config: &Config,
+pub(super) fn verified_pod<L: Lookup>(
+    names: &mut Names<'_, L>,
+    request: Request<'_, L>,
     question: &Question,
-    stored: Stored,
-    lookup: &L,
-) -> Result<Found, PassReason> {
-    let Scratch {
-        image,
-        key,
-        record: found,
-        ..
-    } = scratch;
-    let seed = config.seal_seed;
-    if question.zone == 0 {
-        return Ok(Found::NonTerminal);
-    }
-    let name = start + DNS_HEADER_LEN;
-    // CoreDNS takes a name that merely begins with `ns.dns.<zone>` for the zone's
-    // name server, such as those that a search list makes of it (`isDefaultNS`).
-    // The zone's first bytes without its root are enough to leave it alone.
-    let zone_begins = WINDOW.first((config.zone_len as usize).wrapping_sub(1), 0);
-    let not_zone = (fold(image.u64_at(name + NAME_SERVER_LEN)) ^ config.zone[0]) & zone_begins;
-    if fold(image.u64_at(name)) << 8 == NAME_SERVER << 8 && not_zone == 0 {
-        return Err(PassReason::Userspace);
-    }
-    let labels = question.labels;
-    let kind_at = labels.from_right(0);
-    let is_pod = match fold(u64::from(image.u32_at(name + kind_at))) as u32 {
-        SVC => false,
-        POD => true,
-        _ if kind_at == 0 && is_dns_version(image, name) => return Ok(Found::Version),
-        _ => return Ok(Found::Missing),
+    found: &mut NameRecord,
+) -> Result<bool, PassReason> {
+    let label_at = question.labels.from_right(2);
+    let end = question.zone as usize + 1 + (request.config.zone[0] & 0x3f) as usize;
+    let pod = Span {
+        at: request.start + DNS_HEADER_LEN + label_at,
+        len: end.wrapping_sub(label_at) & 0xff,
     };
-    if kind_at == 0 {
-        return Ok(Found::NonTerminal);
-    }
-    // Only the first label starts at 0: the first zero ends the list.
-    let (namespace_at, service_at) = (labels.from_right(1), labels.from_right(2));
-    let (endpoint_at, port_at) = (labels.from_right(3), labels.from_right(4));
-    let below_service = namespace_at != 0 && service_at != 0;
-    let is_endpoint = below_service && endpoint_at == 0;
-    let is_port = below_service && endpoint_at != 0 && port_at == 0;
-    if below_service && !is_endpoint && !is_port {
-        // Deeper than `_port._protocol.service.namespace` nothing exists. This
-        // is the fate of most names that a search list makes up.
-        return Ok(Found::Missing);
-    }
-    // A pod's name is its namespace's matter, a port's its Service's.
-    let owner_at = if is_pod {
-        namespace_at
-    } else if is_port {
-        service_at
-    } else {
-        0
-    };
-    let owner = if stored == Stored::Missing && owner_at == 0 {
-        Looked::NOTHING
-    } else {
-        record(image, name, owner_at, kind_at, key, seed, lookup)?
-    };
-    let is_verified_pod = is_pod && config.pods == PodsMode::Verified as u32;
-    if is_pod {
-        if config.pods == PodsMode::Disabled as u32 || !owner.exists {
-            return Ok(Found::Missing);
-        }
-        if namespace_at == 0 {
-            return Ok(Found::NonTerminal);
-        }
-        if !is_verified_pod {
-            // Its label is read apart. Those further left say nothing.
-            *found = NameRecord::zeroed();
-            return Ok(Found::Record(Place::Pod, DetailsAt::NONE));
-        }
-    }
-    if !is_pod && owner.exists && owner.record.flags.contains(NameFlags::NO_SERVICE) {
-        return Ok(Found::NonTerminal);
-    }
-    // The details of an endpoint are its Service's.
-    let is_endpoint_srv = is_endpoint && question.qtype == qtype::SRV;
-    if !is_pod && owner.exists && !is_endpoint_srv {
-        let place = if is_port {
-            Place::Port
-        } else if is_endpoint {
-            Place::Endpoint
-        } else {
-            Place::Service
+    names.look_up_inline(pod, found)
+}
+
+/// The working memory in which an endpoint is looked for.
+pub(super) struct EndpointSearch<'a> {
+    /// The endpoint's record. Where it says something already, only the details are looked
+    /// for.
+    pub(super) found: &'a mut NameRecord,
+    /// Memory for the Service's record.
+    pub(super) service: &'a mut NameRecord,
+    pub(super) dashed: &'a mut Dashed,
+    /// Where the details of the Service's endpoints are.
+    pub(super) details: &'a mut DetailsAt,
+}
+
+impl EndpointSearch<'_> {
+    /// Looks for the endpoint `<endpoint>.<service>.<namespace>.svc` by way of its Service.
+    /// Whether there is one.
+    #[inline(always)]
+    pub(super) fn run<L: Lookup>(
+        self,
+        names: &mut Names<'_, L>,
+        request: Request<'_, L>,
+        question: &Question,
+    ) -> Result<bool, PassReason> {
+        let at = request.start + DNS_HEADER_LEN;
+        let (kind_at, service_at) = (question.labels.from_right(0), question.labels.from_right(2));
+        let service_name = Span {
+            at: at + service_at,
+            len: kind_at.wrapping_sub(service_at) & 0xff,
         };
-        let details = DetailsAt::own(&owner.record);
-        *found = owner.record;
-        return Ok(Found::Record(place, details));
-    }
-    if !is_endpoint && !is_pod {
-        return Ok(Found::Missing);
-    }
-    // A pod is stored under its labels, `pod` and the first label of the zone: four
-    // labels, which no other name has.
-    let pod_end = question.zone as usize + 1 + (config.zone[0] & 0x3f) as usize;
-    let end = if is_pod { pod_end } else { kind_at };
-    let service = record(image, name, service_at, end, key, seed, lookup)?;
-    if is_pod {
-        return Ok(if service.exists {
-            *found = service.record;
-            Found::Record(Place::VerifiedPod, DetailsAt::NONE)
-        } else {
-            Found::Missing
-        });
-    }
-    if owner.exists {
-        // None where the Service is gone by now.
-        let details = DetailsAt::endpoints(&service.record);
-        *found = owner.record;
-        return Ok(Found::Record(Place::Endpoint, details));
-    }
-    let unknown = service.record.flags.contains(NameFlags::ENDPOINTS_UNKNOWN);
-    if service.exists && unknown {
-        // It may have this endpoint.
-        Err(PassReason::Userspace)
-    } else {
-        Ok(Found::Missing)
-    }
-}
-
-/// Whether the name's first label is `dns-version`.
-#[inline(always)]
-fn is_dns_version(image: &Image, name: usize) -> bool {
-    fold(image.u64_at(name)) == DNS_VERSION.0
-        && fold(u64::from(image.u32_at(name + 8))) as u32 == DNS_VERSION.1
-}
-
-/// What was looked up: zeroes where there is nothing. No `Option`, whose value
-/// the compiler may look at before it knows that there is one: such a register
-/// was never written, and the verifier refuses the program.
-#[derive(Clone, Copy)]
-struct Looked {
-    exists: bool,
-    record: NameRecord,
-}
-
-impl Looked {
-    const NOTHING: Self = Self {
-        exists: false,
-        record: NameRecord::NOTHING,
-    };
-}
-
-/// The record of the first `len` bytes of the name at `name`; zeroes where there is
-/// none. Names of class [`KeyClass::Long`] are left to userspace: for them there would
-/// have to be one more call, and the functions that call each other have 512 bytes of
-/// stack together, which kernel 5.10 counts in steps of 32.
-#[inline(always)]
-pub(super) fn record_of<L: Lookup>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    seed: u64,
-    lookup: &L,
-) -> Result<NameRecord, PassReason> {
-    let class = KeyClass::of_len(len);
-    // What the compiler knows of it would make it leave out the mask by which the
-    // verifier knows that the window is inside.
-    let len = opaque::number(len);
-    let (seal, words) = match class {
-        KeyClass::Short => {
-            let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Short, key, seal))
+        let exists = names.look_up_inline(service_name, self.service)?;
+        let service = verifier::reread(self.service);
+        if !exists {
+            *service = NameRecord::NOTHING;
         }
-        KeyClass::Medium => {
-            let seal = build::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Medium, key, seal))
+        *self.details = DetailsAt::endpoints(service);
+        let found = verifier::reread(self.found);
+        if found.flags != NameFlags::empty() || found.ipv4 != 0 || found.ipv6 != 0 {
+            return Ok(true);
         }
-        KeyClass::Long => return Err(PassReason::Userspace),
-    };
-    proven(seal, words).map(|looked| looked.record)
-}
-
-/// Looks up the labels between `from` and `to` of the name at `name`.
-#[inline(always)]
-fn record<L: Lookup>(
-    image: &Image,
-    name: usize,
-    from: usize,
-    to: usize,
-    key: &mut KeyBytes,
-    seed: u64,
-    lookup: &L,
-) -> Result<Looked, PassReason> {
-    let len = to.wrapping_sub(from) & 0xff;
-    let name = name + from;
-    let (seal, words) = match KeyClass::of_len(len) {
-        KeyClass::Short => {
-            let seal = build::<{ KeyClass::Short.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Short, key, seal))
+        let number = verifier::reread(&mut *service).service;
+        if number == 0 {
+            return Ok(false);
         }
-        KeyClass::Medium => {
-            let seal = build_long::<{ KeyClass::Medium.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Medium, key, seal))
+        if self.dashed.read(names.image, at)
+            && let Some(address) = self.dashed.ipv4()
+            && is_regular(request, number, address)
+        {
+            *found = NameRecord::of_address(Address::from_ipv4_word(address));
+            found.service = number;
+            return Ok(true);
         }
-        KeyClass::Long => {
-            let seal = build_long::<{ KeyClass::Long.words() }>(image, name, len, key, seed);
-            (seal, lookup.name(KeyClass::Long, key, seal))
+        if kind_at > KeyClass::Short.bytes() {
+            let label = Span {
+                at,
+                len: usize::from(names.image.u8_at(at)) + 1,
+            };
+            if names.look_up_endpoint(label, number, found)? {
+                return Ok(true);
+            }
         }
-    };
-    proven(seal, words)
-}
-
-/// What was looked up, if it is what the seal says.
-#[inline(always)]
-fn proven(seal: Seal, words: Option<RecordWords>) -> Result<Looked, PassReason> {
-    let Some(words) = words else {
-        return Ok(Looked::NOTHING);
-    };
-    let record: NameRecord = bytemuck::cast(words);
-    if record.seal == NameRecord::seal_of(seal, words) {
-        Ok(Looked {
-            exists: true,
-            record,
-        })
-    } else {
-        Err(PassReason::Changed)
+        if verifier::reread(service)
+            .flags
+            .contains(NameFlags::ENDPOINTS_UNKNOWN)
+        {
+            // It may have this endpoint.
+            return Err(PassReason::Userspace);
+        }
+        Ok(false)
     }
 }
 
-/// Puts the `len` bytes at `name`, folded, into the first `WORDS` words of
-/// `key`, with zeroes behind them, and begins the seal with these words.
+/// Whether a Service has a regular endpoint with this address, see [`EndpointEntry`].
 #[inline(always)]
-fn build<const WORDS: usize>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    seed: u64,
-) -> Seal {
-    let mut seal = Seal::new(seed);
-    for i in 0..WORDS {
-        let word = fold(image.u64_at(name + i * 8)) & WINDOW.first(len, i * 8);
-        key.put_u64(i * 8, word);
-        seal = seal.word(word);
-    }
-    seal
-}
-
-/// [`build`] for the rare long names, out of the way of the others.
-#[inline(always)]
-fn build_long<const WORDS: usize>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    seed: u64,
-) -> Seal {
-    Seal::resume(long_sum::<WORDS>(image, name, len, key, seed), WORDS)
-}
-
-/// A function of its own in the program, which can return one word.
-#[inline(never)]
-fn long_sum<const WORDS: usize>(
-    image: &Image,
-    name: usize,
-    len: usize,
-    key: &mut KeyBytes,
-    seed: u64,
-) -> u64 {
-    build::<WORDS>(image, name, len, key, seed).sum()
+pub(super) fn is_regular<L: Lookup>(request: Request<'_, L>, service: u32, address: u32) -> bool {
+    let entry = EndpointEntry::new(service, address);
+    let (key, count) = (&request.config.hash_key, request.config.endpoint_buckets);
+    request.lookup.endpoint(entry, entry.buckets(key, count))
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::abi::NameKey;
+    use crate::abi::{HashKey, NameKey};
+
+    /// An image in which `bytes` stand at 5, and something else around them.
+    fn image(bytes: &[u8]) -> Image {
+        let mut image = Image::default();
+        image.as_mut_slice().fill(0xaa);
+        image.as_mut_slice()[5..][..bytes.len()].copy_from_slice(bytes);
+        image
+    }
+
+    /// The first `WORDS` words of a built key, and its hash.
+    fn built<const WORDS: usize>(
+        image: &Image,
+        build: impl Fn(&mut Names<'_, ()>) -> KeyedHash,
+    ) -> ([u64; WORDS], KeyedHash) {
+        let mut key = KeyBytes::default();
+        key.as_mut_slice().fill(0x55);
+        let hash = build(&mut Names {
+            image,
+            key: &mut key,
+            config: &config(),
+            lookup: &(),
+        });
+        (core::array::from_fn(|i| key.u64_at(i * 8)), hash)
+    }
+
+    fn config() -> Config {
+        let key = HashKey::from_seed(77);
+        Config::new("cluster.local", 30, PodsMode::Insecure, &key).unwrap()
+    }
+
+    fn hash(words: &[u64]) -> KeyedHash {
+        KeyedHash::new().words(&config().hash_key, HASH_NAME, words)
+    }
 
     /// Agent and programs make a key by code of their own: the same key.
     #[test]
     fn a_built_key_is_the_agents_key() {
         let labels: [&[u8]; 3] = [b"Web-0", b"nginx-headless", b"default"];
         let (expected, len) = NameKey::from_labels(labels).unwrap();
-        let mut image = Image::default();
-        // What follows a name in a message must not show in the key.
-        image.as_mut_slice().fill(0xaa);
-        image.as_mut_slice()[5..][..len].copy_from_slice(b"\x05wEB-0\x0enginx-HEADLESS\x07default");
-        let mut key = KeyBytes::default();
-        key.as_mut_slice().fill(0x55);
-        let seal = build::<31>(&image, 5, len, &mut key, 77);
-        let built: [u64; 31] = core::array::from_fn(|i| key.u64_at(i * 8));
-        assert_eq!(built, expected.words);
-        let expected = expected
-            .words
-            .iter()
-            .fold(Seal::new(77), |seal, word| seal.word(*word));
-        assert_eq!(seal.finish(), expected.finish());
+        let image = image(b"\x05wEB-0\x0enginx-HEADLESS\x07default");
+        let (key, built) = built::<LONG>(&image, |names| names.build::<LONG>(Span { at: 5, len }));
+        assert_eq!(key, expected.words);
+        assert_eq!(built, hash(&expected.words));
+    }
+
+    #[test]
+    fn a_built_endpoint_key_is_the_agents_key() {
+        let (expected, class) = NameKey::of_endpoint(9, b"Web-0").unwrap();
+        let image = image(b"\x05wEB-0\x05nginx");
+        let (key, built) = built::<SHORT>(&image, |names| {
+            names.build_endpoint::<SHORT>(endpoint_word(9), Span { at: 5, len: 6 })
+        });
+        assert_eq!(key, expected.words(class));
+        assert_eq!(built, hash(&key));
     }
 }

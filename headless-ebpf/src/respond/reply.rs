@@ -1,33 +1,19 @@
-//! What stands around the records: header, counts, SOA, OPT, and how much fits.
+//! The parts of a reply around its records: header, counts, SOA, OPT, and how much fits.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{addresses::record_len, servers::Written};
 use crate::{
-    abi::{Config, Family, Outcome, PassReason},
-    opaque,
+    abi::{Config, Outcome, PassReason},
+    verifier,
     wire::{
-        DNS_HEADER_LEN, Edns, Image, OPT_LEN, Question, SOA_LEN, UDP_PAYLOAD_MIN, flags, pointer,
-        put_soa, rcode,
+        Image,
+        dns::{
+            Counts, DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, SOA_LEN,
+            UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_soa,
+            put_version, rcode,
+        },
     },
 };
-
-/// A reply as it grows behind the question.
-pub(super) struct Body {
-    start: usize,
-    /// Where the next record goes.
-    at: usize,
-    /// What the client takes, in bytes of message.
-    client: usize,
-    /// What we can send, in bytes of message.
-    room: usize,
-    /// Where the zone is in the message, as a compression pointer.
-    zone: u16,
-    edns: Edns,
-    answers: u16,
-    authorities: u16,
-    additionals: u16,
-}
 
 /// Where records may stand, as offsets in the image.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
@@ -37,10 +23,10 @@ pub(super) struct Limits {
     pub(super) start: u32,
     /// Where the first record goes.
     pub(super) at: u32,
-    /// Where the last one ends at the latest, for the client.
+    /// Where the last record ends at the latest, for the client to take it.
     client: u32,
-    /// The same for us.
-    room: u32,
+    /// Where the last record ends at the latest, for us to send it.
+    capacity: u32,
 }
 
 impl Limits {
@@ -50,7 +36,7 @@ impl Limits {
     pub(super) fn allow(&self, end: usize) -> Result<bool, PassReason> {
         if end > self.client as usize {
             Ok(false)
-        } else if end > self.room as usize {
+        } else if end > self.capacity as usize {
             Err(PassReason::TooLarge)
         } else {
             Ok(true)
@@ -58,28 +44,49 @@ impl Limits {
     }
 }
 
-/// The version record (Kubernetes DNS specification, section 2.2), of the
-/// question's name: TXT, class IN, TTL 28800 (CoreDNS, `Services`).
-const VERSION: &[u8; VERSION_LEN] = b"\xc0\x0c\0\x10\0\x01\0\0\x70\x80\0\x06\x051.1.0";
+/// The records that a subprogram has written.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Written {
+    /// Offset of the next record in the image.
+    pub(super) end: u32,
+    pub(super) answers: u32,
+    pub(super) additionals: u32,
+    /// Whether more records did not fit: 1 or 0.
+    pub(super) truncated: u32,
+}
 
-const VERSION_LEN: usize = 18;
+/// A reply as it grows behind the question.
+pub(super) struct Body {
+    start: usize,
+    /// Where the next record goes.
+    at: usize,
+    /// Most bytes of a message that the client takes.
+    client: usize,
+    /// Most bytes of a message that we can send.
+    capacity: usize,
+    /// The zone within the question, as a compression pointer.
+    zone: u16,
+    edns: Edns,
+    counts: Counts,
+}
 
 impl Body {
+    /// The reply to the question of a message that starts at `start`, of at most
+    /// `capacity` bytes.
     #[inline(always)]
-    pub(super) fn new(start: usize, question: &Question, room: usize) -> Self {
+    pub(super) fn new(start: usize, question: &Question, capacity: usize) -> Self {
         // A size below 512 means 512 (RFC 6891, section 6.2.3); without OPT it
         // reads as zero.
         let client = usize::from(question.edns.size).max(UDP_PAYLOAD_MIN);
         Self {
             start,
-            at: start + DNS_HEADER_LEN + question.name_len as usize + 4,
+            at: start + DNS_HEADER_LEN + question.name_len as usize + QUESTION_FIXED_LEN,
             client,
-            room,
+            capacity,
             zone: pointer(DNS_HEADER_LEN + question.zone as usize),
             edns: question.edns,
-            answers: 0,
-            authorities: 0,
-            additionals: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -89,35 +96,30 @@ impl Body {
         self.at
     }
 
-    /// How many of `total` records the reply holds: as many as the client
+    /// How many of `total` records of `len` bytes the reply holds: as many as the client
     /// takes, in whole records, with the OPT record reserved (miekg/dns,
     /// `msg_truncate.go`). An error where the client would take more than we
     /// can send.
     #[inline(always)]
-    pub(super) fn count_that_fits(
-        &self,
-        total: usize,
-        family: Family,
-    ) -> Result<usize, PassReason> {
+    pub(super) fn count_that_fits(&self, total: usize, len: usize) -> Result<usize, PassReason> {
         let used = self.at - self.start + self.edns.reply_len();
-        let len = record_len(family);
         // Dividing takes long, and hardly ever is there more than fits.
         let wanted = if used + total * len <= self.client {
             total
         } else {
             total.min(self.client.saturating_sub(used) / len)
         };
-        if used + wanted * len > self.room {
+        if used + wanted * len > self.capacity {
             return Err(PassReason::TooLarge);
         }
         Ok(wanted)
     }
 
-    /// Takes note of `count` records written at [`Self::at`].
+    /// Takes note of `count` answers of `len` bytes written at [`Self::at`].
     #[inline(always)]
-    pub(super) fn answers(&mut self, count: usize, family: Family) {
-        self.at += count * record_len(family);
-        self.answers = count as u16;
+    pub(super) fn answers(&mut self, count: usize, len: usize) {
+        self.at += count * len;
+        self.counts.answers = count as u16;
     }
 
     /// Where records may stand, with the OPT record reserved.
@@ -128,16 +130,16 @@ impl Body {
             start: self.start as u32,
             at: self.at as u32,
             client: (self.start + self.client - opt) as u32,
-            room: (self.start + self.room - opt) as u32,
+            capacity: (self.start + self.capacity - opt) as u32,
         }
     }
 
-    /// Takes note of SRV records written at [`Self::at`].
+    /// Takes note of the records that a subprogram has written at [`Self::at`].
     #[inline(always)]
-    pub(super) fn servers(&mut self, written: &Written) {
+    pub(super) fn written(&mut self, written: &Written) {
         self.at = written.end as usize;
-        self.answers = written.answers as u16;
-        self.additionals = written.additionals as u16;
+        self.counts.answers = written.answers as u16;
+        self.counts.additionals = written.additionals as u16;
     }
 
     /// Writes the version of the specification.
@@ -148,15 +150,13 @@ impl Body {
         }
         // The compiler has compared and would leave out the mask of the access, by
         // which the verifier knows that it is inside.
-        if let Some(record) = image.window_mut(opaque::number(self.at)) {
-            *record = *VERSION;
-        }
+        put_version(image, verifier::opaque(self.at));
         self.at += VERSION_LEN;
-        self.answers = 1;
+        self.counts.answers = 1;
         Ok(())
     }
 
-    /// Writes the SOA of the zone that was asked for it.
+    /// Writes the SOA of the zone, for which the question asks.
     #[inline(always)]
     pub(super) fn authority(
         &mut self,
@@ -165,7 +165,7 @@ impl Body {
         serial: u32,
     ) -> Result<(), PassReason> {
         self.negative(image, config, serial)?;
-        (self.answers, self.authorities) = (1, 0);
+        (self.counts.answers, self.counts.authorities) = (1, 0);
         Ok(())
     }
 
@@ -178,44 +178,31 @@ impl Body {
         serial: u32,
     ) -> Result<(), PassReason> {
         let len = self.at - self.start + SOA_LEN + self.edns.reply_len();
-        if len > self.room || len > self.client {
+        if len > self.capacity || len > self.client {
             return Err(PassReason::TooLarge);
         }
-        put_soa(
-            image,
-            self.at,
-            self.zone,
-            config.negative_ttl,
-            serial,
-            config.ttl,
-        );
+        let (ttl, minimum) = (config.negative_ttl, config.ttl);
+        put_soa(image, self.at, self.zone, ttl, serial, minimum);
         self.at += SOA_LEN;
-        self.authorities = 1;
+        self.counts.authorities = 1;
         Ok(())
     }
 
     /// Writes OPT, flags and counts; returns the message's length in bytes.
-    ///
-    /// AA is set and RA is not, RD and CD are echoed, AD is cleared, as CoreDNS
-    /// answers for its own zone (miekg/dns, `SetReply`).
     #[inline(always)]
     pub(super) fn finish(mut self, image: &mut Image, outcome: Outcome) -> usize {
         if self.edns.is_present() {
             self.edns.put(image, self.at);
             self.at += OPT_LEN;
-            self.additionals += 1;
+            self.counts.additionals += 1;
         }
-        let query = image.be16_at(self.start + 2);
-        let mut header = flags::QR | flags::AA | query & (flags::RD | flags::CD);
-        header |= match outcome {
+        let more = match outcome {
             Outcome::Data | Outcome::NoData => rcode::NOERROR,
             Outcome::Truncated => flags::TC,
             Outcome::NxDomain => rcode::NXDOMAIN,
         };
-        image.put_be16(self.start + 2, header);
-        image.put_be16(self.start + 6, self.answers);
-        image.put_be16(self.start + 8, self.authorities);
-        image.put_be16(self.start + 10, self.additionals);
+        put_flags(image, self.start, more);
+        put_counts(image, self.start, self.counts);
         self.at - self.start
     }
 }

@@ -1,5 +1,5 @@
-//! The agent as a process, on the same objects: in a folder, or from the same API
-//! server as CoreDNS's.
+//! Runs the agent as a process. Its objects come from a folder, or from the API server
+//! that CoreDNS uses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -13,14 +13,14 @@ use super::client::Client;
 use super::cluster::Cluster;
 use super::coredns::Choices;
 
-/// Where it answers; not port 53, which is CoreDNS's on every address.
+/// Where the agent answers. CoreDNS has port 53 on every address.
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1053);
 
 /// A running agent, killed when dropped.
 #[derive(Debug)]
 pub struct Agent {
     process: Child,
-    /// The folder of objects, where that is the source.
+    /// The folder with the objects; `None` if they come from the API server.
     manifests: Option<TempDir>,
     log: TempDir,
     client: Client,
@@ -37,15 +37,15 @@ pub enum Source {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Both calls fail if the agent has ended by itself.
         let _killed = self.process.kill();
         let _waited = self.process.wait();
     }
 }
 
 impl Agent {
-    /// Starts the program named by `HEADLESS_AGENT`, with the endpoints that are the
-    /// default for the source.
+    /// Starts the program that `HEADLESS_AGENT` names. The endpoint scope is the
+    /// source's default.
     pub fn start(
         choices: &Choices,
         source: Source,
@@ -98,7 +98,8 @@ impl Agent {
         })
     }
 
-    /// Replaces the objects in the folder, if that is the source.
+    /// Replaces the objects in the folder. Does nothing if the objects come from the API
+    /// server.
     pub fn write(&self, cluster: &Cluster) -> anyhow::Result<()> {
         match &self.manifests {
             Some(manifests) => write(manifests, cluster),
@@ -106,7 +107,11 @@ impl Agent {
         }
     }
 
-    /// Waits until it gives an answer that `ready` likes.
+    /// Asks until `ready` returns true for a reply.
+    ///
+    /// # Errors
+    ///
+    /// If the agent ends, or no such reply comes in time. The error has the agent's log.
     pub fn wait_for(&mut self, query: &[u8], ready: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
         let Self {
             process,
@@ -123,7 +128,7 @@ impl Agent {
             .with_context(|| read(log))
     }
 
-    /// Its answer.
+    /// Asks over UDP and returns the reply.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.client.ask(query)
     }
@@ -133,7 +138,8 @@ fn read(log: &TempDir) -> String {
     fs::read_to_string(log.path().join("log")).unwrap_or_default()
 }
 
-/// Writes all objects as documents of one file, in one step.
+/// Writes all objects as documents of one file. The rename replaces the file in one
+/// step, so the agent never reads half of it.
 fn write(folder: &TempDir, cluster: &Cluster) -> anyhow::Result<()> {
     let documents = cluster
         .objects()

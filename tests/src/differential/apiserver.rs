@@ -1,8 +1,8 @@
-//! As much of a Kubernetes API server as CoreDNS's informers ask for: list and
-//! watch of four resources as JSON, over plain HTTP on loopback.
+//! A small Kubernetes API server, with only the requests that CoreDNS and the agent make:
+//! list and watch of four resources as JSON, over plain HTTP on loopback.
 //!
-//! It validates nothing, so that objects can be served which a real API server
-//! refuses today and once did not.
+//! This server validates nothing. So tests can serve objects that earlier versions of
+//! Kubernetes accepted and that a real API server refuses today.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,11 +23,11 @@ use tokio::sync::watch;
 
 use super::cluster::{Change, Key, Object};
 
-/// The server's state, shared by its connections.
+/// The server's state. All connections share it.
 #[derive(Debug)]
 pub struct ApiServer {
     store: Mutex<Store>,
-    /// Version of the latest change.
+    /// Resource version of the latest change.
     version: watch::Sender<u64>,
 }
 
@@ -35,35 +35,37 @@ pub struct ApiServer {
 struct Store {
     version: u64,
     objects: BTreeMap<Key, Value>,
-    log: Vec<Logged>,
+    log: Vec<LoggedChange>,
 }
 
-/// One change of an object.
+/// One change of an object, as watches report it.
 #[derive(Debug)]
-struct Logged {
+struct LoggedChange {
     version: u64,
     kind: Kind,
+    /// The object before the change; `None` if there was none.
     before: Option<Value>,
-    /// The object; `None` where it is gone.
+    /// The object after the change; `None` if it was deleted.
     now: Option<Value>,
 }
 
-/// Which objects a request is for.
+/// The objects that a list or watch asks for.
 #[derive(Debug)]
-struct Selection {
+struct ObjectFilter {
     kind: Kind,
     namespace: Option<String>,
     /// The requirements of `labelSelector`.
     labels: Vec<Requirement>,
 }
 
-/// What a label must be (Kubernetes, "Labels and Selectors"; sets are not used here).
+/// A requirement of a label selector (Kubernetes, "Labels and Selectors"). Neither
+/// CoreDNS nor the agent uses the set-based form.
 #[derive(Debug)]
 enum Requirement {
     Exists(String),
     Missing(String),
     Is(String, String),
-    /// Also where there is no such label.
+    /// An object without the label fulfils this too.
     IsNot(String, String),
 }
 
@@ -92,7 +94,7 @@ impl Requirement {
     }
 }
 
-impl Selection {
+impl ObjectFilter {
     fn new(kind: Kind, namespace: Option<String>, parameters: &BTreeMap<String, String>) -> Self {
         let selector = parameters.get("labelSelector").map_or("", String::as_str);
         let texts = selector.split(',').filter(|text| !text.is_empty());
@@ -113,8 +115,9 @@ impl Selection {
                 .all(|label| label.holds(&metadata["labels"]))
     }
 
-    /// What a watch tells of a change: an object that is no longer selected is deleted.
-    fn line(&self, change: &Logged) -> Option<String> {
+    /// The event by which a watch reports a change; `None` if the change is none of this
+    /// watch's. A watch reports an object that leaves its filter as deleted.
+    fn line(&self, change: &LoggedChange) -> Option<String> {
         let selected = |object: &Option<Value>| object.clone().filter(|of| self.selects(of));
         let (event, mut object) = match (selected(&change.before), selected(&change.now)) {
             _ if change.kind != self.kind => return None,
@@ -128,8 +131,8 @@ impl Selection {
     }
 }
 
-/// Whether the object is among those that a watch of its kind sees: CoreDNS asks
-/// for pods by a field selector that leaves out the finished and the lost.
+/// Whether CoreDNS's watch of the object's kind includes the object. CoreDNS watches pods
+/// with a field selector that excludes the phases Succeeded, Failed and Unknown.
 fn selected(object: &Object) -> bool {
     let Object::Pod(pod) = object else {
         return true;
@@ -141,8 +144,8 @@ fn selected(object: &Object) -> bool {
     !matches!(phase, Some("Succeeded" | "Failed" | "Unknown"))
 }
 
-/// The object as the API server stores it: a port without a protocol is TCP's
-/// (`pkg/apis/core/v1/defaults.go`, `pkg/apis/discovery/v1/defaults.go`).
+/// The object with an API server's defaults: a port without a protocol gets TCP
+/// (Kubernetes, `pkg/apis/core/v1/defaults.go` and `pkg/apis/discovery/v1/defaults.go`).
 fn defaulted(object: &Object) -> Value {
     let mut json = object.json();
     let ports = match object {
@@ -175,7 +178,7 @@ impl Store {
             }
             Change::Put(_) | Change::Delete(_) => (self.objects.remove(&key), None),
         };
-        self.log.push(Logged {
+        self.log.push(LoggedChange {
             version,
             kind,
             before,
@@ -183,16 +186,16 @@ impl Store {
         });
     }
 
-    fn of(&self, selection: &Selection) -> impl Iterator<Item = &Value> {
+    fn matching(&self, filter: &ObjectFilter) -> impl Iterator<Item = &Value> {
         let objects = self.objects.iter();
         objects
-            .filter(move |((of, ..), _)| *of == selection.kind)
+            .filter(move |((kind, ..), _)| *kind == filter.kind)
             .map(|(_, object)| object)
-            .filter(|object| selection.selects(object))
+            .filter(|object| filter.selects(object))
     }
 }
 
-/// One event of a watch.
+/// One event of a watch, as a line of JSON.
 fn line(event: &str, object: &Value) -> String {
     format!("{}\n", json!({ "type": event, "object": object }))
 }
@@ -205,8 +208,7 @@ const fn api_version(kind: Kind) -> &'static str {
 }
 
 impl ApiServer {
-    /// Serves these objects on a free port of loopback for as long as the
-    /// runtime lives.
+    /// Serves these objects on a free port of loopback until the runtime ends.
     pub async fn start(
         objects: impl Iterator<Item = &Object>,
     ) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
@@ -232,7 +234,7 @@ impl ApiServer {
         Ok((server, address))
     }
 
-    /// Makes changes; whoever watches is told.
+    /// Applies changes and reports them to all watches.
     pub fn apply<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) {
         let mut store = self.store();
         for change in changes {
@@ -245,10 +247,10 @@ impl ApiServer {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn list(&self, selection: &Selection) -> Response {
+    fn list(&self, filter: &ObjectFilter) -> Response {
         let store = self.store();
-        let kind = selection.kind;
-        let items: Vec<&Value> = store.of(selection).collect();
+        let kind = filter.kind;
+        let items: Vec<&Value> = store.matching(filter).collect();
         let list = json!({
             "kind": format!("{}List", kind.name()),
             "apiVersion": api_version(kind),
@@ -258,21 +260,22 @@ impl ApiServer {
         respond(Body::from(list.to_string()))
     }
 
-    /// What a watch begins with, and the version from which it goes on.
+    /// The first events of a watch, and the version after which it continues. A watch
+    /// without a version to start from begins with all objects.
     fn opening(
         &self,
-        selection: &Selection,
+        filter: &ObjectFilter,
         parameters: &BTreeMap<String, String>,
     ) -> (String, u64) {
         let store = self.store();
-        let kind = selection.kind;
+        let kind = filter.kind;
         let get = |name: &str| parameters.get(name).map(String::as_str);
         let all = get("sendInitialEvents") == Some("true");
         let since = get("resourceVersion").and_then(|version| version.parse().ok());
         match since {
             Some(since) if !all && since != 0 => (String::new(), since),
             _ => {
-                let objects = store.of(selection);
+                let objects = store.matching(filter);
                 let mut lines: String = objects.map(|object| line("ADDED", object)).collect();
                 if all {
                     let bookmark = json!({
@@ -290,31 +293,31 @@ impl ApiServer {
         }
     }
 
-    /// Lines later than `since`, and the version they lead to.
-    fn later(&self, selection: &Selection, since: u64) -> (String, u64) {
+    /// The events of all changes after version `since`, and the version of the latest.
+    fn events_after(&self, filter: &ObjectFilter, since: u64) -> (String, u64) {
         let store = self.store();
         let from = store.log.partition_point(|change| change.version <= since);
         let changes = store.log.iter().skip(from);
-        let lines = changes.filter_map(|change| selection.line(change));
+        let lines = changes.filter_map(|change| filter.line(change));
         (lines.collect(), store.version)
     }
 
     fn watch(
         self: Arc<Self>,
-        selection: Selection,
+        filter: ObjectFilter,
         parameters: &BTreeMap<String, String>,
     ) -> Response {
-        let (opening, since) = self.opening(&selection, parameters);
+        let (opening, since) = self.opening(&filter, parameters);
         let changed = self.version.subscribe();
         let rest = stream::unfold(
-            (self, selection, changed, since),
-            move |(server, selection, mut changed, since)| async move {
+            (self, filter, changed, since),
+            move |(server, filter, mut changed, since)| async move {
                 let mut since = since;
                 loop {
-                    let (lines, now) = server.later(&selection, since);
+                    let (lines, now) = server.events_after(&filter, since);
                     since = now;
                     if !lines.is_empty() {
-                        let next = (server, selection, changed, since);
+                        let next = (server, filter, changed, since);
                         return Some((Ok::<_, Infallible>(lines), next));
                     }
                     changed.wait_for(|version| *version > since).await.ok()?;
@@ -358,9 +361,9 @@ fn answer(
     else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let selection = Selection::new(kind, namespace, parameters);
+    let filter = ObjectFilter::new(kind, namespace, parameters);
     match parameters.get("watch").map(String::as_str) {
-        Some("true" | "1") => server.watch(selection, parameters),
-        _ => server.list(&selection),
+        Some("true" | "1") => server.watch(filter, parameters),
+        _ => server.list(&filter),
     }
 }

@@ -1,4 +1,4 @@
-//! Asking a server over UDP, with the patience that it deserves.
+//! A UDP client of one DNS server, with time limits that suit a busy machine.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// How long an answer may take: on a busy machine, and where CoreDNS asks its
-/// upstream resolver more than once.
+/// How long a reply may take. The machine may be busy, and CoreDNS may ask its upstream
+/// resolver more than once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long no answer has to be awaited to be sure of it.
+/// A query counts as ignored when no reply comes within this time.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// How long a server may take to learn what happened.
+/// How long a server may take to learn of a change of the cluster.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A socket that talks to one server.
+/// A socket that is connected to one server.
 #[derive(Debug)]
 pub struct Client {
     socket: UdpSocket,
@@ -24,26 +24,26 @@ pub struct Client {
 }
 
 impl Client {
-    /// Talks to `server` from its own address.
+    /// Connects to `server`. The client's address is the server's.
     pub fn new(server: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind((server.ip(), 0))?;
         socket.connect(server)?;
         Ok(Self { socket, server })
     }
 
-    /// The answer.
+    /// Asks and returns the reply.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
         let reply = self.exchange(query, PATIENCE)?;
-        reply.with_context(|| format!("no answer from {} to {}", self.server, query.escape_ascii()))
+        reply.with_context(|| format!("no reply from {} to {}", self.server, query.escape_ascii()))
     }
 
-    /// Whether there is no answer.
+    /// Asks and returns whether no reply comes.
     pub fn is_ignored(&self, query: &[u8]) -> anyhow::Result<bool> {
         Ok(self.exchange(query, SILENCE)?.is_none())
     }
 
-    /// Asks until `ready` likes the answer. `alive` fails where there will be
-    /// none.
+    /// Asks until `ready` returns true for a reply. `alive` returns an error when the
+    /// server has ended, so that no reply can come.
     pub fn wait_for(
         &self,
         query: &[u8],
@@ -55,14 +55,17 @@ impl Client {
             alive()?;
             match self.exchange(query, SILENCE) {
                 Ok(Some(reply)) if ready(&reply) => return Ok(()),
-                // Nobody listens yet.
+                // The server does not listen yet.
                 Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => {
                     return Err(error.into());
                 }
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-        bail!("{} does not come to know the cluster", self.server)
+        bail!(
+            "{} does not know the whole cluster after {DEADLINE:?}",
+            self.server
+        )
     }
 
     fn exchange(&self, query: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
@@ -76,7 +79,7 @@ impl Client {
             }
             self.socket.set_read_timeout(Some(left))?;
             match self.socket.recv(&mut buffer) {
-                // An answer that was given up has another id.
+                // A late reply to an earlier query has another id.
                 Ok(len) if buffer.get(..2) == query.get(..2) => {
                     buffer.truncate(len);
                     return Ok(Some(buffer));

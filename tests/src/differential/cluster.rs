@@ -1,4 +1,4 @@
-//! The objects of a cluster, and what they become on either side.
+//! The objects of a cluster: as JSON for the API server, and as the agent's events.
 
 use std::collections::BTreeMap;
 
@@ -25,20 +25,20 @@ pub enum Object {
     Pod(Pod),
 }
 
-/// Label of slices of headless Services.
+/// Label of EndpointSlices that belong to headless Services.
 pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
-/// Label that says who made a slice.
+/// Label that names the program that made an EndpointSlice.
 pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
 
-/// Value of [`MANAGED_BY_LABEL`] on slices of Services with a selector.
+/// Value of [`MANAGED_BY_LABEL`] on EndpointSlices of Services with a selector.
 pub const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
-/// Kind, namespace and name.
+/// Kind, namespace and name of an object.
 pub type Key = (Kind, String, String);
 
 impl Object {
-    /// Which kind it is.
+    /// The object's kind.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Namespace(_) => Kind::Namespace,
@@ -57,26 +57,26 @@ impl Object {
         }
     }
 
-    /// Its namespace; empty where it has none.
+    /// The object's namespace; empty for a Namespace.
     pub fn namespace(&self) -> &str {
         self.metadata().namespace.as_deref().unwrap_or_default()
     }
 
-    /// Its name.
+    /// The object's name.
     pub fn name(&self) -> &str {
         self.metadata().name.as_deref().unwrap_or_default()
     }
 
-    /// Its labels.
+    /// The object's labels.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
         self.metadata().labels.as_ref().unwrap_or(&NONE)
     }
 
-    /// Whether an agent that follows an API server with `--endpoints headless` watches
-    /// this object: of slices, those of headless Services, those that no controller of
-    /// the control plane made, and those of the cluster's DNS
-    /// (`headless_agent::watch::kubernetes`).
+    /// Whether an agent with `--endpoints headless` watches this object. Such an agent
+    /// watches three groups of EndpointSlices: of headless Services, not made by the
+    /// control plane's controller, and of the cluster's DNS
+    /// (`headless_agent::watch::kubernetes`). It watches all objects of other kinds.
     pub fn is_watched_by_default(&self) -> bool {
         let labels = self.labels();
         let managed_by = labels.get(MANAGED_BY_LABEL).map(String::as_str);
@@ -90,12 +90,12 @@ impl Object {
             || of_dns
     }
 
-    /// What identifies it.
+    /// The object's key.
     pub fn key(&self) -> Key {
         (self.kind(), self.namespace().into(), self.name().into())
     }
 
-    /// As in a response of the API server, with `kind` and `apiVersion`.
+    /// The JSON that an API server sends, with `kind` and `apiVersion`.
     pub fn json(&self) -> Value {
         let json = match self {
             Self::Namespace(object) => serde_json::to_value(object),
@@ -106,7 +106,8 @@ impl Object {
         json.unwrap_or_default()
     }
 
-    /// What the agent makes of it. An object that it refuses is none.
+    /// The agent's event for a new or changed object. If the agent refuses the object,
+    /// the event is the deletion.
     pub fn applied(&self, keep: Keep) -> Event {
         let problems = &mut Vec::new();
         let slim = match self {
@@ -122,7 +123,7 @@ impl Object {
         slim.map_or_else(|| self.deleted(), Event::Apply)
     }
 
-    /// What the agent makes of its end.
+    /// The agent's event for the object's deletion.
     pub fn deleted(&self) -> Event {
         Event::Delete(ObjectRef {
             kind: self.kind(),
@@ -145,14 +146,14 @@ pub enum Change {
     Delete(Key),
 }
 
-/// All objects.
+/// All objects of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     objects: BTreeMap<Key, Object>,
 }
 
 impl Cluster {
-    /// Makes a change; returns what was there before.
+    /// Makes a change; returns the object that was there before.
     pub fn apply(&mut self, change: Change) -> Option<Object> {
         match change {
             Change::Put(object) => self.objects.insert(object.key(), object),
@@ -160,17 +161,17 @@ impl Cluster {
         }
     }
 
-    /// Adds an object.
+    /// Adds or replaces an object.
     pub fn put(&mut self, object: Object) {
         self.objects.insert(object.key(), object);
     }
 
-    /// Whether there is such an object.
+    /// Whether an object with this key exists.
     pub fn contains(&self, key: &Key) -> bool {
         self.objects.contains_key(key)
     }
 
-    /// Every object, by kind.
+    /// Every object, ordered by kind, namespace and name.
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
         self.objects.values()
     }
@@ -183,7 +184,7 @@ impl Cluster {
         })
     }
 
-    /// Whether there is a headless Service of this name.
+    /// Whether a headless Service of this name exists.
     pub fn is_headless(&self, namespace: &str, service: &str) -> bool {
         let key = (Kind::Service, namespace.to_owned(), service.to_owned());
         let Some(Object::Service(service)) = self.objects.get(&key) else {
@@ -209,7 +210,8 @@ impl Cluster {
         })
     }
 
-    /// Names of all namespaces in which there are objects, or which are one.
+    /// Names of all namespaces: of Namespace objects, and of namespaces that other
+    /// objects are in.
     pub fn namespaces(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .objects()

@@ -1,10 +1,10 @@
-//! Two replies side by side.
+//! Compares two replies.
 
-use super::message::{Decoded, Line};
+use super::message::{Decoded, TextRecord};
 
-/// What differs between CoreDNS's reply and ours; `None` where nothing does.
-/// Records are compared as multisets, since their order is random on both
-/// sides. `full` gives CoreDNS's whole reply where only a part of it fits.
+/// Describes the first difference between CoreDNS's reply and ours; `None` if the two are
+/// alike. Records are compared as multisets, because both sides put them into a random
+/// order. `full` returns CoreDNS's whole reply, for replies that are truncated.
 pub fn difference(
     theirs: &Decoded,
     ours: &Decoded,
@@ -12,20 +12,23 @@ pub fn difference(
 ) -> Option<String> {
     if theirs.flags != ours.flags {
         return Some(format!(
-            "flags {:#06x} and {:#06x}",
+            "flags: CoreDNS {:#06x}, headless {:#06x}",
             theirs.flags, ours.flags
         ));
     }
     if theirs.question != ours.question {
-        return Some("question".into());
+        return Some("the question sections differ".into());
     }
     if theirs.opt != ours.opt {
-        return Some(format!("OPT {:?} and {:?}", theirs.opt, ours.opt));
+        return Some(format!(
+            "OPT: CoreDNS {:?}, headless {:?}",
+            theirs.opt, ours.opt
+        ));
     }
     if theirs.truncated() {
         return match full() {
             Ok(full) => part(theirs, ours, &full),
-            Err(error) => Some(format!("the whole cannot be had: {error:#}")),
+            Err(error) => Some(format!("no whole reply over TCP: {error:#}")),
         };
     }
     for (name, (theirs, ours)) in ["answer", "authority", "additional"]
@@ -33,14 +36,14 @@ pub fn difference(
         .zip(theirs.sections.iter().zip(&ours.sections))
     {
         if theirs != ours {
-            let only = |a: &[Line], b: &[Line]| -> Vec<String> {
-                let lines = a.iter().filter(|line| !b.contains(line));
-                lines
-                    .map(|line| format!("{} {}", line.owner, line.rest))
+            let only = |a: &[TextRecord], b: &[TextRecord]| -> Vec<String> {
+                let records = a.iter().filter(|record| !b.contains(record));
+                records
+                    .map(|record| format!("{} {}", record.owner, record.rest))
                     .collect()
             };
             return Some(format!(
-                "{name}: {} records and {}; only theirs {:?}, only ours {:?}",
+                "{name}: CoreDNS has {} records, headless {}; only CoreDNS {:?}, only headless {:?}",
                 theirs.len(),
                 ours.len(),
                 only(theirs, ours),
@@ -51,8 +54,8 @@ pub fn difference(
     None
 }
 
-/// What differs between two parts of a reply that is too long: both must hold as
-/// many records, each of them one of the whole.
+/// Describes the difference between two truncated replies; `None` if both have the same
+/// number of records and every record is in the whole reply.
 fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     let whole = !full.truncated();
     let sections = theirs
@@ -63,12 +66,13 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     let mut counts = [0, 0];
     for ((theirs, ours), full) in sections {
         for (who, part) in [("CoreDNS", theirs), ("headless", ours)] {
-            // Too long for TCP too: then nobody has the whole.
+            // A reply that is too long for TCP too is whole nowhere. Then nothing is
+            // known of the records, and the part is compared with itself.
             let mut left = if whole { full.clone() } else { part.clone() };
-            for line in part {
-                let Some(at) = left.iter().position(|other| other == line) else {
+            for record in part {
+                let Some(at) = left.iter().position(|other| other == record) else {
                     return Some(format!(
-                        "{who} has a record that the whole has not: {line:?}"
+                        "{who} has a record that the whole reply has not: {record:?}"
                     ));
                 };
                 left.swap_remove(at);
@@ -81,18 +85,18 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
     if theirs_count == ours_count {
         return None;
     }
-    // Records of one length fit in the same number, whichever they are. Of
-    // others it depends on which come first; then each part must be as long as
-    // it can be.
+    // If all records have the same length, both parts must have the same number. If
+    // lengths differ, the number depends on the random order. Then the only rule is that
+    // no further record fits into either part.
     let mut lengths: Vec<_> = full
         .sections
         .iter()
         .flatten()
-        .map(|line| (line.owner.len(), line.rest.len()))
+        .map(|record| (record.owner.len(), record.rest.len()))
         .collect();
     lengths.sort_unstable();
     lengths.dedup();
-    // As text a record is longer than as bytes.
+    // The text is longer than the wire form, so this is an upper bound.
     let longest = lengths.iter().map(|(owner, rest)| owner + rest).max();
     let limit = theirs.opt.as_ref().map_or(0, |opt| opt.size).max(512);
     let is_long = |part: &Decoded| part.len + longest.unwrap_or(0) > usize::from(limit);
@@ -100,6 +104,6 @@ fn part(theirs: &Decoded, ours: &Decoded, full: &Decoded) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{theirs_count} and {ours_count} records of the whole"
+        "truncated: CoreDNS has {theirs_count} records, headless {ours_count}"
     ))
 }

@@ -1,4 +1,4 @@
-//! CoreDNS itself, in a network namespace of the test's own.
+//! Runs CoreDNS in a network namespace of the test's own.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -14,21 +14,22 @@ use tempfile::TempDir;
 use super::client::Client;
 use super::upstream;
 
-/// Where CoreDNS answers: an address on `lo` that looks like a pod's, because
-/// CoreDNS looks for its own Service by its own address and leaves out loopback
-/// addresses (`plugin/kubernetes/local.go`).
+/// Where CoreDNS answers: a pod's address on `lo`. CoreDNS finds its own Service by its
+/// own addresses, of which it ignores loopback addresses (CoreDNS,
+/// `plugin/kubernetes/local.go`).
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
 
 /// Where the upstream resolver answers.
 const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
 
-/// How long an answer over TCP may take.
+/// How long a reply over TCP may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a Corefile of kubeadm says, with one or the other choice.
+/// The options of CoreDNS's `kubernetes` plugin that the tests vary. The defaults are
+/// kubeadm's.
 #[derive(Clone, Debug)]
 pub struct Choices {
-    /// The cluster's zone.
+    /// The zone.
     pub zone: &'static str,
     /// TTL in seconds.
     pub ttl: u32,
@@ -50,8 +51,8 @@ impl Default for Choices {
 }
 
 impl Choices {
-    /// kubeadm's Corefile (`manifests.go`) without what has nothing to do with
-    /// answers, and without `cache`, which counts TTLs down.
+    /// kubeadm's Corefile (`cmd/kubeadm/app/phases/addons/dns/manifests.go`) without the
+    /// plugins that do not change replies, and without `cache`, which counts TTLs down.
     fn corefile(&self, api: SocketAddr) -> String {
         let Self {
             zone,
@@ -84,9 +85,8 @@ impl Choices {
     }
 }
 
-/// Moves this thread, and the threads and processes that it starts, into a
-/// network namespace of their own, with [`ADDRESS`] on `lo` and an upstream
-/// resolver.
+/// Moves this thread into a new network namespace with [`ADDRESS`] on `lo` and an
+/// upstream resolver. Threads and processes that this thread starts are in it too.
 pub fn enter_namespace() -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
     for arguments in [
@@ -110,16 +110,15 @@ pub struct CoreDns {
 
 impl Drop for CoreDns {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Both calls fail if CoreDNS has ended by itself.
         let _killed = self.process.kill();
         let _waited = self.process.wait();
     }
 }
 
 impl CoreDns {
-    /// Starts the program named by `HEADLESS_COREDNS` on the objects of an API
-    /// server. It listens when this returns; what it has read by then is for
-    /// [`Self::wait_for`] to tell.
+    /// Starts the program that `HEADLESS_COREDNS` names. It reads the objects of an API
+    /// server. Use [`Self::wait_for`] to wait until it answers from all of them.
     pub fn start(choices: &Choices, api: SocketAddr) -> anyhow::Result<Self> {
         let program = env::var_os("HEADLESS_COREDNS")
             .context("HEADLESS_COREDNS is not set: run `cargo xtask test`, or build CoreDNS by `cargo xtask peers coredns` and set it to the path")?;
@@ -144,7 +143,11 @@ impl CoreDns {
         })
     }
 
-    /// Waits until it gives an answer that `ready` likes.
+    /// Asks until `ready` returns true for a reply.
+    ///
+    /// # Errors
+    ///
+    /// If CoreDNS ends, or no such reply comes in time. The error has CoreDNS's log.
     pub fn wait_for(&mut self, query: &[u8], ready: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
         let Self {
             process,
@@ -160,17 +163,17 @@ impl CoreDns {
             .with_context(|| read(folder))
     }
 
-    /// The answer over UDP.
+    /// Asks over UDP and returns the reply.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.client.ask(query).with_context(|| read(&self.folder))
     }
 
-    /// Whether there is no answer over UDP.
+    /// Asks over UDP and returns whether no reply comes.
     pub fn ignores(&self, query: &[u8]) -> anyhow::Result<bool> {
         self.client.is_ignored(query)
     }
 
-    /// The answer over TCP: the whole.
+    /// Asks over TCP and returns the reply, which holds up to 65,535 bytes.
     pub fn ask_tcp(query: &[u8]) -> anyhow::Result<Vec<u8>> {
         let mut stream = TcpStream::connect((ADDRESS, 53))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -184,7 +187,7 @@ impl CoreDns {
     }
 }
 
-/// What it has logged.
+/// CoreDNS's log.
 fn read(folder: &TempDir) -> String {
     fs::read_to_string(folder.path().join("log")).unwrap_or_default()
 }

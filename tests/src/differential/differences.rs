@@ -1,109 +1,123 @@
-//! The differences that are allowed: `differences.md` says why, this tells
-//! them apart from all others.
+//! Recognises the differences that are allowed. `tests/differences.md` lists them with
+//! reasons.
 
 use std::collections::BTreeSet;
 
-use super::message::{self, Decoded, Labels};
+use super::message::{self, Decoded, DnsName};
 
 /// The list with the reasons.
 #[cfg(test)]
 const LIST: &str = include_str!("../../differences.md");
 
-/// What a difference is about.
+/// A difference between CoreDNS and headless, with its circumstances.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
+pub struct Finding<'a> {
     /// The query as it was sent.
     pub query: &'a [u8],
-    /// CoreDNS's reply, where there is one that can be read.
+    /// CoreDNS's reply; `None` if CoreDNS did not reply.
     pub theirs: Option<&'a Decoded>,
-    /// Ours.
+    /// The reply of headless; `None` if headless passed the query, or if its reply cannot
+    /// be read.
     pub ours: Option<&'a Decoded>,
-    /// Reverse names, in lower case, of addresses that some object spells
-    /// otherwise than RFC 5952 has it.
-    pub misspelled: &'a BTreeSet<Labels>,
-    /// Reverse names of addresses in slices that do not say whose they are.
-    pub nameless: &'a BTreeSet<Labels>,
-    /// Whether ours is the agent's, which keeps its own clock.
+    /// The names that explain some differences.
+    pub exceptions: &'a Exceptions,
+    /// Whether the reply is the agent's. The agent takes SOA serials from its own clock.
     pub agent: bool,
 }
 
-/// A difference that is allowed.
-struct Difference {
-    /// The heading in the list.
-    name: &'static str,
-    /// Whether it is this one.
-    is: fn(&Case<'_>) -> bool,
+/// Reverse names, in lower case, for which CoreDNS is known to differ.
+#[derive(Clone, Debug, Default)]
+pub struct Exceptions {
+    /// Of endpoint addresses that some object spells in another way than RFC 5952.
+    pub unusual_spelling: BTreeSet<DnsName>,
+    /// Of endpoint addresses in EndpointSlices without the label of their Service.
+    pub without_service: BTreeSet<DnsName>,
 }
 
-/// CoreDNS receives into 512 bytes (miekg/dns, `MinMsgSize`).
+/// A difference that is allowed.
+struct AllowedDifference {
+    /// The heading in `tests/differences.md`.
+    name: &'static str,
+    /// Whether a finding is this difference.
+    explains: fn(&Finding<'_>) -> bool,
+}
+
+/// Size in bytes of CoreDNS's receive buffer for UDP (miekg/dns, `MinMsgSize`).
 const RECEIVED_MAX: usize = 512;
 
-/// RCODE of a message that was not understood (RFC 1035, section 4.1.1).
+/// RCODE "format error" (RFC 1035, section 4.1.1).
 const FORMERR: u16 = 1;
 
-/// Which word of a SOA record's text is the serial, after TTL, class, type and
+/// Position of the serial in the text of a SOA record: it follows TTL, class, type and
 /// two names.
-const SERIAL: usize = 5;
+pub(super) const SERIAL: usize = 5;
 
-/// All of them.
-const ALLOWED: [Difference; 6] = [
-    Difference {
+/// All allowed differences, in the order of `tests/differences.md`.
+const ALLOWED: [AllowedDifference; 6] = [
+    AllowedDifference {
         name: "long-query",
-        is: |case| case.query.len() > RECEIVED_MAX,
+        explains: |finding| finding.query.len() > RECEIVED_MAX,
     },
-    Difference {
+    AllowedDifference {
         name: "record-in-query",
-        is: |case| {
-            let theirs = case.theirs.map(Decoded::rcode);
-            theirs == Some(FORMERR) && message::has_other_record(case.query)
+        explains: |finding| {
+            let theirs = finding.theirs.map(Decoded::rcode);
+            theirs == Some(FORMERR) && message::has_other_record(finding.query)
         },
     },
-    Difference {
+    AllowedDifference {
         name: "no-cluster-ip",
-        is: |case| {
-            let answers = case.theirs.iter().flat_map(|theirs| &theirs.sections[0]);
+        explains: |finding| {
+            let answers = finding.theirs.iter().flat_map(|theirs| &theirs.sections[0]);
             answers
                 .into_iter()
-                .any(|line| line.rest.ends_with(" IN CNAME ."))
+                .any(|record| record.rest.ends_with(" IN CNAME ."))
         },
     },
-    Difference {
+    AllowedDifference {
         name: "address-spelling",
-        is: |case| is_below(case, case.misspelled),
+        explains: |finding| asks_below(finding.query, &finding.exceptions.unusual_spelling),
     },
-    Difference {
-        name: "nameless-slice",
-        is: |case| case.theirs.is_none() && is_below(case, case.nameless),
+    AllowedDifference {
+        name: "slice-without-service",
+        explains: |finding| {
+            finding.theirs.is_none()
+                && asks_below(finding.query, &finding.exceptions.without_service)
+        },
     },
-    Difference {
+    AllowedDifference {
         name: "serial",
-        is: |case| case.agent && case.theirs.map(without_serial) == case.ours.map(without_serial),
+        explains: |finding| {
+            finding.agent && finding.theirs.map(without_serial) == finding.ours.map(without_serial)
+        },
     },
 ];
 
-/// Whether the name that is asked for, or an end of it, is one of these.
-fn is_below(case: &Case<'_>, names: &BTreeSet<Labels>) -> bool {
-    let question = case.query.get(12..).and_then(Labels::from_wire);
-    question.is_some_and(|name| name.ends_in(names))
+/// Whether a query asks for a name at or below one of `names`.
+pub fn asks_below(query: &[u8], names: &BTreeSet<DnsName>) -> bool {
+    let name = query.get(12..).and_then(DnsName::from_wire);
+    name.is_some_and(|name| name.is_below(names))
 }
 
-/// The reply with the SOA's serial and what depends on its length left out.
+/// The reply without the SOA's serial, and without the length, which depends on the
+/// serial's digits.
 fn without_serial(reply: &Decoded) -> Decoded {
     let mut reply = reply.clone();
-    for line in reply.sections.iter_mut().flatten() {
-        if line.rest.contains(" IN SOA ") {
-            let fields = line.rest.split(' ').enumerate();
+    for record in reply.sections.iter_mut().flatten() {
+        if record.rest.contains(" IN SOA ") {
+            let fields = record.rest.split(' ').enumerate();
             let fields = fields.filter_map(|(i, field)| (i != SERIAL).then_some(field));
-            line.rest = fields.collect::<Vec<_>>().join(" ");
+            record.rest = fields.collect::<Vec<_>>().join(" ");
         }
     }
     reply.len = 0;
     reply
 }
 
-/// The name of the allowed difference that this is.
-pub fn allowed(case: &Case<'_>) -> Option<&'static str> {
-    let difference = ALLOWED.iter().find(|difference| (difference.is)(case))?;
+/// The name of the allowed difference that explains a finding, if there is one.
+pub fn allowed(finding: &Finding<'_>) -> Option<&'static str> {
+    let mut allowed = ALLOWED.iter();
+    let difference = allowed.find(|difference| (difference.explains)(finding))?;
     Some(difference.name)
 }
 
@@ -112,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_in_the_list_and_nothing_else_is() {
+    fn the_list_of_reasons_has_exactly_the_allowed_differences() {
         let listed: Vec<&str> = LIST
             .lines()
             .filter_map(|line| line.strip_prefix("## "))

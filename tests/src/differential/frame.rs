@@ -1,16 +1,16 @@
-//! A DNS message in an Ethernet frame, and out of it.
+//! Puts queries into Ethernet frames, and takes replies out of them.
 
 use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
-use headless_ebpf::wire::IPV4_HEADERS_LEN;
+use headless_ebpf::wire::frame::IPV4_HEADERS_LEN;
 
-/// The pod that asks.
+/// Address of the pod that asks.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 7);
 const CLIENT_PORT: u16 = 40_000;
 
-/// The frame in which a pod sends a query to `server`: IPv4 without options and
-/// with its checksum (RFC 791), UDP without (RFC 768 allows it).
+/// The frame in which a pod sends a query to `server`. The IPv4 header has no options. The
+/// UDP header has no checksum, which RFC 768 allows.
 pub fn query(server: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     let udp_len = (8 + message.len()) as u16;
     let mut ip = [0; 20];
@@ -39,7 +39,7 @@ pub fn message(frame: &[u8]) -> anyhow::Result<Vec<u8>> {
     let port = frame.get(36..38).context("frame cut off")?;
     anyhow::ensure!(
         port == CLIENT_PORT.to_be_bytes(),
-        "not sent back to the client"
+        "the reply's destination is not the client's port"
     );
     let len = frame.get(38..40).and_then(<[u8]>::first_chunk);
     let len = usize::from(u16::from_be_bytes(*len.context("frame cut off")?));

@@ -1,4 +1,4 @@
-//! Random clusters, odd ones included.
+//! Makes random clusters, with unusual objects among them.
 
 mod changes;
 mod services;
@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::cluster::{CONTROLLER, Change, Cluster, HEADLESS_LABEL, MANAGED_BY_LABEL, Object};
 use super::coredns;
 
-/// Names that look like something else.
+/// Names that have another meaning elsewhere in DNS names.
 const ODD_NAMES: [&str; 16] = [
     "svc",
     "pod",
@@ -36,24 +36,25 @@ const ODD_NAMES: [&str; 16] = [
     "in-addr",
 ];
 
-/// Makes objects.
+/// Makes objects at random.
 #[derive(Debug)]
 pub struct Generator {
     rng: Rng,
     zone: &'static str,
-    /// Numbers given to names and addresses.
+    /// The last number that a name or address got.
     count: u32,
+    /// Number of sentinels so far.
     sentinels: u32,
-    /// Addresses that other endpoints may have as well, by `addressType`.
+    /// Addresses that further endpoints may have too, by `addressType`.
     shared: BTreeMap<&'static str, Vec<String>>,
 }
 
-/// One of them.
-fn choice<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
-    of[rng.usize(..of.len())].clone()
+/// A random element.
+fn choice<T: Clone>(rng: &mut Rng, from: &[T]) -> T {
+    from[rng.usize(..from.len())].clone()
 }
 
-/// In so many of a hundred cases.
+/// True with a probability of `percent` hundredths.
 fn percent(rng: &mut Rng, percent: u32) -> bool {
     rng.u32(..100) < percent
 }
@@ -113,7 +114,7 @@ fn headless(ports: Option<Vec<ServicePort>>) -> ServiceSpec {
 }
 
 impl Generator {
-    /// For a zone; the same seed makes the same objects.
+    /// Makes objects for a zone. The same seed makes the same objects.
     pub fn new(seed: u64, zone: &'static str) -> Self {
         Self {
             rng: Rng::with_seed(seed),
@@ -153,17 +154,17 @@ impl Generator {
     fn ipv6(&mut self) -> String {
         let number = self.number();
         match self.rng.u32(..12) {
-            // Not as RFC 5952 has it.
+            // Two spellings that RFC 5952 does not allow.
             0 => format!("FD00:10:244::{number:X}"),
             1 => format!("fd00:10:244:0:0:0:0:{number:x}"),
-            // Ends in a colon.
+            // Dashed labels must not end in a dash, so this address gets a zero appended.
             2 => format!("fd00:10:{number:x}::"),
             3 => format!("fd00:10:244:1:2:3:4:{number:x}"),
             _ => format!("fd00:10:244::{number:x}"),
         }
     }
 
-    /// A cluster of about so many Services.
+    /// A cluster with `services` random Services, and the Service of the cluster's DNS.
     pub fn cluster(&mut self, services: usize) -> Cluster {
         let mut cluster = Cluster::default();
         for name in [
@@ -181,7 +182,7 @@ impl Generator {
         cluster.put(namespace(&"n".repeat(63)));
         self.cluster_dns(&mut cluster);
         let mut namespaces = cluster.namespaces();
-        // No Namespace object, but objects in it.
+        // These namespaces have objects, but no Namespace object.
         namespaces.extend(["ghost", "example"].map(str::to_owned));
         for _ in 0..services / 4 {
             let namespace = choice(&mut self.rng, &namespaces);
@@ -201,8 +202,8 @@ impl Generator {
         cluster
     }
 
-    /// An address of an endpoint: in three of ten cases one that an endpoint or a
-    /// Service has already, of whatever kind and namespace.
+    /// An address for an endpoint. With 30 % probability another endpoint or a Service of
+    /// any kind and namespace has the address already.
     fn endpoint_address(&mut self, family: &'static str) -> String {
         let shared = self.shared.entry(family).or_default();
         if !shared.is_empty() && percent(&mut self.rng, 30) {
@@ -221,7 +222,7 @@ impl Generator {
         shared.push(address.to_owned());
     }
 
-    /// The Service in front of CoreDNS.
+    /// Adds the Service of the cluster's DNS, with CoreDNS as its endpoint.
     fn cluster_dns(&mut self, cluster: &mut Cluster) {
         let dual = self.rng.bool();
         let mut addresses = vec!["10.96.0.10".to_owned()];
@@ -273,7 +274,7 @@ impl Generator {
         let address = match self.rng.u32(..10) {
             0 => None,
             1..4 => Some(self.ipv6()),
-            // Several on the host's network.
+            // Pods on the host's network share the node's address.
             4 => Some("192.168.1.10".into()),
             _ => Some(self.ipv4()),
         };
@@ -291,8 +292,9 @@ impl Generator {
         })
     }
 
-    /// Objects of every kind, and the names below the zone that they give an
-    /// address: who answers those has seen every change before.
+    /// A sentinel: objects of every kind, and the names that get an address from them,
+    /// left of the zone. A server that answers these names has seen all earlier changes
+    /// too.
     pub fn sentinel(&mut self) -> (Vec<Object>, [String; 3]) {
         self.sentinels += 1;
         let number = self.sentinels;
@@ -315,7 +317,7 @@ impl Generator {
             namespace(&name),
             service(&name, "s", headless(None)),
             slice(&name, "s-1", "s", "IPv4", vec![endpoint.clone()], None),
-            // The agent has another watch for slices that the controller made.
+            // The agent has a separate watch for slices that the controller made.
             service(&name, "t", headless(None)),
             made_by_controller(slice(&name, "t-1", "t", "IPv4", vec![endpoint], None), true),
             Object::Pod(pod),
@@ -327,7 +329,7 @@ impl Generator {
     }
 }
 
-/// A slice with the labels of the control plane's controller.
+/// The slice with the labels that the control plane's controller sets.
 fn made_by_controller(mut object: Object, headless: bool) -> Object {
     if let Object::EndpointSlice(slice) = &mut object {
         let labels = slice.metadata.labels.get_or_insert_default();
@@ -341,8 +343,8 @@ fn made_by_controller(mut object: Object, headless: bool) -> Object {
     object
 }
 
-/// Gives the controller's slices the label that says whether their Service is headless,
-/// as the controller does when a Service changes; returns the changes.
+/// Corrects the label for headless Services on the controller's slices, as the controller
+/// does when a Service changes. Returns the changes, which are applied already.
 fn relabel(cluster: &mut Cluster) -> Vec<Change> {
     let slices: Vec<Object> = cluster
         .slices()

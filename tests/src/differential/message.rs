@@ -1,4 +1,4 @@
-//! Queries as bytes, and replies as what they say.
+//! Writes queries as bytes, and reads replies from bytes.
 
 use std::collections::BTreeSet;
 
@@ -6,35 +6,35 @@ use anyhow::Context as _;
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
 
-/// Header bits (RFC 1035, section 4.1.1).
+/// Header bit "recursion desired" (RFC 1035, section 4.1.1).
 pub const RD: u16 = 1 << 8;
-/// See [`RD`].
+/// Header bit "truncated" (RFC 1035, section 4.1.1).
 pub const TC: u16 = 1 << 9;
 const QR: u16 = 1 << 15;
 
-/// Labels of a name, leftmost first, without the root.
+/// A name as its labels, leftmost first, without the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels(pub Vec<Vec<u8>>);
+pub struct DnsName(pub Vec<Vec<u8>>);
 
-impl Labels {
-    /// The labels of a name in presentation form without escapes.
+impl DnsName {
+    /// Reads a name in presentation form. The backslash has no special meaning.
     pub fn new(text: &str) -> Self {
         let labels = text.split('.').filter(|label| !label.is_empty());
         Self(labels.map(|label| label.as_bytes().to_vec()).collect())
     }
 
-    /// These labels above those.
+    /// This name followed by `suffix`.
     #[must_use]
-    pub fn above(&self, below: &Self) -> Self {
-        Self([self.0.as_slice(), below.0.as_slice()].concat())
+    pub fn followed_by(&self, suffix: &Self) -> Self {
+        Self([self.0.as_slice(), suffix.0.as_slice()].concat())
     }
 
-    /// Length in wire form.
+    /// Length in wire form, in bytes.
     pub fn wire_len(&self) -> usize {
         self.0.iter().map(|label| label.len() + 1).sum::<usize>() + 1
     }
 
-    /// In wire form.
+    /// The name in wire form.
     pub fn wire(&self) -> Vec<u8> {
         let mut wire = Vec::with_capacity(self.wire_len());
         for label in &self.0 {
@@ -45,7 +45,7 @@ impl Labels {
         wire
     }
 
-    /// The uncompressed name at the start of these bytes.
+    /// Reads an uncompressed name at the start of `wire`.
     pub fn from_wire(mut wire: &[u8]) -> Option<Self> {
         let mut labels = Vec::new();
         loop {
@@ -59,7 +59,7 @@ impl Labels {
         }
     }
 
-    /// In lower case.
+    /// The name in lower case.
     #[must_use]
     pub fn folded(&self) -> Self {
         Self(
@@ -70,20 +70,20 @@ impl Labels {
         )
     }
 
-    /// In presentation form, for people.
+    /// The name in presentation form, for messages.
     pub fn show(&self) -> String {
         let labels = self.0.iter().map(|label| label.escape_ascii().to_string());
         labels.collect::<Vec<_>>().join(".") + "."
     }
 
-    /// Whether the name, or an end of it, is one of these, which are in lower
-    /// case.
-    pub fn ends_in(&self, names: &BTreeSet<Self>) -> bool {
+    /// Whether the name is at or below one of `names`, in any case. `names` must be in
+    /// lower case.
+    pub fn is_below(&self, names: &BTreeSet<Self>) -> bool {
         let Self(labels) = self.folded();
         (0..labels.len()).any(|at| names.contains(&Self(labels[at..].to_vec())))
     }
 
-    /// Whether the name is this zone's, in any case.
+    /// Whether the name is at or below `zone`, in any case.
     pub fn is_in(&self, zone: &Self) -> bool {
         let Some(cut) = self.0.len().checked_sub(zone.0.len()) else {
             return false;
@@ -100,9 +100,9 @@ impl Labels {
 pub struct Opt {
     /// UDP payload size in bytes.
     pub size: u16,
-    /// Extended RCODE, version, flags.
+    /// Extended RCODE, version and flags, which stand in place of the TTL.
     pub ttl: u32,
-    /// The options as they stand.
+    /// The options in wire form.
     pub options: Vec<u8>,
 }
 
@@ -111,21 +111,21 @@ pub struct Opt {
 pub struct Query {
     /// Transaction id.
     pub id: u16,
-    /// Second word of the header.
+    /// The header's second word: flags, opcode and RCODE.
     pub flags: u16,
     /// The name.
-    pub name: Labels,
+    pub name: DnsName,
     /// The type.
     pub qtype: u16,
     /// The class.
     pub qclass: u16,
-    /// EDNS.
+    /// The OPT record.
     pub opt: Option<Opt>,
 }
 
 impl Query {
-    /// For a name, of class IN, with RD.
-    pub fn new(name: Labels, qtype: u16) -> Self {
+    /// A query of class IN with RD set.
+    pub fn new(name: DnsName, qtype: u16) -> Self {
         Self {
             id: 0,
             flags: RD,
@@ -136,7 +136,7 @@ impl Query {
         }
     }
 
-    /// The message.
+    /// The query in wire form.
     pub fn bytes(&self) -> Vec<u8> {
         let Self {
             id,
@@ -162,7 +162,7 @@ impl Query {
         bytes
     }
 
-    /// For people.
+    /// The query as text, for messages.
     pub fn show(&self) -> String {
         let Self {
             flags,
@@ -187,16 +187,16 @@ impl Query {
     }
 }
 
-/// One record, spelled out, case kept.
+/// A resource record as text, in the case of the reply.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Line {
-    /// The owner.
+pub struct TextRecord {
+    /// The owner name.
     pub owner: String,
-    /// Type, class, TTL and data.
+    /// TTL, class, type and RDATA, separated by spaces.
     pub rest: String,
 }
 
-impl Line {
+impl TextRecord {
     fn new(record: &Record) -> Self {
         Self {
             owner: record.name.to_ascii(),
@@ -211,37 +211,38 @@ impl Line {
     }
 }
 
-/// What a reply says.
+/// A reply that has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Second word of the header, RCODE included.
+    /// The header's second word: flags, opcode and RCODE.
     pub flags: u16,
-    /// The question section as it stands.
+    /// The question section in wire form.
     pub question: Vec<u8>,
-    /// Answer, authority, additional, each sorted.
-    pub sections: [Vec<Line>; 3],
+    /// The records of answer, authority and additional section, each section sorted. The
+    /// OPT record is left out.
+    pub sections: [Vec<TextRecord>; 3],
     /// The OPT record.
     pub opt: Option<Opt>,
-    /// Length in bytes.
+    /// The reply's length in bytes.
     pub len: usize,
 }
 
 impl Decoded {
-    /// Reads a reply: the records by hickory-proto; header, question and OPT as
-    /// they stand, since hickory rounds the size up and knows some options only
-    /// by name.
+    /// Reads a reply. hickory-proto reads the records. Header, question and OPT record
+    /// are taken from the bytes, because hickory-proto raises small payload sizes to 512
+    /// and loses the content of some options.
     pub fn new(bytes: &[u8]) -> anyhow::Result<Self> {
         let word = |at: usize| -> Option<u16> {
             let bytes = bytes.get(at..)?.first_chunk()?;
             Some(u16::from_be_bytes(*bytes))
         };
         let flags = word(2).context("no header")?;
-        anyhow::ensure!(flags & QR != 0, "no response");
+        anyhow::ensure!(flags & QR != 0, "QR is not set: a query, not a reply");
         let message = Message::from_vec(bytes).context("not a message")?;
         let sort = |records: &[Record]| {
-            let mut lines: Vec<Line> = records.iter().map(Line::new).collect();
-            lines.sort();
-            lines
+            let mut texts: Vec<TextRecord> = records.iter().map(TextRecord::new).collect();
+            texts.sort();
+            texts
         };
         let question = if word(4) == Some(0) {
             Vec::new()
@@ -250,7 +251,7 @@ impl Decoded {
             bytes.get(12..end).context("no question")?.to_vec()
         };
         let opt = match message.edns {
-            Some(_) => Some(opt(bytes).context("OPT is not where it should be")?),
+            Some(_) => Some(opt(bytes).context("the OPT record is not found in the bytes")?),
             None => None,
         };
         Ok(Self {
@@ -271,13 +272,13 @@ impl Decoded {
         self.flags & TC != 0
     }
 
-    /// The RCODE without its upper bits.
+    /// The RCODE's lower four bits, which are in the header.
     pub fn rcode(&self) -> u16 {
         self.flags & 0xf
     }
 }
 
-/// Where a name ends.
+/// The offset behind the name at `at`; `None` if the name is malformed.
 fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let len = usize::from(*bytes.get(at)?);
@@ -297,8 +298,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Where the records behind the question have their types, and where each ends;
-/// as far as they can be told apart.
+/// For each record behind the question: the offset of its type and the offset of its end.
+/// The iterator ends at the first record that is malformed.
 fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     let count = |i: usize| word(bytes, 4 + 2 * i).unwrap_or(0);
     let mut at = Some(12);
@@ -314,12 +315,12 @@ fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Whether a query brings a record along that is no OPT.
+/// Whether a query has a record other than OPT.
 pub fn has_other_record(query: &[u8]) -> bool {
     records(query).any(|(fixed, _)| word(query, fixed).is_some_and(|kind| kind != OPT))
 }
 
-/// The OPT record as it stands.
+/// The OPT record, read from the bytes of a message.
 fn opt(bytes: &[u8]) -> Option<Opt> {
     let (fixed, end) = records(bytes).find(|(fixed, _)| word(bytes, *fixed) == Some(OPT))?;
     let word = |at| word(bytes, at);

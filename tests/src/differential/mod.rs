@@ -1,9 +1,14 @@
-//! The same questions to CoreDNS and to headless, about the same cluster.
+//! Compares headless with CoreDNS: both get the same cluster and the same questions.
 //!
-//! [`generator`] makes a [`cluster`], [`apiserver`] serves it to [`coredns`],
-//! [`ours`] and the [`agent`] take it in directly; [`questions`] come as [`message`]s and
-//! [`frame`]s, and [`compare`] finds what differs, short of what
-//! [`differences`] allow. [`run`] puts them together.
+//! 1. [`generator`] makes a random [`cluster`] and changes it.
+//! 2. [`apiserver`] serves the cluster to [`coredns`]. [`ours`] reads the objects
+//!    directly. The [`agent`] reads them from the API server or from a folder.
+//!    [`upstream`] answers names outside the cluster.
+//! 3. [`questions`] makes queries about the cluster. [`message`] writes queries and reads
+//!    replies. [`frame`] puts queries into frames. [`client`] sends them over UDP.
+//! 4. [`compare`] finds the difference between two replies. [`differences`] knows the
+//!    differences that are allowed. [`report`] counts.
+//! 5. [`run`] carries out a plan with all of these parts.
 
 pub mod cluster;
 pub mod generator;

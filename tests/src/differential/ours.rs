@@ -1,5 +1,5 @@
-//! The three ways in which headless answers, over the same objects: the rules
-//! in userspace, the engine on the host, the program in the kernel.
+//! Three parts of headless over the same objects: the resolver, the engine on the host, and
+//! the programs in the kernel.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
-use headless_agent::datapath::object::{self, Capacities, KernelLog};
+use headless_agent::datapath::object::{self, KernelLog};
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::kernel::{KernelInterfaces, KernelSink};
 use headless_agent::maps::memory::MemorySink;
@@ -19,16 +20,17 @@ use headless_agent::records::{
     EndpointScope, Forward, Index, NameChange, Reply, Settings, Transport, reply,
 };
 use headless_agent::watch::{Event, Keep, Kind};
-use headless_ebpf::abi::{Config, Interface, PassReason, ServerAddress};
+use headless_ebpf::abi::{Address, Config, HashKey, Interface, PassReason};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
-use headless_ebpf::wire::{FramePacket, Room};
+use headless_ebpf::wire::Capacity;
+use headless_ebpf::wire::frame::FramePacket;
 use hickory_proto::rr::{Name, RecordType};
 
 use super::cluster::{Change, Cluster, Object};
 use super::coredns::{self, Choices};
 use super::{frame, upstream};
 
-/// The address that pods ask.
+/// The served address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// Name of the XDP program in the object.
@@ -37,58 +39,63 @@ const PROGRAM: &str = "headless_xdp";
 /// Name of the tc program in the object.
 const TC_PROGRAM: &str = "headless_tc";
 
-/// The MTU of pods' interfaces, and the interface on which tests run.
+/// MTU in bytes of pods' interfaces.
 const MTU: u32 = 1500;
+
+/// Index of the interface on which test runs receive their packets: the loopback.
 const LOOPBACK: u32 = 1;
 
-/// Longest frame.
+/// Size in bytes of the buffers for frames.
 const FRAME_MAX: usize = 4096;
 
-/// `XDP_PASS` and `XDP_TX` (include/uapi/linux/bpf.h).
+/// `XDP_PASS` (Linux, `include/uapi/linux/bpf.h`).
 const XDP_PASS: u32 = 2;
+/// `XDP_TX` (Linux, `include/uapi/linux/bpf.h`).
 const XDP_TX: u32 = 3;
 
-/// `TC_ACT_UNSPEC` and `TC_ACT_REDIRECT` (`include/uapi/linux/pkt_cls.h`).
+/// `TC_ACT_UNSPEC` (Linux, `include/uapi/linux/pkt_cls.h`).
 const TC_ACT_UNSPEC: i32 = -1;
+/// `TC_ACT_REDIRECT` (Linux, `include/uapi/linux/pkt_cls.h`).
 const TC_ACT_REDIRECT: i32 = 7;
 
-/// What the rules in userspace say.
+/// The resolver's outcome for a query.
 #[derive(Debug)]
-pub enum Told {
-    /// This reply.
+pub enum ResolverOutcome {
+    /// A reply.
     Reply(Vec<u8>),
-    /// This reply, with what an upstream resolver has to say.
+    /// A reply that has records of the upstream resolver, because a CNAME leads there.
     Chased(Vec<u8>),
-    /// No reply.
+    /// The query gets no reply.
     Ignored,
-    /// Somebody else's to answer.
+    /// Another server must answer.
     Forward(Forward),
 }
 
-/// What became of a frame.
+/// The engine's outcome for a query.
 #[derive(Debug)]
-pub enum Handled {
-    /// The DNS message of the reply.
+pub enum EngineOutcome {
+    /// A reply, as a DNS message.
     Reply(Vec<u8>),
-    /// Passed, unchanged.
+    /// The frame passed unchanged, for this reason.
     Pass(PassReason),
 }
 
-/// headless, without its agent.
+/// Resolver, engine and programs over one cluster.
 pub struct Ours {
     keep: Keep,
     endpoints: EndpointScope,
     index: Index,
     host: Writer<MemorySink>,
     kernel: Writer<KernelSink>,
-    /// Holds the program and its maps.
+    /// The loaded programs and their maps.
     ebpf: Ebpf,
     scratch: Box<Scratch>,
     rng: Rng,
 }
 
 impl Ours {
-    /// With CoreDNS's choices, and a seed for what is left to chance.
+    /// Loads the programs, with CoreDNS's options. `seed` gives the key of the hashes and
+    /// the resolver's random numbers.
     pub fn new(choices: &Choices, endpoints: EndpointScope, seed: u64) -> anyhow::Result<Self> {
         let Choices {
             zone,
@@ -96,7 +103,8 @@ impl Ours {
             pods,
             pod_names,
         } = *choices;
-        let config = Config::new(zone, ttl, pods, seed).context("not a zone")?;
+        let config =
+            Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
         let settings = Settings {
             ttl,
             pods,
@@ -105,35 +113,36 @@ impl Ours {
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
         };
         let capacities = Capacities {
-            names_table: 512,
+            table_slots: 512,
             names_short: 100_000,
             names_medium: 100_000,
             names_long: 10_000,
             chunks: 10_000,
-            reverse: 10_000,
+            endpoint_buckets: 512,
+            reverse_buckets: 4096,
         };
         let ebpf = object::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&config)?;
         KernelInterfaces::open(&ebpf)?.put(LOOPBACK, Interface::new(MTU, true))?;
-        let memory = MemorySink::new(config, capacities.reverse);
+        let memory = MemorySink::new(config, capacities);
         let mut ours = Self {
             keep: Keep { pod_names },
             endpoints,
             index: Index::new(settings),
-            host: Writer::new(memory, seed, Arc::new(WriteCounts::default())),
-            kernel: Writer::new(sink, seed, Arc::new(WriteCounts::default())),
+            host: Writer::open(memory, Arc::new(WriteCounts::default()))?,
+            kernel: Writer::open(sink, Arc::new(WriteCounts::default()))?,
             ebpf,
             scratch: Box::default(),
             rng: Rng::with_seed(seed),
         };
-        let servers = [ServerAddress::from(IpAddr::V4(SERVER))];
+        let servers = [Address::from(IpAddr::V4(SERVER))];
         ours.host.serve(&servers)?;
         ours.kernel.serve(&servers)?;
         Ok(ours)
     }
 
-    /// Reads a whole cluster, as after a list.
+    /// Reads a whole cluster, as from lists. `serial` is the SOA's.
     pub fn read(&mut self, cluster: &Cluster, serial: u32) -> anyhow::Result<()> {
         let starts = Kind::ALL.map(Event::Restart);
         let objects = cluster.objects().map(|object| self.seen(object));
@@ -142,8 +151,8 @@ impl Ours {
         self.take(events, serial)
     }
 
-    /// What the agent's watches tell of an object. An object that moves out of their
-    /// selection is gone for the agent.
+    /// The event that the agent's watches give for a new or changed object. An object that
+    /// the agent does not watch any more is deleted for it.
     fn seen(&self, object: &Object) -> Event {
         if self.endpoints == EndpointScope::Headless && !object.is_watched_by_default() {
             return object.deleted();
@@ -151,7 +160,7 @@ impl Ours {
         object.applied(self.keep)
     }
 
-    /// Takes in changes, as from a watch.
+    /// Applies changes, as from watches. `serial` is the SOA's.
     pub fn apply(&mut self, changes: &[Change], serial: u32) -> anyhow::Result<()> {
         let event = |change: &Change| match change {
             Change::Put(object) => self.seen(object),
@@ -177,60 +186,61 @@ impl Ours {
         write(&mut self.kernel, &names, serial)
     }
 
-    /// By the rules in userspace. A chain of CNAMEs that leaves the zone is
-    /// followed at the same upstream resolver as CoreDNS's.
-    pub fn by_rules(&mut self, query: &[u8]) -> Told {
+    /// Asks the resolver. If a CNAME leads out of the zone, the upstream resolver that
+    /// CoreDNS uses gives the rest.
+    pub fn by_resolver(&mut self, query: &[u8]) -> ResolverOutcome {
         match reply(&self.index, query, Transport::Udp, &mut self.rng) {
-            Reply::Message(message) => Told::Reply(message),
-            Reply::Ignore => Told::Ignored,
-            Reply::Forward(forwarded) => Told::Forward(forwarded.to),
+            Reply::Message(message) => ResolverOutcome::Reply(message),
+            Reply::Ignore => ResolverOutcome::Ignored,
+            Reply::Forward(forwarded) => ResolverOutcome::Forward(forwarded.to),
             Reply::Chase(unfinished) => {
                 let found = unfinished.chase().map(|chase| {
                     let (_, records) =
                         upstream::lookup(&chase.target, RecordType::from(chase.qtype));
                     records
                 });
-                Told::Chased(unfinished.finish(&self.index, found, &mut self.rng))
+                ResolverOutcome::Chased(unfinished.finish(&self.index, found, &mut self.rng))
             }
         }
     }
 
-    /// By the engine on the host: as in XDP, and where that passes as in tc.
-    pub fn by_engine(&mut self, query: &[u8]) -> anyhow::Result<Handled> {
+    /// Asks the engine on the host: as in XDP, and as in tc if XDP passes the query.
+    pub fn by_engine(&mut self, query: &[u8]) -> anyhow::Result<EngineOutcome> {
         let before = frame::query(SERVER, query);
         let mut buffer = vec![0; FRAME_MAX];
         buffer[..before.len()].copy_from_slice(&before);
         let mut packet = FramePacket::new(&mut buffer, before.len()).context("frame too long")?;
         match self.decide(&mut packet, &before)? {
-            Handled::Pass(_) => {
+            EngineOutcome::Pass(_) => {
                 let packet = FramePacket::large(&mut buffer, before.len(), MTU);
                 self.decide(&mut packet.context("frame too long")?, &before)
             }
-            reply @ Handled::Reply(_) => Ok(reply),
+            reply @ EngineOutcome::Reply(_) => Ok(reply),
         }
     }
 
-    fn decide<R: Room>(
+    fn decide<C: Capacity>(
         &mut self,
-        packet: &mut FramePacket<'_, R>,
+        packet: &mut FramePacket<'_, C>,
         before: &[u8],
-    ) -> anyhow::Result<Handled> {
-        let scratch = &mut self.scratch;
-        match respond(packet, self.host.sink(), || Some(scratch)) {
-            Verdict::Answer(..) => Ok(Handled::Reply(frame::message(packet.frame())?)),
+    ) -> anyhow::Result<EngineOutcome> {
+        let scratch = &mut *self.scratch;
+        match respond(packet, self.host.sink(), || Ok(&mut *scratch)) {
+            Verdict::Answer(..) => Ok(EngineOutcome::Reply(frame::message(packet.frame())?)),
             Verdict::Pass(reason) => {
                 anyhow::ensure!(
                     packet.frame() == before,
                     "a frame that is passed has changed"
                 );
-                Ok(Handled::Pass(reason))
+                Ok(EngineOutcome::Pass(reason))
             }
-            Verdict::Lost => anyhow::bail!("lost"),
+            Verdict::Lost => anyhow::bail!("the engine lost the frame"),
         }
     }
 
-    /// By the programs in the kernel, one behind the other; `None` where both pass.
-    pub fn by_kernel(&mut self, query: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+    /// Asks the programs in the kernel: XDP, and tc if XDP passes the query. `None` if both
+    /// pass it.
+    pub fn by_programs(&mut self, query: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
         let before = frame::query(SERVER, query);
         let program = self.ebpf.program(PROGRAM).context("no program")?;
         let program: &Xdp = program.try_into()?;
@@ -282,7 +292,7 @@ fn write<S: RecordSink>(
     writer.beat(Beat {
         lease: Duration::from_hours(1),
         serial,
-        synced: true,
+        may_deny: true,
     })?;
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! What was asked and what came of it.
+//! Counts questions, replies and differences of one run, and prints them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Differences that are shown in full.
+/// Number of differences that are shown in full.
 const SHOWN_MAX: usize = 40;
 
 /// Counts of one run.
@@ -11,42 +11,43 @@ const SHOWN_MAX: usize = 40;
 pub struct Report {
     /// Questions asked.
     pub questions: u64,
-    /// Replies of the engine, on the host and in the kernel alike, that were
-    /// compared.
+    /// Questions that the engine answered. Each was answered on the host and in the
+    /// kernel, and both replies were compared.
     pub engine: u64,
-    /// What the engine passed, by reason.
+    /// Questions that the engine passed, by reason.
     pub passed: BTreeMap<&'static str, u64>,
-    /// Replies of the rules in userspace that were compared.
-    pub userspace: u64,
+    /// Replies of the resolver that were compared.
+    pub resolver: u64,
     /// Replies of the agent over UDP that were compared.
     pub agent: u64,
-    /// Questions that were for an upstream resolver, on both sides.
+    /// Questions that the resolver leaves to upstream resolvers.
     pub upstream: u64,
-    /// Questions left to the cluster's DNS.
+    /// Questions that the resolver leaves to the cluster's DNS.
     pub cluster_dns: u64,
-    /// Messages that neither side answered.
+    /// Messages that the resolver ignores.
     pub ignored: u64,
     /// Replies of CoreDNS by RCODE.
     pub rcodes: BTreeMap<u16, u64>,
     /// Replies of CoreDNS with TC.
     pub truncated: u64,
-    /// In-zone questions without EDNS options, external names apart.
+    /// Plain questions: for names in the zone, without EDNS options, not about Services
+    /// that lead to other names.
     pub plain: u64,
-    /// Those of [`Self::plain`] that the engine answered.
+    /// Plain questions that the engine answered.
     pub plain_engine: u64,
-    /// Why it passed the rest of them: by reason and question type, how many,
-    /// and one of them.
+    /// Plain questions that the engine passed. By reason and question type: the count and
+    /// one example.
     pub plain_passed: BTreeMap<(&'static str, u16), (u64, String)>,
     /// Allowed differences, by name.
     pub allowed: BTreeMap<&'static str, u64>,
     /// Number of differences that are not allowed.
     pub differing: u64,
-    /// The first of them.
+    /// The first [`SHOWN_MAX`] differences that are not allowed.
     pub differences: Vec<String>,
 }
 
 impl Report {
-    /// Takes note of a difference.
+    /// Records a difference that is not allowed.
     pub fn differ(&mut self, difference: String) {
         self.differing += 1;
         if self.differences.len() < SHOWN_MAX {
@@ -54,7 +55,7 @@ impl Report {
         }
     }
 
-    /// How many of a thousand plain in-zone questions the engine answered.
+    /// Share of the plain questions that the engine answered, in thousandths.
     pub fn engine_permille(&self) -> u64 {
         (self.plain_engine * 1000)
             .checked_div(self.plain)
@@ -68,7 +69,7 @@ impl fmt::Display for Report {
             questions,
             engine,
             passed,
-            userspace,
+            resolver,
             agent,
             upstream,
             cluster_dns,
@@ -85,28 +86,28 @@ impl fmt::Display for Report {
         writeln!(f, "questions                 {questions}")?;
         writeln!(
             f,
-            "  CoreDNS by rcode        {rcodes:?}, {truncated} truncated"
+            "  CoreDNS by RCODE        {rcodes:?}, {truncated} truncated"
         )?;
         writeln!(
             f,
-            "  answered by the engine  {engine} (host and kernel, XDP and behind it tc)"
+            "  engine answered         {engine} (on the host and in the kernel; tc after XDP)"
         )?;
-        writeln!(f, "  answered in userspace   {userspace}")?;
-        writeln!(f, "  answered by the agent   {agent}")?;
-        writeln!(f, "  for upstream resolvers  {upstream}")?;
-        writeln!(f, "  for the cluster's DNS   {cluster_dns}")?;
-        writeln!(f, "  answered by nobody      {ignored}")?;
-        writeln!(f, "passed by the engine      {passed:?}")?;
+        writeln!(f, "  engine passed           {passed:?}")?;
+        writeln!(f, "  resolver answered       {resolver}")?;
+        writeln!(f, "  left to upstream        {upstream}")?;
+        writeln!(f, "  left to cluster's DNS   {cluster_dns}")?;
+        writeln!(f, "  ignored                 {ignored}")?;
+        writeln!(f, "  agent answered          {agent}")?;
         writeln!(
             f,
-            "in zone, no EDNS options  {plain}, of which the engine answered {plain_engine} ({}.{} %)",
+            "plain questions           {plain}, of which the engine answered {plain_engine} ({}.{} %)",
             self.engine_permille() / 10,
             self.engine_permille() % 10,
         )?;
-        for ((reason, qtype), (count, one)) in plain_passed {
+        for ((reason, qtype), (count, example)) in plain_passed {
             writeln!(
                 f,
-                "  it passed               {count} of type {qtype} ({reason}): {one}"
+                "  engine passed           {count} of type {qtype} ({reason}), such as {example}"
             )?;
         }
         writeln!(f, "allowed differences       {allowed:?}")?;

@@ -1,4 +1,4 @@
-//! A resolver for all that is not the cluster's: the same answers every time.
+//! An upstream resolver with fixed answers, for names outside the cluster.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,12 +9,13 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::message::Labels;
+use super::message::DnsName;
 
-/// TTL of every answer in seconds, which no answer of the cluster has.
+/// TTL of every record in seconds. No record of the cluster has this TTL.
 pub const TTL: u32 = 77;
 
-/// Names with something to say; every other name is NXDOMAIN.
+/// Names with an answer of their own. `nx.example.com` and every name that is not listed
+/// are NXDOMAIN.
 pub const NAMES: [&str; 6] = [
     "ok.example.com",
     "v4.example.com",
@@ -24,7 +25,7 @@ pub const NAMES: [&str; 6] = [
     "nx.example.com",
 ];
 
-/// What there is under a name.
+/// The RCODE and the answer section for a question.
 pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
     let record = |name: &Name, data| Record::from_rdata(name.clone(), TTL, data);
     let ipv4 = |last| RData::A(A::new(192, 0, 2, last));
@@ -49,16 +50,17 @@ pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
     (ResponseCode::NoError, records)
 }
 
-/// What a query asks for, whatever else there is in it.
+/// The name and type that a query asks for; `None` if the question cannot be read. The
+/// rest of the query may be malformed.
 pub fn question(query: &[u8]) -> Option<(Name, RecordType)> {
-    let name = Labels::from_wire(query.get(12..)?)?;
+    let name = DnsName::from_wire(query.get(12..)?)?;
     let end = 12 + name.wire_len();
     let qtype = u16::from_be_bytes(*query.get(end..)?.first_chunk()?);
     let name = Name::from_labels(name.0.iter().map(Vec::as_slice)).ok()?;
     Some((name, RecordType::from(qtype)))
 }
 
-/// The reply to a query.
+/// The reply to a query; `None` if the question cannot be read.
 fn reply(query: &[u8]) -> Option<Vec<u8>> {
     let (name, qtype) = question(query)?;
     let (rcode, answers) = lookup(&name, qtype);
@@ -70,7 +72,7 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
         let soa = SOA::new(zone.clone(), zone.clone(), 1, 2, 3, 4, 5);
         reply.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
     }
-    let class = query.get(12 + Labels::from_wire(query.get(12..)?)?.wire_len() + 2..)?;
+    let class = query.get(12 + DnsName::from_wire(query.get(12..)?)?.wire_len() + 2..)?;
     let class = u16::from_be_bytes(*class.first_chunk()?);
     let mut asked = Query::query(name, qtype);
     asked.set_query_class(DNSClass::from(class));
@@ -81,7 +83,7 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Serves on an address until the process ends.
+/// Answers at an address until the process ends.
 pub fn serve(address: SocketAddr) -> io::Result<()> {
     let socket = Arc::new(std::net::UdpSocket::bind(address)?);
     thread::spawn(move || {
@@ -89,7 +91,7 @@ pub fn serve(address: SocketAddr) -> io::Result<()> {
         while let Ok((len, client)) = socket.recv_from(&mut buffer) {
             let query = buffer.get(..len).unwrap_or_default();
             if let Some(reply) = reply(query) {
-                // A client that has gone asks again or not at all.
+                // The client may have closed its socket.
                 let _sent = socket.send_to(&reply, client);
             }
         }

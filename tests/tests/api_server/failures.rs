@@ -20,7 +20,7 @@ async fn unready(agent: &Agent<'_>, texts: &[&str]) {
 }
 
 /// A change of a role that removes a verb on a resource.
-fn without(resource: &str, verb: &str) -> impl Fn(&mut Value) {
+pub(crate) fn without(resource: &str, verb: &str) -> impl Fn(&mut Value) {
     move |manifest| {
         let rules = manifest.get_mut("rules").and_then(Value::as_array_mut);
         for rule in rules.into_iter().flatten() {

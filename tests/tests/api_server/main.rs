@@ -13,4 +13,5 @@ mod failures;
 mod kinds;
 mod lists;
 mod silence;
+mod sizes;
 mod sync;

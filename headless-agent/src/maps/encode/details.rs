@@ -8,9 +8,9 @@ use headless_ebpf::abi::{
     PORT_UNDECLARED, PORTS_MAX, TARGET_ADDRESSES_MAX, TARGET_CONTINUES, TARGET_HEADER_LEN,
     TARGET_LABELS,
 };
+use headless_ebpf::wire::dns::dashed_ipv4;
 
-use crate::records::{Counted, Target, Targets};
-use crate::watch::objects::dashed_address;
+use crate::records::{Counted, Target, TargetSet, Targets};
 use crate::watch::{Port, Protocol};
 
 /// The content of the chunks. `None` where it does not fit, and is left to userspace.
@@ -28,32 +28,50 @@ pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
         return None;
     }
     let mut runs = Vec::new();
-    let mut targets = 0;
-    for group in details.targets.chunk_by(|a, b| a.label == b.label) {
-        if group.len() > 1 && !numbers_once(&details.ports) {
-            return None;
+    let (targets, flags) = match &details.targets {
+        TargetSet::Addresses => (details.endpoints, DetailsHeader::IMPLICIT),
+        TargetSet::Each(targets) => {
+            let written = put_targets(targets, &details.ports, &mut run, &mut runs)?;
+            (written, 0)
         }
-        let mut continues = false;
-        for target in group {
-            for bytes in parts(target, &mut continues)? {
-                if run.len() + bytes.len() > CHUNK_BYTES {
-                    runs.push(std::mem::take(&mut run));
-                }
-                run.extend(bytes);
-                targets += 1;
-            }
-        }
-    }
+    };
     runs.push(run);
     let header = DetailsHeader {
         endpoints: count(details.endpoints),
         targets: u16::try_from(targets).ok()?,
         chunks: u16::try_from(runs.len()).ok()?,
         ports_len: u8::try_from(ports.len()).ok()?,
-        unused: 0,
+        flags,
     };
     runs.first_mut()?[..DETAILS_HEADER_LEN].copy_from_slice(&header.word().to_le_bytes());
     Some(runs)
+}
+
+/// Writes targets behind what is in `run`, and full runs to `runs`. Returns how many
+/// targets these are; `None` where they cannot be told apart.
+fn put_targets(
+    targets: &[Target],
+    ports: &[Counted],
+    run: &mut Vec<u8>,
+    runs: &mut Vec<Vec<u8>>,
+) -> Option<usize> {
+    let mut written = 0;
+    for group in targets.chunk_by(|a, b| a.label == b.label) {
+        if group.len() > 1 && !numbers_once(ports) {
+            return None;
+        }
+        let mut continues = false;
+        for target in group {
+            for bytes in parts(target, &mut continues)? {
+                if run.len() + bytes.len() > CHUNK_BYTES {
+                    runs.push(std::mem::take(run));
+                }
+                run.extend(bytes);
+                written += 1;
+            }
+        }
+    }
+    Some(written)
 }
 
 /// Whether each port has another number: then a label's records are told apart by
@@ -171,9 +189,9 @@ fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
     Some(parts)
 }
 
-/// Whether a label is the address, which the programs make of it themselves.
+/// Whether a label is the dashed address, which the programs make of the address.
 fn is_dashed(label: &str, address: Ipv4Addr) -> bool {
-    label == dashed_address(IpAddr::V4(address))
+    dashed_ipv4(label.as_bytes()) == Some(address.octets())
 }
 
 /// Labels with dots between them in wire form; `None` where that is no name.
@@ -219,7 +237,7 @@ mod tests {
         };
         Targets {
             ports: ports.iter().map(counted).collect(),
-            targets: targets.to_vec(),
+            targets: TargetSet::Each(targets.to_vec()),
             endpoints: targets.len(),
         }
     }
@@ -243,6 +261,19 @@ mod tests {
         expected.extend(b"\x03\x01\0\0\x01\0any");
         expected.extend(b"\x04\x01\0\x50\x01\0http");
         expected.extend(b"\x03\0\x11\x05web-0\x0a\0\0\x01\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+        assert_eq!(runs, [expected]);
+    }
+
+    #[test]
+    fn targets_that_follow_from_the_addresses_are_left_out() {
+        let of = Targets {
+            targets: TargetSet::Addresses,
+            endpoints: 5000,
+            ..details(&[port("http", Some(80))], &[])
+        };
+        let runs = runs(&of).unwrap();
+        let mut expected = vec![0x88, 0x13, 0x88, 0x13, 1, 0, 10, DetailsHeader::IMPLICIT];
+        expected.extend(b"\x04\x01\0\x50\0\0http");
         assert_eq!(runs, [expected]);
     }
 

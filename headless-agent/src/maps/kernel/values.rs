@@ -6,7 +6,7 @@ use aya::Ebpf;
 use aya::maps::{Array, Map, MapData};
 use bytemuck::{AnyBitPattern, NoUninit};
 
-use super::super::SinkError;
+use super::super::kind::SinkError;
 use super::{BPF_ANY, failed, open};
 
 /// An array map whose values are `T`, as the words `W` that aya copies: both of one
@@ -31,11 +31,6 @@ where
             map,
             value: PhantomData,
         })
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> u32 {
-        self.map.len()
     }
 
     /// One of them.

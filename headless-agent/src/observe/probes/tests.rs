@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use headless_ebpf::abi::{Config, PodsMode};
+use headless_ebpf::abi::{Config, HashKey, PodsMode};
 use hickory_proto::rr::Name;
 use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::maps::capacity::{self, Counts};
 use crate::maps::memory::MemorySink;
 use crate::maps::writer::Writer;
 use crate::mirror::{Intake, Keeper, Policy};
@@ -49,7 +50,13 @@ async fn until(signs: &Signs, path: &str, status: StatusCode) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_loop_is_not_alive_until_it_goes_on() {
     let zone = Name::from_str("cluster.local.").unwrap();
-    let config = Config::new("cluster.local", 30, PodsMode::Insecure, 0x5eed).unwrap();
+    let config = Config::new(
+        "cluster.local",
+        30,
+        PodsMode::Insecure,
+        &HashKey::from_seed(1),
+    )
+    .unwrap();
     let mirror = Arc::new(Mirror::new(Index::new(Settings::new(zone)), config));
     let writes = Arc::<WriteCounts>::default();
     let policy = Policy {
@@ -61,7 +68,9 @@ async fn a_stuck_loop_is_not_alive_until_it_goes_on() {
         },
         listen: Vec::new(),
     };
-    let filling = Writer::new(MemorySink::default(), 0x5eed, Arc::clone(&writes));
+    let capacities = capacity::capacities(&Counts::LEAST, u64::MAX).capacities;
+    let sink = MemorySink::new(config, capacities);
+    let filling = Writer::open(sink, Arc::clone(&writes)).unwrap();
     let attached = Arc::new(Snapshot {
         compared: true,
         ..Snapshot::default()

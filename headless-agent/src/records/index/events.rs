@@ -1,20 +1,20 @@
-//! How each kind of event changes the index.
+//! The effect of each kind of event on the index.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Index, PodEntry, ServiceEntry, SliceEntry, State, Touched, entry_exists};
+use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, Touched, entry_exists};
 use crate::watch::{EndpointSlice, Kind, ObjectRef, Pod, Service};
 
 impl Index {
-    /// Remembers how the Service was before this batch.
+    /// Keeps the state that the Service had before this batch, unless it is kept already.
     pub(super) fn touch(&self, service: usize, touched: &mut Touched) {
         let state = || self.services[service].state.clone();
         touched.services.entry(service).or_insert_with(state);
     }
 
-    /// The number of the Service; a new one where there is none.
+    /// The number of the Service. A Service that the index does not have gets a new entry.
     pub(super) fn service_number(
         &mut self,
         namespace: &str,
@@ -26,7 +26,7 @@ impl Index {
             return *number;
         }
         let name = Arc::<str>::from(name);
-        // Services of a namespace share its name.
+        // The Services of a namespace share the memory of its name.
         let sibling = entry.services.values().next();
         let namespace = sibling.map_or_else(
             || Arc::from(namespace),
@@ -36,9 +36,9 @@ impl Index {
             namespace,
             name: Arc::clone(&name),
             list: 0,
-            state: State {
+            state: ServiceState {
                 exposed: entry.list.is_some(),
-                ..State::default()
+                ..ServiceState::default()
             },
             slices: Vec::new(),
         });
@@ -104,7 +104,7 @@ impl Index {
         }
     }
 
-    /// Takes a slice away from a Service.
+    /// Removes a slice from its Service.
     fn take_slice(&mut self, service: usize, name: &str, touched: &mut Touched) {
         self.revision += 1;
         self.touch(service, touched);
@@ -184,7 +184,7 @@ impl Index {
             .or_insert(entry_exists(&self.namespaces, namespace));
     }
 
-    /// The objects of a kind that were not in its last list.
+    /// The objects of a kind that its last list did not have.
     pub(super) fn unlisted(&self, kind: Kind) -> Vec<ObjectRef> {
         let current = self.lists[kind as usize];
         let mut gone = Vec::new();
@@ -225,7 +225,7 @@ impl Index {
     }
 }
 
-/// One pod less has this address.
+/// Takes one from the number of pods with this address.
 fn release(addresses: &mut HashMap<IpAddr, u32>, address: IpAddr) {
     if let Some(count) = addresses.get_mut(&address) {
         *count -= 1;

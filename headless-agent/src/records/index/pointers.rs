@@ -1,23 +1,23 @@
-//! Addresses and the Services that have them, as the maps need it.
+//! Which Service each address leads to, in the form that the maps need.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::super::name::RelativeName;
 
-/// Services by address, for reverse names: all, or those that have changed.
+/// The Services to which addresses lead, for reverse names: either all or the changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pointers {
-    /// Services by number, counted from 1, with their names; `None` where no address
-    /// leads there any more. Numbers of what is gone are given to others.
+    /// The names of Services by their numbers, which count from 1. `None` where no address
+    /// leads to the Service any more. A new Service may get the number of a deleted one.
     pub services: BTreeMap<u32, Option<RelativeName>>,
-    /// Addresses, sorted, and the Service that alone has them, under one name: `None`
-    /// where there is none, or more than one. Whether the name exists, that is whether
-    /// Service and Namespace do, is another matter.
+    /// Addresses, sorted, each with the number of its Service. `None` where no Service has
+    /// the address, where several have it, and where it has several names. The name need
+    /// not exist, because Service and Namespace need not.
     pub addresses: Vec<(IpAddr, Option<u32>)>,
 }
 
-/// Services and addresses whose [`Pointers`] may have changed.
+/// Services and addresses of which [`Pointers`] may have changed.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
     pub(super) services: Vec<u32>,

@@ -1,38 +1,39 @@
-//! What the index can be asked.
+//! Look-ups in the index.
 
 use std::net::IpAddr;
 
 use headless_ebpf::abi::PodsMode;
 
-use super::super::name::{Labels, RELATIVE_BYTES_MAX, RelativeName};
+use super::super::name::{RELATIVE_BYTES_MAX, RelativeName, WireLabels};
 use super::super::types::EndpointScope;
 use super::{
-    Index, NameData, ServiceEntry, ServiceView, State, entry_exists, namespace_data, pod_data,
+    Index, NameData, ServiceEntry, ServiceState, ServiceView, entry_exists, namespace_data,
+    pod_data,
 };
-use crate::watch::{Problem, Reason, ServiceKind};
+use crate::watch::{Problem, Reason, ServiceKind, ServiceRef};
 
 impl Index {
-    /// What the name holds, if it exists, without the details; the name as in
-    /// [`RelativeName::as_bytes`].
+    /// The records of a name, which is given as [`RelativeName::as_bytes`], without the
+    /// details. `None` where the name does not exist.
     pub fn name(&self, name: &[u8]) -> Option<NameData> {
-        self.find(name, State::own)
+        self.find(name, ServiceState::own)
     }
 
-    /// The same with the details.
+    /// [`Self::name`] with the details.
     pub fn detailed(&self, name: &[u8]) -> Option<NameData> {
-        self.find(name, State::detailed)
+        self.find(name, ServiceState::detailed)
     }
 
     fn find(
         &self,
         name: &[u8],
-        own: impl Fn(&State, EndpointScope) -> Option<NameData>,
+        own: impl Fn(&ServiceState, EndpointScope) -> Option<NameData>,
     ) -> Option<NameData> {
-        if name.len() > self.room {
+        if name.len() > self.name_max {
             return None;
         }
         let scope = self.settings.endpoints;
-        let mut labels = Labels::new(name).map(str::from_utf8);
+        let mut labels = WireLabels::new(name).map(str::from_utf8);
         let mut next = || labels.next().transpose().ok();
         match (next()?, next()?, next()?, next()?) {
             (Some(label), Some(namespace), Some("pod"), Some(zone))
@@ -53,7 +54,7 @@ impl Index {
         }
     }
 
-    /// Every name that exists with what it holds, without the details, in no order.
+    /// Every name that exists, with its records but without the details, in no order.
     pub fn names(&self) -> impl Iterator<Item = (RelativeName, NameData)> {
         let namespaces = self
             .namespaces
@@ -63,7 +64,7 @@ impl Index {
                 Some((RelativeName::from_labels([&**name])?, namespace_data()))
             });
         let services = self.services.iter().flat_map(|(_, entry)| {
-            let naming = entry.naming(self.room);
+            let naming = entry.naming(self.name_max);
             entry.state.names(naming, self.settings.endpoints)
         });
         let pods = self.namespaces.iter().flat_map(|(namespace, entry)| {
@@ -76,9 +77,9 @@ impl Index {
         namespaces.chain(services).chain(pods)
     }
 
-    /// The name of a pod of this address: its labels, `pod` and the zone's first
-    /// label. `None` where pods' names are not looked up, and for an address that
-    /// no name leads to.
+    /// The name of the pods with this address: its dashed label, the namespace, `pod` and the
+    /// zone's first label. `None` unless the settings verify pods, and for an address that no
+    /// label spells.
     pub(super) fn pod_name(&self, namespace: &str, address: IpAddr) -> Option<RelativeName> {
         let verified = self.settings.pods == PodsMode::Verified;
         let label = address.to_string().replace(['.', ':'], "-");
@@ -97,10 +98,31 @@ impl Index {
         (address.to_string() == text && address.to_canonical() == address).then_some(address)
     }
 
-    /// Where the cluster's DNS can be reached: the addresses of this Service,
-    /// then those of its ready endpoints, each once.
-    pub fn server_addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
-        let Some(ServiceView { state, .. }) = self.service(namespace, name) else {
+    /// The number of a Service, from 1. Its name is given as [`RelativeName::as_bytes`]. A
+    /// new Service may get the number of a deleted one.
+    pub fn number_of(&self, name: &[u8]) -> Option<u32> {
+        let mut labels = WireLabels::new(name).map(str::from_utf8);
+        let (service, namespace) = (labels.next()?.ok()?, labels.next()?.ok()?);
+        let entry = self.namespaces.get(namespace)?;
+        let number = entry
+            .services
+            .get(service)
+            .filter(|_| labels.next().is_none())?;
+        Some(*number as u32 + 1)
+    }
+
+    /// The records of an endpoint's name, by the Service's number and the endpoint's label.
+    /// `None` where the name does not exist.
+    pub fn endpoint(&self, service: u32, label: &[u8]) -> Option<NameData> {
+        let entry = self.services.get((service as usize).checked_sub(1)?)?;
+        let label = str::from_utf8(label).ok()?;
+        entry.state.endpoint(label, self.settings.endpoints)
+    }
+
+    /// The cluster IPs of a Service, then the addresses of its ready endpoints, each once.
+    pub fn service_addresses(&self, service: &ServiceRef) -> Vec<IpAddr> {
+        let Some(ServiceView { state, .. }) = self.service(&service.namespace, &service.name)
+        else {
             return Vec::new();
         };
         let own = match state.service.as_deref().map(|service| &service.kind) {
@@ -111,16 +133,16 @@ impl Index {
         own.iter().copied().chain(below).collect()
     }
 
-    /// What can only be told from several objects together: Services whose
-    /// Namespace does not exist, slices whose Service does not, names too long
-    /// for the zone. Sorted by object. Means little before [`Self::synced`].
+    /// Problems between objects: Services without their Namespace, slices without their
+    /// Service, and names that are too long for the zone. They are sorted by object. Before
+    /// [`Self::synced`] they mean little.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.problems_of(0..self.services_end());
         problems.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         problems
     }
 
-    /// What is wrong with one Service, or with the slices that wait for it.
+    /// The problems of one Service, or of the slices that wait for it.
     pub(super) fn problems_of_entry(&self, entry: &ServiceEntry, problems: &mut Vec<Problem>) {
         let ServiceEntry {
             namespace,
@@ -147,15 +169,15 @@ impl Index {
         if !state.exposed {
             put(Reason::MissingNamespace(namespace.to_string()));
         }
-        let roomy = entry.naming(RELATIVE_BYTES_MAX);
+        let unlimited = entry.naming(RELATIVE_BYTES_MAX);
         let longest = state
-            .names(roomy, self.settings.endpoints)
+            .names(unlimited, self.settings.endpoints)
             .map(|(name, _)| name.as_bytes().len())
             .max()
-            .filter(|len| *len > self.room);
+            .filter(|len| *len > self.name_max);
         if let Some(len) = longest {
-            // In presentation form, without the root.
-            put(Reason::NameTooLong(253 + len - self.room));
+            // The length of the whole name in presentation form, without the root.
+            put(Reason::NameTooLong(253 + len - self.name_max));
         }
     }
 
@@ -164,7 +186,7 @@ impl Index {
         entry_exists(&self.namespaces, name)
     }
 
-    /// The Service or the slices that wait for it.
+    /// A Service, or the slices that wait for it.
     pub(in crate::records) fn service(
         &self,
         namespace: &str,
@@ -183,7 +205,7 @@ impl Index {
         }
     }
 
-    /// How many pods of the namespace have this as their first address.
+    /// Number of pods of the namespace that have this as their first address.
     pub(in crate::records) fn pods(&self, namespace: &str, address: IpAddr) -> u32 {
         let namespace = self.namespaces.get(namespace);
         let count = namespace.and_then(|entry| entry.pod_addresses.get(&address));

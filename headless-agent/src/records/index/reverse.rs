@@ -1,4 +1,4 @@
-//! From addresses back to the Services that have them.
+//! The Services of each address, for reverse names.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use super::super::name::RelativeName;
 use super::super::service::endpoint_label;
 use super::super::types::EndpointScope;
 use super::pointers::{Pointers, Stale};
-use super::{Index, Reverse, ServiceEntry, ServiceView, State};
+use super::{AddressEntry, Index, ServiceEntry, ServiceState, ServiceView};
 use crate::watch::ServiceKind;
 
-/// Whether there is one, and only one.
+/// The one Service that something leads to.
 #[derive(Clone, Copy)]
 enum Only {
     None,
@@ -19,7 +19,7 @@ enum Only {
 }
 
 impl Only {
-    fn take(&mut self, number: u32) {
+    fn add(&mut self, number: u32) {
         *self = match self {
             Self::None => Self::One(number),
             Self::One(_) | Self::Several => Self::Several,
@@ -27,7 +27,7 @@ impl Only {
     }
 }
 
-/// What is in the first and not in the second of two sorted lists.
+/// The addresses in `from` that `other` lacks. Both are sorted.
 fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
     let mut other = other.iter().peekable();
     from.iter().filter(move |address| {
@@ -37,16 +37,21 @@ fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = 
 }
 
 impl Index {
-    /// Brings the reverse table up to date with a Service. `relabelled`: whether its
-    /// slices have changed.
-    pub(super) fn settle_reverse(&mut self, number: usize, before: &State, relabelled: bool) {
+    /// Brings the table of addresses up to date with a Service. `relabelled` says whether
+    /// the Service's slices have changed.
+    pub(super) fn settle_reverse(
+        &mut self,
+        number: usize,
+        before: &ServiceState,
+        relabelled: bool,
+    ) {
         let scope = self.settings.endpoints;
         let state = &self.services[number].state;
         let now = state.reverse(scope);
         let (old, new) = (&before.endpoints, &state.endpoints);
         let named = scope == EndpointScope::All;
         if named && relabelled && !old.is_empty() && !new.is_empty() {
-            // An address that stays may have another name, or one more.
+            // An address that stays may have got another name, or a second one.
             for (some, other) in [(old, new), (new, old)] {
                 let labels = some.differing(other);
                 let addresses = labels.iter().flat_map(|label| some.named(label));
@@ -56,7 +61,8 @@ impl Index {
         }
         let (old, new) = (own(before), own(state));
         if old != new {
-            // An address that stays may have been the Service's own.
+            // An address that stays may have been a cluster IP and be an endpoint's now, or
+            // the other way round.
             self.stale.addresses.extend(old.iter().chain(new));
         }
         let before = before.reverse(scope);
@@ -65,24 +71,24 @@ impl Index {
             self.stale.services.push(service);
         }
         for lost in missing(&before, &now) {
-            let entry = self.reverse_entry(*lost, service);
-            let spread = Reverse::spread(entry.hash);
+            let entry = self.address_entry(*lost, service);
+            let spread = AddressEntry::spread(entry.hash);
             if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
                 found.remove();
             }
             self.stale.addresses.push(*lost);
         }
         for new in missing(&now, &before) {
-            let entry = self.reverse_entry(*new, service);
+            let entry = self.address_entry(*new, service);
             self.reverse
-                .insert_unique(Reverse::spread(entry.hash), entry, |entry| {
-                    Reverse::spread(entry.hash)
+                .insert_unique(AddressEntry::spread(entry.hash), entry, |entry| {
+                    AddressEntry::spread(entry.hash)
                 });
             self.stale.addresses.push(*new);
         }
     }
 
-    /// What has changed since the last call.
+    /// The changes since the last call.
     pub fn take_pointers(&mut self) -> Pointers {
         let Stale {
             services,
@@ -100,7 +106,7 @@ impl Index {
         }
     }
 
-    /// All of them; none is `None`.
+    /// All Services and addresses. No address is without a Service.
     pub fn pointers(&self) -> Pointers {
         let mut pointers = Pointers::default();
         let scope = self.settings.endpoints;
@@ -109,7 +115,7 @@ impl Index {
             if addresses.is_empty() {
                 continue;
             }
-            if let Some(name) = entry.naming(self.room).own() {
+            if let Some(name) = entry.naming(self.name_max).own() {
                 pointers.services.insert(number as u32 + 1, Some(name));
             }
             let sole = self.sole(&addresses).into_iter();
@@ -121,14 +127,13 @@ impl Index {
         pointers
     }
 
-    /// The name of a Service to which addresses lead.
+    /// The name of a Service; `None` where no address leads to it.
     fn pointed(&self, entry: &ServiceEntry) -> Option<RelativeName> {
         let leads = !entry.state.reverse(self.settings.endpoints).is_empty();
-        leads.then(|| entry.naming(self.room).own()).flatten()
+        leads.then(|| entry.naming(self.name_max).own()).flatten()
     }
 
-    /// For each of these addresses, which are sorted, the number of the Service that
-    /// alone has it, see [`Pointers::addresses`].
+    /// [`Pointers::addresses`] of these addresses, which are sorted.
     fn sole(&self, addresses: &[IpAddr]) -> Vec<(IpAddr, Option<u32>)> {
         let mut sole = Vec::with_capacity(addresses.len());
         let mut of_endpoints = Vec::new();
@@ -137,9 +142,9 @@ impl Index {
             let (mut own_of, mut others) = (Only::None, Only::None);
             for (number, view) in self.having(*address) {
                 if own(view.state).contains(address) {
-                    own_of.take(number);
+                    own_of.add(number);
                 } else {
-                    others.take(number);
+                    others.add(number);
                 }
             }
             match (own_of, others) {
@@ -168,7 +173,15 @@ impl Index {
         sole
     }
 
-    /// The Services which have this address themselves or among their endpoints.
+    /// The addresses that no other Service has than the one with this number, which counts
+    /// from 1. `addresses` are sorted.
+    pub(super) fn alone(&self, service: u32, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let sole = self.sole(addresses).into_iter();
+        let sole = sole.filter(|(_, number)| *number == Some(service));
+        sole.map(|(address, _)| address).collect()
+    }
+
+    /// The Services that have this address as a cluster IP or an endpoint's address.
     pub(in crate::records) fn with_address(
         &self,
         address: IpAddr,
@@ -176,15 +189,15 @@ impl Index {
         self.having(address).map(|(_, view)| view)
     }
 
-    /// The same with their numbers.
+    /// [`Self::with_address`] with the Services' numbers.
     fn having(&self, address: IpAddr) -> impl Iterator<Item = (u32, ServiceView<'_>)> {
-        let Reverse { hash, .. } = self.reverse_entry(address, 0);
+        let AddressEntry { hash, .. } = self.address_entry(address, 0);
         let scope = self.settings.endpoints;
         self.reverse
-            .iter_hash(Reverse::spread(hash))
+            .iter_hash(AddressEntry::spread(hash))
             .filter(move |entry| entry.hash == hash)
             .map(|entry| (entry.service, self.view(entry.service as usize)))
-            // Others may have the same hash.
+            // Other addresses may have the same half of a hash.
             .filter(move |(_, view)| {
                 own(view.state).contains(&address)
                     || (scope == EndpointScope::All && view.state.endpoints.contains(address))
@@ -192,8 +205,8 @@ impl Index {
     }
 }
 
-/// Addresses of the Service itself.
-fn own(state: &State) -> &[IpAddr] {
+/// The cluster IPs of a Service.
+fn own(state: &ServiceState) -> &[IpAddr] {
     match state.service.as_deref().map(|service| &service.kind) {
         Some(ServiceKind::ClusterIp(addresses)) => addresses,
         _ => &[],
@@ -221,7 +234,7 @@ mod tests {
         index
     }
 
-    /// Addresses with the names of their Services.
+    /// The changes as text: addresses with the names of their Services.
     fn shown(index: &mut Index) -> Vec<String> {
         let Pointers {
             services,
@@ -237,7 +250,7 @@ mod tests {
             }
             None => format!("{address} -"),
         }));
-        // What has changed is part of what there is.
+        // The changes must agree with the whole.
         for (address, service) in addresses {
             let found = all.addresses.iter().find(|(at, _)| *at == address);
             assert_eq!(found.and_then(|(_, service)| *service), service);
@@ -265,7 +278,7 @@ mod tests {
         assert_eq!(
             shown(&mut index),
             ["10.0.0.2 -", "10.96.0.1 api.default"],
-            "two have it"
+            "two Services have it"
         );
         index.apply(delete(Kind::EndpointSlice, "default/api-1"));
         assert_eq!(shown(&mut index), ["10.0.0.2 nginx.default"]);
@@ -273,9 +286,9 @@ mod tests {
         assert_eq!(shown(&mut index), ["-2", "10.96.0.1 -"]);
     }
 
-    /// A Service's own address is its alone, until it is not its own any more.
+    /// A cluster IP leads to its Service only, even if endpoints have the address, too.
     #[test]
-    fn an_address_may_be_a_services_own_and_an_endpoints() {
+    fn an_address_may_be_a_cluster_ip_and_an_endpoints() {
         let mut index = index();
         index.apply(service("default", "nginx", "None", WEB));
         index.apply(slice("default/nginx-1", "nginx", WEB, &["10.0.0.1=a"]));

@@ -1,4 +1,4 @@
-//! Everything in the index in steps, between which the index may change.
+//! A walk over all names in steps. The index may change between two steps.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -10,30 +10,30 @@ use crate::watch::Problem;
 /// A walk over all names of an index.
 ///
 /// A name that exists from the first step to the last is visited exactly once,
-/// unless its Service is deleted and made again meanwhile. A name that comes or
-/// goes during the walk may be visited or not.
+/// unless its Service is deleted and created again meanwhile. A name that comes or goes
+/// during the walk may be left out.
 #[derive(Debug, Default)]
 pub struct Walk {
     stage: Stage,
 }
 
-/// What the walk visits next.
+/// The names that the walk visits next.
 #[derive(Debug, Default)]
 enum Stage {
-    /// Nothing has been visited.
+    /// The Namespaces.
     #[default]
     Begin,
-    /// Services by their number, then the pods of these namespaces.
+    /// The Services from this number on, then the pods of these namespaces.
     Services(usize, VecDeque<Box<str>>),
-    /// The pods of these namespaces, and before them the pods of the first one
-    /// that have these addresses.
+    /// The pods of the first namespace with these addresses, then the pods of the other
+    /// namespaces.
     Pods(VecDeque<Box<str>>, Vec<IpAddr>),
 }
 
 impl Walk {
-    /// Names of the next step: about `budget`, more where one Service or the
-    /// cluster's Namespaces have more. `None` after the last step; a step may be
-    /// empty.
+    /// The names of the next step; `None` after the last step. A step has about `budget`
+    /// names. It may be empty. It has more names where one Service does, or where the
+    /// cluster has more Namespaces.
     pub fn next(&mut self, index: &Index, budget: usize) -> Option<Vec<RelativeName>> {
         match &mut self.stage {
             Stage::Begin => {
@@ -52,7 +52,7 @@ impl Walk {
                     if let Some(entry) = index.services.get(*number) {
                         let of_service = entry
                             .state
-                            .names(entry.naming(index.room), index.settings.endpoints);
+                            .names(entry.naming(index.name_max), index.settings.endpoints);
                         names.extend(of_service.map(|(name, _)| name));
                     }
                     *number += 1;
@@ -92,9 +92,9 @@ impl Index {
         last.map_or(0, |(number, _)| number + 1)
     }
 
-    /// The part of [`Self::problems`] that is about the Services of these numbers,
-    /// which end at [`Self::services_end`]. For readers that do not want to hold
-    /// the index for the time that all of them take.
+    /// The problems of [`Self::problems`] that concern the Services of these numbers, which
+    /// end at [`Self::services_end`]. Reading a range at a time keeps the lock of the index
+    /// short.
     pub fn problems_of(&self, services: std::ops::Range<usize>) -> Vec<Problem> {
         let mut problems = Vec::new();
         for number in services {
@@ -122,8 +122,8 @@ mod tests {
         Endpoint, EndpointSlice, Event, Namespace, Object, ObjectRef, Pod, Service, ServiceKind,
     };
 
-    /// Two namespaces with `services` headless Services of three endpoints and
-    /// with `pods` pods each.
+    /// Two namespaces. Each has `services` headless Services of three endpoints, and `pods`
+    /// pods.
     fn index(services: u8, pods: u8) -> Index {
         let mut index = Index::new(Settings {
             pods: PodsMode::Verified,

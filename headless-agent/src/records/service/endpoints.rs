@@ -12,34 +12,34 @@ use super::super::types::NameData;
 use crate::watch::objects::dashed_address;
 use crate::watch::{Alias, Endpoint, EndpointSlice, Port};
 
-/// Which endpoint of which slice.
+/// The place of an endpoint: its slice, and its place in the slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
     slice: u32,
     endpoint: u32,
 }
 
-/// The ready endpoints of a Service, merged from its slices. Never changed, only
-/// replaced.
+/// The ready endpoints of a Service, merged from its slices. The value is
+/// never changed in place: the old and the new one are compared for changes of names.
 #[derive(Debug, Default)]
 pub(in crate::records) struct Endpoints {
-    /// In the order of their names.
+    /// The slices, in the order of their names.
     slices: Box<[Arc<EndpointSlice>]>,
-    /// Every endpoint, in the order of its own name.
+    /// Every endpoint, in the order of its folded label.
     by_name: Box<[Position]>,
     /// Every IPv4 address once, sorted.
     ipv4: Box<[Ipv4Addr]>,
     /// Every IPv6 address once, sorted.
     ipv6: Box<[Ipv6Addr]>,
-    /// Whether some slice has domain names in place of addresses.
+    /// Whether a slice has domain names in place of addresses.
     aliased: bool,
-    /// Whether some slice could not be read whole.
+    /// Whether a slice is [`EndpointSlice::partial`].
     partial: bool,
 }
 
-/// The label that an endpoint goes by (CoreDNS, `endpointHostname`). Has dots
-/// where it is the name of a pod that has, and capitals where it is made of an
-/// address that has.
+/// The label of an endpoint (CoreDNS, `endpointHostname` in
+/// `plugin/kubernetes/kubernetes.go`). It may have dots where it is a pod's name, and
+/// capitals where it is made of an address that is written with capitals.
 pub(in crate::records) fn endpoint_label(endpoint: &Endpoint) -> Cow<'_, str> {
     endpoint.name.as_deref().map_or_else(
         || Cow::Owned(dashed_address(endpoint.address)),
@@ -47,7 +47,7 @@ pub(in crate::records) fn endpoint_label(endpoint: &Endpoint) -> Cow<'_, str> {
     )
 }
 
-/// The label by which an endpoint is found: [`endpoint_label`] in lower case.
+/// [`endpoint_label`] in lower case, as questions are compared with it.
 fn folded_label(endpoint: &Endpoint) -> Cow<'_, str> {
     let label = endpoint_label(endpoint);
     if label.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -57,7 +57,7 @@ fn folded_label(endpoint: &Endpoint) -> Cow<'_, str> {
     }
 }
 
-/// Sorts addresses into families, each sorted and without repetition.
+/// The addresses of each family, sorted, each once.
 pub(in crate::records) fn families(
     addresses: impl IntoIterator<Item = IpAddr>,
 ) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
@@ -76,8 +76,8 @@ pub(in crate::records) fn families(
 }
 
 impl Endpoints {
-    /// The endpoints of these slices, given in the order of their names. Slices
-    /// that are here already cost little more than a copy.
+    /// The endpoints of these slices, which are in the order of their names. A slice that
+    /// `self` has, too, costs little more than a copy.
     pub(in crate::records) fn replaced(&self, slices: &[Arc<EndpointSlice>]) -> Self {
         let all = slices.iter().flat_map(|slice| slice.endpoints.iter());
         let (ipv4, ipv6) = families(all.map(|endpoint| endpoint.address));
@@ -97,7 +97,8 @@ impl Endpoints {
                 Arc::ptr_eq(slice, now).then_some(number)
             })
             .collect();
-        // Both are in the order of names, so what is kept stays sorted.
+        // Slices are in the order of their names before and after, so the positions that are
+        // kept stay sorted.
         let old: Vec<Position> = self
             .by_name
             .iter()
@@ -124,7 +125,7 @@ impl Endpoints {
         let mut by_name = Vec::with_capacity(old.len() + new.len());
         let mut rest = &*old;
         for (label, position) in new {
-            // Endpoints that share a name are in the order of their slices.
+            // Endpoints with the same label are in the order of their slices.
             let before = rest.partition_point(|at| {
                 let at_label = replaced.label(*at);
                 (&*at_label, *at) < (&*label, position)
@@ -138,14 +139,15 @@ impl Endpoints {
         replaced
     }
 
-    /// The slice of the same name, and its number.
+    /// The slice with the same name as `slice`, and its place.
     fn version_of(&self, slice: &EndpointSlice) -> Option<(u32, &Arc<EndpointSlice>)> {
         let found = self.slices.binary_search_by(|at| at.name.cmp(&slice.name));
         let number = found.ok()?;
         Some((number as u32, &self.slices[number]))
     }
 
-    /// The labels of endpoints that are not the same in `other`.
+    /// The labels of endpoints that `other` does not have alike. It may hold more labels, but
+    /// lacks none whose records differ.
     pub(in crate::records) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<Cow<'a, str>> {
         let mut labels = BTreeSet::new();
         for slice in &self.slices {
@@ -153,7 +155,7 @@ impl Endpoints {
             if version.is_some_and(|version| Arc::ptr_eq(version, slice)) {
                 continue;
             }
-            // One that is there twice counts twice: then all of them may differ.
+            // An endpoint that is in the slice twice counts twice. Then all may differ.
             let same = version.and_then(|version| {
                 let same = version.endpoints.iter().collect::<HashSet<_>>();
                 (same.len() == version.endpoints.len()).then_some(same)
@@ -174,7 +176,7 @@ impl Endpoints {
         folded_label(self.get(position).1)
     }
 
-    /// What the name of a headless Service holds.
+    /// The records of a headless Service's own name.
     pub(super) fn data(&self) -> NameData {
         NameData {
             flags: NameFlags::empty(),
@@ -201,14 +203,13 @@ impl Endpoints {
         self.by_name.is_empty() && !self.aliased
     }
 
-    /// Whether a slice could not be read whole, so that there may be more endpoints,
-    /// or others.
+    /// Whether a slice could not be read whole. The Service may then have other endpoints.
     pub(in crate::records) fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// Whether everything about the endpoints is known and each has an address, so that
-    /// the programs can answer for them, and deny.
+    /// Whether all endpoints are known and have addresses. Only then can the programs answer
+    /// and deny for the Service.
     pub(in crate::records) fn all_have_addresses(&self) -> bool {
         !self.partial && !self.aliased
     }
@@ -220,6 +221,25 @@ impl Endpoints {
             let ports = &*slice.ports;
             slice.aliases.iter().map(move |alias| (alias, ports))
         })
+    }
+
+    /// How many endpoints there are: an address in two slices counts twice.
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The ports of all endpoints, where all have the same, each has an IPv4 address of
+    /// its own, and none has a name that is not made of its address.
+    pub(super) fn uniform_ports(&self) -> Option<&[Port]> {
+        let mut slices = self
+            .slices
+            .iter()
+            .filter(|slice| !slice.endpoints.is_empty());
+        let ports = &*slices.next()?.ports;
+        let uniform = self.ipv4.len() == self.by_name.len()
+            && slices.all(|slice| *slice.ports == *ports)
+            && self.all().all(|(endpoint, _)| endpoint.name.is_none());
+        uniform.then_some(ports)
     }
 
     /// Whether one of them has this address.
@@ -236,8 +256,8 @@ impl Endpoints {
         ipv4.chain(self.ipv6.iter().copied().map(IpAddr::V6))
     }
 
-    /// Every endpoint of every slice with the ports of its slice; an address in
-    /// two slices comes twice.
+    /// Every endpoint of every slice, with the ports of its slice. An address in two slices
+    /// comes twice.
     pub(in crate::records) fn all(&self) -> impl Iterator<Item = (&Endpoint, &[Port])> {
         self.slices.iter().flat_map(|slice| {
             let ports = &*slice.ports;
@@ -248,12 +268,12 @@ impl Endpoints {
         })
     }
 
-    /// Every endpoint of every slice in the order of its folded name.
+    /// Every endpoint of every slice, in the order of the folded labels.
     pub(super) fn by_name(&self) -> impl Iterator<Item = &Endpoint> {
         self.by_name.iter().map(|position| self.get(*position).1)
     }
 
-    /// The endpoints that go by this label with the ports of their slices.
+    /// The endpoints with this folded label, with the ports of their slices.
     pub(in crate::records) fn named(
         &self,
         label: &str,
@@ -273,10 +293,10 @@ impl Endpoints {
         &rest[..len]
     }
 
-    /// The labels in order, each with the endpoints that go by it.
+    /// The folded labels in order, each with its endpoints.
     pub(super) fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         let mut rest = &*self.by_name;
-        // A label may have to be made: once is enough.
+        // Making a label may allocate, so each is made once.
         let mut ahead = None;
         iter::from_fn(move || {
             let label = ahead.take().or_else(|| Some(self.label(*rest.first()?)))?;
@@ -299,7 +319,7 @@ impl Endpoints {
         })
     }
 
-    /// The endpoints that go by this label, if any do.
+    /// The endpoints with this folded label; `None` where there are none.
     pub(super) fn find<'a>(&'a self, label: &'a str) -> Option<Group<'a>> {
         let positions = self.group(label);
         (!positions.is_empty()).then_some(Group {
@@ -321,8 +341,8 @@ impl Group<'_> {
     pub(super) fn data(&self) -> NameData {
         let members = || self.positions.iter().map(|at| self.endpoints.get(*at));
         let (ipv4, ipv6) = families(members().map(|(_, endpoint)| endpoint.address));
-        // What the SRV records of this name are cannot be told from its addresses
-        // where one counts twice, or where the target is in capitals.
+        // The SRV records of this name follow from its addresses, unless an address counts
+        // twice or the target has capitals.
         let plain = members().all(|(_, endpoint)| {
             let label = endpoint_label(endpoint);
             !label.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -340,7 +360,8 @@ impl Group<'_> {
         }
     }
 
-    /// Whether both hold the same; told without allocating in the usual case.
+    /// Whether both names have the same records. With one endpoint, the usual case, this does
+    /// not allocate.
     pub(super) fn same(&self, other: &Group<'_>) -> bool {
         let (&[a], &[b]) = (self.positions, other.positions) else {
             return self.data() == other.data();
@@ -351,77 +372,4 @@ impl Group<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A slice of a few endpoints, whose names and addresses collide often with
-    /// those of others.
-    fn slice(name: u8) -> Arc<EndpointSlice> {
-        let endpoint = || Endpoint {
-            address: IpAddr::from([10, 0, 0, fastrand::u8(..6)]),
-            name: fastrand::bool().then(|| ["a", "B", "10-0-0-1"][fastrand::usize(..3)].into()),
-        };
-        let port = || Port {
-            name: "http".into(),
-            number: fastrand::bool().then_some(80),
-            protocol: crate::watch::Protocol::Tcp,
-        };
-        Arc::new(EndpointSlice {
-            namespace: "default".into(),
-            name: format!("web-{name}").into(),
-            service: "web".into(),
-            ports: (0..fastrand::u8(..2)).map(|_| port()).collect(),
-            endpoints: (0..fastrand::u8(..5)).map(|_| endpoint()).collect(),
-            aliases: Box::default(),
-            partial: false,
-        })
-    }
-
-    /// Replaces, adds or removes one of the slices, which are sorted by name.
-    fn change(slices: &mut Vec<Arc<EndpointSlice>>) {
-        let new = slice(fastrand::u8(..6));
-        match slices.binary_search_by(|at| at.name.cmp(&new.name)) {
-            Ok(at) if fastrand::bool() => drop(slices.remove(at)),
-            Ok(at) => slices[at] = new,
-            Err(at) => slices.insert(at, new),
-        }
-    }
-
-    fn names(endpoints: &Endpoints) -> Vec<(String, NameData)> {
-        let groups = endpoints.groups();
-        groups.map(|of| (of.label.to_string(), of.data())).collect()
-    }
-
-    #[test]
-    fn a_change_leads_where_starting_over_leads() {
-        for _ in 0..200 {
-            let mut slices = Vec::new();
-            let mut endpoints = Endpoints::default();
-            for _ in 0..20 {
-                for _ in 0..fastrand::u8(1..3) {
-                    change(&mut slices);
-                }
-                let before = endpoints;
-                endpoints = before.replaced(&slices);
-                let anew = Endpoints::default().replaced(&slices);
-                assert_eq!(endpoints.by_name, anew.by_name);
-                assert_eq!(endpoints.ipv4, anew.ipv4);
-
-                // Every name that differs is among those that may.
-                let mut may = before.differing(&endpoints);
-                may.extend(endpoints.differing(&before));
-                let (old, new) = (names(&before), names(&endpoints));
-                let differing = old.iter().filter(|name| !new.contains(name));
-                for (label, _) in differing.chain(new.iter().filter(|name| !old.contains(name))) {
-                    assert!(may.contains(&**label), "{label}: {slices:#?}");
-                }
-                for (label, data) in &new {
-                    assert_eq!(
-                        endpoints.find(label).map(|of| of.data()).as_ref(),
-                        Some(data)
-                    );
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::super::types::{Counted, Target, Targets};
+use super::super::types::{Counted, Target, TargetSet, Targets};
 use super::endpoints::{Endpoints, endpoint_label};
 use crate::watch::Port;
 
-/// The ports of a Service or slice, in order. Where none is declared there is one
-/// that lets the addresses be found all the same (CoreDNS, `service.go`).
+/// The ports of a Service or slice, in order. As in CoreDNS
+/// (`plugin/kubernetes/object/service.go`), an object that declares no port has one
+/// without name, protocol and number, so that its addresses are found.
 fn declared(ports: &[Port]) -> Vec<Option<Port>> {
     if ports.is_empty() {
         return vec![None];
@@ -19,7 +20,7 @@ fn declared(ports: &[Port]) -> Vec<Option<Port>> {
     ports
 }
 
-/// By number, those without first.
+/// The order of ports: by number, ports without a number first.
 fn order(a: Option<&Port>, b: Option<&Port>) -> std::cmp::Ordering {
     fn key(port: Option<&Port>) -> Option<(Option<u16>, &str, &str)> {
         port.map(|port| (port.number, port.protocol.label(), &*port.name))
@@ -28,7 +29,7 @@ fn order(a: Option<&Port>, b: Option<&Port>) -> std::cmp::Ordering {
 }
 
 impl Targets {
-    /// Of a Service with these addresses of its own.
+    /// The ports of a Service with these cluster IPs, which lead to the Service itself.
     pub(super) fn own(ports: &[Port], addresses: &[IpAddr]) -> Self {
         let ports: Vec<_> = declared(ports)
             .into_iter()
@@ -44,16 +45,40 @@ impl Targets {
         });
         Self {
             ports,
-            targets: itself.into_iter().collect(),
+            targets: TargetSet::Each(itself.into_iter().collect()),
             endpoints: addresses.len(),
         }
     }
 
-    /// Of endpoints, where no slice has a port twice.
+    /// The ports and targets of a headless Service's endpoints, as
+    /// [`TargetSet::Addresses`] where this is enough. `None` where a slice has a port twice.
+    pub(super) fn of_headless(endpoints: &Endpoints) -> Option<Self> {
+        let Some(list) = endpoints.uniform_ports() else {
+            return Self::of(endpoints);
+        };
+        let ports = declared(list);
+        // A port that is there twice counts twice, but a target has one bit for each port.
+        let once = ports
+            .windows(2)
+            .all(|pair| order(pair[0].as_ref(), pair[1].as_ref()).is_lt());
+        let total = endpoints.len();
+        let counted = |port| Counted {
+            port,
+            endpoints: total,
+        };
+        once.then(|| Self {
+            ports: ports.into_iter().map(counted).collect(),
+            targets: TargetSet::Addresses,
+            endpoints: total,
+        })
+    }
+
+    /// The ports and targets of endpoints, each target in full. `None` where a slice has a
+    /// port twice.
     pub(super) fn of(endpoints: &Endpoints) -> Option<Self> {
         let mut lists: Vec<&[Port]> = endpoints.all().map(|(_, ports)| ports).collect();
-        // One slice's ports are one piece of memory, and most Services' slices have
-        // the same.
+        // The endpoints of one slice share the memory of their ports, and the slices of most
+        // Services have the same ports.
         lists.dedup_by(|a, b| std::ptr::eq(*a, *b) || a == b);
         let mut all: Vec<Option<Port>> = lists.iter().flat_map(|list| declared(list)).collect();
         all.sort_by(|a, b| order(a.as_ref(), b.as_ref()));
@@ -65,7 +90,7 @@ impl Targets {
                 found.ok()
             };
             let places: Box<[usize]> = ports.iter().filter_map(place).collect();
-            // The same port twice counts twice, which no bit can say.
+            // A port that is there twice counts twice, but a target has one bit for each port.
             let once = places.windows(2).all(|pair| pair[0] < pair[1]);
             (once && places.len() == ports.len()).then_some(places)
         };
@@ -74,8 +99,8 @@ impl Targets {
             let places = places(lists[0])?;
             return Some(Self::alike(endpoints, all, &places));
         }
-        // An address has the ports of all slices that it is in, so that it is given
-        // once whichever of them are asked for.
+        // An address gets the ports of all slices that have it, so that each reply holds it
+        // once.
         let mut found: BTreeMap<(Cow<'_, str>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
         let mut total = 0;
         let mut current: Option<(&[Port], Box<[usize]>)> = None;
@@ -103,22 +128,22 @@ impl Targets {
             ports: counted
                 .map(|(port, endpoints)| Counted { port, endpoints })
                 .collect(),
-            targets: targets.into_iter().map(target).collect(),
+            targets: TargetSet::Each(targets.into_iter().map(target).collect()),
             endpoints: total,
         })
     }
 }
 
 impl Targets {
-    /// Of endpoints which all have all of these ports: no more than one walk, since
-    /// they are in the order of their names already.
+    /// The targets of endpoints that all have all of these ports. Endpoints are in the order
+    /// of their labels, so one walk over them is enough.
     fn alike(endpoints: &Endpoints, ports: Vec<Option<Port>>, places: &[usize]) -> Self {
         let mut targets: Vec<Target> = Vec::new();
         let mut total = 0;
         for endpoint in endpoints.by_name() {
             total += 1;
             let label = endpoint_label(endpoint);
-            // In the order of folded names, labels that differ in case are mixed.
+            // WireLabels that differ in case only are next to each other, in any order.
             let mut alike = targets.iter_mut().rev().take_while(|target| {
                 let other = target.label.as_deref().unwrap_or_default();
                 other.eq_ignore_ascii_case(&label)
@@ -142,7 +167,7 @@ impl Targets {
         };
         Self {
             ports: ports.into_iter().map(counted).collect(),
-            targets,
+            targets: TargetSet::Each(targets),
             endpoints: total,
         }
     }
@@ -165,13 +190,18 @@ mod tests {
         }
     }
 
-    /// Ports of a slice, and names and addresses of its endpoints.
+    /// The ports of a slice, and the names and addresses of its endpoints.
     type Slice<'a> = (&'a [Port], &'a [(&'a str, [u8; 4])]);
 
     fn targets(slices: &[Slice<'_>]) -> Option<Targets> {
+        Targets::of_headless(&endpoints(slices))
+    }
+
+    /// An endpoint with an empty name is called by its address.
+    fn endpoints(slices: &[Slice<'_>]) -> Endpoints {
         let endpoint = |(name, address): &(&str, [u8; 4])| Endpoint {
             address: IpAddr::from(*address),
-            name: Some((*name).into()),
+            name: (!name.is_empty()).then(|| (*name).into()),
         };
         let slice = |(number, (ports, endpoints)): (usize, &Slice<'_>)| {
             Arc::new(EndpointSlice {
@@ -185,7 +215,37 @@ mod tests {
             })
         };
         let slices: Vec<_> = slices.iter().enumerate().map(slice).collect();
-        Targets::of(&Endpoints::default().replaced(&slices))
+        Endpoints::default().replaced(&slices)
+    }
+
+    fn each(targets: &Targets) -> &[Target] {
+        match &targets.targets {
+            TargetSet::Each(targets) => targets,
+            TargetSet::Addresses => panic!("{targets:?}"),
+        }
+    }
+
+    /// Targets are in full where they do not follow from the addresses.
+    #[test]
+    fn targets_may_follow_from_the_addresses() {
+        let (http, metrics) = ([port("http", 80)], [port("metrics", 9090)]);
+        let (a, b) = (("", [10, 0, 0, 1]), ("", [10, 0, 0, 2]));
+        let implied = |slices: &[Slice<'_>]| {
+            let found = targets(slices).unwrap();
+            let explicit = Targets::of(&endpoints(slices)).unwrap();
+            let same = (&found.ports, found.endpoints) == (&explicit.ports, explicit.endpoints);
+            assert!(same, "{found:?} {explicit:?}");
+            found.targets == TargetSet::Addresses
+        };
+        assert!(implied(&[(&http, &[a, b])]));
+        assert!(implied(&[(&http, &[a]), (&http, &[b]), (&metrics, &[])]));
+        assert!(implied(&[(&[], &[a])]));
+        assert!(
+            !implied(&[(&http, &[a, ("web-0", [10, 0, 0, 2])])]),
+            "a name"
+        );
+        assert!(!implied(&[(&http, &[a]), (&metrics, &[b])]), "other ports");
+        assert!(!implied(&[(&http, &[a]), (&http, &[a])]), "twice");
     }
 
     #[test]
@@ -206,7 +266,7 @@ mod tests {
             .map(|at| (at.port.clone(), at.endpoints))
             .collect();
         assert_eq!(counted, [(None, 1), (Some(http), 3), (Some(metrics), 1)]);
-        let ports: Vec<_> = found.targets.iter().map(|at| &*at.ports).collect();
+        let ports: Vec<_> = each(&found).iter().map(|at| &*at.ports).collect();
         assert_eq!(ports, [&[1, 2][..], &[1], &[1], &[0]]);
         assert_eq!(found.endpoints, 4);
     }
@@ -221,8 +281,7 @@ mod tests {
             ("b", [10, 0, 0, 4]),
         ];
         let found = targets(&[(&http[..], &mixed)]).unwrap();
-        let mut labels: Vec<_> = found
-            .targets
+        let mut labels: Vec<_> = each(&found)
             .iter()
             .map(|target| (target.label.as_deref().unwrap(), target.addresses.len()))
             .collect();
@@ -230,7 +289,7 @@ mod tests {
         assert_eq!(labels, [("A", 1), ("a", 2), ("b", 1)]);
     }
 
-    /// Whatever the slices, both ways of counting lead to the same.
+    /// Slices with equal ports and slices with different ports are counted alike.
     #[test]
     fn a_slice_of_no_endpoints_changes_nothing() {
         let (http, metrics) = ([port("http", 80)], [port("metrics", 9090)]);
@@ -256,17 +315,17 @@ mod tests {
             (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
             (&[metrics][..], &[("a", [10, 0, 0, 2])][..]),
         ];
-        assert_eq!(targets(&both).unwrap().targets.len(), 2, "other ports");
+        assert_eq!(each(&targets(&both).unwrap()).len(), 2, "other ports");
         let both = [
             (&[http.clone()][..], &[("a", [10, 0, 0, 1])][..]),
             (&[port("dns", 53)][..], &[("a", [10, 0, 0, 1])][..]),
         ];
         let both = targets(&both).unwrap();
-        assert_eq!(both.targets.len(), 1, "one address, once");
-        assert_eq!(*both.targets[0].ports, [0, 1]);
+        assert_eq!(each(&both).len(), 1, "one address, once");
+        assert_eq!(*each(&both)[0].ports, [0, 1]);
         let http = [http];
         let once = (&http[..], &[("a", [10, 0, 0, 1])][..]);
         let twice = targets(&[once, once]).unwrap();
-        assert_eq!((twice.endpoints, twice.targets.len()), (2, 1));
+        assert_eq!((twice.endpoints, each(&twice).len()), (2, 1));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::{EndpointSlice, Event, Kind, Object, ObjectRef};
 
-/// Which of the watches of slices; see [`super::slices`].
+/// Which of the watches of slices; see [`super::watches`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Slices of headless Services, or all.

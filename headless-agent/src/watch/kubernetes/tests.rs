@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::watch::{Namespace, Reason};
+use crate::watch::{Keep, Namespace, Reason, ServiceRef};
 
 const NAMESPACES: Watch = Watch {
     name: "namespaces",
@@ -134,7 +134,7 @@ fn the_selectors_of_slices_exclude_each_other() {
         },
         keep: Keep::default(),
     };
-    let selectors: Vec<_> = slices(&selection)
+    let selectors: Vec<_> = watches::slices(&selection)
         .into_iter()
         .map(|(_, namespace, selector)| (namespace, selector.unwrap_or_default()))
         .collect();
@@ -158,5 +158,5 @@ fn the_selectors_of_slices_exclude_each_other() {
         all_endpoints: true,
         ..selection
     };
-    assert_eq!(slices(&all), [(Scope::Main, None, None)]);
+    assert_eq!(watches::slices(&all), [(Scope::Main, None, None)]);
 }

@@ -1,4 +1,4 @@
-//! What happens to a cluster.
+//! Random changes of a cluster.
 
 use headless_agent::watch::Kind;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -7,7 +7,8 @@ use super::{Generator, choice, headless, namespace, percent, relabel, service};
 use crate::differential::cluster::{Change, Cluster, Object};
 
 impl Generator {
-    /// A few changes of a cluster, applied to it.
+    /// Changes `count` random objects of a cluster. Returns the changes, which are applied
+    /// already.
     pub fn changes(&mut self, cluster: &mut Cluster, count: usize) -> Vec<Change> {
         let mut changes = Vec::new();
         for _ in 0..count {
@@ -23,7 +24,7 @@ impl Generator {
     }
 
     fn change(&mut self, object: Object, objects: &[Object]) -> Vec<Change> {
-        // CoreDNS finds itself by these.
+        // CoreDNS finds its own Service by these objects, so they stay.
         if object.namespace() == "kube-system" && object.name().starts_with("kube-dns") {
             return Vec::new();
         }
@@ -31,7 +32,7 @@ impl Generator {
             return vec![Change::Delete(object.key())];
         }
         match object {
-            // One that was deleted comes back, or a new one.
+            // A namespace that was deleted comes back, or a new one appears.
             Object::Namespace(_) => {
                 let name = choice(&mut self.rng, &["ghost", "example", "com", "a", "new"]);
                 vec![Change::Put(namespace(name))]
@@ -60,7 +61,8 @@ impl Generator {
         }
     }
 
-    /// Changes a slice, or moves endpoints to another slice of its Service.
+    /// Changes the endpoints' conditions in a slice, or moves half of the endpoints to
+    /// another slice of the same Service.
     fn moved(&mut self, mut from: EndpointSlice, objects: &[Object]) -> Vec<Change> {
         let same = |other: &EndpointSlice| {
             other.metadata.name != from.metadata.name

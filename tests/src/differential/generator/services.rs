@@ -1,4 +1,4 @@
-//! Services of every kind with their slices.
+//! Random Services of every kind, with their EndpointSlices.
 
 use k8s_openapi::api::core::v1::{ObjectReference, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
@@ -7,7 +7,7 @@ use super::{Generator, choice, headless, made_by_controller, percent, service, s
 use crate::differential::cluster::{Cluster, Object};
 use crate::differential::upstream;
 
-/// Names of ports. The last ones would be refused by the API.
+/// Names of ports. An API server refuses the last one.
 const PORT_NAMES: [&str; 9] = [
     "http",
     "https",
@@ -30,7 +30,7 @@ impl Generator {
             0..40 => self.cluster_ip(ports),
             40..80 => headless(ports),
             80..97 => self.external_name(namespace, &name, ports, cluster),
-            // Not given an address yet.
+            // A Service that is neither headless nor has an address.
             _ => ServiceSpec {
                 cluster_ip: (kind == 98).then(String::new),
                 cluster_ips: (kind == 99).then(Vec::new),
@@ -40,10 +40,10 @@ impl Generator {
         };
         let is_headless = (40..80).contains(&kind);
         let mut objects = vec![service(namespace, &name, spec)];
-        // What stands behind an external name is nobody's, but may exist.
+        // Nothing reads the slices of an ExternalName Service, but they may exist.
         if kind < 80 || percent(&mut self.rng, 20) {
             let slices = self.slices(namespace, &name, cluster);
-            // A Service without a selector has slices that somebody else made.
+            // The controller makes slices only for Services with a selector.
             let by_controller = percent(&mut self.rng, 80);
             objects.extend(slices.into_iter().map(|slice| {
                 if by_controller {
@@ -56,8 +56,8 @@ impl Generator {
         objects
     }
 
-    /// No address comes twice, which the API server sees to as well: whose name
-    /// CoreDNS would find for it is up to chance.
+    /// A Service with cluster IPs. No two Services have the same cluster IP: the API
+    /// server does not allow it, and CoreDNS would find one of the names at random.
     pub(super) fn cluster_ip(&mut self, ports: Option<Vec<ServicePort>>) -> ServiceSpec {
         let number = self.number();
         let ipv4 = format!("10.96.{}.{}", 1 + number / 250, 1 + number % 250);
@@ -75,7 +75,7 @@ impl Generator {
         let type_ = ["ClusterIP", "NodePort", "LoadBalancer"];
         ServiceSpec {
             cluster_ip: addresses.first().cloned(),
-            // An object from before there were two families has only the other.
+            // Objects from before dual stack have `clusterIP` but no `clusterIPs`.
             cluster_ips: (!percent(&mut self.rng, 5)).then_some(addresses),
             type_: Some(choice(&mut self.rng, &type_).into()),
             ports,
@@ -98,8 +98,8 @@ impl Generator {
         }
     }
 
-    /// What an external name or an endpoint of a Service may lead to: mostly a name in
-    /// the zone or one that upstream resolvers know.
+    /// A target for an external name or for an endpoint with a domain name. Most are
+    /// names of the zone, or names that the upstream resolver knows.
     fn domain_name(&mut self, namespace: &str, name: &str, cluster: &Cluster) -> String {
         let zone = self.zone;
         let services: Vec<_> = cluster.services().collect();
@@ -116,7 +116,7 @@ impl Generator {
         match self.rng.u32(..24) {
             0..7 => other.unwrap_or(outside),
             7 => format!("nothing.{namespace}.svc.{zone}"),
-            // To itself, and below itself.
+            // The Service's own name, and a name below it.
             8 => format!("{name}.{namespace}.svc.{zone}"),
             9 => format!("x.{name}.{namespace}.svc.{zone}"),
             10 => "192.0.2.99".into(),
@@ -142,8 +142,8 @@ impl Generator {
         Some(ports.into_iter().map(port).collect())
     }
 
-    /// Name, number and protocol; mostly as the API wants them.
-    #[expect(clippy::type_complexity, reason = "two lines below it is taken apart")]
+    /// Name, number and protocol of ports. An API server would accept most of them.
+    #[expect(clippy::type_complexity, reason = "the callers take the tuple apart")]
     fn ports(&mut self) -> Option<Vec<(Option<String>, i32, Option<String>)>> {
         let rng = &mut self.rng;
         if percent(rng, 8) {
@@ -180,8 +180,8 @@ impl Generator {
         Some(ports.into_iter().map(&mut port).collect())
     }
 
-    /// The slices of a Service: of one family or both, now and then of domain names,
-    /// with endpoints that are in two of them.
+    /// The slices of a Service, of one or both families. One in ten Services has slices
+    /// with domain names. Some endpoints are in two slices.
     fn slices(&mut self, namespace: &str, service: &str, cluster: &Cluster) -> Vec<Object> {
         let both: &[&'static str] = &["IPv4", "IPv6"];
         let families = match self.rng.u32(..20) {
@@ -209,7 +209,8 @@ impl Generator {
                     }
                 }
                 earlier.extend(endpoints.iter().cloned());
-                // After a change of the Service slices may differ for a while.
+                // After a change of a Service, the ports of its slices may differ for a
+                // while.
                 let ports = if percent(&mut self.rng, 15) {
                     self.slice_ports()
                 } else {
@@ -290,7 +291,7 @@ impl Generator {
         })
     }
 
-    /// Makes an endpoint ready, or not, or as a terminating pod's.
+    /// Gives an endpoint random conditions: ready, not ready, terminating, or unknown.
     pub(super) fn touch(&mut self, endpoint: &mut Endpoint) {
         let conditions = |ready, serving, terminating| {
             Some(EndpointConditions {
@@ -309,7 +310,8 @@ impl Generator {
         };
     }
 
-    /// Slices of no Service, or of one that does not exist.
+    /// A slice of a Service that does not exist, and a slice without the label of its
+    /// Service.
     pub(super) fn stray_slices(&mut self) -> Vec<Object> {
         let endpoints = self.endpoints("IPv4");
         let ports = self.slice_ports();
@@ -322,10 +324,10 @@ impl Generator {
             ports,
         );
         let endpoints = self.endpoints("IPv6");
-        let mut nobodys = slice("prod", "stray-2", "", "IPv6", endpoints, None);
-        if let Object::EndpointSlice(slice) = &mut nobodys {
+        let mut unlabelled = slice("prod", "stray-2", "", "IPv6", endpoints, None);
+        if let Object::EndpointSlice(slice) = &mut unlabelled {
             slice.metadata.labels = None;
         }
-        vec![missing, nobodys]
+        vec![missing, unlabelled]
     }
 }

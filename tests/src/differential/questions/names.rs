@@ -1,4 +1,4 @@
-//! Names around what exists.
+//! Names that exist in a cluster, and names that are similar to these.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,10 +8,11 @@ use headless_agent::watch::objects::dashed_address;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::differential::cluster::Cluster;
-use crate::differential::message::Labels;
+use crate::differential::differences::Exceptions;
+use crate::differential::message::DnsName;
 
-/// The label of an address as it is spelled, and in its usual spelling.
-pub(super) fn dashed(address: &str) -> [String; 2] {
+/// Two dashed labels of an address: as the object spells it, and as RFC 5952 does.
+pub(super) fn spelled_labels(address: &str) -> [String; 2] {
     let spelled = address.replace(['.', ':'], "-").to_ascii_lowercase();
     [
         spelled,
@@ -20,7 +21,7 @@ pub(super) fn dashed(address: &str) -> [String; 2] {
 }
 
 /// The reverse name of an address.
-pub(super) fn reverse(address: IpAddr) -> Labels {
+pub(super) fn reverse(address: IpAddr) -> DnsName {
     let labels = match address {
         IpAddr::V4(address) => {
             let octets = address.octets();
@@ -39,31 +40,29 @@ pub(super) fn reverse(address: IpAddr) -> Labels {
                 .collect()
         }
     };
-    Labels::new(&(labels.join(".") + ".arpa"))
+    DnsName::new(&(labels.join(".") + ".arpa"))
 }
 
-/// Reverse names of addresses that some object spells otherwise than RFC 5952
-/// has it.
-pub fn misspelled(cluster: &Cluster) -> BTreeSet<Labels> {
-    reverse_names(cluster.slices(), |text, address| {
-        text != address.to_string()
-    })
-}
-
-/// Reverse names of addresses in slices that do not say whose they are.
-pub fn nameless(cluster: &Cluster) -> BTreeSet<Labels> {
-    let nobodys = |slice: &&EndpointSlice| {
+/// The names of a cluster for which CoreDNS is known to differ.
+pub fn exceptions(cluster: &Cluster) -> Exceptions {
+    let without_service = |slice: &&EndpointSlice| {
         let labels = slice.metadata.labels.as_ref();
         labels.is_none_or(|labels| !labels.contains_key(SERVICE_NAME_LABEL))
     };
-    reverse_names(cluster.slices().filter(nobodys), |_, _| true)
+    Exceptions {
+        unusual_spelling: reverse_names(cluster.slices(), |text, address| {
+            text != address.to_string()
+        }),
+        without_service: reverse_names(cluster.slices().filter(without_service), |_, _| true),
+    }
 }
 
-/// Reverse names of the addresses that are chosen by text and value.
+/// Reverse names of the endpoint addresses that `chosen` returns true for. It gets the
+/// address as the object spells it, and its value.
 fn reverse_names<'a>(
     slices: impl Iterator<Item = &'a EndpointSlice>,
     chosen: impl Fn(&str, IpAddr) -> bool,
-) -> BTreeSet<Labels> {
+) -> BTreeSet<DnsName> {
     let endpoints = slices.flat_map(|slice| slice.endpoints.iter().flatten());
     let addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);
     let parsed = addresses.filter_map(|text| Some((text, text.parse::<IpAddr>().ok()?)));
@@ -73,7 +72,7 @@ fn reverse_names<'a>(
         .collect()
 }
 
-/// Ways to ask for a port.
+/// Names with a port of a Service, well-formed and malformed.
 pub(super) fn port_names(service: &str, port: &str, protocol: Option<&str>) -> Vec<String> {
     let protocol = protocol.unwrap_or("tcp").to_ascii_lowercase();
     let mut names = vec![
@@ -97,7 +96,8 @@ pub(super) fn port_names(service: &str, port: &str, protocol: Option<&str>) -> V
     names
 }
 
-pub(super) fn beside_namespace(name: &str) -> Vec<String> {
+/// Names that are similar to a namespace's, or in a namespace.
+pub(super) fn like_namespace(name: &str) -> Vec<String> {
     vec![
         name.to_owned(),
         format!("nosuch.{name}.svc"),
@@ -124,7 +124,8 @@ pub(super) fn beside_namespace(name: &str) -> Vec<String> {
     ]
 }
 
-pub(super) fn beside_service(name: &str, namespace: &str) -> Vec<String> {
+/// Names that are similar to a Service's.
+pub(super) fn like_service(name: &str, namespace: &str) -> Vec<String> {
     vec![
         format!("{name}.svc"),
         format!("{name}.{namespace}"),
@@ -146,7 +147,7 @@ pub(super) fn beside_service(name: &str, namespace: &str) -> Vec<String> {
     ]
 }
 
-/// Names that every cluster is asked for.
+/// Names that are asked for in every cluster.
 pub(super) fn fixed() -> Vec<String> {
     [
         "dns",

@@ -1,5 +1,4 @@
-//! What objects together say beside the names of Services: problems, pods, the
-//! servers, the revision.
+//! Problems between objects, pods, the addresses of the cluster's DNS, and the revision.
 
 use super::*;
 
@@ -99,9 +98,10 @@ fn pods_are_counted_by_address() {
 }
 
 #[test]
-fn the_servers_of_the_cluster_are_its_dns_service_and_endpoints() {
+fn the_cluster_dns_has_its_own_addresses_and_its_endpoints() {
     let mut index = empty();
-    assert!(index.server_addresses("kube-system", "kube-dns").is_empty());
+    let dns = settings().dns_service;
+    assert!(index.service_addresses(&dns).is_empty());
     index.apply_all([
         service("kube-system", "kube-dns", "10.96.0.10", &["dns/udp/53"]),
         slice(
@@ -112,7 +112,7 @@ fn the_servers_of_the_cluster_are_its_dns_service_and_endpoints() {
         ),
     ]);
     let shown: Vec<_> = index
-        .server_addresses("kube-system", "kube-dns")
+        .service_addresses(&dns)
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -129,7 +129,7 @@ fn the_revision_follows_objects_not_lists() {
         service("default", "nginx", "None", WEB),
     ]);
     assert_eq!(index.revision(), revision);
-    // A port's number changes the SRV record alone.
+    // The number of a port is in the SRV record only.
     let changes = index.apply(slice(
         "default/nginx-1",
         "nginx",
@@ -145,7 +145,7 @@ fn the_revision_follows_objects_not_lists() {
     assert!(index.revision() > revision);
 }
 
-/// What a list no longer has leaves nothing behind, wherever it was kept.
+/// The index keeps nothing of objects that a new list lacks.
 #[test]
 fn objects_that_vanish_in_a_new_list_are_forgotten() {
     let mut index = index(
@@ -158,7 +158,7 @@ fn objects_that_vanish_in_a_new_list_are_forgotten() {
             namespace("default"),
             service("default", "api", "10.96.0.1", WEB),
             slice("default/api-1", "api", WEB, &["10.0.0.1", "fd00::1"]),
-            // Of a Service and of a Namespace that do not exist.
+            // Objects without their Service and without their Namespace.
             slice("lost/web-1", "web", WEB, &["10.0.0.1=a"]),
             service("nowhere", "web", "None", WEB),
             pod("default", "a", "10.0.0.1"),

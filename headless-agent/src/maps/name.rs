@@ -1,0 +1,132 @@
+//! Kinds of names: a Service's, an endpoint's, others.
+
+use std::net::Ipv4Addr;
+
+use headless_ebpf::abi::{EndpointEntry, NameFlags};
+use headless_ebpf::wire::dns::dashed_ipv4;
+
+use crate::records::NameData;
+use crate::records::name::WireLabels;
+
+/// The parts of an endpoint's name in wire form.
+#[derive(Clone, Copy)]
+pub(super) struct EndpointName<'a> {
+    /// The whole name.
+    pub(super) wire: &'a [u8],
+    /// The endpoint's own label, without its length.
+    label: &'a [u8],
+    /// The Service's name.
+    pub(super) service: &'a [u8],
+}
+
+impl<'a> EndpointName<'a> {
+    /// `None` of a name that is not an endpoint's.
+    pub(super) fn new(wire: &'a [u8]) -> Option<Self> {
+        let mut labels = WireLabels::new(wire);
+        let label = labels.next()?;
+        let service = wire.get(1 + label.len()..)?;
+        (labels.count() == 2).then_some(Self {
+            wire,
+            label,
+            service,
+        })
+    }
+
+    /// The address, where that follows from the label.
+    pub(super) fn address(self) -> Option<Ipv4Addr> {
+        dashed_ipv4(self.label).map(Ipv4Addr::from)
+    }
+
+    /// The entry that says all of the endpoint, where its label follows from its only
+    /// address.
+    pub(super) fn entry(self, service: u32, data: &NameData) -> Option<EndpointEntry> {
+        let NameData {
+            flags,
+            ipv4,
+            ipv6,
+            details: _,
+        } = data;
+        let [address] = ipv4.as_slice() else {
+            return None;
+        };
+        let regular =
+            *flags == NameFlags::empty() && ipv6.is_empty() && self.address() == Some(*address);
+        regular.then(|| entry(service, *address))
+    }
+}
+
+/// The entry of a regular endpoint.
+pub(super) fn entry(service: u32, address: Ipv4Addr) -> EndpointEntry {
+    EndpointEntry::new(service, u32::from_ne_bytes(address.octets()))
+}
+
+/// Whether a name is a Service's: of two labels.
+pub(super) fn is_service(wire: &[u8]) -> bool {
+    WireLabels::new(wire).count() == 2
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn data(address: [u8; 4]) -> NameData {
+        NameData {
+            flags: NameFlags::empty(),
+            ipv4: vec![address.into()],
+            ipv6: Vec::new(),
+            details: None,
+        }
+    }
+
+    fn wire(label: &str) -> Vec<u8> {
+        let label = [&[label.len() as u8], label.as_bytes()].concat();
+        [&label[..], b"\x03web\x07default"].concat()
+    }
+
+    #[test]
+    fn a_regular_endpoint_follows_from_its_address() {
+        let wire = wire("10-0-0-255");
+        let name = EndpointName::new(&wire).unwrap();
+        assert_eq!(name.service, b"\x03web\x07default");
+        let entry = |data: &NameData| name.entry(7, data);
+        let found = entry(&data([10, 0, 0, 255])).unwrap();
+        assert_eq!(found.service(), 7);
+        assert_eq!(found.address().to_ne_bytes(), [10, 0, 0, 255]);
+        assert_eq!(entry(&data([10, 0, 0, 1])), None, "another address");
+        let mut two = data([10, 0, 0, 255]);
+        two.ipv4.push([10, 0, 0, 1].into());
+        assert_eq!(entry(&two), None);
+        let flagged = NameData {
+            flags: NameFlags::REPEATED,
+            ..data([10, 0, 0, 255])
+        };
+        assert_eq!(entry(&flagged), None);
+    }
+
+    /// The programs make the label from the address: only its usual spelling will do.
+    #[test]
+    fn other_spellings_are_not_regular() {
+        for label in [
+            "10-0-00-1",
+            "010-0-0-1",
+            "10-0--1",
+            "10-0-0-",
+            "-10-0-0-1",
+            "10-0-0-1a",
+            "10-0-0-1-",
+        ] {
+            let wire = wire(label);
+            let name = EndpointName::new(&wire).unwrap();
+            assert_eq!(name.address(), None, "{label}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_depths_are_no_endpoints() {
+        assert!(EndpointName::new(b"\x03web\x07default").is_none());
+        assert!(EndpointName::new(b"\x01a\x01b\x01c\x01d").is_none());
+        assert!(is_service(b"\x03web\x07default") && !is_service(b"\x07default"));
+    }
+}

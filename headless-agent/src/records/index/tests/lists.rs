@@ -1,0 +1,65 @@
+//! Lists that begin again, and Namespaces that go.
+
+use super::*;
+
+#[test]
+fn a_relist_is_a_difference() {
+    let mut index = empty();
+    assert!(!index.synced());
+    assert_eq!(
+        index.missing(),
+        ["namespaces", "services", "endpointslices"]
+    );
+    index.apply_all(nginx());
+    index.apply(service("default", "old", "10.96.0.1", WEB));
+    index.apply_all(Kind::ALL.map(Event::Restarted));
+    assert!(index.synced());
+
+    // A list that is cut short deletes nothing.
+    assert!(index.apply(Event::Restart(Kind::Service)).is_empty());
+    assert!(
+        index
+            .apply(service("default", "old", "10.96.0.1", WEB))
+            .is_empty()
+    );
+    assert!(index.synced(), "what was known stays known");
+    // Only the next list counts.
+    let changes = index.apply_all([
+        Event::Restart(Kind::Service),
+        service("default", "nginx", "None", WEB),
+        service("default", "new", "10.96.0.2", WEB),
+        Event::Restarted(Kind::Service),
+    ]);
+    let mut shown = shown(&changes);
+    shown.sort();
+    assert_eq!(
+        shown,
+        [
+            format!("+new.default {} 10.96.0.2 own:80x1", CLUSTER_IP | UNKNOWN),
+            "-old.default".to_owned()
+        ]
+    );
+
+    for (kind, left) in [(Kind::EndpointSlice, 2), (Kind::Namespace, 0)] {
+        index.apply_all([Event::Restart(kind), Event::Restarted(kind)]);
+        assert_eq!(index.names().count(), left, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_namespace_that_goes_takes_its_services_along() {
+    let mut index = empty();
+    let mut installed = BTreeMap::new();
+    let changes = index.apply_all(nginx());
+    check(&index, &mut installed, &changes);
+    let changes = index.apply_all([namespace("other"), service("other", "x", "10.96.0.1", WEB)]);
+    check(&index, &mut installed, &changes);
+    let changes = index.apply(delete(Kind::Namespace, "default"));
+    check(&index, &mut installed, &changes);
+    assert_eq!(changes.last().unwrap().name.to_string(), "default");
+    assert_eq!(installed.len(), 2);
+    let changes = index.apply(namespace("default"));
+    check(&index, &mut installed, &changes);
+    assert_eq!(changes.first().unwrap().name.to_string(), "default");
+    assert_eq!(installed.len(), 6);
+}

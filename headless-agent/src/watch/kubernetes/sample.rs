@@ -1,0 +1,363 @@
+//! A first look at the cluster: one page of the objects of each watch, and how many
+//! objects there are. The size of the cluster is estimated from it, while the watches
+//! still read their lists.
+
+use std::fmt::{self, Debug};
+use std::marker::PhantomData;
+
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, try_join_all};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::api::ListParams;
+use kube::core::Request;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, Resource};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Deserializer;
+use tokio::task::spawn_blocking;
+
+use super::super::sample::{Sample, Total};
+use super::super::{Object, Problem};
+use super::follow::Watch;
+use super::merge::Scope;
+use super::watches::{self, Selection, Watches};
+
+/// Objects on a page, as many as other clients ask for at once.
+const PAGE: u32 = 500;
+
+/// Samples of every watch, Namespaces and Services first. An object of which no part can
+/// be used is counted and left out.
+///
+/// # Errors
+/// Where the server does not answer a request, or not with a list.
+pub async fn samples(client: Client, selection: &Selection) -> anyhow::Result<Vec<Sample>> {
+    let mut asking = Asking {
+        client,
+        all_endpoints: selection.all_endpoints,
+        samples: Vec::new(),
+    };
+    watches::each(selection, &mut asking);
+    try_join_all(asking.samples).await
+}
+
+/// Requests for the samples.
+struct Asking {
+    client: Client,
+    all_endpoints: bool,
+    samples: Vec<BoxFuture<'static, anyhow::Result<Sample>>>,
+}
+
+impl Watches for Asking {
+    fn take<K, C>(
+        &mut self,
+        watch: Watch,
+        api: impl FnOnce(Client) -> Api<K>,
+        config: Config,
+        convert: C,
+    ) where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+    {
+        let client = self.client.clone();
+        let url = api(client.clone()).resource_url().to_owned();
+        let headless = watch.scope == Some(Scope::Main) && !self.all_endpoints;
+        let sample = async move {
+            let sample = sample(&client, &url, &config, convert).await;
+            let sample = sample.with_context(|| format!("cannot list {}", watch.resource))?;
+            Ok(Sample { headless, ..sample })
+        };
+        self.samples.push(sample.boxed());
+    }
+}
+
+/// A sample of the objects below `url` that `config` selects.
+async fn sample<K, C>(
+    client: &Client,
+    url: &str,
+    config: &Config,
+    convert: C,
+) -> anyhow::Result<Sample>
+where
+    K: DeserializeOwned + 'static,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + 'static,
+{
+    let selected = ListParams {
+        label_selector: config.label_selector.clone(),
+        field_selector: config.field_selector.clone(),
+        limit: Some(PAGE),
+        ..ListParams::default()
+    };
+    let page = page(client, url, &selected, convert).await?;
+    let total = match page.beyond {
+        Beyond::Nothing => Total::Exactly(page.read),
+        Beyond::Objects(count) => Total::Exactly(page.read + count),
+        Beyond::Uncounted => {
+            let one = ListParams::default().limit(1);
+            let first = self::page(client, url, &one, |_: &IgnoredAny, _| None).await?;
+            match first.beyond {
+                Beyond::Nothing => Total::AtMost(page.read),
+                Beyond::Objects(count) => Total::AtMost(first.read + count),
+                Beyond::Uncounted => anyhow::bail!("the API server does not say how many"),
+            }
+        }
+    };
+    Ok(Sample {
+        objects: page.objects,
+        read: page.read,
+        total,
+        headless: false,
+    })
+}
+
+/// One page of a list.
+#[derive(Debug, Default)]
+struct Page {
+    /// The usable objects on it.
+    objects: Vec<Object>,
+    /// How many objects are on it.
+    read: u64,
+    /// What the list has beyond it.
+    beyond: Beyond,
+}
+
+/// What a list has beyond a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Beyond {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// This many objects.
+    Objects(u64),
+    /// Some objects. The server does not count what a selector leaves
+    /// (`remainingItemCount` of `ListMeta`).
+    Uncounted,
+}
+
+impl From<ListMeta> for Beyond {
+    fn from(metadata: ListMeta) -> Self {
+        if metadata.continue_.is_none_or(|token| token.is_empty()) {
+            return Self::Nothing;
+        }
+        let count = metadata.remaining_item_count;
+        let count = count.and_then(|count| u64::try_from(count).ok());
+        count.map_or(Self::Uncounted, Self::Objects)
+    }
+}
+
+async fn page<K, C>(
+    client: &Client,
+    url: &str,
+    params: &ListParams,
+    convert: C,
+) -> anyhow::Result<Page>
+where
+    K: DeserializeOwned + 'static,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + 'static,
+{
+    let text = client.request_text(Request::new(url).list(params)?).await?;
+    // A large page takes longer than other tasks should wait.
+    let page = spawn_blocking(move || read(&text, convert)).await??;
+    Ok(page)
+}
+
+/// Reads a page. Each object is reduced to its slim form before the next one is read.
+fn read<K, C>(text: &str, convert: C) -> serde_json::Result<Page>
+where
+    K: DeserializeOwned,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+{
+    let mut reader = Deserializer::from_str(text);
+    let page = serde::Deserializer::deserialize_map(
+        &mut reader,
+        ListReader {
+            convert,
+            kind: PhantomData,
+        },
+    )?;
+    reader.end()?;
+    Ok(page)
+}
+
+struct ListReader<K, C> {
+    convert: C,
+    kind: PhantomData<K>,
+}
+
+impl<'de, K, C> Visitor<'de> for ListReader<K, C>
+where
+    K: DeserializeOwned,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+{
+    type Value = Page;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of objects")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
+        let mut page = Page::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "metadata" => page.beyond = map.next_value::<ListMeta>()?.into(),
+                "items" => map.next_value_seed(ItemsReader {
+                    list: &self,
+                    page: &mut page,
+                })?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(page)
+    }
+}
+
+struct ItemsReader<'a, K, C> {
+    list: &'a ListReader<K, C>,
+    page: &'a mut Page,
+}
+
+impl<'de, K, C> DeserializeSeed<'de> for ItemsReader<'_, K, C>
+where
+    K: DeserializeOwned,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+{
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, items: D) -> Result<(), D::Error> {
+        items.deserialize_any(self)
+    }
+}
+
+impl<'de, K, C> Visitor<'de> for ItemsReader<'_, K, C>
+where
+    K: DeserializeOwned,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("objects")
+    }
+
+    /// Go writes a list without objects as null where nobody has made it.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while let Some(object) = items.next_element::<K>()? {
+            // The watch reports the problems.
+            let slim = (self.list.convert)(&object, &mut Vec::new());
+            self.page.objects.extend(slim);
+            self.page.read += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::BoxError;
+
+    use super::super::super::{Keep, ServiceRef};
+    use super::*;
+
+    fn selection(all_endpoints: bool) -> Selection {
+        Selection {
+            all_endpoints,
+            pods: true,
+            cluster_dns: ServiceRef {
+                namespace: "kube-system".into(),
+                name: "kube-dns".into(),
+            },
+            keep: Keep::default(),
+        }
+    }
+
+    fn list(metadata: &Value, items: &[Value]) -> Value {
+        json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items })
+    }
+
+    fn object(name: &str) -> Value {
+        json!({ "metadata": { "name": name, "namespace": "default" } })
+    }
+
+    /// What a server answers that has more than a page of everything.
+    fn answer(path: &str, query: &str) -> Value {
+        let selects = query.contains("Selector=");
+        let one = [object("one")];
+        match (path, selects) {
+            ("/api/v1/namespaces", _) => list(&json!({ "resourceVersion": "7" }), &one),
+            (_, true) => list(&json!({ "continue": "x" }), &one),
+            ("/api/v1/services", _) => {
+                let odd = [object("one"), object("not a name")];
+                list(&json!({ "continue": "x", "remainingItemCount": 8 }), &odd)
+            }
+            _ => list(&json!({ "continue": "x", "remainingItemCount": 99 }), &one),
+        }
+    }
+
+    fn server(answer: fn(&str, &str) -> Value) -> Client {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            let uri = request.uri();
+            let query = uri.query().unwrap_or_default();
+            let body = answer(uri.path(), query).to_string();
+            Ok::<_, BoxError>(Response::new(Body::from(body.into_bytes())))
+        });
+        Client::new(service, "default")
+    }
+
+    /// Objects in the sample, objects read, and the total.
+    fn outline(sample: &Sample) -> (usize, u64, Total) {
+        (sample.objects.len(), sample.read, sample.total)
+    }
+
+    #[tokio::test]
+    async fn a_page_of_each_watch_is_read_and_the_rest_is_counted() {
+        use Total::{AtMost, Exactly};
+        let found = samples(server(answer), &selection(false)).await.unwrap();
+        let outlines: Vec<_> = found.iter().map(outline).collect();
+        let slices = (1, 1, AtMost(100));
+        let expected = [
+            (1, 1, Exactly(1)),
+            (1, 2, Exactly(10)),
+            slices,
+            slices,
+            slices,
+            (1, 1, AtMost(100)),
+        ];
+        assert_eq!(outlines, expected);
+        let headless: Vec<_> = found.iter().map(|sample| sample.headless).collect();
+        assert_eq!(headless, [false, false, true, false, false, false]);
+        // Without a selector the server counts the slices itself.
+        let found = samples(server(answer), &selection(true)).await.unwrap();
+        assert_eq!(outline(&found[2]), (1, 1, Exactly(100)));
+        assert!(!found[2].headless);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_help_is_an_error() {
+        let silent = |_: &str, _: &str| list(&json!({ "continue": "x" }), &[]);
+        let error = samples(server(silent), &selection(false)).await;
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(error.contains("does not say how many"), "{error}");
+        let broken = |_: &str, _: &str| json!({ "items": 7 });
+        let error = samples(server(broken), &selection(false)).await;
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(error.contains("cannot list namespaces"), "{error}");
+    }
+
+    #[test]
+    fn a_list_without_objects_may_be_null() {
+        let text = r#"{"items":null,"metadata":{"resourceVersion":"1"}}"#;
+        let page = read(text, |_: &IgnoredAny, _| None).unwrap();
+        assert_eq!((page.read, page.beyond), (0, Beyond::Nothing));
+    }
+}

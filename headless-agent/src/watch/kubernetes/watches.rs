@@ -1,0 +1,156 @@
+//! The watches: which objects each of them selects.
+//!
+//! # Which slices
+//!
+//! Most EndpointSlices belong to Services with a cluster IP. No DNS answer depends on
+//! them, unless all endpoints have names (`--endpoints all`: one watch without a
+//! selector). By default three watches see the other slices, each slice by one watch:
+//!
+//! - Slices with the label `service.kubernetes.io/headless`, which the control
+//!   plane's EndpointSlice controller puts on slices of headless Services.
+//! - Slices without that label which this controller did not make, by the label
+//!   `endpointslice.kubernetes.io/managed-by`: slices made by hand, mirrored from
+//!   Endpoints, or made by other controllers. Among them are the slices of headless
+//!   Services without a selector, which nobody labels, and slices that somebody adds to
+//!   a Service with a selector. A cluster has few such slices. A watch for each such
+//!   Service would find no more, would have to come and go with Services, and would cost
+//!   the API server as many watches from every node.
+//! - Slices of the cluster's DNS Service, which has a cluster IP: the addresses
+//!   of its pods are served too.
+//!
+//! A slice whose labels change moves from one of these watches to another, and the two
+//! watches tell of it in any order. The slice is gone when no watch has it.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::super::convert::{self, SERVICE_NAME_LABEL};
+use super::super::{Keep, Kind, Object, Problem, ServiceRef};
+use super::follow::Watch;
+use super::merge::Scope;
+
+/// Label of the slices of headless Services
+/// (`v1.IsHeadlessService` of k8s.io/api/core/v1).
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// Slices that the EndpointSlice controller did not make
+/// (`discovery.LabelManagedBy` of k8s.io/api/discovery/v1); `!=` selects what
+/// has no such label too.
+const FOREIGN: &str = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io";
+
+/// Slices that it made.
+const OWN: &str = "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
+
+/// Pods that CoreDNS's `pods verified` knows (`plugin/kubernetes/controller.go`).
+const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.phase!=Unknown";
+
+/// The part of the cluster that is watched.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Whether the slices of every Service are watched, or those of headless Services.
+    pub all_endpoints: bool,
+    /// Whether pods are watched.
+    pub pods: bool,
+    /// The cluster's DNS Service.
+    pub cluster_dns: ServiceRef,
+    /// Which optional parts of objects are kept.
+    pub keep: Keep,
+}
+
+/// Does something with every watch, whatever the type of its objects.
+pub(super) trait Watches {
+    /// Takes a watch: where its objects are, which of them it selects, and how an object
+    /// is reduced to its slim form.
+    fn take<K, C>(
+        &mut self,
+        watch: Watch,
+        api: impl FnOnce(Client) -> Api<K>,
+        config: Config,
+        convert: C,
+    ) where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static;
+}
+
+/// Gives every watch of the selection to `watches`: Namespaces and Services first.
+pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
+    let keep = selection.keep;
+    let watch = |name, kind, resource| Watch {
+        name,
+        kind,
+        resource,
+        scope: None,
+    };
+    watches.take(
+        watch("namespaces", Kind::Namespace, "namespaces"),
+        Api::all,
+        Config::default(),
+        |object, problems| convert::namespace(object, problems).map(Object::Namespace),
+    );
+    watches.take(
+        watch("services", Kind::Service, "services"),
+        Api::all,
+        Config::default(),
+        |object, problems| convert::service(object, problems).map(Object::Service),
+    );
+    for (scope, namespace, selector) in slices(selection) {
+        let api = move |client| -> Api<discovery::EndpointSlice> {
+            match &namespace {
+                Some(namespace) => Api::namespaced(client, namespace),
+                None => Api::all(client),
+            }
+        };
+        let config = Config {
+            label_selector: selector,
+            ..Config::default()
+        };
+        let name = match scope {
+            Scope::Main => "endpointslices",
+            Scope::Foreign => "endpointslices made by hand",
+            Scope::ClusterDns => "endpointslices of the cluster's DNS",
+        };
+        let watch = Watch {
+            scope: Some(scope),
+            ..watch(name, Kind::EndpointSlice, "endpointslices.discovery.k8s.io")
+        };
+        watches.take(watch, api, config, move |object, problems| {
+            convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
+        });
+    }
+    if selection.pods {
+        watches.take(
+            watch("pods", Kind::Pod, "pods"),
+            Api::all,
+            Config::default().fields(LIVE_PODS),
+            |object: &v1::Pod, problems| convert::pod(object, problems).map(Object::Pod),
+        );
+    }
+}
+
+/// The watches of slices: which, in which namespace if in one, by which labels.
+pub(super) fn slices(selection: &Selection) -> Vec<(Scope, Option<String>, Option<String>)> {
+    if selection.all_endpoints {
+        return vec![(Scope::Main, None, None)];
+    }
+    let ServiceRef { namespace, name } = &selection.cluster_dns;
+    vec![
+        (Scope::Main, None, Some(HEADLESS_LABEL.to_owned())),
+        (
+            Scope::Foreign,
+            None,
+            Some(format!("!{HEADLESS_LABEL},{FOREIGN}")),
+        ),
+        (
+            Scope::ClusterDns,
+            Some(namespace.clone()),
+            Some(format!(
+                "{SERVICE_NAME_LABEL}={name},!{HEADLESS_LABEL},{OWN}"
+            )),
+        ),
+    ]
+}

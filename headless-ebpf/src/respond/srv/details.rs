@@ -1,0 +1,198 @@
+//! The details of a Service: its ports, and where its targets are.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    memory::SrvMemory,
+    ports::{PortLabel, Ports},
+};
+use crate::{
+    abi::{
+        ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, NameFlags, NameRecord, PORT_HEADER_LEN,
+        PORT_NAME_MAX, PORTS_MAX, PassReason, TARGET_HEADER_LEN,
+    },
+    maps::Lookup,
+    respond::{addresses::put_inline_addresses, chunks::Extent, request::Request},
+    verifier,
+    wire::{ChunkBytes, Image},
+};
+
+/// Where a Service's details are.
+///
+/// A structure in memory, see [`verifier`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(in crate::respond) struct DetailsAt {
+    chunks: Extent,
+    /// Whether there are details: 1 or 0.
+    exists: u32,
+}
+
+impl DetailsAt {
+    /// The details of the Service's own name.
+    #[inline(always)]
+    pub(in crate::respond) fn own(service: &NameRecord) -> Self {
+        if service.flags.contains(NameFlags::CLUSTER_IP) {
+            Self::where_flagged(service, NameFlags::OWN, ChunkKind::Own)
+        } else {
+            Self::endpoints(service)
+        }
+    }
+
+    /// The details of the Service's endpoints.
+    #[inline(always)]
+    pub(in crate::respond) fn endpoints(service: &NameRecord) -> Self {
+        Self::where_flagged(service, NameFlags::ENDPOINTS, ChunkKind::Endpoints)
+    }
+
+    #[inline(always)]
+    fn where_flagged(service: &NameRecord, flag: NameFlags, kind: ChunkKind) -> Self {
+        Self {
+            chunks: Extent::of(service, kind),
+            exists: u32::from(service.flags.contains(flag)),
+        }
+    }
+
+    /// Whether there are details.
+    #[inline(always)]
+    pub(in crate::respond) const fn exists(self) -> bool {
+        self.exists != 0
+    }
+}
+
+impl SrvMemory {
+    /// Loads the first chunk of the details and prepares the walk over its targets.
+    /// Returns the header.
+    #[inline(always)]
+    pub(in crate::respond) fn open<L: Lookup>(
+        &mut self,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<DetailsHeader, PassReason> {
+        let walk = &mut self.walk;
+        walk.chunks = self.details.chunks;
+        walk.chunk = 0;
+        walk.load(content, request)?;
+        let header = DetailsHeader::from_word(content.u64_at(0));
+        walk.ports_len = header.ports_len.into();
+        walk.first = DETAILS_HEADER_LEN as u32 + walk.ports_len;
+        walk.targets = header.targets.into();
+        walk.endpoints = header.endpoints.into();
+        walk.implicit = (header.flags & DetailsHeader::IMPLICIT).into();
+        Ok(header)
+    }
+
+    /// Reads a Service's details and which of its ports are meant: the port of the name
+    /// whose labels of port and protocol are at `labels` of the image, or all ports.
+    #[inline(always)]
+    pub(super) fn read<L: Lookup>(
+        &mut self,
+        image: &Image,
+        labels: Option<(usize, usize)>,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<Ports, PassReason> {
+        (self.name, self.protocol) = match labels {
+            Some((name, protocol)) => (
+                PortLabel::read(image, name),
+                PortLabel::read(image, protocol),
+            ),
+            None => (PortLabel::default(), PortLabel::default()),
+        };
+        self.open(content, request)?;
+        self.match_ports(content);
+        let walk = verifier::reread(&mut self.walk);
+        Ok(if walk.matched == 0 {
+            Ports::None
+        } else if walk.numbered == 0 || walk.targets == 0 {
+            Ports::Unnumbered
+        } else {
+            Ports::Numbered
+        })
+    }
+
+    /// Goes through the ports in the first chunk.
+    #[inline(always)]
+    fn match_ports(&mut self, content: &ChunkBytes) {
+        let walk = verifier::reread(&mut self.walk);
+        (walk.matched, walk.numbered, walk.candidates) = (0, 0, 0);
+        walk.bits = 0;
+        (walk.everywhere, walk.differing, walk.at) = (0, 0, 0);
+        let protocol = self.protocol.protocol();
+        for port in 0..PORTS_MAX {
+            let walk = verifier::reread(&mut self.walk);
+            if walk.at >= walk.ports_len {
+                break;
+            }
+            let at = DETAILS_HEADER_LEN + walk.at as usize;
+            let len = usize::from(content.u8_at(at)) & PORT_NAME_MAX;
+            walk.at += (PORT_HEADER_LEN + len) as u32;
+            let count = u32::from(content.u16_at(at + 4));
+            let everywhere = u32::from(count >= walk.endpoints);
+            walk.differing |= everywhere ^ 1;
+            let name = at + PORT_HEADER_LEN;
+            let (low, high) = (
+                content.u64_at(name) & verifier::mask(len, 0),
+                content.u64_at(name + 8) & verifier::mask(len, 8),
+            );
+            let named = self.name.is_any() || self.name.is(len as u64, low, high);
+            let spoken = self.protocol.is_any() || content.u8_at(at + 1) == protocol;
+            if !named || !spoken {
+                continue;
+            }
+            walk.matched += 1;
+            walk.candidates += count;
+            walk.everywhere |= everywhere;
+            let number = content.u16_at(at + 2);
+            if number != 0 {
+                let of = u32::from(number) | (port as u32) << 16;
+                self.ports.put_u32(walk.numbered as usize * 4, of);
+                walk.numbered += 1;
+                walk.bits |= 1 << port;
+            }
+        }
+    }
+
+    /// Makes one target instead of those of the details: the asked name itself, with the
+    /// addresses in its record and all ports.
+    #[inline(always)]
+    pub(super) fn only(&mut self, record: &NameRecord, content: &mut ChunkBytes) {
+        let counts = (record.ipv4 & 0xf) | (record.ipv6 & 0xf) << 4;
+        content.put_u16(0, u16::MAX);
+        content.put_u16(2, counts);
+        put_inline_addresses(record, content, TARGET_HEADER_LEN);
+        let walk = verifier::reread(&mut self.walk);
+        walk.implicit = 0;
+        walk.candidates = (u32::from(record.ipv4) + u32::from(record.ipv6)) * walk.matched;
+        (walk.targets, walk.first) = (1, 0);
+    }
+
+    /// Makes the targets that the IPv4 addresses of the Service's record are
+    /// ([`DetailsHeader::IMPLICIT`]), and loads the first chunk of them.
+    #[inline(always)]
+    pub(super) fn implicit<L: Lookup>(
+        &mut self,
+        record: &NameRecord,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<(), PassReason> {
+        let walk = verifier::reread(&mut self.walk);
+        (walk.targets, walk.first, walk.chunk) = (record.ipv4.into(), 0, 0);
+        if record.flags.contains(NameFlags::SET) {
+            walk.chunks = Extent::of(record, ChunkKind::Ipv4);
+            walk.load(content, request)
+        } else {
+            put_inline_addresses(record, content, 0);
+            Ok(())
+        }
+    }
+
+    /// Makes the one port that pods have to CoreDNS, number 0 (`findPods`).
+    #[inline(always)]
+    pub(super) fn port_of_pods(&mut self) {
+        self.ports.put_u32(0, 0);
+        let walk = &mut self.walk;
+        (walk.matched, walk.numbered, walk.bits) = (1, 1, 1);
+        (walk.everywhere, walk.differing, walk.implicit) = (1, 0, 0);
+    }
+}

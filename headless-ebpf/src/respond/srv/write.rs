@@ -1,0 +1,301 @@
+//! Writing SRV records and the addresses of their targets.
+
+use super::{
+    memory::SrvMemory,
+    walk::{Target, Walk},
+};
+use crate::{
+    abi::PassReason,
+    maps::Lookup,
+    respond::{
+        reply::{Limits, Written},
+        request::Request,
+    },
+    verifier,
+    wire::{
+        Capacity, ChunkBytes, Image,
+        dns::{
+            DNS_HEADER_LEN, QUESTION_NAME, Question, RECORD_HEADER_LEN, RecordHeader, fold,
+            pointer, put_dashed, qtype,
+        },
+    },
+};
+
+/// Bytes of an SRV record's data before its target: priority, weight, port (RFC 2782).
+const SRV_DATA_LEN: usize = 6;
+
+/// Most steps of a walk over targets: a record, a port that a target does not
+/// have, or the next chunk. A target is at least `a.b.svc.z.`, so that in 512 bytes
+/// there are hardly more. Large replies may have more, and userspace answers those.
+const fn steps_max<C: Capacity>() -> usize {
+    let steps = C::MESSAGE_MAX / 12;
+    if steps < 64 { steps } else { 64 }
+}
+
+/// Bytes of the longest label with its length.
+const LABEL_BYTES: usize = 64;
+
+/// Words of the longest name.
+const NAME_WORDS: usize = 32;
+
+/// The share of the weight that all ports and endpoints have together (CoreDNS).
+const WEIGHTS: u32 = 100;
+
+impl SrvMemory {
+    /// Puts the bytes with which all targets' names end, those of the question's name from
+    /// the label at `offset` on, into the working memory: the part before the zone in lower
+    /// case.
+    #[inline(always)]
+    pub(super) fn put_suffix(
+        &mut self,
+        image: &Image,
+        start: usize,
+        question: &Question,
+        offset: usize,
+    ) {
+        let from = start + DNS_HEADER_LEN + offset;
+        let folded = (question.zone as usize).wrapping_sub(offset);
+        let len = (question.name_len as usize).wrapping_sub(offset) & 0xff;
+        for i in 0..NAME_WORDS {
+            let word = image.u64_at(from + i * 8);
+            let mask = verifier::mask(folded, i * 8);
+            self.suffix.put_u64(i * 8, fold(word) & mask | word & !mask);
+        }
+        verifier::reread(&mut self.walk).suffix_len = len as u32;
+    }
+
+    /// Writes the records where `limits` has room for them.
+    ///
+    /// Whole records, as many as the client takes, answers first (miekg/dns,
+    /// `msg_truncate.go`), always in the same order, as CoreDNS has it: a client
+    /// chooses by weight. Targets are written out, since a resolver may refuse
+    /// compressed ones (RFC 2782; Go's does). The owner names of the addresses then
+    /// point to them.
+    #[inline(always)]
+    pub(super) fn put<C: Capacity, L: Lookup>(
+        &mut self,
+        image: &mut Image,
+        limits: Limits,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<(), PassReason> {
+        let walk = verifier::reread(&mut self.walk);
+        walk.written = Written {
+            end: limits.at,
+            answers: 0,
+            additionals: 0,
+            truncated: 1,
+        };
+        walk.limits = limits;
+        walk.ttl = request.config.ttl;
+        let share = walk.candidates;
+        walk.weight = if share > WEIGHTS {
+            1
+        } else {
+            WEIGHTS / share.max(1)
+        };
+        // All numbers that were known on one way and not on another are in memory now.
+        walk.rewind();
+        if !self.put_targets::<C, L>(image, content, request)? {
+            return Ok(());
+        }
+        let walk = verifier::reread(&mut self.walk);
+        let loaded = walk.chunk;
+        walk.rewind();
+        let walk = verifier::reread(&mut self.walk);
+        if walk.chunk != loaded {
+            walk.load(content, request)?;
+        }
+        if self.put_addresses::<C, L>(image, content, request)? {
+            verifier::reread(&mut self.walk).written.truncated = 0;
+        }
+        Ok(())
+    }
+
+    /// Puts the target's label, or labels, into [`Self::label`].
+    #[inline(always)]
+    pub(in crate::respond) fn put_label(&mut self, target: Target, content: &ChunkBytes) {
+        let len = if target.is_dashed() {
+            put_dashed(&mut self.label, content.u32_at(target.addresses_at))
+        } else {
+            // Without a label there is not even a length.
+            let own_len = usize::from(!target.is_wire && target.label_len != 0);
+            self.label.put_u8(0, target.label_len as u8);
+            for i in 0..LABEL_BYTES / 16 {
+                let from = target.label_at + i * 16;
+                self.label.put_u128(own_len + i * 16, content.u128_at(from));
+            }
+            own_len + target.label_len
+        };
+        verifier::reread(&mut self.walk).label_len = len as u32;
+    }
+
+    /// Writes label and suffix to `at`.
+    #[inline(always)]
+    pub(in crate::respond) fn put_name(&mut self, image: &mut Image, at: usize) {
+        let walk = verifier::reread(&mut self.walk);
+        let rest = at + walk.label_len as usize;
+        for i in 0..LABEL_BYTES / 16 {
+            image.put_u128(at + i * 16, self.label.u128_at(i * 16));
+        }
+        for i in 0..NAME_WORDS / 2 {
+            if i * 16 >= walk.suffix_len as usize {
+                break;
+            }
+            image.put_u128(rest + i * 16, self.suffix.u128_at(i * 16));
+        }
+    }
+
+    /// Writes the SRV records. Whether all were written.
+    #[inline(always)]
+    fn put_targets<C: Capacity, L: Lookup>(
+        &mut self,
+        image: &mut Image,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<bool, PassReason> {
+        for _ in 0..steps_max::<C>() {
+            let walk = verifier::reread(&mut self.walk);
+            if walk.left == 0 {
+                return Ok(true);
+            }
+            let Some(target) = walk.target(content) else {
+                walk.next_chunk();
+                walk.load(content, request)?;
+                continue;
+            };
+            let index = walk.index();
+            if let Some(port) = self.next_port(target, index) {
+                self.put_label(target, content);
+                if !self.put_srv(image, port, index)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Err(PassReason::TooLarge)
+    }
+
+    /// Goes on to the next record of the target, number `index`. Returns the number of the
+    /// record's port, with bit 16 set where the target has no record yet; `None` where the
+    /// target does not have the port, or had a record of the same number just before.
+    #[inline(always)]
+    fn next_port(&mut self, target: Target, index: usize) -> Option<u32> {
+        let walk = verifier::reread(&mut self.walk);
+        if walk.record == 0 {
+            let before = self.names.u16_at((index * 2).wrapping_sub(2));
+            let name = if target.continues { before } else { 0 };
+            self.names.put_u16(index * 2, name);
+            walk.seen = if target.continues { walk.seen } else { 0 };
+        }
+        let port = self.ports.u32_at(walk.record as usize * 4);
+        let (number, last) = (port & 0xffff | 1 << 16, walk.last);
+        let bit = 1 << (port >> 16 & 0xf);
+        let is_new = target.ports & !walk.seen & bit != 0;
+        // The record is written from `target`: the walk may go on.
+        walk.record += 1;
+        if is_new {
+            walk.seen |= bit;
+            walk.last = number;
+        }
+        if walk.record >= walk.numbered {
+            walk.skip(target);
+        }
+        let is_first = u32::from(last == 0) << 16;
+        (is_new && number != last).then_some(port & 0xffff | is_first)
+    }
+
+    /// Writes an SRV record to the label in [`Self::label`]. `false` where the client does
+    /// not take it.
+    #[inline(always)]
+    fn put_srv(&mut self, image: &mut Image, port: u32, index: usize) -> Result<bool, PassReason> {
+        let walk = verifier::reread(&mut self.walk);
+        let data_len = SRV_DATA_LEN + (walk.label_len + walk.suffix_len) as usize;
+        let at = walk.written.end as usize;
+        let data = at + RECORD_HEADER_LEN;
+        let end = data + data_len;
+        if !walk.limits.allow(end)? {
+            return Ok(false);
+        }
+        if port >> 16 != 0 {
+            let name = (data + SRV_DATA_LEN).wrapping_sub(walk.limits.start as usize);
+            self.names.put_u16(index * 2, name as u16);
+        }
+        let header = RecordHeader::new(QUESTION_NAME, qtype::SRV, walk.ttl, data_len as u16);
+        // Priority 0, and the weight.
+        let weight = u32::from((walk.weight as u16).swap_bytes()) << 16;
+        header.put_with(image, at, weight);
+        image.put_u16(data + 4, port as u16);
+        self.put_name(image, data + SRV_DATA_LEN);
+        let written = &mut verifier::reread(&mut self.walk).written;
+        written.end = end as u32;
+        written.answers += 1;
+        Ok(true)
+    }
+
+    /// Writes the addresses of the targets. Whether all were written.
+    #[inline(always)]
+    fn put_addresses<C: Capacity, L: Lookup>(
+        &mut self,
+        image: &mut Image,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<bool, PassReason> {
+        for _ in 0..steps_max::<C>() {
+            let walk = verifier::reread(&mut self.walk);
+            if walk.left == 0 {
+                return Ok(true);
+            }
+            let Some(target) = walk.target(content) else {
+                walk.next_chunk();
+                walk.load(content, request)?;
+                continue;
+            };
+            let name = self.names.u16_at(walk.index() * 2);
+            if target.ports & walk.bits == 0 || name == 0 {
+                walk.skip(target);
+            } else if !walk.put_address(image, content, target, name)? {
+                return Ok(false);
+            }
+        }
+        Err(PassReason::TooLarge)
+    }
+}
+
+impl Walk {
+    /// Writes the next address of the target, whose name is at `name` in the message.
+    /// `false` where the client does not take it.
+    #[inline(always)]
+    fn put_address(
+        &mut self,
+        image: &mut Image,
+        content: &ChunkBytes,
+        target: Target,
+        name: u16,
+    ) -> Result<bool, PassReason> {
+        let record = self.record as usize;
+        let is_ipv4 = record < target.ipv4;
+        let (rtype, len, from) = if is_ipv4 {
+            (qtype::A, 4, target.addresses_at + record * 4)
+        } else {
+            let first = target.addresses_at + target.ipv4 * 4;
+            (qtype::AAAA, 16, first + (record - target.ipv4) * 16)
+        };
+        let at = self.written.end as usize;
+        let end = at + RECORD_HEADER_LEN + len;
+        if !self.limits.allow(end)? {
+            return Ok(false);
+        }
+        let owner = pointer(usize::from(name & 0x3fff));
+        RecordHeader::new(owner, rtype, self.ttl, len as u16).put(image, at);
+        // The bytes behind a shorter address are overwritten, or not sent.
+        image.put_u128(at + RECORD_HEADER_LEN, content.u128_at(from));
+        let walk = verifier::reread(self);
+        walk.written.end = end as u32;
+        walk.written.additionals += 1;
+        walk.record += 1;
+        if walk.record as usize >= target.ipv4 + target.ipv6 {
+            walk.skip(target);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,206 @@
+//! Parts of the engine that the BPF programs have as functions of their own.
+
+use super::{
+    find::{self, EndpointSearch, Names},
+    ptr::PtrQuestion,
+    request::Request,
+    scratch::{Scratch, Task},
+    shape::NameKind,
+    srv::{Ports, SrvQuestion},
+};
+use crate::{abi::PassReason, maps::Lookup, verifier, wire::Capacity};
+
+/// Parts of the engine that only rare questions need.
+///
+/// The BPF programs have them as functions with global linkage, which the verifier
+/// checks once and not on every way that leads to them (kernel commit `51c39bb1d5d1`).
+/// Such a function takes no pointers before kernel 5.12, so that it finds [`Scratch`]
+/// itself, and returns one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subprogram {
+    /// Names below a Service or a namespace: endpoints and verified pods.
+    Below,
+    /// Addresses in pods' names, ports and SRV records.
+    Srv,
+    /// Reverse names.
+    Ptr,
+}
+
+/// The working memory of one packet, and how subprograms are called that use it, too.
+pub trait Runtime {
+    /// The working memory. Nobody holds it while a subprogram runs.
+    fn scratch(&mut self) -> &mut Scratch;
+
+    /// Runs a subprogram in the same working memory.
+    fn call<C: Capacity, L: Lookup>(&mut self, subprogram: Subprogram, lookup: &L) -> u64;
+}
+
+/// On the host a subprogram is an ordinary function.
+impl Runtime for Scratch {
+    fn scratch(&mut self) -> &mut Scratch {
+        self
+    }
+
+    fn call<C: Capacity, L: Lookup>(&mut self, subprogram: Subprogram, lookup: &L) -> u64 {
+        subprogram.run::<C, L>(self, lookup)
+    }
+}
+
+impl<T: Runtime> Runtime for &mut T {
+    fn scratch(&mut self) -> &mut Scratch {
+        (**self).scratch()
+    }
+
+    fn call<C: Capacity, L: Lookup>(&mut self, subprogram: Subprogram, lookup: &L) -> u64 {
+        (**self).call::<C, L>(subprogram, lookup)
+    }
+}
+
+/// From here on, a subprogram's result is a [`PassReason`].
+const REASONS: u64 = 1 << 8;
+
+impl Subprogram {
+    /// Runs the subprogram. The result is the engine's alone.
+    #[inline(always)]
+    pub fn run<C: Capacity, L: Lookup>(self, scratch: &mut Scratch, lookup: &L) -> u64 {
+        let result = match self {
+            Self::Below => below(scratch, lookup).map(u64::from),
+            Self::Srv => srv::<C, L>(scratch, lookup).map(|ports| ports as u64),
+            Self::Ptr => ptr(scratch, lookup).map(|()| 0),
+        };
+        result.unwrap_or_else(|reason| REASONS + reason as u64)
+    }
+}
+
+/// The reason in a result of [`Subprogram::run`], if it is one.
+#[inline(always)]
+fn check(result: u64) -> Result<u64, PassReason> {
+    const fn code(reason: PassReason) -> u64 {
+        REASONS + reason as u64
+    }
+    const CHANGED: u64 = code(PassReason::Changed);
+    const TOO_LARGE: u64 = code(PassReason::TooLarge);
+    const MAP: u64 = code(PassReason::Map);
+    const OUTSIDE_ZONE: u64 = code(PassReason::OutsideZone);
+    match result {
+        ..REASONS => Ok(result),
+        CHANGED => Err(PassReason::Changed),
+        TOO_LARGE => Err(PassReason::TooLarge),
+        MAP => Err(PassReason::Map),
+        OUTSIDE_ZONE => Err(PassReason::OutsideZone),
+        _ => Err(PassReason::Userspace),
+    }
+}
+
+/// Calls [`Subprogram::Below`] for a name of this kind: whether the name exists. Then its
+/// record is [`Scratch::record`].
+#[inline(always)]
+pub(super) fn call_below<C: Capacity, L: Lookup>(
+    runtime: &mut impl Runtime,
+    kind: NameKind,
+    request: Request<'_, L>,
+) -> Result<bool, PassReason> {
+    put_task(runtime, kind as u32, request);
+    let result = runtime.call::<C, L>(Subprogram::Below, request.lookup);
+    Ok(check(result)? != 0)
+}
+
+/// Calls [`Subprogram::Srv`] for a name of this kind.
+#[inline(always)]
+pub(super) fn call_srv<C: Capacity, L: Lookup>(
+    runtime: &mut impl Runtime,
+    kind: NameKind,
+    request: Request<'_, L>,
+) -> Result<Ports, PassReason> {
+    put_task(runtime, kind as u32, request);
+    let result = runtime.call::<C, L>(Subprogram::Srv, request.lookup);
+    Ports::from_number(check(result)?).ok_or(PassReason::Userspace)
+}
+
+/// Calls [`Subprogram::Ptr`].
+#[inline(always)]
+pub(super) fn call_ptr<C: Capacity, L: Lookup>(
+    runtime: &mut impl Runtime,
+    request: Request<'_, L>,
+) -> Result<(), PassReason> {
+    put_task(runtime, 0, request);
+    check(runtime.call::<C, L>(Subprogram::Ptr, request.lookup)).map(|_| ())
+}
+
+#[inline(always)]
+fn put_task<L>(runtime: &mut impl Runtime, kind: u32, request: Request<'_, L>) {
+    runtime.scratch().task = Task {
+        kind,
+        start: request.start as u32,
+        capacity: request.capacity as u32,
+    };
+}
+
+/// The request of a task.
+#[inline(always)]
+fn request<L: Lookup>(task: Task, lookup: &L) -> Result<Request<'_, L>, PassReason> {
+    match lookup.config() {
+        Some(config) => Ok(Request {
+            start: task.start as usize,
+            capacity: task.capacity as usize,
+            config,
+            lookup,
+        }),
+        None => Err(PassReason::Map),
+    }
+}
+
+#[inline(always)]
+fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReason> {
+    let task = scratch.task.get();
+    let request = request(task, lookup)?;
+    let question = verifier::reread(&mut scratch.question);
+    let mut names = Names {
+        image: &scratch.image,
+        key: &mut scratch.key,
+        config: request.config,
+        lookup,
+    };
+    if task.kind == NameKind::VerifiedPod as u32 {
+        return find::verified_pod(&mut names, request, question, &mut scratch.record);
+    }
+    let search = EndpointSearch {
+        found: &mut scratch.record,
+        service: &mut scratch.service,
+        dashed: &mut scratch.dashed,
+        details: &mut scratch.srv.details,
+    };
+    search.run(&mut names, request, question)
+}
+
+#[inline(always)]
+fn srv<C: Capacity, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Ports, PassReason> {
+    let task = scratch.task.get();
+    let mut question = SrvQuestion {
+        request: request(task, lookup)?,
+        kind: task.kind,
+        question: verifier::reread(&mut scratch.question),
+        image: &mut scratch.image,
+        record: &mut scratch.record,
+        dashed: &mut scratch.dashed,
+        memory: &mut scratch.srv,
+        content: &mut scratch.content,
+    };
+    question.answer::<C>()
+}
+
+#[inline(always)]
+fn ptr<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<(), PassReason> {
+    let task = scratch.task.get();
+    let mut question = PtrQuestion {
+        request: request(task, lookup)?,
+        question: &mut scratch.question,
+        image: &mut scratch.image,
+        key: &mut scratch.key,
+        record: &mut scratch.record,
+        reverse: &mut scratch.reverse,
+        memory: &mut scratch.srv,
+        content: &mut scratch.content,
+    };
+    question.answer()
+}

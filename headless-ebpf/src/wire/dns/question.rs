@@ -1,0 +1,330 @@
+//! The question: is it one that we read, is it in our zone, what are its labels.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    header::{CLASS_IN, DNS_HEADER_LEN, check_query},
+    name::{LABEL_LEN_MAX, LABELS_MAX, Labels, NAME_LEN_MAX, fold},
+    opt::{Edns, OPT_LEN},
+};
+use crate::{
+    abi::{Config, PassReason},
+    verifier,
+    wire::bytes::Image,
+};
+
+/// Bytes of a question's type and class.
+pub const QUESTION_FIXED_LEN: usize = 4;
+
+/// One question of class IN whose name is in the zone.
+///
+/// A structure in memory, from which the verifier reads numbers that it knows nothing
+/// about, see [`verifier`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Question {
+    /// Length of the name in bytes, root included.
+    pub name_len: u32,
+    /// Offset of the zone within the name.
+    pub zone: u32,
+    /// The labels before the zone.
+    pub labels: Labels,
+    /// Question type.
+    pub qtype: u16,
+    /// The query's OPT record, if it has one.
+    pub edns: Edns,
+}
+
+impl Question {
+    /// The name from `offset` on, in a message that starts at `start` of an
+    /// image: where it stands, how many bytes come before the zone, and how many
+    /// there are, root included.
+    #[inline(always)]
+    pub const fn name_from(&self, start: usize, offset: usize) -> (usize, usize, usize) {
+        (
+            start + DNS_HEADER_LEN + offset,
+            (self.zone as usize).wrapping_sub(offset),
+            (self.name_len as usize).wrapping_sub(offset) & 0xff,
+        )
+    }
+
+    /// Reads the message between `start` and `end` of `image` as a query for a name that
+    /// ends in the zone of `config`. `false` where it is none, and [`why_not`] says why.
+    ///
+    /// Nothing may follow the question but an OPT record without options, so
+    /// the length of the message gives the length of the name and the place of
+    /// the zone in it; a name outside the zone costs two comparisons. The labels before
+    /// the zone are not looked at, see [`Self::walk`].
+    #[inline(always)]
+    pub fn parse(
+        &mut self,
+        image: &Image,
+        start: usize,
+        end: usize,
+        config: &Config,
+    ) -> Result<bool, PassReason> {
+        check_query(image, start)?;
+        let with_opt = match image.u64_at(start + 4) {
+            ONE_QUESTION => false,
+            ONE_QUESTION_AND_ADDITIONAL => true,
+            _ => return Err(PassReason::Counts),
+        };
+        let name = start + DNS_HEADER_LEN;
+        let opt_len = if with_opt { OPT_LEN } else { 0 };
+        let fixed = name + QUESTION_FIXED_LEN + opt_len;
+        let name_len = end.wrapping_sub(fixed);
+        let zone_at = name_len.wrapping_sub(config.zone_len as usize);
+        // One comparison for "too short", which wraps, and "too long".
+        if name_len > NAME_LEN_MAX || zone_at >= NAME_LEN_MAX {
+            return Ok(false);
+        }
+        self.name_len = name_len as u32;
+        self.zone = zone_at as u32;
+        if !ends_in_zone(image, name + zone_at, config) {
+            return Ok(false);
+        }
+        // The loop narrows what the verifier knows of its bound.
+        let after = name + verifier::reread(&mut *self).name_len as usize;
+        let fixed = image.u32_at(after);
+        if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) {
+            return Ok(false);
+        }
+        self.qtype = (fixed as u16).swap_bytes();
+        self.edns = Edns::absent();
+        if with_opt {
+            let Some(edns) = Edns::parse(image, after + QUESTION_FIXED_LEN) else {
+                return Ok(false);
+            };
+            self.edns = edns;
+        }
+        Ok(true)
+    }
+
+    /// Finds the labels of the name before the zone, in a message that starts at `start`
+    /// of `image`. `false` where a label is too long, a pointer or the root, or where
+    /// the zone does not start at a label, and [`why_not`] says which.
+    #[inline(always)]
+    pub fn walk(&mut self, image: &Image, start: usize) -> bool {
+        let name = start + DNS_HEADER_LEN;
+        let zone_at = verifier::reread(&mut *self).zone as usize;
+        let mut labels = Labels::default();
+        let mut at = 0;
+        for _ in 0..LABELS_MAX {
+            if at >= zone_at {
+                break;
+            }
+            let len = usize::from(image.u8_at(name + at));
+            if len == 0 || len > LABEL_LEN_MAX {
+                return false;
+            }
+            labels = labels.push(at);
+            at += 1 + len;
+        }
+        self.labels = labels;
+        at == zone_at
+    }
+}
+
+/// QDCOUNT 1 and no other records, as the four counts stand in the message.
+const ONE_QUESTION: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 0]);
+/// The same with ARCOUNT 1.
+const ONE_QUESTION_AND_ADDITIONAL: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 1]);
+
+/// Whether the zone stands at `offset`, in any case.
+#[inline(always)]
+fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
+    let words = (config.zone_len as usize).div_ceil(8);
+    let mut difference = 0;
+    for (i, (zone, mask)) in config.zone.iter().zip(&config.zone_mask).enumerate() {
+        if i >= words {
+            break;
+        }
+        difference |= (fold(image.u64_at(offset + i * 8)) ^ zone) & mask;
+    }
+    difference == 0
+}
+
+/// Why a message that did not fit is not ours: off the fast path, the name is
+/// walked to its own end.
+///
+/// [`PassReason::OutsideZone`] is said of any message that could be read.
+#[inline(always)]
+pub fn why_not(image: &Image, start: usize, end: usize) -> PassReason {
+    let with_opt = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
+    let name = start + DNS_HEADER_LEN;
+    let mut at = 0;
+    let mut len = 1;
+    for _ in 0..=LABELS_MAX {
+        if at >= NAME_LEN_MAX || name + at >= end {
+            return PassReason::Name;
+        }
+        len = usize::from(image.u8_at(name + at));
+        if len == 0 {
+            break;
+        }
+        if len > LABEL_LEN_MAX {
+            return PassReason::Name;
+        }
+        at += 1 + len;
+    }
+    if len != 0 {
+        return PassReason::Name;
+    }
+    let after = name + at + 1 + QUESTION_FIXED_LEN;
+    if after > end {
+        PassReason::Length
+    } else if image.be16_at(after - 2) != CLASS_IN {
+        PassReason::Class
+    } else if with_opt && (end - after != OPT_LEN || Edns::parse(image, after).is_none()) {
+        PassReason::Edns
+    } else if !with_opt && after != end {
+        PassReason::Trailing
+    } else {
+        PassReason::OutsideZone
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::abi::{HashKey, PodsMode};
+
+    /// A query for a name in wire form, with the question's type and class and
+    /// whatever follows.
+    fn message(flags: u16, counts: [u16; 4], name: &[u8], rest: &[u8]) -> (Image, usize) {
+        let mut bytes = Vec::from([0x12, 0x34]);
+        bytes.extend(flags.to_be_bytes());
+        for count in counts {
+            bytes.extend(count.to_be_bytes());
+        }
+        bytes.extend(name);
+        bytes.extend(rest);
+        let mut image = Image::default();
+        image.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+        (image, bytes.len())
+    }
+
+    fn parse(
+        flags: u16,
+        counts: [u16; 4],
+        name: &[u8],
+        rest: &[u8],
+    ) -> Result<Question, PassReason> {
+        let config = Config::new(
+            "cluster.local",
+            30,
+            PodsMode::Insecure,
+            &HashKey::from_seed(1),
+        )
+        .unwrap();
+        let (image, end) = message(flags, counts, name, rest);
+        let mut question = Question::default();
+        if question.parse(&image, 0, end, &config)? && question.walk(&image, 0) {
+            Ok(question)
+        } else {
+            Err(why_not(&image, 0, end))
+        }
+    }
+
+    /// Flags, counts, name, what follows it, and why it passes.
+    type Case<'a> = (u16, [u16; 4], &'a [u8], &'a [u8], PassReason);
+
+    const ONE: [u16; 4] = [1, 0, 0, 0];
+    const A_IN: &[u8] = &[0, 1, 0, 1];
+
+    #[test]
+    fn finds_labels_from_the_right() {
+        let question = parse(
+            0x0100,
+            ONE,
+            b"\x01a\x02bc\x03svc\x07CLUSTER\x05local\0",
+            A_IN,
+        )
+        .unwrap();
+        assert_eq!(question.zone, 9);
+        assert_eq!(question.name_len, 24);
+        assert_eq!(question.qtype, 1);
+        assert!(!question.edns.is_present());
+        let starts = [0, 1, 2].map(|n| question.labels.from_right(n));
+        assert_eq!(starts, [5, 2, 0]);
+    }
+
+    #[test]
+    fn the_zone_itself_has_no_labels_before_it() {
+        let question = parse(0, ONE, b"\x07cluster\x05local\0", A_IN).unwrap();
+        assert_eq!((question.zone, question.labels), (0, Labels::default()));
+    }
+
+    #[test]
+    fn the_zone_must_start_at_a_label() {
+        // The last bytes are the zone's, but within a label.
+        let name = b"\x10a\x07cluster\x05local\0\0";
+        assert_eq!(
+            parse(0, ONE, name, A_IN).unwrap_err(),
+            PassReason::OutsideZone
+        );
+        let name = b"\x04abcd\x09a\x07cluster\x05local\0";
+        assert!(parse(0, ONE, name, A_IN).is_err());
+    }
+
+    #[test]
+    fn every_reason_has_a_message() {
+        let web = b"\x03web\x07cluster\x05local\0";
+        let long = [b"\x40".as_slice(), &[b'a'; 64], b"\x07cluster\x05local\0"].concat();
+        let opt = |version: u8, options: u8| {
+            let mut rest = Vec::from(A_IN);
+            rest.extend([0, 0, 41, 4, 208, 0, version, 0x80, 0, 0, options]);
+            rest.extend(std::iter::repeat_n(0, usize::from(options)));
+            rest
+        };
+        let cases: &[Case<'_>] = &[
+            (0x8000, ONE, web, A_IN, PassReason::Response),
+            (0x2800, ONE, web, A_IN, PassReason::Opcode),
+            (0x0200, ONE, web, A_IN, PassReason::Truncated),
+            (0, [0, 0, 0, 0], web, A_IN, PassReason::Counts),
+            (0, [2, 0, 0, 0], web, A_IN, PassReason::Counts),
+            (0, [1, 1, 0, 0], web, A_IN, PassReason::Counts),
+            (0, [1, 0, 0, 2], web, A_IN, PassReason::Counts),
+            (0, ONE, web, &[0, 1, 0, 3], PassReason::Class),
+            (0, ONE, web, &[0, 1], PassReason::Length),
+            (0, ONE, web, &[0, 1, 0, 1, 0], PassReason::Trailing),
+            (0, ONE, &long, A_IN, PassReason::Name),
+            (0, ONE, b"\x03web\xc0\x0c", A_IN, PassReason::Name),
+            (
+                0,
+                ONE,
+                b"\x07example\x03com\0",
+                A_IN,
+                PassReason::OutsideZone,
+            ),
+            (0, [1, 0, 0, 1], web, &opt(1, 0), PassReason::Edns),
+            (0, [1, 0, 0, 1], web, &opt(0, 4), PassReason::Edns),
+        ];
+        for (flags, counts, name, rest, reason) in cases {
+            let found = parse(*flags, *counts, name, rest);
+            assert_eq!(found.unwrap_err(), *reason, "{name:x?} {rest:x?}");
+        }
+        let question = parse(0, [1, 0, 0, 1], web, &opt(0, 0)).unwrap();
+        assert_eq!((question.edns.size, question.edns.flags), (1232, 0x8000));
+    }
+
+    #[test]
+    fn names_of_the_greatest_length_are_read() {
+        let mut name = Vec::new();
+        while name.len() + 2 <= 255 - 15 {
+            name.extend(b"\x01a");
+        }
+        name.extend(b"\x07cluster\x05local\0");
+        assert_eq!(name.len(), 255);
+        let question = parse(0, ONE, &name, A_IN).unwrap();
+        assert_eq!(question.name_len, 255);
+        assert_eq!(question.labels.from_right(0), 238);
+        name.splice(0..0, *b"\x01a");
+        assert_eq!(parse(0, ONE, &name, A_IN).unwrap_err(), PassReason::Name);
+    }
+}

@@ -1,0 +1,174 @@
+//! Random queries for the names: types, header bits and EDNS.
+
+use fastrand::Rng;
+
+use super::{Questions, Topic};
+use crate::differential::message::{DnsName, Opt, Query, RD, TC};
+
+/// Question types with their weights in the random choice. Clients never ask for the last
+/// four types.
+const TYPES: [(u16, u32); 24] = [
+    (1, 300),
+    (28, 220),
+    (33, 120),
+    (16, 60),
+    (12, 60),
+    (5, 50),
+    (6, 50),
+    (2, 50),
+    (15, 40),
+    (65, 40),
+    (64, 10),
+    (255, 40),
+    (13, 20),
+    (43, 20),
+    (48, 10),
+    (35, 10),
+    (257, 10),
+    (99, 10),
+    (65_280, 10),
+    (65_535, 10),
+    (252, 2),
+    (251, 2),
+    (41, 1),
+    (0, 1),
+];
+
+/// EDNS options: code and value.
+const OPTIONS: [(u16, &[u8]); 9] = [
+    (10, b"\x01\x02\x03\x04\x05\x06\x07\x08"),
+    (3, b""),
+    (12, b"\0\0\0\0\0\0\0\0"),
+    (8, b"\0\x01\x18\0\x0a\0\0"),
+    (9, b""),
+    (11, b""),
+    (15, b"\0\x01text"),
+    (65_001, b"local"),
+    // This one makes a query longer than 512 bytes.
+    (12, &[0; 480]),
+];
+
+/// A random element, chosen by the weights.
+fn weighted<T: Copy>(rng: &mut Rng, from: &[(T, u32)]) -> T {
+    let total: u32 = from.iter().map(|(_, weight)| weight).sum();
+    let mut at = rng.u32(..total);
+    for (element, weight) in from {
+        if at < *weight {
+            return *element;
+        }
+        at -= weight;
+    }
+    from[0].0
+}
+
+impl Questions {
+    /// Makes `count` queries. Up to a third ask for the addresses of names that exist;
+    /// the rest are random.
+    pub fn queries(&mut self, count: usize) -> Vec<Query> {
+        let mut queries = Vec::new();
+        let mut existing = Vec::new();
+        for topic in [Topic::Service, Topic::Endpoint] {
+            let mut names = self.names.get(&topic).cloned().unwrap_or_default();
+            self.rng.shuffle(&mut names);
+            existing.append(&mut names);
+        }
+        existing.truncate(count / 6);
+        for name in existing {
+            for qtype in [1, 28] {
+                queries.push(self.query(name.clone(), qtype));
+            }
+        }
+        while queries.len() < count {
+            let topic = weighted(&mut self.rng, &Topic::ALL);
+            let names = self
+                .names
+                .get(&topic)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            if names.is_empty() {
+                continue;
+            }
+            let name = names[self.rng.usize(..names.len())].clone();
+            let qtype = match topic {
+                Topic::Reverse if self.rng.u32(..3) > 0 => 12,
+                Topic::Port if self.rng.u32(..3) > 0 => 33,
+                _ => weighted(&mut self.rng, &TYPES),
+            };
+            queries.push(self.query(name, qtype));
+        }
+        queries
+    }
+
+    fn query(&mut self, name: DnsName, qtype: u16) -> Query {
+        let rng = &mut self.rng;
+        let mut query = Query::new(name, qtype);
+        query.id = rng.u16(..);
+        match rng.u32(..8) {
+            // Random case, as resolvers send against spoofing (draft-vixie-dnsext-dns0x20).
+            0 | 1 => {
+                for byte in query.name.0.iter_mut().flatten() {
+                    if rng.bool() {
+                        byte.make_ascii_uppercase();
+                    }
+                }
+            }
+            2 => query
+                .name
+                .0
+                .iter_mut()
+                .for_each(|label| label.make_ascii_uppercase()),
+            _ => {}
+        }
+        match rng.u32(..40) {
+            0..6 => query.flags = 0,
+            6 => query.flags |= 1 << 4,
+            7 => query.flags |= 1 << 5,
+            // AA, RA, Z and RCODE, which no client sends.
+            8 => query.flags |= 1 << 10 | 1 << 7 | 1 << 6 | 3,
+            9 if rng.u32(..4) == 0 => query.flags |= TC,
+            _ => {}
+        }
+        match rng.u32(..400) {
+            0 => query.flags = 4 << 11 | RD,
+            1 => query.flags = 2 << 11 | RD,
+            2 => query.flags = 5 << 11,
+            3 => query.qclass = 3,
+            4 => query.qclass = 255,
+            5 => query.qclass = rng.u16(..),
+            _ => {}
+        }
+        query.opt = self.opt();
+        query
+    }
+
+    fn opt(&mut self) -> Option<Opt> {
+        let rng = &mut self.rng;
+        if rng.u32(..100) < 55 {
+            return None;
+        }
+        let sizes = [
+            0, 100, 512, 513, 600, 1200, 1232, 1232, 1232, 1400, 4096, 4096, 65_535,
+        ];
+        let mut opt = Opt {
+            size: sizes[rng.usize(..sizes.len())],
+            ttl: 0,
+            options: Vec::new(),
+        };
+        match rng.u32(..40) {
+            0..12 => opt.ttl |= 0x8000,
+            12 => opt.ttl |= 0x1_0000,
+            13 => opt.ttl |= 0x7a55,
+            14 => opt.ttl |= 0x5500_0000,
+            _ => {}
+        }
+        if rng.u32(..5) == 0 {
+            for _ in 0..rng.usize(1..3) {
+                let (code, value) = OPTIONS[rng.usize(..OPTIONS.len())];
+                opt.options.extend(code.to_be_bytes());
+                opt.options.extend((value.len() as u16).to_be_bytes());
+                opt.options.extend(value);
+            }
+        }
+        Some(opt)
+    }
+}
