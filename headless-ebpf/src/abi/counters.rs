@@ -49,6 +49,18 @@ impl AnswerKind {
     /// Every kind, in order of its number.
     pub const ALL: [Self; 5] = [Self::A, Self::Aaaa, Self::Srv, Self::Ptr, Self::Other];
 
+    /// The kind with this number, [`Self::Other`] if there is none.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::A,
+            1 => Self::Aaaa,
+            2 => Self::Srv,
+            3 => Self::Ptr,
+            _ => Self::Other,
+        }
+    }
+
     /// The kind of a question type (IANA "DNS Resource Record TYPEs").
     #[inline(always)]
     pub const fn of_qtype(qtype: u16) -> Self {
@@ -92,6 +104,17 @@ impl Outcome {
     /// Every outcome, in order of its number.
     pub const ALL: [Self; 4] = [Self::Data, Self::Truncated, Self::NoData, Self::NxDomain];
 
+    /// The outcome of the number that has these two lowest bits.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number % 4 {
+            0 => Self::Data,
+            1 => Self::Truncated,
+            2 => Self::NoData,
+            _ => Self::NxDomain,
+        }
+    }
+
     /// Label in metrics.
     #[inline(always)]
     pub const fn label(self) -> &'static str {
@@ -116,6 +139,17 @@ macro_rules! pass_reasons {
         impl PassReason {
             /// Every reason, in order of its number.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The reason with this number, [`Self::Lost`] if there is none.
+            #[inline(always)]
+            pub const fn from_number(number: u32) -> Self {
+                // Branches and not a table: the verifier does not connect the comparison
+                // of an index with the compiler's copy of the index.
+                match number {
+                    $($number => Self::$name,)+
+                    _ => Self::Lost,
+                }
+            }
 
             /// Label in metrics.
             #[inline(always)]

@@ -42,6 +42,8 @@ pub struct VerdictCode(u32);
 
 const NOT_DNS: VerdictCode = VerdictCode::pass(PassReason::NotDns);
 
+const OUTCOMES: u32 = Outcome::ALL.len() as u32;
+
 const LOST: VerdictCode = VerdictCode::pass(PassReason::Lost);
 
 impl VerdictCode {
@@ -109,16 +111,13 @@ impl VerdictCode {
     #[inline(always)]
     pub fn verdict(self) -> Verdict {
         if self.is_answer() {
-            let number = (self.0 - Counter::answers(Path::Xdp).start) as usize;
-            let kind = AnswerKind::ALL.get(number / Outcome::ALL.len());
-            let outcome = Outcome::ALL.get(number % Outcome::ALL.len());
-            if let (Some(kind), Some(outcome)) = (kind, outcome) {
-                return Verdict::Answer(*kind, *outcome);
-            }
+            let number = self.0 - Counter::answers(Path::Xdp).start;
+            let kind = AnswerKind::from_number(number / OUTCOMES);
+            return Verdict::Answer(kind, Outcome::from_number(number % OUTCOMES));
         }
-        match PassReason::ALL.get(self.0 as usize) {
-            Some(PassReason::Lost) | None => Verdict::Lost,
-            Some(reason) => Verdict::Pass(*reason),
+        match PassReason::from_number(self.0) {
+            PassReason::Lost => Verdict::Lost,
+            reason => Verdict::Pass(reason),
         }
     }
 }
