@@ -20,6 +20,8 @@ fn ones(labels: usize) -> String {
 fn names_up_to_255_bytes_are_answered_and_longer_ones_pass(hook: &str) {
     let mut twin = Twin::new(hook);
     let sixty_three = |letter: &str| letter.repeat(63);
+    // A program finds an endpoint with a long name through the endpoint's Service.
+    twin.add(&["s", "n"].map(sixty_three).join("."), 6, 1);
     let endpoint = ["e", "s", "n"].map(sixty_three).join(".");
     twin.add(&endpoint, 6, 1);
     let mut rows = vec![

@@ -37,7 +37,8 @@ impl Drop for Process<'_> {
     }
 }
 
-/// Memory of a process in bytes (`proc_pid_status(5)`).
+/// Memory of a process in bytes (`proc_pid_status(5)`), without the pages of BPF maps that
+/// the process has mapped: `Process::maps` counts the maps.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Memory {
     /// `VmRSS`.
@@ -135,11 +136,13 @@ impl<'a> Process<'a> {
             let value = field(&status, name);
             value.map(|kilobytes| kilobytes * 1024)
         };
+        let mapped = mapped_maps(&fs::read_to_string(self.proc("smaps"))?);
         Ok(Memory {
-            rss: field("VmRSS:")?,
+            rss: field("VmRSS:")?.saturating_sub(mapped),
             anonymous: field("RssAnon:")?,
-            file: field("RssFile:")?,
-            peak: field("VmHWM:")?,
+            file: field("RssFile:")?.saturating_sub(mapped),
+            // The agent maps its maps for good, so they are in the peak as they are now.
+            peak: field("VmHWM:")?.saturating_sub(mapped),
         })
     }
 
@@ -166,9 +169,49 @@ impl<'a> Process<'a> {
     }
 }
 
+/// Resident bytes of BPF maps that a process has mapped into its memory, by its
+/// `/proc/PID/smaps` (`proc_pid_smaps(5)`).
+fn mapped_maps(smaps: &str) -> u64 {
+    let mut is_map = false;
+    let mut bytes = 0;
+    for line in smaps.lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["Rss:", kilobytes, "kB"] if is_map => {
+                bytes += kilobytes.parse().unwrap_or(0) * 1024;
+            }
+            // A mapping's first line: addresses, permissions, offset, device, inode, path.
+            [addresses, _, _, _, _, ref path @ ..] if addresses.contains('-') => {
+                is_map = path.first().is_some_and(|path| path.ends_with("bpf-map"));
+            }
+            _ => {}
+        }
+    }
+    bytes
+}
+
 /// The first number on the line that starts with `name`.
 fn field(text: &str, name: &str) -> anyhow::Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next());
     Ok(number.with_context(|| format!("no {name}"))?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_maps_are_told_apart_from_other_memory() {
+        let smaps = "\
+7f0000000000-7f0000200000 rw-s 00000000 00:0f 1036   anon_inode:bpf-map
+Size:               2048 kB
+Rss:                1500 kB
+Pss:                1500 kB
+7f0000200000-7f0000300000 rw-p 00000000 00:00 0
+Rss:                 900 kB
+7f0000300000-7f0000301000 r--s 00000000 00:0f 1036   anon_inode:bpf-map
+Rss:                   4 kB
+";
+        assert_eq!(mapped_maps(smaps), 1504 * 1024);
+    }
 }
