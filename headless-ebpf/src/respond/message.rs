@@ -2,12 +2,13 @@
 
 use super::{
     addresses::Addresses,
-    find::{self, Found, Names, Stored},
+    find::{EarlyLookup, ZoneName, find, look_up_early},
+    names::Names,
     reply::Body,
     request::Request,
     scratch::Scratch,
     shape::NameKind,
-    srv::{DetailsAt, Ports},
+    srv::{DetailsLocation, Ports},
     subprogram::{Runtime, call_below, call_ptr, call_srv},
     verdict::Reply,
 };
@@ -128,12 +129,12 @@ fn decide<C: Capacity, L: Lookup>(
         .parse(&scratch.image, start, end, request.config)?
     {
         let (mut names, question, record) = parts(scratch, request);
-        let stored = find::stored(&mut names, start, question, record)?;
-        if stored == Stored::Found {
+        let early = look_up_early(&mut names, start, question, record)?;
+        if early == EarlyLookup::Found {
             return of_record(scratch);
         }
         if scratch.question.walk(&scratch.image, start) {
-            return in_zone::<C, L>(runtime, stored, request);
+            return in_zone::<C, L>(runtime, early, request);
         }
     }
     match why_not(&scratch.image, start, end) {
@@ -174,7 +175,7 @@ fn asks_for_pointer(image: &Image, start: usize, end: usize) -> bool {
 #[inline(always)]
 fn in_zone<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
-    stored: Stored,
+    early: EarlyLookup,
     request: Request<'_, L>,
 ) -> Result<Decision, PassReason> {
     let (mut names, question, record) = parts(runtime.scratch(), request);
@@ -188,21 +189,21 @@ fn in_zone<C: Capacity, L: Lookup>(
         qtype::SOA => return Ok(Decision::NoData),
         _ => {}
     }
-    let kind = match find::find(&mut names, request, &question, stored, record)? {
-        Found::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
-        Found::Missing | Found::Version => return Ok(Decision::NxDomain),
+    let kind = match find(&mut names, request, &question, early, record)? {
+        ZoneName::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
+        ZoneName::Missing | ZoneName::Version => return Ok(Decision::NxDomain),
         // CoreDNS knows of a TXT only where it finds a Service, and takes other
         // names for missing (`kubernetes.go`, `Services`).
-        Found::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
-        Found::NonTerminal => return Ok(Decision::NoData),
-        Found::Record(kind) => {
+        ZoneName::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
+        ZoneName::NonTerminal => return Ok(Decision::NoData),
+        ZoneName::Record(kind) => {
             let scratch = runtime.scratch();
             if kind == NameKind::Service || kind == NameKind::Port {
-                scratch.srv.details = DetailsAt::own(&scratch.record);
+                scratch.srv.details = DetailsLocation::own(&scratch.record);
             }
             kind
         }
-        Found::Below(kind) => {
+        ZoneName::Below(kind) => {
             if !call_below::<C, L>(runtime, kind, request)? {
                 return Ok(Decision::NxDomain);
             }

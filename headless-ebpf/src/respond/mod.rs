@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod below;
 mod chunks;
 mod find;
 mod frame;
 mod message;
+mod names;
 mod ptr;
 mod reply;
 mod request;

@@ -34,7 +34,7 @@ pub(super) enum NameShape {
     /// There is nothing of this shape.
     Nothing,
     /// A namespace below `svc`, or a Service.
-    Stored,
+    NamespaceOrService,
     /// An endpoint of a Service.
     Endpoint,
     /// A port of a Service.
@@ -114,7 +114,7 @@ pub(super) fn of(
             NameShape::Pod
         }
     } else if namespace_at == 0 || service_at == 0 {
-        NameShape::Stored
+        NameShape::NamespaceOrService
     } else if endpoint_at == 0 {
         NameShape::Endpoint
     } else {

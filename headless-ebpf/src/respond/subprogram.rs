@@ -1,7 +1,8 @@
 //! Parts of the engine that the BPF programs have as functions of their own.
 
 use super::{
-    find::{self, EndpointSearch, Names},
+    below::{EndpointSearch, verified_pod},
+    names::Names,
     ptr::PtrQuestion,
     request::Request,
     scratch::{Scratch, Task},
@@ -162,10 +163,10 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
         lookup,
     };
     if task.kind == NameKind::VerifiedPod as u32 {
-        return find::verified_pod(&mut names, request, question, &mut scratch.record);
+        return verified_pod(&mut names, request, question, &mut scratch.record);
     }
     let search = EndpointSearch {
-        found: &mut scratch.record,
+        record: &mut scratch.record,
         service: &mut scratch.service,
         dashed: &mut scratch.dashed,
         details: &mut scratch.srv.details,

@@ -1,6 +1,5 @@
-//! The details of a Service: its ports, and where its targets are.
-
-use bytemuck::{Pod, Zeroable};
+//! Reading the details of a Service: which of its ports the question means, and where the SRV
+//! targets begin.
 
 use super::{
     memory::SrvMemory,
@@ -17,52 +16,9 @@ use crate::{
     wire::{ChunkBytes, Image},
 };
 
-/// Where a Service's details are.
-///
-/// A structure in memory, see [`verifier`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub(in crate::respond) struct DetailsAt {
-    chunks: Extent,
-    /// Whether there are details: 1 or 0.
-    exists: u32,
-}
-
-impl DetailsAt {
-    /// The details of the Service's own name.
-    #[inline(always)]
-    pub(in crate::respond) fn own(service: &NameRecord) -> Self {
-        if service.flags.contains(NameFlags::CLUSTER_IP) {
-            Self::where_flagged(service, NameFlags::OWN, ChunkKind::Own)
-        } else {
-            Self::endpoints(service)
-        }
-    }
-
-    /// The details of the Service's endpoints.
-    #[inline(always)]
-    pub(in crate::respond) fn endpoints(service: &NameRecord) -> Self {
-        Self::where_flagged(service, NameFlags::ENDPOINTS, ChunkKind::Endpoints)
-    }
-
-    #[inline(always)]
-    fn where_flagged(service: &NameRecord, flag: NameFlags, kind: ChunkKind) -> Self {
-        Self {
-            chunks: Extent::of(service, kind),
-            exists: u32::from(service.flags.contains(flag)),
-        }
-    }
-
-    /// Whether there are details.
-    #[inline(always)]
-    pub(in crate::respond) const fn exists(self) -> bool {
-        self.exists != 0
-    }
-}
-
 impl SrvMemory {
-    /// Loads the first chunk of the details and prepares the walk over its targets.
-    /// Returns the header.
+    /// Loads the first chunk of the details and prepares the walk over the targets. Returns
+    /// the details' header.
     #[inline(always)]
     pub(in crate::respond) fn open<L: Lookup>(
         &mut self,
@@ -82,8 +38,9 @@ impl SrvMemory {
         Ok(header)
     }
 
-    /// Reads a Service's details and which of its ports are meant: the port of the name
-    /// whose labels of port and protocol are at `labels` of the image, or all ports.
+    /// Reads a Service's details and matches its ports with the question. `labels` are the
+    /// offsets in the image of the labels that name a port and a protocol. Without labels the
+    /// question means all ports.
     #[inline(always)]
     pub(super) fn read<L: Lookup>(
         &mut self,
@@ -111,7 +68,8 @@ impl SrvMemory {
         })
     }
 
-    /// Goes through the ports in the first chunk.
+    /// Matches the ports in the first chunk with the asked port and protocol. Counts the
+    /// ports that match, and lists the ports with numbers in [`SrvMemory::ports`].
     #[inline(always)]
     fn match_ports(&mut self, content: &ChunkBytes) {
         let walk = verifier::reread(&mut self.walk);
@@ -135,9 +93,9 @@ impl SrvMemory {
                 content.u64_at(name) & verifier::mask(len, 0),
                 content.u64_at(name + 8) & verifier::mask(len, 8),
             );
-            let named = self.name.is_any() || self.name.is(len as u64, low, high);
-            let spoken = self.protocol.is_any() || content.u8_at(at + 1) == protocol;
-            if !named || !spoken {
+            let has_name = self.name.is_any() || self.name.is(len as u64, low, high);
+            let has_protocol = self.protocol.is_any() || content.u8_at(at + 1) == protocol;
+            if !has_name || !has_protocol {
                 continue;
             }
             walk.matched += 1;
@@ -153,8 +111,8 @@ impl SrvMemory {
         }
     }
 
-    /// Makes one target instead of those of the details: the asked name itself, with the
-    /// addresses in its record and all ports.
+    /// Replaces the targets of the details by one: the asked name itself, with the addresses
+    /// in its record and with all ports. `content` then holds this target.
     #[inline(always)]
     pub(super) fn only(&mut self, record: &NameRecord, content: &mut ChunkBytes) {
         let counts = (record.ipv4 & 0xf) | (record.ipv6 & 0xf) << 4;
@@ -167,8 +125,8 @@ impl SrvMemory {
         (walk.targets, walk.first) = (1, 0);
     }
 
-    /// Makes the targets that the IPv4 addresses of the Service's record are
-    /// ([`DetailsHeader::IMPLICIT`]), and loads the first chunk of them.
+    /// Takes the IPv4 addresses of the Service's record as the targets
+    /// ([`DetailsHeader::IMPLICIT`]), and loads the first of them into `content`.
     #[inline(always)]
     pub(super) fn implicit<L: Lookup>(
         &mut self,
@@ -187,7 +145,8 @@ impl SrvMemory {
         }
     }
 
-    /// Makes the one port that pods have to CoreDNS, number 0 (`findPods`).
+    /// Sets the one port that CoreDNS gives to pods: number 0, without a name (`findPods` in
+    /// `kubernetes.go`).
     #[inline(always)]
     pub(super) fn port_of_pods(&mut self) {
         self.ports.put_u32(0, 0);

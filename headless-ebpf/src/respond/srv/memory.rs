@@ -1,38 +1,39 @@
-//! Working memory for SRV and PTR records.
+//! The working memory for SRV and PTR records, one part of [`crate::respond::Scratch`].
 
-use super::{details::DetailsAt, ports::PortLabel, walk::Walk};
+use super::{location::DetailsLocation, ports::PortLabel, walk::Walk};
 use crate::{
     respond::reply::Written,
     verifier,
     wire::{LabelBytes, NameBytes},
 };
 
-/// Working memory for SRV and PTR records.
+/// The working memory for SRV and PTR records.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub(in crate::respond) struct SrvMemory {
-    /// Where the details of the name are.
-    pub(in crate::respond) details: DetailsAt,
-    /// How far the targets are written.
+    /// Where the details of the asked Service are.
+    pub(in crate::respond) details: DetailsLocation,
+    /// The walk over the targets.
     pub(in crate::respond) walk: Walk,
-    /// The asked port's name.
+    /// The port's name in the question.
     pub(super) name: PortLabel,
-    /// The asked port's protocol.
+    /// The protocol in the question.
     pub(super) protocol: PortLabel,
-    /// The ports that are meant and have numbers: two bytes number, two bytes for which
-    /// port of the details it is.
+    /// The ports that the question means and that have numbers. Four bytes each: the number,
+    /// then the index of the port in the details.
     pub(super) ports: LabelBytes,
-    /// Where the name of each target is in the message: 0 where it has no record.
+    /// Offset in the message of each target's name, two bytes each. 0 where the target has no
+    /// SRV record.
     pub(super) names: NameBytes,
-    /// The bytes with which all targets' names end.
+    /// The bytes with which the names of all targets end.
     pub(in crate::respond) suffix: NameBytes,
-    /// The label of a target, before the suffix.
+    /// The label or labels of the current target, which come before the suffix.
     pub(in crate::respond) label: LabelBytes,
 }
 
 impl SrvMemory {
-    /// The records that have been written. A reference, from which numbers are read one by
-    /// one: the compiler would put a copy on the stack and look at it by unaligned parts.
+    /// The records that have been written. This is a reference, because the compiler would put
+    /// a copy on the stack and read it by unaligned parts.
     #[inline(always)]
     pub(in crate::respond) fn written(&mut self) -> &Written {
         &verifier::reread(&mut self.walk).written

@@ -20,9 +20,9 @@ pub const LABELS_MAX: usize = 127;
 /// in the offsets: only the first label's is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct Labels(u64);
+pub struct LabelOffsets(u64);
 
-impl Labels {
+impl LabelOffsets {
     /// The same with one more label to the right, which starts at `offset`.
     #[inline(always)]
     #[must_use]
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn labels_are_counted_from_the_right() {
-        let labels = Labels::default().push(0).push(4).push(9);
+        let labels = LabelOffsets::default().push(0).push(4).push(9);
         assert_eq!([0, 1, 2].map(|n| labels.from_right(n)), [9, 4, 0]);
     }
 }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{
     header::{CLASS_IN, DNS_HEADER_LEN, check_query},
-    name::{LABEL_LEN_MAX, LABELS_MAX, Labels, NAME_LEN_MAX, fold},
+    name::{LABEL_LEN_MAX, LABELS_MAX, LabelOffsets, NAME_LEN_MAX, fold},
     opt::{Edns, OPT_LEN},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub struct Question {
     /// Offset of the zone within the name.
     pub zone: u32,
     /// The labels before the zone.
-    pub labels: Labels,
+    pub labels: LabelOffsets,
     /// Question type.
     pub qtype: u16,
     /// The query's OPT record, if it has one.
@@ -107,7 +107,7 @@ impl Question {
     pub fn walk(&mut self, image: &Image, start: usize) -> bool {
         let name = start + DNS_HEADER_LEN;
         let zone_at = verifier::reread(&mut *self).zone as usize;
-        let mut labels = Labels::default();
+        let mut labels = LabelOffsets::default();
         let mut at = 0;
         for _ in 0..LABELS_MAX {
             if at >= zone_at {
@@ -257,7 +257,10 @@ mod tests {
     #[test]
     fn the_zone_itself_has_no_labels_before_it() {
         let question = parse(0, ONE, b"\x07cluster\x05local\0", A_IN).unwrap();
-        assert_eq!((question.zone, question.labels), (0, Labels::default()));
+        assert_eq!(
+            (question.zone, question.labels),
+            (0, LabelOffsets::default())
+        );
     }
 
     #[test]

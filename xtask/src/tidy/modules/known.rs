@@ -5,10 +5,6 @@
 pub(super) const KNOWN: &[(&str, &str)] = &[
     ("tests/src/node/pod.rs", "tests/src/node.rs"),
     (
-        "headless-ebpf/src/respond/srv/memory.rs",
-        "headless-ebpf/src/respond/srv/details.rs",
-    ),
-    (
         "headless-agent/src/maps/kernel/values.rs",
         "headless-agent/src/maps/kernel.rs",
     ),

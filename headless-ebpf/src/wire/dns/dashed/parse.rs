@@ -1,54 +1,56 @@
-//! Addresses as labels: `10-0-0-22`, `fd00--1`.
+//! Reads addresses from labels.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::name::fold;
 use crate::{
     abi::Address,
     verifier,
-    wire::bytes::{Image, LabelBytes},
+    wire::{bytes::Image, dns::name::fold},
 };
 
-/// Longest label that is an address: eight groups of four digits.
+/// Bytes of the longest label that is an address: eight groups of four digits and seven
+/// dashes.
 const LABEL_MAX: usize = 39;
 
 /// Groups of an IPv6 address.
 const GROUPS: u32 = 8;
 
-/// The parser of dashed addresses, and its only one: IPv4 (`10-0-0-22`) and IPv6
-/// (`fd00--1`).
+/// The parser of dashed addresses, IPv4 (`10-0-0-22`) and IPv6 (`fd00--1`).
 ///
-/// A structure in memory that is read anew for each byte, see [`verifier`]: in registers,
-/// the ways through the bytes would multiply for the verifier.
+/// The parser reads each byte once and keeps its state in memory, from which it is read
+/// again for each byte (habit 1 of [`verifier`]). In registers, the control-flow paths through
+/// the bytes would multiply for the verifier.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct Dashed {
-    /// The groups behind the two dashes, or all of them, as one number.
+    /// The groups after the two adjacent dashes, as one number. All groups where no two dashes
+    /// are adjacent.
     tail: Groups,
-    /// The groups before the two dashes.
+    /// The groups before the two adjacent dashes, as one number.
     head: Groups,
-    /// The decimal numbers before the last dash, one byte each.
+    /// The decimal numbers that have ended, one byte each.
     address: u32,
-    /// The decimal number behind it.
+    /// The decimal number that has not ended.
     number: u32,
-    /// The hexadecimal number behind it.
+    /// The hexadecimal number that has not ended.
     group: u32,
-    /// How many digits that has.
+    /// Number of digits of the number that has not ended.
     digits: u32,
+    /// Number of dashes.
     dashes: u32,
-    /// How many times two dashes are neighbours.
+    /// Number of pairs of adjacent dashes.
     gaps: u32,
-    /// How many groups there are in both.
+    /// Number of groups in head and tail.
     groups: u32,
-    /// How many of them are in the head.
+    /// Number of groups in the head.
     heads: u32,
-    /// Not zero where it is no IPv4 address.
+    /// Not zero where the label is no IPv4 address.
     wrong_ipv4: u32,
-    /// Not zero where it is no IPv6 address.
+    /// Not zero where the label is no IPv6 address.
     wrong_ipv6: u32,
 }
 
-/// Up to 128 bits.
+/// Up to eight groups of an IPv6 address, 16 bits each; the last group is the lowest.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 struct Groups {
@@ -57,7 +59,7 @@ struct Groups {
 }
 
 impl Groups {
-    /// One group further left, with `group` behind.
+    /// Appends a group.
     #[inline(always)]
     const fn push(self, group: u64) -> Self {
         Self {
@@ -68,8 +70,8 @@ impl Groups {
 }
 
 impl Dashed {
-    /// Reads the label whose length byte is at `label`. `false` where it is too long to
-    /// be an address.
+    /// Reads the label whose length byte is at offset `label`. Returns `false` where the label
+    /// is too long to be an address.
     #[inline(always)]
     pub fn read(&mut self, image: &Image, label: usize) -> bool {
         let len = usize::from(image.u8_at(label));
@@ -88,9 +90,9 @@ impl Dashed {
         true
     }
 
-    /// The IPv4 address, four bytes in network byte order as one word of the machine's
-    /// own order, whose dashed form the label is: four decimal numbers without leading
-    /// zeroes, so that each address has one label.
+    /// The IPv4 address whose dashed form the label is: four bytes in network byte order, read
+    /// as one word of the machine's byte order. `None` where the label is none. Leading zeros
+    /// are not allowed, so that each address has exactly one label.
     #[inline(always)]
     pub fn ipv4(&mut self) -> Option<u32> {
         let read = verifier::reread(self);
@@ -101,13 +103,12 @@ impl Dashed {
         }
     }
 
-    /// The address that the label is of a pod.
+    /// The address for which the label stands in a pod's name.
     ///
-    /// As CoreDNS reads it (`findPods`): three dashes, no two of them
-    /// neighbours, stand for the dots of an IPv4 address as Go's `netip` takes it,
-    /// that is without leading zeroes; else all dashes stand for the colons of an
-    /// IPv6 address (RFC 4291, section 2.2). An IPv4 address mapped into IPv6 is that
-    /// IPv4 address.
+    /// CoreDNS's rule (`findPods` in `kubernetes.go`): a label with three dashes, no two of
+    /// which are adjacent, is an IPv4 address with dashes for dots. Go's `netip` reads it and
+    /// refuses leading zeros. Any other label is an IPv6 address with dashes for colons (RFC
+    /// 4291, section 2.2). An IPv4 address that is mapped into IPv6 counts as IPv4.
     #[inline(always)]
     pub fn address(&mut self) -> Option<Address> {
         let read = verifier::reread(&mut *self);
@@ -122,13 +123,13 @@ impl Dashed {
         })
     }
 
-    /// Whether the label would be an IPv4 address rather than an IPv6 address.
+    /// Whether the label can only be an IPv4 address.
     #[inline(always)]
     const fn is_ipv4(&self) -> bool {
         self.dashes == 3 && self.gaps == 0
     }
 
-    /// Takes in the next byte, folded.
+    /// Reads the next byte, which is folded.
     #[inline(always)]
     fn take(&mut self, byte: u32, is_first: bool) {
         const DASH: u32 = b'-' as u32;
@@ -140,7 +141,7 @@ impl Dashed {
             if self.digits != 0 {
                 self.end_number();
             } else if !is_first {
-                // The second of two. A third is a gap as well.
+                // The second of two adjacent dashes. A third counts as another pair.
                 self.gaps += 1;
                 self.head = self.tail;
                 self.tail = Groups::zeroed();
@@ -151,11 +152,11 @@ impl Dashed {
             self.group = 0;
             return;
         }
-        // A dash at the start has another one behind it.
+        // A dash at the start must be followed by another dash.
         let alone = u32::from(self.dashes == 1) & u32::from(self.groups == 0);
         self.wrong_ipv6 |= alone & u32::from(self.digits == 0);
         if digit < 10 {
-            // A zero that more digits follow.
+            // A leading zero.
             self.wrong_ipv4 |= u32::from(self.digits != 0) & u32::from(self.number == 0);
             self.number = (self.number * 10 + digit) & 0xffff;
             self.group = (self.group << 4 | digit) & 0xffff;
@@ -167,7 +168,7 @@ impl Dashed {
         self.digits += 1;
     }
 
-    /// Appends the number behind the last dash to the numbers before it.
+    /// Appends the number that has just ended to the address and the groups.
     #[inline(always)]
     fn end_number(&mut self) {
         self.wrong_ipv4 |= u32::from(self.digits > 3) | u32::from(self.number > 255);
@@ -184,7 +185,7 @@ impl Dashed {
             self.end_number();
         } else {
             self.wrong_ipv4 = 1;
-            // A dash at the end has another one before it.
+            // A dash at the end must follow another dash.
             let gap_is_last = self.gaps == 1 && self.groups == self.heads;
             self.wrong_ipv6 |= u32::from(!gap_is_last);
         }
@@ -193,7 +194,7 @@ impl Dashed {
         self.wrong_ipv6 |= u32::from(count) | u32::from(self.gaps > 1);
     }
 
-    /// Moves the head to the left of the address, and the tail to its right.
+    /// Puts the head at the start of the address and the tail at its end.
     #[inline(always)]
     fn join(&mut self) {
         for i in 0..GROUPS {
@@ -204,14 +205,14 @@ impl Dashed {
             part.head = part.head.push(0);
         }
         let part = verifier::reread(&mut *self);
-        // Without a gap all of it is the tail, and the head is zero.
+        // Without a gap, the tail holds all groups, and the head is zero.
         part.tail.high |= part.head.high;
         part.tail.low |= part.head.low;
     }
 }
 
-/// The IPv4 address whose dashed form `label` is, without a length byte and in any case:
-/// [`Dashed::ipv4`] for bytes in memory.
+/// The IPv4 address whose dashed form `label` is: [`Dashed::ipv4`] for bytes outside of an
+/// image. `label` has no length byte. `None` where it is not an address.
 pub fn dashed_ipv4(label: &[u8]) -> Option<[u8; 4]> {
     if label.len() > LABEL_MAX {
         return None;
@@ -222,61 +223,6 @@ pub fn dashed_ipv4(label: &[u8]) -> Option<[u8; 4]> {
     }
     dashed.end();
     dashed.ipv4().map(u32::to_ne_bytes)
-}
-
-/// The text of each octet with a dash behind it in the lower half, the number of
-/// bytes of this text in the upper one.
-///
-/// A table rather than divisions: an octet is one read, and to the verifier all
-/// octets are one way.
-#[derive(Debug)]
-struct Octets([u64; 256]);
-
-static OCTETS: Octets = Octets::new();
-
-impl Octets {
-    const fn new() -> Self {
-        let mut texts = [0; 256];
-        let mut octet = 0;
-        while octet < 256 {
-            let (hundreds, tens, ones) = (octet / 100, octet / 10 % 10, octet % 10);
-            let (h, t, o) = (
-                b'0' as u64 + hundreds,
-                b'0' as u64 + tens,
-                b'0' as u64 + ones,
-            );
-            let dash = b'-' as u64;
-            texts[octet as usize] = if octet > 99 {
-                h | t << 8 | o << 16 | dash << 24 | 4 << 32
-            } else if octet > 9 {
-                t | o << 8 | dash << 16 | 3 << 32
-            } else {
-                o | dash << 8 | 2 << 32
-            };
-            octet += 1;
-        }
-        Self(texts)
-    }
-
-    #[inline(always)]
-    const fn of(&self, octet: u32) -> u64 {
-        self.0[(octet & 0xff) as usize]
-    }
-}
-
-/// Writes the dashed label of an IPv4 address (four bytes in network byte order, read as
-/// one word of the machine's own order), its length first. Returns how many bytes it has.
-#[inline(always)]
-pub fn put_dashed(label: &mut LabelBytes, address: u32) -> usize {
-    let mut at = 1;
-    for octet in 0..4 {
-        let text = OCTETS.of(address >> (8 * octet));
-        label.put_u32(at, text as u32);
-        at += (text >> 32) as usize;
-    }
-    // The last dash is not the label's.
-    label.put_u8(0, (at - 2) as u8);
-    at - 1
 }
 
 #[cfg(test)]
@@ -295,7 +241,7 @@ mod tests {
 
     fn read(label: &str) -> Option<IpAddr> {
         let mut image = Image::default();
-        // What follows the label does not belong to it.
+        // The parser must not read the digits behind the label.
         image.as_mut_slice().fill(b'1');
         image.put_u8(100, label.len() as u8);
         image.as_mut_slice()[101..][..label.len()].copy_from_slice(label.as_bytes());
@@ -304,7 +250,7 @@ mod tests {
         let ipv4 = found.then(|| dashed.ipv4()).flatten();
         assert_eq!(dashed_ipv4(label.as_bytes()), ipv4.map(u32::to_ne_bytes));
         let address = found.then(|| dashed.address()).flatten().map(IpAddr::from);
-        // A label is an IPv4 address's own, or an IPv6 address's that is mapped.
+        // The IPv4 address can come from its own label or from a mapped IPv6 address.
         let is_own = address.is_some_and(|it| it.to_string().replace('.', "-") == label);
         assert_eq!(
             ipv4.is_some(),
@@ -314,7 +260,7 @@ mod tests {
         address
     }
 
-    /// CoreDNS's own way, over text.
+    /// The expected address, by CoreDNS's rule over text.
     fn plain(label: &str) -> Option<IpAddr> {
         let ipv4 = label.matches('-').count() == 3 && !label.contains("--");
         let text = label.replace('-', if ipv4 { "." } else { ":" });
@@ -390,7 +336,7 @@ mod tests {
         assert_eq!(read("--ffff-102-304"), Some("1.2.3.4".parse().unwrap()));
     }
 
-    /// All words of a few letters, by which every rule comes into play.
+    /// All labels of up to eight letters out of four, which reach every rule.
     #[test]
     fn reads_every_short_label() {
         const LETTERS: [u8; 4] = *b"-01f";
@@ -400,20 +346,6 @@ mod tests {
                 let label: Vec<u8> = (0..len).map(letter).collect();
                 let label = core::str::from_utf8(&label).unwrap();
                 assert_eq!(read(label), plain(label), "{label}");
-            }
-        }
-    }
-
-    #[test]
-    fn octets_are_decimal_numbers_without_leading_zeroes() {
-        for octet in 0..=u8::MAX {
-            for octets in [[octet, 0, 0, 1], [10, octet, 99, 100], [255, 1, 2, octet]] {
-                let text = Ipv4Addr::from(octets).to_string().replace('.', "-");
-                let mut label = LabelBytes::default();
-                let len = put_dashed(&mut label, u32::from_ne_bytes(octets));
-                assert_eq!(len, 1 + text.len());
-                assert_eq!(usize::from(label.u8_at(0)), text.len());
-                assert_eq!(&label.as_slice()[1..len], text.as_bytes());
             }
         }
     }
