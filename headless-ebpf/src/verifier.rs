@@ -18,7 +18,7 @@
 //!    word from a constant table. A branch for each word would double the ways each time.
 //!    [`following`] is the successor in a ring without a branch.
 //! 3. **Numbers that follow from a choice are calculated**, or lie in a map already
-//!    ([`crate::abi::Interface`]): `present * LEN` rather than `if present { LEN } else { 0
+//!    ([`crate::abi::InterfaceRecord`]): `present * LEN` rather than `if present { LEN } else { 0
 //!    }`. Each branch's number would go through every loop behind it.
 //! 4. **Pointers into the packet are read anew after each loop** (`kernel/xdp.rs`), since a
 //!    pointer carries what the loop proved about the packet's length.

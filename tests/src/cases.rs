@@ -13,6 +13,7 @@ use headless_agent::responder::Counts;
 use headless_agent::responder::server::{Memory, Responder};
 use headless_agent::watch::{Event, Keep, Object, ServiceKind, manifests};
 use headless_ebpf::respond::Verdict;
+use headless_ebpf::wire::dns::flags::{AA, QR, RD, TC};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use serde::Deserialize;
 use crate::agreement;
 use crate::cluster::Cluster;
 use crate::differential::frame;
-use crate::differential::message::{Decoded, DnsName, Query, RD, TC, TextRecord};
+use crate::differential::message::{Decoded, DnsName, Query, TextRecord};
 use crate::frame::SERVER;
 use crate::host::{Hook, Host};
 use crate::maps;
@@ -30,11 +31,6 @@ const ZONE: &str = "cluster.local";
 
 /// MTU in bytes of the interface on which tc answers.
 const MTU: u32 = 1500;
-
-/// Header bit of responses (RFC 1035, section 4.1.1).
-const QR: u16 = 1 << 15;
-/// Header bit "authoritative answer" (RFC 1035, section 4.1.1).
-const AA: u16 = 1 << 10;
 
 /// A question with CoreDNS's answer.
 #[derive(Clone, Debug, Deserialize)]

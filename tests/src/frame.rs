@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use headless_ebpf::wire::dns::flags::RD;
+
 /// The destination of IPv4 frames, a served address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
@@ -119,7 +121,7 @@ impl Query {
     pub fn of_wire(name: Vec<u8>, qtype: u16) -> Self {
         Self {
             id: 0x1267,
-            flags: 0x0100,
+            flags: RD,
             counts: None,
             name,
             qtype,

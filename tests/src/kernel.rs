@@ -11,7 +11,7 @@ use aya::{Ebpf, TestRun as _, TestRunOptions};
 use headless_agent::datapath::object::{self, KernelLog};
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::kernel::{KernelCounters, KernelInterfaces, KernelSink};
-use headless_ebpf::abi::{Counter, Interface, PassReason, Path};
+use headless_ebpf::abi::{Counter, InterfaceRecord, PassReason, Path};
 use headless_ebpf::respond::Verdict;
 use nix::net::if_::if_nametoindex;
 
@@ -179,7 +179,7 @@ impl Kernel {
     /// Writes the MTU of a veth's end for the tc program.
     pub fn put_interface(&self, node: &Node, interface: &str, mtu: u32) {
         let index = node.run(|| Ok(if_nametoindex(interface)?)).unwrap();
-        let interface = Interface::new(mtu, true);
+        let interface = InterfaceRecord::new(mtu, true);
         self.interfaces().put(index, interface).unwrap();
     }
 
@@ -221,7 +221,7 @@ impl Kernel {
         let result = match (hook, self.ebpf.program(hook.program())) {
             (Hook::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
             (Hook::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
-                let interface = Interface::new(mtu, true);
+                let interface = InterfaceRecord::new(mtu, true);
                 self.interfaces().put(LOOPBACK, interface).unwrap();
                 tc.test_run(options)
             }

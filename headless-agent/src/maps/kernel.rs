@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use headless_ebpf::abi::{
-    COUNTERS, Config, Counter, Interface, KEY_WORDS_MAX, KeyClass, NameRecord, Path, ServedSlot,
-    State, map,
+    COUNTERS, Config, Counter, InterfaceRecord, KEY_WORDS_MAX, KeyClass, NameRecord, Path,
+    ServedSlot, State, map,
 };
 
 use self::values::Values;
@@ -305,7 +305,7 @@ impl KernelInterfaces {
     }
 
     /// Writes what is known of the interface of this index.
-    pub fn put(&mut self, ifindex: u32, interface: Interface) -> Result<(), SinkError> {
+    pub fn put(&mut self, ifindex: u32, interface: InterfaceRecord) -> Result<(), SinkError> {
         self.0
             .insert(ifindex, bytemuck::cast::<_, u64>(interface), BPF_ANY)
             .map_err(|error| failed(map::INTERFACES, "write", error))

@@ -16,6 +16,7 @@ mod writer;
 mod tests;
 
 use fastrand::Rng;
+use headless_ebpf::wire::dns::UDP_PAYLOAD_MIN;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 
@@ -193,10 +194,9 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
     };
     let limit = match transport {
         Transport::Tcp => usize::from(u16::MAX),
-        Transport::Udp => query
-            .opt
-            .as_ref()
-            .map_or(512, |opt| usize::from(opt.size).max(512)),
+        Transport::Udp => query.opt.as_ref().map_or(UDP_PAYLOAD_MIN, |opt| {
+            usize::from(opt.size).max(UDP_PAYLOAD_MIN)
+        }),
     };
     let reserved = opt.as_ref().map_or(0, Opt::len);
     let limit = limit.saturating_sub(reserved);

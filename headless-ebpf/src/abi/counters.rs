@@ -61,18 +61,6 @@ impl AnswerKind {
         }
     }
 
-    /// The kind of a question type (IANA "DNS Resource Record TYPEs").
-    #[inline(always)]
-    pub const fn of_qtype(qtype: u16) -> Self {
-        match qtype {
-            1 => Self::A,
-            28 => Self::Aaaa,
-            33 => Self::Srv,
-            12 => Self::Ptr,
-            _ => Self::Other,
-        }
-    }
-
     /// Label in metrics.
     #[inline(always)]
     pub const fn label(self) -> &'static str {

@@ -21,7 +21,7 @@ const IPV6_UDP_LEN: u32 = 40 + 8;
 /// An interface with the tc program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
-pub struct Interface {
+pub struct InterfaceRecord {
     /// Most bytes of a DNS message over IPv4. Calculated by the agent, since what the
     /// program calculates by a branch doubles the verifier's work behind it.
     ipv4: u16,
@@ -31,15 +31,15 @@ pub struct Interface {
     flags: u32,
 }
 
-const _: () = assert!(size_of::<Interface>() == 8);
+const _: () = assert!(size_of::<InterfaceRecord>() == 8);
 
-describe!(Interface {
+describe!(InterfaceRecord {
     ipv4: u16,
     ipv6: u16,
     flags: u32,
 });
 
-impl Interface {
+impl InterfaceRecord {
     /// One end of a veth pair whose other end is in another network namespace.
     const PEER: u32 = 1;
 
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_message_has_what_the_headers_leave() {
         let capacities = |mtu| {
-            let interface = Interface::new(mtu, false);
+            let interface = InterfaceRecord::new(mtu, false);
             [Family::Ipv4, Family::Ipv6].map(|family| interface.message_capacity(family))
         };
         assert_eq!(capacities(1500), [1472, 1452]);

@@ -9,7 +9,7 @@ use super::{
     digest::{Described, Digest, digest_of},
     endpoints::{ENDPOINT_ENTRIES, EndpointEntry},
     hash::HASH_WORDS,
-    interface::Interface,
+    interface::InterfaceRecord,
     key::{KEY_WORDS_MAX, KeyClass},
     record::{INLINE_BYTES, NameFlags, NameRecord},
     reverse::{REVERSE_SLOTS, ReverseSlot},
@@ -32,7 +32,7 @@ pub const LAYOUT: u64 = Digest::NEW
     .number(<Chunk as Described>::DIGEST)
     .number(<Config as Described>::DIGEST)
     .number(<DetailsHeader as Described>::DIGEST)
-    .number(<Interface as Described>::DIGEST)
+    .number(<InterfaceRecord as Described>::DIGEST)
     .number(<NameRecord as Described>::DIGEST)
     .number(<ServedSlot as Described>::DIGEST)
     .number(<State as Described>::DIGEST)

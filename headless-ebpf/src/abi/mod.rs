@@ -35,7 +35,7 @@ pub use self::{
         HASH_CHUNK, HASH_ENDPOINT, HASH_NAME, HASH_RECORD, HASH_REVERSE, HASH_SERVED, HASH_WORDS,
         HashKey, KeyedHash,
     },
-    interface::{INTERFACES_MAX, Interface, MESSAGE_MAX},
+    interface::{INTERFACES_MAX, InterfaceRecord, MESSAGE_MAX},
     key::{KEY_WORDS_MAX, KeyClass, NameKey, endpoint_word},
     layout::{ENCODING, LAYOUT},
     record::{INLINE_BYTES, NameFlags, NameRecord, SET_ADDRESSES_MAX},
@@ -86,7 +86,7 @@ pub mod map {
     pub const ENDPOINTS: &str = "ENDPOINTS";
     /// `ARRAY` (mmapable) of [`super::ReverseBucket`]: which Service has an address.
     pub const REVERSE: &str = "REVERSE";
-    /// `HASH` of the index of an interface (`u32`) to [`super::Interface`]: interfaces
+    /// `HASH` of the index of an interface (`u32`) to [`super::InterfaceRecord`]: interfaces
     /// with the tc program.
     pub const INTERFACES: &str = "INTERFACES";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].

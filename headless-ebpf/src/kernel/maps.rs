@@ -11,9 +11,9 @@ use aya_ebpf::{
 use headless_ebpf::{
     abi::{
         Address, CHUNK_BYTES, COUNTERS as COUNTERS_LEN, Chunk, Config, Counter, ENDPOINT_ENTRIES,
-        EndpointBucket, EndpointEntry, INTERFACES_MAX, Interface, KeyClass, KeyedHash, NameRecord,
-        REVERSE_SLOTS, ReverseBucket, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot, State,
-        TableBucket, TableHint, TablePlace, TableSlot,
+        EndpointBucket, EndpointEntry, INTERFACES_MAX, InterfaceRecord, KeyClass, KeyedHash,
+        NameRecord, REVERSE_SLOTS, ReverseBucket, SERVED_PROBES, SERVED_SLOTS, ServedPlace,
+        ServedSlot, State, TableBucket, TableHint, TablePlace, TableSlot,
     },
     maps::{Lookup, RecordWords},
     wire::{ChunkBytes, KeyBytes, frame::HEADERS_MAX},
@@ -56,7 +56,7 @@ static ENDPOINTS: Array<EndpointBucket> = Array::with_max_entries(1, BPF_F_MMAPA
 #[map]
 static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static INTERFACES: HashMap<u32, Interface> =
+static INTERFACES: HashMap<u32, InterfaceRecord> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
@@ -106,7 +106,7 @@ pub(crate) fn count(counter: Counter) {
 
 /// What the agent knows of an interface.
 #[inline(always)]
-pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
+pub(crate) fn interface(ifindex: u32) -> Option<InterfaceRecord> {
     let interface: *const u64 = INTERFACES.get_ptr(ifindex)?.cast();
     // SAFETY: the element is not returned to the system while this program runs. The
     // agent may replace it: read at once, the two halves belong together.

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use headless_ebpf::{
-    abi::{Family, Interface, PassReason},
+    abi::{Family, InterfaceRecord, PassReason},
     respond::VerdictCode,
     verifier,
     wire::{
@@ -38,7 +38,7 @@ pub(crate) struct SkbPacket<'a> {
     /// What is known of it once [`Packet::message_capacity`] was asked, before that nothing. Not an
     /// `Option`, whose value the compiler may look at before it knows that there is one:
     /// it was never written, and the verifier before 6.3 refuses the program.
-    interface: Interface,
+    interface: InterfaceRecord,
 }
 
 /// A length that the compiler knows to be from 1 to [`IMAGE_CAPACITY`], so that the
@@ -54,7 +54,7 @@ impl<'a> SkbPacket<'a> {
     pub(crate) fn new(ctx: &'a TcContext) -> Self {
         Self {
             ctx,
-            interface: Interface::default(),
+            interface: InterfaceRecord::default(),
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> SkbPacket<'a> {
     /// A reply goes to the other end of the veth. `bpf_redirect_peer` puts it there
     /// at once, as if it had been received there; it drops what comes from a device
     /// without a peer, and where both ends are in one namespace (`skb_do_redirect`
-    /// in net/core/filter.c), which is what [`Interface::has_peer`] is about. It leaves
+    /// in net/core/filter.c), which is what [`InterfaceRecord::has_peer`] is about. It leaves
     /// the packet's type as it came (until kernel commit `c43272299488`), and IP drops
     /// what was for another host, as it is where the interface is a bridge's port. `bpf_redirect` sends from this
     /// device: the type is set anew by the other end (`____dev_forward_skb`), which

@@ -104,9 +104,9 @@ impl<L: Lookup> Addresses<'_, L> {
         self.choose(family, body)?;
         let at = body.at();
         if verifier::reread(self.record).flags.contains(NameFlags::SET) {
-            self.put_set::<C>(family, at)?;
+            self.put_from_chunks::<C>(family, at)?;
         } else {
-            self.put_inline(family, at);
+            self.put_from_record(family, at);
         }
         let rrset = verifier::reread(self.rrset);
         body.answers(rrset.count as usize, record_len(family));
@@ -138,7 +138,7 @@ impl<L: Lookup> Addresses<'_, L> {
 
     /// Writes the addresses that the record holds itself.
     #[inline(always)]
-    fn put_inline(&mut self, family: Family, offset: usize) {
+    fn put_from_record(&mut self, family: Family, offset: usize) {
         put_inline_addresses(self.record, self.content, 0);
         let header = header(family, self.request.config.ttl);
         if let Family::Ipv6 = family {
@@ -166,7 +166,11 @@ impl<L: Lookup> Addresses<'_, L> {
     /// not fit, the reply has those that follow the first, so that over many replies each
     /// address is written as often as any other.
     #[inline(always)]
-    fn put_set<C: Capacity>(&mut self, family: Family, offset: usize) -> Result<(), PassReason> {
+    fn put_from_chunks<C: Capacity>(
+        &mut self,
+        family: Family,
+        offset: usize,
+    ) -> Result<(), PassReason> {
         let header = header(family, self.request.config.ttl);
         let per_chunk = per_chunk(family);
         let chunks = Extent::of(self.record, family.into());

@@ -50,7 +50,7 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    if !lookup.serves(config, &headers.server) {
+    if !lookup.serves(config, &headers.destination) {
         return Err(PassReason::NotServed);
     }
     let Some(state) = lookup.state() else {

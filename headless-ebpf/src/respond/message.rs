@@ -13,12 +13,12 @@ use super::{
     verdict::Reply,
 };
 use crate::{
-    abi::{AnswerKind, Config, Family, NameFlags, NameRecord, Outcome, PassReason, State},
+    abi::{Config, Family, NameFlags, NameRecord, Outcome, PassReason, State},
     maps::Lookup,
     verifier,
     wire::{
         Capacity, Image,
-        dns::{DNS_HEADER_LEN, OPT_LEN, QUESTION_FIXED_LEN, Question, qtype, why_not},
+        dns::{DNS_HEADER_LEN, OPT_LEN, QUESTION_FIXED_LEN, Question, answer_kind, qtype, why_not},
     },
 };
 
@@ -299,7 +299,7 @@ fn write<C: Capacity, L: Lookup>(
     let len = body.finish(&mut scratch.image, outcome);
     Ok(Reply {
         len,
-        kind: AnswerKind::of_qtype(question.qtype),
+        kind: answer_kind(question.qtype),
         outcome,
     })
 }

@@ -8,9 +8,9 @@ use crate::{
     wire::{
         Image,
         dns::{
-            Counts, DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, SOA_LEN,
-            UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_soa,
-            put_version, rcode,
+            Counts, DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, SOA_LEN, Soa,
+            UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_version,
+            rcode,
         },
     },
 };
@@ -181,8 +181,13 @@ impl Body {
         if len > self.capacity || len > self.client {
             return Err(PassReason::TooLarge);
         }
-        let (ttl, minimum) = (config.negative_ttl, config.ttl);
-        put_soa(image, self.at, self.zone, ttl, serial, minimum);
+        let soa = Soa {
+            zone: self.zone,
+            ttl: config.negative_ttl,
+            serial,
+            minimum: config.ttl,
+        };
+        soa.put(image, self.at);
         self.at += SOA_LEN;
         self.counts.authorities = 1;
         Ok(())

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use headless_ebpf::wire::dns::rcode::FORMERR;
+
 use super::message::{self, Decoded, DnsName};
 
 /// The list with the reasons.
@@ -44,9 +46,6 @@ struct AllowedDifference {
 
 /// Size in bytes of CoreDNS's receive buffer for UDP (miekg/dns, `MinMsgSize`).
 const RECEIVED_MAX: usize = 512;
-
-/// RCODE "format error" (RFC 1035, section 4.1.1).
-const FORMERR: u16 = 1;
 
 /// Position of the serial in the text of a SOA record: it follows TTL, class, type and
 /// two names.

@@ -3,14 +3,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use headless_ebpf::wire::dns::flags::{QR, RD, TC};
+use headless_ebpf::wire::dns::qtype::OPT;
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
-
-/// Header bit "recursion desired" (RFC 1035, section 4.1.1).
-pub const RD: u16 = 1 << 8;
-/// Header bit "truncated" (RFC 1035, section 4.1.1).
-pub const TC: u16 = 1 << 9;
-const QR: u16 = 1 << 15;
 
 /// A name as its labels, leftmost first, without the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -290,9 +286,6 @@ fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
         }
     }
 }
-
-/// Type OPT (RFC 6891, section 6.1.1).
-const OPT: u16 = 41;
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))

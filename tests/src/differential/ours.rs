@@ -20,7 +20,7 @@ use headless_agent::records::{
     EndpointScope, Forward, Index, NameChange, Reply, Settings, Transport, reply,
 };
 use headless_agent::watch::{Event, Keep, Kind};
-use headless_ebpf::abi::{Address, Config, HashKey, Interface, PassReason};
+use headless_ebpf::abi::{Address, Config, HashKey, InterfaceRecord, PassReason};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::Capacity;
 use headless_ebpf::wire::frame::FramePacket;
@@ -124,7 +124,7 @@ impl Ours {
         let ebpf = object::load(&capacities, KernelLog::Off)?;
         let mut sink = KernelSink::open(&ebpf)?;
         sink.put_config(&config)?;
-        KernelInterfaces::open(&ebpf)?.put(LOOPBACK, Interface::new(MTU, true))?;
+        KernelInterfaces::open(&ebpf)?.put(LOOPBACK, InterfaceRecord::new(MTU, true))?;
         let memory = MemorySink::new(config, capacities);
         let mut ours = Self {
             keep: Keep { pod_names },

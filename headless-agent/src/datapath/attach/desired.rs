@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headless_ebpf::abi::Interface as InterfaceRecord;
+use headless_ebpf::abi::InterfaceRecord;
 
 use crate::datapath::links::Link;
 use crate::datapath::plan::{Hook, Plan, XdpMode};

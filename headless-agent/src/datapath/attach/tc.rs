@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::Ebpf;
-use headless_ebpf::abi::{Interface as InterfaceRecord, Path};
+use headless_ebpf::abi::{InterfaceRecord, Path};
 use rtnetlink::Handle;
 use tracing::{info, warn};
 

@@ -1,5 +1,7 @@
 //! EDNS: the OPT record and its options (RFC 6891).
 
+use headless_ebpf::wire::dns::OPT_FLAGS_ECHOED;
+
 use super::reader::{RawRecord, Reader};
 
 /// An OPT record (RFC 6891, section 6.1.2).
@@ -32,7 +34,7 @@ impl Opt {
     pub(super) fn echo(&self) -> Self {
         Self {
             size: self.size,
-            ttl: self.ttl & 0xff00,
+            ttl: self.ttl & u32::from(OPT_FLAGS_ECHOED),
             options: self.options.clone(),
         }
     }

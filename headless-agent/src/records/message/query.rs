@@ -1,9 +1,10 @@
 //! Reads a query as miekg/dns does (`server.go`, `acceptfunc.go`, `msg.go`).
 
+use headless_ebpf::wire::dns::DNS_HEADER_LEN;
+use headless_ebpf::wire::dns::flags::{AA, AD, CD, OPCODE, QR, RA, RD, TC};
 use hickory_proto::rr::RecordType;
 
 use super::edns::Opt;
-use super::header::{AA, AD, CD, HEADER_LEN, OPCODE, QR, RA, RD, TC};
 use super::reader::Reader;
 use crate::records::rules::Question;
 
@@ -79,7 +80,7 @@ impl Query {
         if questions != 1 || answers > 1 || authorities > 1 || additionals > 2 {
             return Err(malformed(None));
         }
-        if message.len() == HEADER_LEN {
+        if message.len() == DNS_HEADER_LEN {
             // miekg/dns reads this message, but CoreDNS finds no question in it
             // (`ServeDNS` in `core/dnsserver/server.go`).
             return Err(refusal(SERVFAIL, reply_flags(flags), None));

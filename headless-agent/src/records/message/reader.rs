@@ -1,14 +1,12 @@
 //! Reads the parts of a message.
 
+use headless_ebpf::wire::dns::NAME_LEN_MAX;
 use hickory_proto::rr::Name;
 
 use crate::records::rules::Question;
 
 /// Most compression pointers in a name (miekg/dns, `maxCompressionPointers`).
 const POINTERS_MAX: usize = 126;
-
-/// Most bytes of a name, root included (RFC 1035, section 2.3.4).
-const NAME_BYTES_MAX: usize = 255;
 
 /// A record without its owner name.
 pub(super) struct RawRecord<'a> {
@@ -56,7 +54,7 @@ impl<'a> Reader<'a> {
                 0 if len == 0 => break,
                 0 => {
                     bytes += usize::from(len) + 1;
-                    if bytes > NAME_BYTES_MAX {
+                    if bytes > NAME_LEN_MAX {
                         return None;
                     }
                     labels.push(self.take(len.into())?);

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 
+use headless_ebpf::wire::dns::flags::TC;
+use headless_ebpf::wire::dns::{self, UDP_PAYLOAD_MIN};
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder, NameEncoding};
 
 use super::edns::Opt;
-use super::header::{Header, TC};
+use super::header::Header;
 use crate::records::rules::Question;
 
 /// First offset that a compression pointer cannot express (RFC 1035, section
@@ -35,7 +37,7 @@ impl MessageWriter {
     pub(super) fn new(header: Header, question: Option<&Question>, limit: usize) -> Self {
         let Header { id, flags, rcode } = header;
         let mut writer = Self {
-            bytes: Vec::with_capacity(512),
+            bytes: Vec::with_capacity(UDP_PAYLOAD_MIN),
             names: HashMap::new(),
             limit,
         };
@@ -83,7 +85,7 @@ impl MessageWriter {
         for at in starts {
             if let Some(pointer) = self.names.get(&wire[at..]) {
                 if compress {
-                    let pointer = 0xc000 | *pointer;
+                    let pointer = dns::pointer(usize::from(*pointer));
                     self.bytes.extend(&wire[..at]);
                     return self.word(pointer);
                 }

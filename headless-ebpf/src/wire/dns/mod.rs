@@ -3,18 +3,20 @@
 mod dashed;
 mod header;
 mod name;
+mod numbers;
 mod opt;
 mod question;
 mod record;
 
 pub use self::{
     dashed::{Dashed, dashed_ipv4, put_dashed},
-    header::{
-        CLASS_IN, Counts, DNS_HEADER_LEN, QUESTION_NAME, UDP_PAYLOAD_MIN, check_query, flags,
-        pointer, put_counts, put_flags, qtype, rcode,
+    header::{Counts, check_query, put_counts, put_flags},
+    name::{LabelOffsets, fold},
+    numbers::{
+        CLASS_IN, DNS_HEADER_LEN, LABEL_LEN_MAX, LABELS_MAX, NAME_LEN_MAX, OPT_FLAGS_ECHOED,
+        OPT_LEN, QUESTION_NAME, UDP_PAYLOAD_MIN, answer_kind, flags, pointer, qtype, rcode,
     },
-    name::{LABEL_LEN_MAX, LABELS_MAX, LabelOffsets, NAME_LEN_MAX, fold},
-    opt::{Edns, OPT_LEN},
+    opt::Edns,
     question::{QUESTION_FIXED_LEN, Question, why_not},
-    record::{RECORD_HEADER_LEN, RecordHeader, SOA_LEN, VERSION_LEN, put_soa, put_version},
+    record::{RECORD_HEADER_LEN, RecordHeader, SOA_LEN, Soa, VERSION_LEN, put_version},
 };

@@ -1,54 +1,45 @@
-//! Names in wire form.
+//! Operations on names in wire form.
 
 use bytemuck::{Pod, Zeroable};
 
-/// Longest name in wire form (RFC 1035, section 2.3.4).
-pub const NAME_LEN_MAX: usize = 255;
-
-/// Longest label; greater lengths are pointers or mean nothing (RFC 1035, section
-/// 4.1.4).
-pub const LABEL_LEN_MAX: usize = 63;
-
-/// Most labels of a name without its root: 127 of one byte.
-pub const LABELS_MAX: usize = 127;
-
-/// Where the labels before the zone start: the offset of the last one in the
-/// lowest byte, of the one before it in the next, and so on for eight labels.
+/// The offsets in a name at which the last eight labels before the zone start. The lowest byte
+/// holds the offset of the label next to the zone, the next byte that of the label left of it,
+/// and so on.
 ///
-/// A count would be a number that the verifier knows exactly on each of 127
-/// ways out of the loop, and so follow each to the program's end. The count is
-/// in the offsets: only the first label's is zero.
+/// The number of labels is not stored. The verifier would know a stored number exactly on each
+/// of the 127 control-flow paths out of the loop, and would follow each path to the program's
+/// end. The offsets tell the number: only the first label starts at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct LabelOffsets(u64);
 
 impl LabelOffsets {
-    /// The same with one more label to the right, which starts at `offset`.
+    /// Adds a label that starts at `offset`, right of all others.
     #[inline(always)]
     #[must_use]
     pub const fn push(self, offset: usize) -> Self {
         Self(self.0 << 8 | offset as u64)
     }
 
-    /// Offset of the label that has `n` labels between itself and the zone;
-    /// `n` is at most 7.
+    /// The offset of the label with `n` labels between itself and the zone. `n` is at most 7.
+    /// 0 where the name has no such label.
     #[inline(always)]
     pub const fn from_right(self, n: u32) -> usize {
         ((self.0 >> (8 * n)) & 0xff) as usize
     }
 }
 
-/// Lower-cases the ASCII letters among eight bytes at once. Bytes over 127 become
-/// others over 127: no name of Kubernetes has any, and a zone that has is never matched.
+/// Folds eight bytes: turns ASCII capitals into small letters.
 ///
-/// Length bytes are at most 63 and letters start at 65, so a name in wire form
-/// can be folded without looking at its structure.
+/// Length bytes are at most 63, and letters start at 65. So a name in wire form can be folded
+/// without looking at its labels. Bytes over 127 become other bytes over 127, which matters to
+/// nobody: names in Kubernetes have none, and a zone with such bytes never matches.
 #[inline(always)]
 pub const fn fold(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let low = word & (0x7f * ONES);
-    // Each byte of `from_a` has its highest bit from `A` on, each of `past_z` from behind
-    // `Z` on; no byte carries into the next.
+    // The highest bit of each byte is set in `from_a` where the byte is at least `A`, and in
+    // `past_z` where the byte is greater than `Z`. No byte carries into the next byte.
     let from_a = low + (0x80 - b'A' as u64) * ONES;
     let past_z = low + (0x80 - b'Z' as u64 - 1) * ONES;
     word | ((from_a ^ past_z) >> 2 & (0x20 * ONES))

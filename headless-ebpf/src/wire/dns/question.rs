@@ -3,9 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{
-    header::{CLASS_IN, DNS_HEADER_LEN, check_query},
-    name::{LABEL_LEN_MAX, LABELS_MAX, LabelOffsets, NAME_LEN_MAX, fold},
-    opt::{Edns, OPT_LEN},
+    header::check_query,
+    name::{LabelOffsets, fold},
+    numbers::{CLASS_IN, DNS_HEADER_LEN, LABEL_LEN_MAX, LABELS_MAX, NAME_LEN_MAX, OPT_LEN},
+    opt::Edns,
 };
 use crate::{
     abi::{Config, PassReason},
@@ -36,18 +37,6 @@ pub struct Question {
 }
 
 impl Question {
-    /// The name from `offset` on, in a message that starts at `start` of an
-    /// image: where it stands, how many bytes come before the zone, and how many
-    /// there are, root included.
-    #[inline(always)]
-    pub const fn name_from(&self, start: usize, offset: usize) -> (usize, usize, usize) {
-        (
-            start + DNS_HEADER_LEN + offset,
-            (self.zone as usize).wrapping_sub(offset),
-            (self.name_len as usize).wrapping_sub(offset) & 0xff,
-        )
-    }
-
     /// Reads the message between `start` and `end` of `image` as a query for a name that
     /// ends in the zone of `config`. `false` where it is none, and [`why_not`] says why.
     ///

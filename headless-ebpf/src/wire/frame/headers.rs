@@ -25,7 +25,7 @@ pub struct Headers {
     /// Which headers the frame has.
     pub shape: Shape,
     /// The destination address.
-    pub server: Address,
+    pub destination: Address,
     /// Bytes from the Ethernet header to the end of the UDP payload, that is
     /// without the frame's padding.
     pub frame_len: usize,
@@ -88,7 +88,7 @@ impl Headers {
         let destination = u32::from_ne_bytes([head[16], head[17], head[18], head[19]]);
         Self {
             shape: Shape::new(Family::Ipv4, link_len != ETHERNET_LEN),
-            server: Address::from_ipv4_word(destination),
+            destination: Address::from_ipv4_word(destination),
             frame_len: link_len + ip_len,
         }
         .check(udp_len, frame_len)
@@ -127,7 +127,7 @@ impl Headers {
         };
         Self {
             shape: Shape::new(Family::Ipv6, link_len != ETHERNET_LEN),
-            server: bytemuck::cast(*destination),
+            destination: bytemuck::cast(*destination),
             frame_len: link_len + IPV6_LEN + payload_len,
         }
         .check(udp_len, frame_len)

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use super::shape::{Shape, frame_max};
 use crate::{
-    abi::{Family, Interface, PassReason},
+    abi::{Family, InterfaceRecord, PassReason},
     wire::{
         bytes::Image,
         capacity::{Capacity, Large, Small},
@@ -108,7 +108,7 @@ impl<C: Capacity> Packet for FramePacket<'_, C> {
     const TAGS: bool = C::MESSAGE_MAX == Small::MESSAGE_MAX;
 
     fn message_capacity(&mut self, family: Family) -> Result<usize, PassReason> {
-        let capacity = Interface::new(self.mtu, false).message_capacity(family);
+        let capacity = InterfaceRecord::new(self.mtu, false).message_capacity(family);
         Ok(capacity.min(C::MESSAGE_MAX))
     }
 

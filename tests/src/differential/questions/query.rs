@@ -1,9 +1,10 @@
 //! Random queries for the names: types, header bits and EDNS.
 
 use fastrand::Rng;
+use headless_ebpf::wire::dns::flags::{AA, AD, CD, RA, RD, TC};
 
 use super::{Questions, Topic};
-use crate::differential::message::{DnsName, Opt, Query, RD, TC};
+use crate::differential::message::{DnsName, Opt, Query};
 
 /// Question types with their weights in the random choice. Clients never ask for the last
 /// four types.
@@ -121,10 +122,10 @@ impl Questions {
         }
         match rng.u32(..40) {
             0..6 => query.flags = 0,
-            6 => query.flags |= 1 << 4,
-            7 => query.flags |= 1 << 5,
+            6 => query.flags |= CD,
+            7 => query.flags |= AD,
             // AA, RA, Z and RCODE, which no client sends.
-            8 => query.flags |= 1 << 10 | 1 << 7 | 1 << 6 | 3,
+            8 => query.flags |= AA | RA | 1 << 6 | 3,
             9 if rng.u32(..4) == 0 => query.flags |= TC,
             _ => {}
         }
