@@ -16,7 +16,7 @@
 //! queries that the programs pass. [`observe`] shows the state of all of them.
 //! [`args`] reads the command line, [`config`] holds the settings that follow from
 //! it, and [`run`] starts and stops everything.
-// One module maps the kernel's memory: `maps::words`.
+// Only `maps::store::words` has unsafe code: it maps arrays of the kernel into memory.
 #![deny(unsafe_code)]
 
 pub mod watch;

@@ -1,22 +1,16 @@
-//! Tells the programs that the agent lives and what its word is worth.
+//! The heartbeat: a write to `STATE` that moves the deadline of the programs' answers.
 //!
-//! There is no timer here: the loop that applies changes beats. Where it hangs,
-//! the beats end, and the programs stop answering when the lease runs out.
+//! This module has no timer. The loop that writes the records also beats. So the
+//! heartbeats end when the loop hangs, and the programs stop answering at the deadline.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use headless_ebpf::abi::State;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::kind::SinkError;
-use super::sink::RecordSink;
-use super::writer::Writer;
-
-/// How often the loop beats.
+/// Time between two heartbeats.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// `CLOCK_MONOTONIC` in nanoseconds: what `bpf_ktime_get_ns` returns.
+/// `CLOCK_MONOTONIC` in nanoseconds, which programs read with `bpf_ktime_get_ns`.
 pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(
@@ -26,42 +20,19 @@ pub fn monotonic_ns() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Unix time in seconds, as a SOA serial has it.
+/// Unix time in seconds, for the serial of the zone's SOA record.
 pub fn unix_serial() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs() as u32)
 }
 
-/// What a beat says.
+/// Content of a heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
-    /// Answers may be given until now plus this.
+    /// How long from now on the programs may answer.
     pub lease: Duration,
-    /// Serial of the SOA.
+    /// Serial of the zone's SOA record.
     pub serial: u32,
-    /// Whether a name that is not in the maps does not exist, as far as the agent knows.
+    /// Whether the index holds all names of the cluster as it is now.
     pub may_deny: bool,
-}
-
-impl<S: RecordSink> Writer<S> {
-    /// Moves the deadline forward. Completeness is claimed only while every
-    /// write has succeeded.
-    pub fn beat(&mut self, beat: Beat) -> Result<(), SinkError> {
-        let Beat {
-            lease,
-            serial,
-            may_deny,
-        } = beat;
-        let now = monotonic_ns();
-        let lease = u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX);
-        let complete = may_deny && self.failed.is_empty();
-        self.put_state(State {
-            deadline_ns: now.saturating_add(lease),
-            serial,
-            flags: self.state().flags & !State::COMPLETE
-                | if complete { State::COMPLETE } else { 0 },
-        })?;
-        self.counts.beat_ns.store(now, Ordering::Relaxed);
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! The maps in memory: for tests, and to see what would be written.
+//! The maps in memory, for tests and for the engine on the host.
 
 use std::collections::HashMap;
 
@@ -10,31 +10,28 @@ use headless_ebpf::abi::{
 use headless_ebpf::maps::{Lookup, RecordWords};
 use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
-use super::arrays::Arrays;
-use super::capacities::Capacities;
+use super::encode::MapKey;
 use super::heartbeat;
-use super::key::MapKey;
-use super::kind::{MapKind, SinkError};
-use super::sink::RecordSink;
+use super::store::{Arrays, Capacities, MapKind, RecordSink, SinkError};
 
-/// The maps' content, with the kernel's limits on the number of entries.
+/// Maps in memory. They have the capacities of the kernel's maps.
 #[derive(Debug)]
 pub struct MemorySink {
     arrays: Arrays,
-    /// Content of the three hash maps of names.
+    /// The records of the three hash maps of names.
     names: HashMap<MapKey, NameRecord>,
     served: Vec<ServedSlot>,
-    /// The operator's choices, and how large the arrays are.
+    /// The settings of the programs, with the arrays' numbers of buckets.
     pub config: Option<Config>,
-    /// The liveness entry.
+    /// Deadline, serial, completeness and generation.
     pub state: State,
-    /// Most served addresses.
+    /// The most served addresses.
     pub served_max: u32,
     capacities: Capacities,
 }
 
 impl MemorySink {
-    /// Maps of these capacities that hold nothing but the operator's choices.
+    /// Maps of these capacities with settings, and without names.
     pub fn new(mut config: Config, capacities: Capacities) -> Self {
         let arrays = Arrays::zeroed(&capacities);
         arrays.describe(&mut config);
@@ -54,7 +51,7 @@ impl MemorySink {
         self.names.keys().filter(|key| key.class() == class).count()
     }
 
-    /// Changes how many records the hash map of this class can have.
+    /// Changes the capacity of the hash map of this class.
     pub fn set_capacity(&mut self, class: KeyClass, records: u32) {
         match class {
             KeyClass::Short => self.capacities.names_short = records,
@@ -137,7 +134,7 @@ impl RecordSink for MemorySink {
 }
 
 impl MemorySink {
-    /// The record that the programs would find.
+    /// Looks up a record as the programs do, by one hint with the tag in each bucket.
     fn record(&self, config: &Config, key: &MapKey, hash: KeyedHash) -> Option<NameRecord> {
         if key.class() == KeyClass::Short {
             let place = TablePlace::of(hash, config.table_buckets);
@@ -154,7 +151,7 @@ impl MemorySink {
     }
 }
 
-/// What the programs would find, were these the kernel's maps.
+/// The engine's view of the maps, as the programs have it of the kernel's maps.
 impl Lookup for MemorySink {
     fn config(&self) -> Option<&Config> {
         self.config.as_ref()

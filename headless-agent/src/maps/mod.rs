@@ -1,35 +1,33 @@
-//! Stage three: the names of the index become map entries, which the programs look up.
+//! Stage three: the names of the index become entries of BPF maps.
 //!
-//! [`encode`] turns a name into bytes. A [`RecordSink`] is the maps' home: BPF maps
-//! ([`kernel`]) or memory ([`memory`], for tests). Most maps are [`arrays`] of words
-//! that the agent writes by plain stores. [`writer`] decides which entry is written in
-//! which order, [`reconcile`] compares all of them with the index, and [`heartbeat`]
-//! tells the programs that all of this still happens. [`capacity`] says how large maps
-//! must be.
+//! The folders follow the way of a name into the kernel:
+//!
+//! ```text
+//!  capacity   how many entries each map must have for this cluster
+//!     │
+//!  store      the maps as the agent sees them: kinds, sizes, arrays of words, and the
+//!     │       trait `RecordSink`. `kernel` and `memory` are its two homes
+//!  encode     a name becomes a key, a name record and chunks
+//!     │
+//!  place      the element of a map in which each of these stands, and the free elements
+//!     │
+//!  writer     changes become writes, in an order that shows readers no half state
+//!     │
+//!  reconcile  the full pass: all maps are compared with the index and corrected
+//! ```
+//!
+//! [`read`] reads the maps back, for `dump` and for tests. [`heartbeat`] says how often the
+//! programs are told that the agent lives.
 
-pub mod arrays;
-mod capacities;
 pub mod capacity;
-mod counts;
 pub mod encode;
-mod endpoints;
-mod extents;
 pub mod heartbeat;
 pub mod kernel;
-pub mod key;
-mod kind;
-mod marks;
 pub mod memory;
-mod name;
-mod name_chunks;
+mod place;
 pub mod read;
 pub mod reconcile;
-mod reverse;
-mod served;
-mod sets;
-mod sink;
-mod table;
-mod words;
+pub mod store;
 pub mod writer;
 
 #[cfg(test)]
@@ -37,12 +35,14 @@ mod tests;
 
 use headless_ebpf::abi::{HASH_WORDS, HashKey};
 
-pub use self::counts::WriteCounts;
-pub use self::key::MapKey;
-pub use self::kind::{MapKind, SinkError};
-pub use self::sink::RecordSink;
+pub use self::encode::MapKey;
+pub use self::store::{MapKind, RecordSink, SinkError};
+pub use self::writer::WriteCounts;
 
-/// A new key for hashes and seals, from the system's random source.
+/// Draws a key for hashes and seals from the kernel's random numbers (getrandom(2)).
+///
+/// # Errors
+/// When the kernel has no random numbers to give.
 pub fn new_hash_key() -> Result<HashKey, getrandom::Error> {
     let mut bytes = [0; HASH_WORDS * size_of::<u64>()];
     getrandom::fill(&mut bytes)?;

@@ -1,28 +1,32 @@
-//! How much memory maps may take unless the operator says otherwise.
+//! How much memory the maps may take if the operator sets no bound.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::system::sysinfo;
 
-/// Without a memory cgroup's limit the maps may take this part of the machine's memory.
+/// If no memory cgroup has a limit, the maps may take this part of the machine's memory: a
+/// sixteenth.
 const OF_MACHINE: u64 = 16;
 
-/// Half of what the agent's memory cgroup may use, since maps are charged to it (from
-/// kernel 5.11). Where it has no limit, a sixteenth of the machine's memory.
+/// The default of `--max-map-memory` in bytes: half of the limit of the agent's memory
+/// cgroup, because the kernel charges maps to this cgroup (from kernel 5.11 on). If no limit
+/// is set, a sixteenth of the machine's memory.
 pub fn default_bound() -> u64 {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = limit(&groups, Path::new("/sys/fs/cgroup"));
     limit.map_or_else(|| machine() / OF_MACHINE, |limit| limit / 2)
 }
 
+/// Memory of the machine in bytes.
 fn machine() -> u64 {
     let info = sysinfo();
     info.totalram.saturating_mul(info.mem_unit.into())
 }
 
-/// The lowest limit in bytes of the memory cgroups that `groups`, which is as
-/// `/proc/PID/cgroup` (cgroups(7)), names, below the folder `mount`.
+/// The lowest limit in bytes of a process's memory cgroup and of the cgroups above it.
+/// `groups` is the content of `/proc/PID/cgroup` (cgroups(7)), `mount` the folder where
+/// cgroups are mounted.
 fn limit(groups: &str, mount: &Path) -> Option<u64> {
     let path = groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -36,12 +40,12 @@ fn limit(groups: &str, mount: &Path) -> Option<u64> {
     });
     let (mount, path, file) = path?;
     let group: PathBuf = mount.join(path.trim_start_matches('/'));
-    // A group has at most what the groups above it have. In a container the path may
-    // lead out of the mounted part.
+    // The limits of the groups above hold, too. In a container the path may lead out of
+    // the mounted part of the hierarchy.
     let groups = group.ancestors().filter(|group| group.starts_with(&mount));
     let limits = groups.filter_map(|group| {
         let text = fs::read_to_string(group.join(file)).ok()?;
-        // `max` is no number, and version 1 says nearly 2^63 for no limit.
+        // Without a limit version 2 has `max`, and version 1 a number close to 2^63.
         text.trim().parse().ok().filter(|limit| *limit < 1 << 60)
     });
     limits.min()
@@ -76,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_a_folder_of_its_own() {
+    fn version_1_has_a_folder_for_memory() {
         let folder = mount(&[
             ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("memory/agent/memory.limit_in_bytes", "77\n"),

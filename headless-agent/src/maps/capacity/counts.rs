@@ -1,28 +1,26 @@
-//! What a cluster needs in the maps, as numbers.
+//! How many entries of each kind a cluster needs in the maps.
 
 use headless_ebpf::abi::KeyClass;
 
-use super::super::encode::encode;
-use super::super::key::MapKey;
-use super::super::name::EndpointName;
+use crate::maps::encode::{EndpointName, MapKey, encode};
 use crate::records::{Index, Parts};
 
-/// What a cluster needs in the maps.
+/// How many entries of each kind a cluster needs in the maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records by class of key: Services, namespaces, pods that can be asked for, and
-    /// endpoints that are not regular.
+    /// Name records by the class of their key: Services, namespaces, pods (with `--pods
+    /// verified`), and endpoints that are not regular.
     pub records: [u64; KeyClass::ALL.len()],
-    /// Chunks.
+    /// Chunks, of sets and with names of Services.
     pub chunks: u64,
-    /// Endpoints whose label is the dashed form of their only address, an IPv4 address.
+    /// Regular endpoints, which have no name record.
     pub endpoints: u64,
-    /// Addresses with reverse names.
+    /// Addresses with a hint in `REVERSE`.
     pub addresses: u64,
 }
 
 impl Counts {
-    /// What an empty cluster is taken for, so that it can grow.
+    /// The least counts that maps are made for, so that an empty cluster can grow.
     pub const LEAST: Self = Self {
         records: [1024, 256, 64],
         chunks: 1024,
@@ -30,14 +28,15 @@ impl Counts {
         addresses: 1024,
     };
 
-    /// What the index has.
+    /// Counts the entries that the index needs. Costs as much as encoding all names, so it
+    /// runs on a thread of its own.
     pub fn of(index: &Index) -> Self {
         let mut counts = Self::default();
         let mut parts = Parts::default();
         while let Some(part) = parts.next(index) {
             for (name, data) in &part.names {
                 let wire = name.as_bytes();
-                // Any number has the same effect.
+                // The class of the key is the same for every Service's number.
                 let endpoint = EndpointName::new(wire);
                 if endpoint.is_some_and(|name| name.entry(1, data).is_some()) {
                     counts.endpoints += 1;
@@ -60,16 +59,23 @@ impl Counts {
         counts
     }
 
-    /// The counts of the whole of which these are the counts of `part` in `whole`.
+    /// The counts of `whole` objects, of which `part` objects need these counts. Never less
+    /// than these counts.
     #[must_use]
     pub fn extrapolated(self, part: u64, whole: u64) -> Self {
-        self.map(|count| (count * whole).div_ceil(part.max(1)).max(count))
+        // A server may report any number of objects, so the product saturates.
+        self.map(|count| {
+            let all = count.saturating_mul(whole).div_ceil(part.max(1));
+            all.max(count)
+        })
     }
 
+    /// The larger of two counts, for each kind of entry.
     pub(super) fn at_least(self, least: Self) -> Self {
         self.combined(least, u64::max)
     }
 
+    /// Combines two counts for each kind of entry.
     pub(super) fn combined(self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
         let records = |class| combine(self.records[class], other.records[class]);
         Self {
@@ -80,6 +86,7 @@ impl Counts {
         }
     }
 
+    /// Changes the count of each kind of entry.
     pub(super) fn map(self, change: impl Fn(u64) -> u64) -> Self {
         Self {
             records: self.records.map(&change),
@@ -106,5 +113,7 @@ mod tests {
         assert_eq!((whole.records, whole.chunks), ([100, 10, 0], 30));
         assert_eq!(part.extrapolated(5, 4), part, "never less than is known");
         assert_eq!(part.extrapolated(0, 0), part);
+        let absurd = part.extrapolated(5, i64::MAX.unsigned_abs());
+        assert_eq!(absurd.endpoints, u64::MAX.div_ceil(5), "saturated");
     }
 }

@@ -1,4 +1,4 @@
-//! An estimate of what a cluster needs in the maps, from samples of its objects.
+//! Estimates how many entries a cluster needs in the maps, from samples of its objects.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use crate::watch::sample::{Sample, Total};
 use crate::watch::{Event, Namespace, Object, Service, ServiceKind};
 
 impl Counts {
-    /// What the cluster needs of which these are samples: a sample for each watch,
-    /// Namespaces and Services before objects that belong to them.
+    /// Estimates the counts of a cluster from samples, one for each watch. The samples of
+    /// Namespaces and Services come before those of objects that belong to them.
     ///
-    /// The objects that were not read are taken to need as much as those that were.
-    /// Servers list objects by namespace and name, so the first page of a cluster whose
-    /// namespaces differ much may mislead.
+    /// The estimate takes each object that was not sampled for an average one of the sample.
+    /// A server lists objects in the order of namespaces and names. So the first page may
+    /// mislead if the namespaces differ much.
     pub fn estimated(samples: Vec<Sample>, settings: &Settings) -> Self {
         let mut index = Index::new(settings.clone());
         let mut known = Known::default();
@@ -31,19 +31,23 @@ impl Counts {
     }
 }
 
-/// What the samples so far have said.
+/// Facts about the cluster from the samples so far.
 #[derive(Debug, Default)]
 struct Known {
+    /// Names of Namespaces that the index has.
     namespaces: BTreeSet<Box<str>>,
+    /// Namespaces and names of Services that the index has.
     services: BTreeSet<(Box<str>, Box<str>)>,
-    /// Services in the sample, and the headless ones among them.
+    /// Number of Services in the sample.
     services_read: u64,
+    /// Number of headless Services in the sample.
     headless_read: u64,
-    /// Services in the cluster.
+    /// Number of Services in the cluster.
     services_total: u64,
 }
 
 impl Known {
+    /// Notes the Namespaces and Services of a sample.
     fn take(&mut self, sample: &Sample) {
         for object in &sample.objects {
             match object {
@@ -63,11 +67,13 @@ impl Known {
         }
     }
 
-    /// How many objects the watch of this sample will list.
+    /// Number of objects that the watch of this sample will list.
     ///
-    /// A server counts slices of all Services only, and those of headless Services may be
-    /// a small part. Their number follows from the number of Services, the share of
-    /// headless ones, and the slices that each has in the sample.
+    /// A server does not count the objects that a selector chooses. If the watch selects
+    /// the slices of headless Services, the server reports the number of all slices, which
+    /// may be many times larger. The number of selected slices is then estimated: the number
+    /// of Services, times the share of headless Services in their sample, times the slices
+    /// of a headless Service in this sample.
     fn total(&self, sample: &Sample) -> u64 {
         let most = match sample.total {
             Total::Exactly(total) => return total,
@@ -82,8 +88,9 @@ impl Known {
         slices.clamp(sample.read.min(most), most)
     }
 
-    /// Namespaces of objects, and headless Services of slices, that are in no sample:
-    /// without them the objects would have no names.
+    /// Events for the Namespaces of objects and for the Services of slices, if no sample has
+    /// them. Without Namespace and Service the index would have no names for the objects.
+    /// A Service that no sample has is taken for a headless one.
     fn missing(&mut self, objects: &[Object]) -> Vec<Event> {
         let mut events = Vec::new();
         for object in objects {
@@ -112,7 +119,7 @@ impl Known {
     }
 }
 
-/// Namespace and name of the Service that a slice belongs to.
+/// Namespace and name of the Service to which a slice belongs.
 fn owner(object: &Object) -> Option<(&str, &str)> {
     match object {
         Object::EndpointSlice(slice) => Some((&slice.namespace, &slice.service)),
@@ -144,7 +151,7 @@ mod tests {
         Object::Namespace(Namespace { name })
     }
 
-    /// The Service of this number. Every fifth is headless.
+    /// A Service. Every fifth is headless.
     fn service(i: u32) -> Object {
         let address = IpAddr::from(Ipv4Addr::from_bits(0x0a60_0000 + i));
         Object::Service(Service {
@@ -161,7 +168,7 @@ mod tests {
         })
     }
 
-    /// A slice of three endpoints for the Service of this number, one with a hostname.
+    /// A slice of three endpoints for Service `i`. One endpoint has a hostname.
     fn slice(i: u32) -> Object {
         let endpoint = |e: u32| Endpoint {
             address: IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + 3 * i + e)),
@@ -196,7 +203,7 @@ mod tests {
         }
     }
 
-    /// A cluster of this many Services, and its counts.
+    /// The objects of a cluster with this many Services, and its true counts.
     fn cluster(services: u32, scope: EndpointScope) -> ([Vec<Object>; 3], Counts) {
         let headless = (0..services).filter(|i| scope == EndpointScope::All || i % 5 == 0);
         let objects = [
@@ -210,7 +217,7 @@ mod tests {
         (objects, Counts::of(&index))
     }
 
-    /// Whether each count is at least the true one and at most this many times as much.
+    /// Whether each estimated count is at least the exact count and at most `times` as large.
     fn within(estimate: Counts, exact: Counts, times: u64) -> bool {
         let over = |estimate: u64, exact: u64| estimate.saturating_sub(exact * times);
         let nothing = |counts: Counts| counts == Counts::default();
@@ -219,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_was_read_whole_is_counted() {
+    fn whole_lists_give_the_exact_counts() {
         for scope in [EndpointScope::Headless, EndpointScope::All] {
             let (objects, exact) = cluster(200, scope);
             let samples = objects.map(whole).into();
@@ -231,7 +238,7 @@ mod tests {
         );
     }
 
-    /// Samples as the watches of a server make them: a page of each list.
+    /// Samples as an API server gives them: the first page of each list.
     fn pages(objects: [Vec<Object>; 3], page: usize, counted: bool) -> Vec<Sample> {
         let [namespaces, services, slices] = objects;
         let all = services.len() as u64;
@@ -254,15 +261,15 @@ mod tests {
         assert!(within(estimate, exact, 1), "{estimate:?} {exact:?}");
     }
 
-    /// There are 600 slices of headless Services among 3000 slices.
+    /// The server reports 3000 slices, of which 600 belong to headless Services.
     #[test]
-    fn slices_that_no_server_counts_are_not_taken_for_all() {
+    fn the_number_of_selected_slices_is_estimated() {
         let scope = EndpointScope::Headless;
         let (objects, exact) = cluster(3000, scope);
         let samples = pages(objects, 100, false);
         let estimate = Counts::estimated(samples.clone(), &settings(scope));
         assert!(within(estimate, exact, 1), "{estimate:?} {exact:?}");
-        // Without a headless Service in the sample the bound is all there is.
+        // Without a headless Service in the sample, all slices are taken for selected.
         let mut unknown = samples;
         unknown[1].objects.retain(|object| {
             matches!(object, Object::Service(service) if service.kind != ServiceKind::Headless)
@@ -271,11 +278,11 @@ mod tests {
         assert_eq!(
             bound.endpoints,
             3000 * 2,
-            "all slices that the server counts"
+            "two regular endpoints in each slice that the server counts"
         );
     }
 
-    /// Neither the Service nor the Namespace of these slices is in a sample.
+    /// No sample has the Services and Namespaces of these slices.
     #[test]
     fn slices_count_without_their_services() {
         let (objects, exact) = cluster(1000, EndpointScope::All);
@@ -288,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_count_where_their_names_are_kept() {
+    fn verified_pods_have_records() {
         let pod = |i: u32| {
             let namespace = format!("n{i:04}").into();
             let address = Some(IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + i)));

@@ -1,5 +1,5 @@
-//! A Service's details in chunks, as [`headless_ebpf::abi::DetailsHeader`]'s
-//! module lays them out.
+//! The details of a Service, that is its ports and SRV targets, as bytes of chunks. The
+//! layout stands at [`headless_ebpf::abi::DetailsHeader`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,7 +13,11 @@ use headless_ebpf::wire::dns::dashed_ipv4;
 use crate::records::{Counted, Target, TargetSet, Targets};
 use crate::watch::{Port, Protocol};
 
-/// The content of the chunks. `None` where it does not fit, and is left to userspace.
+/// The content of the chunks, at most [`CHUNK_BYTES`] bytes each.
+///
+/// `None` if the layout cannot express the details: more than 16 ports, a port name of more
+/// than 15 bytes, ports that do not fit into one chunk, or targets with the same label that
+/// the program could not tell apart. Userspace answers SRV queries for the name then.
 pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
     if details.ports.len() > PORTS_MAX {
         return None;
@@ -47,8 +51,10 @@ pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
     Some(runs)
 }
 
-/// Writes targets behind what is in `run`, and full runs to `runs`. Returns how many
-/// targets these are; `None` where they cannot be told apart.
+/// Appends targets to `run`, and moves `run` to `runs` whenever the next target does not fit.
+/// Returns the number of written targets, which counts each part of a target.
+///
+/// `None` as for [`runs`].
 fn put_targets(
     targets: &[Target],
     ports: &[Counted],
@@ -74,8 +80,8 @@ fn put_targets(
     Some(written)
 }
 
-/// Whether each port has another number: then a label's records are told apart by
-/// their ports.
+/// Whether no two ports have the same number, so that the records of targets with the same
+/// label differ in their ports. `ports` is in the order of the numbers.
 fn numbers_once(ports: &[Counted]) -> bool {
     let numbers = ports
         .iter()
@@ -86,12 +92,13 @@ fn numbers_once(ports: &[Counted]) -> bool {
     numbers.len() == len
 }
 
-/// More than a hundred all have the least weight, so that the last value stands for
-/// all above it.
+/// A number of endpoints as the layout holds it. The value 65,535 stands for all larger
+/// numbers, because from 100 endpoints on the weight of each SRV record is 1.
 fn count(endpoints: usize) -> u16 {
     u16::try_from(endpoints).unwrap_or(u16::MAX)
 }
 
+/// The bytes of one port. `None` as for [`runs`].
 fn port(counted: &Counted) -> Option<Vec<u8>> {
     let (name, protocol, number) = match &counted.port {
         None => ("", PORT_UNDECLARED, None),
@@ -108,7 +115,7 @@ fn port(counted: &Counted) -> Option<Vec<u8>> {
             (&**name, protocol, *number)
         }
     };
-    // Zero stands for none.
+    // The layout has number 0 for a port without a number.
     if name.len() > PORT_NAME_MAX || number == Some(0) {
         return None;
     }
@@ -119,8 +126,10 @@ fn port(counted: &Counted) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A target, or parts of it where it has too many addresses for one. The first one
-/// continues another where `continues` says so, the others always do.
+/// The bytes of a target, in several parts if it has too many addresses for one.
+///
+/// A part that continues the target before it has the same label. The first part does so if
+/// `continues` is set, all others always do. `None` as for [`runs`].
 fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
     let Target {
         label,
@@ -189,12 +198,14 @@ fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
     Some(parts)
 }
 
-/// Whether a label is the dashed address, which the programs make of the address.
+/// Whether a label is the dashed form of the address. The layout leaves out such a label,
+/// because the programs can make it from the address.
 fn is_dashed(label: &str, address: Ipv4Addr) -> bool {
     dashed_ipv4(label.as_bytes()) == Some(address.octets())
 }
 
-/// Labels with dots between them in wire form; `None` where that is no name.
+/// The wire form of labels with dots between them. `None` if a label is empty or longer than
+/// 63 bytes.
 fn wire(labels: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for label in labels.split('.') {
@@ -265,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_that_follow_from_the_addresses_are_left_out() {
+    fn targets_that_follow_from_the_addresses_are_not_stored() {
         let of = Targets {
             targets: TargetSet::Addresses,
             endpoints: 5000,
@@ -284,14 +295,14 @@ mod tests {
             .map(|i| target(&label(i), &[&format!("10.0.0.{i}")]))
             .collect();
         let runs = runs(&details(&[], &all)).unwrap();
-        // 8 bytes before them, 48 each.
+        // 8 bytes of header, 48 bytes of each target.
         let lens: Vec<_> = runs.iter().map(Vec::len).collect();
         assert_eq!(lens, [8 + 96, 96, 96, 48]);
         assert_eq!(runs[0][..6], [7, 0, 7, 0, 4, 0]);
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out() {
+    fn details_beyond_the_layout_are_left_to_userspace() {
         let fits = |ports: &[Port], targets: &[Target]| runs(&details(ports, targets)).is_some();
         assert!(fits(&[port(&"a".repeat(15), Some(1))], &[]));
         assert!(!fits(&[port(&"a".repeat(16), Some(1))], &[]));
@@ -307,11 +318,11 @@ mod tests {
         let mut many: Vec<_> = many.iter().map(String::as_str).collect();
         many.push("fd00::1");
         let found = runs(&details(&[], &[target("a", &many)])).unwrap();
-        // 15 and 2 IPv4 addresses, 1 IPv6 address, all under the same label.
+        // Three parts under the same label: 15 and 2 IPv4 addresses, 1 IPv6 address.
         assert_eq!(
             found[0][..6],
             [1, 0, 3, 0, 1, 0],
-            "of one endpoint, three targets"
+            "one endpoint, three parts"
         );
         assert_eq!(found[0][8..13], *b"\x03\0\x0f\x01a");
         assert_eq!(found[0][73..78], *b"\x03\0\x02\x81a");
@@ -319,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_with_dots_is_several() {
+    fn a_label_with_dots_is_several_labels() {
         let found = runs(&details(&[], &[target("a.bc", &["10.0.0.1"])])).unwrap();
         assert_eq!(found[0][8..], *b"\x03\0\x01\x45\x01a\x02bc\x0a\0\0\x01");
         for label in ["a..b", ".a", "a.", &format!("a.{}", "b".repeat(64))] {
@@ -329,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_is_the_address_is_left_out() {
+    fn a_label_that_follows_from_the_address_is_not_stored() {
         let found = |label, addresses: &[&str]| {
             let run = &runs(&details(&[], &[target(label, addresses)])).unwrap()[0];
             run[8..].to_vec()
@@ -349,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_with_other_ports_stays_together() {
+    fn targets_with_one_label_and_different_ports_stay_together() {
         let other = Target {
             ports: [1].into(),
             ..target("web-0", &["10.0.0.2"])

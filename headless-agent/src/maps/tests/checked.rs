@@ -1,18 +1,35 @@
-//! Maps that are checked around each system call of the writer.
+//! Maps that check themselves around each system call that changes names.
 
-use super::super::arrays::Arrays;
+use headless_ebpf::abi::ServedSlot;
+
 use super::*;
+use crate::maps::store::Arrays;
 
-/// Maps that are looked at before each system call that changes names, and that are
-/// checked after it.
+/// Maps in memory that check themselves before and after each system call that changes names.
 pub(super) struct Checked {
     pub(super) sink: MemorySink,
+    /// Number of checks.
     pub(super) changed: u32,
+    /// Whether writes of records fail.
+    pub(super) refuses: bool,
 }
 
 impl Checked {
-    /// Every record's chunks are all there, so that no reader sees a half state, and
-    /// names are written in an odd generation.
+    /// Maps whose table has no slots, so that every write of a record is a system call.
+    pub(super) fn new() -> Self {
+        let capacities = Capacities {
+            table_slots: 0,
+            ..CAPACITIES
+        };
+        Self {
+            sink: MemorySink::new(config(), capacities),
+            changed: 0,
+            refuses: false,
+        }
+    }
+
+    /// Checks that every record has all its chunks, so that no reader sees a half state, and
+    /// that the generation is odd.
     fn check(&mut self) {
         self.changed += 1;
         for class in KeyClass::ALL {
@@ -61,6 +78,14 @@ impl RecordSink for Checked {
 
     fn put(&mut self, key: &MapKey, record: NameRecord) -> Result<bool, SinkError> {
         self.check();
+        if self.refuses {
+            let map = MapKind::of_class(key.class()).name();
+            return Err(SinkError::Failed {
+                map,
+                operation: "write",
+                source: std::io::Error::other("refused"),
+            });
+        }
         let result = self.sink.put(key, record);
         self.check();
         result

@@ -1,5 +1,5 @@
-//! The digest of everything that the writer writes, which is part of the layout's
-//! version.
+//! The digest of all bytes that the writer writes for a fixed cluster. It is a part of the
+//! layout's version.
 
 use headless_ebpf::abi::ENCODING;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::records::{Counted, Pointers};
 use crate::watch::{Port, Protocol};
 
-/// Bytes folded into 64 bits (FNV-1a, RFC 9923).
+/// A digest of bytes in 64 bits (FNV-1a, RFC 9923).
 struct Digest(u64);
 
 impl Digest {
@@ -24,7 +24,7 @@ impl Digest {
     }
 }
 
-/// Ports that lead to all of these endpoints.
+/// Ports that all endpoints have.
 fn ports(endpoints: usize) -> Vec<Counted> {
     let port = |(name, number, protocol): (&str, Option<u16>, _)| Counted {
         port: Some(Port {
@@ -70,7 +70,7 @@ fn with(data: NameData, own: Option<TargetSet>, endpoints: Option<TargetSet>) ->
     }
 }
 
-/// Names of every class, with everything that a record or a chunk can hold.
+/// Names of every class, with all kinds of content that records and chunks can have.
 fn changes() -> Vec<NameChange> {
     let flagged = |flags| NameData { flags, ..data(1) };
     let ipv6 = |count: u128| NameData {
@@ -117,7 +117,7 @@ fn changes() -> Vec<NameChange> {
     .collect()
 }
 
-/// Everything in the maps that does not depend on the moment.
+/// The digest of all maps except those that change with time.
 fn digest(sink: &MemorySink) -> u64 {
     let mut digest = Digest(0xcbf2_9ce4_8422_2325);
     for (name, words) in sink.arrays().all_words() {
@@ -143,7 +143,7 @@ fn digest(sink: &MemorySink) -> u64 {
     digest.0
 }
 
-/// A change of hashes or of what is written changes the layout's version.
+/// A change of the hash or of the encoding changes the layout's version.
 #[test]
 fn the_layouts_version_covers_what_is_written() {
     let mut writer = super::with(Capacities {

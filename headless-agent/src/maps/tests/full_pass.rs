@@ -1,16 +1,16 @@
-//! The full pass, and maps that another agent has left.
+//! The full pass, and maps of another agent.
 
 use headless_ebpf::abi::EndpointEntry;
 
-use super::super::endpoints;
-use super::super::reconcile::{Drift, Progress, Reconcile};
 use super::*;
+use crate::maps::place::endpoints;
+use crate::maps::reconcile::{Drift, Progress, Reconcile};
 use crate::records::{EndpointScope, Index, Settings};
 use crate::watch::{
     Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Service, ServiceKind,
 };
 
-/// The objects of a small cluster with endpoints of every kind.
+/// The objects of a small cluster with all kinds of endpoints.
 fn events() -> Vec<Event> {
     let namespace = |name: &str| Event::Apply(Object::Namespace(Namespace { name: name.into() }));
     let mut events = vec![namespace("default"), namespace(LONG)];
@@ -40,7 +40,7 @@ fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
     }))
 }
 
-/// Every third endpoint has a hostname. Namespaces share no addresses.
+/// A slice in which every third endpoint has a hostname. No address is in two namespaces.
 fn slice(namespace: &str, service: &str, numbers: std::ops::Range<u8>) -> Event {
     let endpoint = |i: u8| Endpoint {
         address: IpAddr::from([10, namespace.len() as u8, 0, i]),
@@ -85,7 +85,8 @@ fn filled() -> (Writer<MemorySink>, Index) {
     (writer, index)
 }
 
-/// The maps hold exactly what the index has.
+/// Checks that the maps hold the names of the index and no others, and that a full pass finds
+/// no difference.
 fn check(writer: &mut Writer<impl RecordSink>, index: &Index) {
     let expected: BTreeSet<_> = index
         .names()
@@ -99,7 +100,7 @@ fn check(writer: &mut Writer<impl RecordSink>, index: &Index) {
     }
     let counted: Vec<u64> = entries(writer);
     assert_eq!(writer.reconcile(index).unwrap(), Drift::default());
-    assert_eq!(entries(writer), counted, "counted right");
+    assert_eq!(entries(writer), counted, "the counts were right");
 }
 
 fn entries(writer: &Writer<impl RecordSink>) -> Vec<u64> {
@@ -107,7 +108,7 @@ fn entries(writer: &Writer<impl RecordSink>) -> Vec<u64> {
 }
 
 #[test]
-fn a_full_pass_finds_nothing_where_nothing_is_wrong() {
+fn a_full_pass_over_right_maps_finds_no_drift() {
     let (mut writer, index) = filled();
     assert!(!writer.has_leftovers());
     check(&mut writer, &index);
@@ -115,11 +116,11 @@ fn a_full_pass_finds_nothing_where_nothing_is_wrong() {
 }
 
 #[test]
-fn a_full_pass_makes_the_maps_the_index() {
+fn a_full_pass_corrects_every_kind_of_difference() {
     let (mut writer, index) = filled();
     let before = entries(&writer);
     let hash_key = config().hash_key;
-    // A name and a regular endpoint that are gone, one of each that should be.
+    // A deleted name, a deleted regular endpoint, and one stale entry of each kind.
     let gone = [name("api.default"), name("10-7-0-1.web.default")];
     for name in &gone {
         writer.apply(&[NameChange {
@@ -131,7 +132,7 @@ fn a_full_pass_makes_the_maps_the_index() {
         change("new.default", Some(data(40))),
         change("10-0-0-0.new.default", Some(data(1))),
     ]);
-    // A chunk that is another's, and one that nothing names.
+    // A damaged chunk, and three used chunks that no record names.
     let Some(Stored::Record(_, web)) = stored(writer.sink(), "web.default") else {
         panic!("not stored");
     };
@@ -139,22 +140,30 @@ fn a_full_pass_makes_the_maps_the_index() {
     chunk.words[0] ^= 1;
     writer.sink().arrays().put_chunk(web.extent, &chunk);
     writer.sets.extents.take(3).unwrap();
-    // An endpoint of a Service that never was.
+    // A regular endpoint of a Service that never existed.
     endpoints::put(
         writer.sink().arrays(),
         &hash_key,
         EndpointEntry::new(999, 1),
     );
     let drift = writer.reconcile(&index).unwrap();
-    assert_eq!(drift.missing, 1 + 2 + 1, "api has a new number");
-    assert_eq!(drift.differing, 1 + 1, "so has its third endpoint");
+    assert_eq!(
+        drift.missing,
+        1 + 2 + 1,
+        "api has a new number, so its two regular endpoints are missing"
+    );
+    assert_eq!(
+        drift.differing,
+        1 + 1,
+        "web, and the record of api's third endpoint"
+    );
     assert!(drift.stale > 1 + 1 + 3 + 1, "{drift:?}");
     assert_eq!(writer.counts.drift.load(Ordering::Relaxed), drift.total());
     assert_eq!(entries(&writer), before);
     check(&mut writer, &index);
 }
 
-/// Changes between the steps of a pass are neither drift nor broken by it.
+/// Changes between the steps of a pass are no drift, and the pass does not undo them.
 #[test]
 fn names_may_change_during_a_full_pass() {
     let (mut writer, mut index) = filled();
@@ -206,19 +215,53 @@ fn another_agents_maps_are_taken_over() {
     assert!(writer.has_leftovers());
     let drift = writer.reconcile(&index).unwrap();
     assert_eq!((drift.missing, drift.differing), (0, 0));
-    assert_eq!(drift.stale, 2 + 1, "two names and the chunks");
+    assert_eq!(drift.stale, 2 + 1, "two names and one run of chunks");
     assert_eq!(read(writer.sink(), "stale.default"), None);
-    assert!(sets(writer.sink()).is_subset(&before), "kept as they are");
+    assert!(
+        sets(writer.sink()).is_subset(&before),
+        "no set was written again"
+    );
     writer.apply(&[change("new.default", Some(data(60)))]);
     assert!(
         !sets(writer.sink()).is_subset(&before),
-        "a version of its own"
+        "the new set has a version of its own"
     );
     writer.apply(&[change("new.default", None)]);
     check(&mut writer, &index);
 }
 
-/// An agent that dies while it writes may leave a name out.
+/// With `--endpoints headless` the index knows no endpoints of Services with cluster IPs.
+#[test]
+fn services_with_unknown_endpoints_have_no_entries() {
+    let mut writer = with(ROOMY);
+    let zone = "cluster.local.".parse().unwrap();
+    let mut index = Index::new(Settings::new(zone));
+    let endpoints = |writer: &Writer<MemorySink>| writer.counts.entries(MapKind::Endpoints);
+    take(&mut writer, &mut index, events());
+    let headless = endpoints(&writer);
+    assert_eq!(headless, 2 * 26, "two thirds of 40 endpoints, twice");
+    check(&mut writer, &index);
+
+    let address = IpAddr::from([10, 96, 9, 9]);
+    let kind = ServiceKind::ClusterIp([address].into());
+    take(
+        &mut writer,
+        &mut index,
+        vec![service("default", "web", kind)],
+    );
+    assert_eq!(
+        endpoints(&writer),
+        headless / 2,
+        "those of web.default are gone"
+    );
+    check(&mut writer, &index);
+    let changes = vec![service("default", "web", ServiceKind::Headless)];
+    take(&mut writer, &mut index, changes);
+    assert_eq!(endpoints(&writer), headless);
+    check(&mut writer, &index);
+}
+
+/// The maps of an agent that died while it wrote may lack a name.
 #[test]
 fn after_a_death_while_writing_nothing_is_denied() {
     let (mut first, index) = filled();
@@ -226,17 +269,21 @@ fn after_a_death_while_writing_nothing_is_denied() {
     first.begin_writing();
     let before = first.sink().state;
     let mut writer = open(first.sink_mut());
-    assert_eq!(writer.sink().state, before, "opening writes nothing");
+    assert_eq!(
+        writer.sink().state,
+        before,
+        "opening the maps writes nothing"
+    );
     writer.reconcile(&index).unwrap();
     writer.apply(&[change("new.default", Some(data(1)))]);
     let state = writer.sink().state;
-    assert!(state.denies_since(state), "a generation of its own");
+    assert!(state.denies_since(state), "the generation is even again");
     assert_eq!(state.flags & State::COMPLETE, 0, "until the next heartbeat");
 }
 
-/// Chunks that two records name are neither's.
+/// If two records name the same chunks, at least one is damaged, so both are deleted.
 #[test]
-fn records_with_chunks_of_others_are_dropped() {
+fn records_with_chunks_of_others_are_deleted() {
     let (mut first, index) = filled();
     beat(&mut first);
     let Some(Stored::Record(..)) = stored(first.sink(), "web.default") else {

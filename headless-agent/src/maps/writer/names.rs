@@ -1,27 +1,26 @@
-//! How one name is stored: as a record, or as a regular endpoint.
+//! Writes and deletes one name: as a record with chunks, or as a regular endpoint.
 
 use std::sync::atomic::{Ordering, fence};
 
 use headless_ebpf::abi::{EndpointEntry, KeyClass, NameRecord};
 
-use super::super::encode::{Encoded, Place, encode};
-use super::super::key::MapKey;
-use super::super::kind::{MapKind, SinkError};
-use super::super::name::{EndpointName, entry, is_service};
-use super::super::read::{self, Located};
-use super::super::sets::following;
-use super::super::sink::RecordSink;
-use super::super::{endpoints, table};
 use super::Writer;
+use crate::maps::encode::{
+    Encoded, EndpointName, MapKey, Place, encode, endpoint_entry, is_service,
+};
+use crate::maps::place::record::{self, Located};
+use crate::maps::place::sets::following;
+use crate::maps::place::{Placed, endpoints};
+use crate::maps::store::{MapKind, RecordSink, SinkError};
 use crate::records::NameData;
 
-/// The map that has no room for a name without a key, which there is none of.
+/// The error for a name without a key. [`Writer::install`] has refused such names before.
 const NO_KEY: SinkError = SinkError::Full {
     map: MapKind::NamesLong,
 };
 
 impl<S: RecordSink> Writer<S> {
-    /// Stores a name. Whether its addresses found room, too.
+    /// Stores a name. Returns whether its addresses and details found room.
     pub(super) fn put_name(&mut self, wire: &[u8], data: &NameData) -> Result<bool, SinkError> {
         if let Some(name) = EndpointName::new(wire) {
             return self.put_endpoint(name, data);
@@ -31,14 +30,14 @@ impl<S: RecordSink> Writer<S> {
             return self.store(&key, 0, &encode(data));
         }
         let service = self.service_number(wire)?;
-        // Its endpoints are stored under this number, whatever becomes of the record.
+        // Endpoints are stored under this number, even if the Service's record fails.
         self.numbers.insert(wire.into(), service);
         let stored = self.store(&key, service, &encode(data))?;
         self.numbers.remove(wire);
         Ok(stored)
     }
 
-    /// The number of a Service, given by its name: a new number where it has none yet.
+    /// The number of the Service with this name. A Service without a number gets a new one.
     fn service_number(&mut self, service: &[u8]) -> Result<u32, SinkError> {
         if let Some(number) = self.known_service(service)? {
             return Ok(number);
@@ -49,7 +48,7 @@ impl<S: RecordSink> Writer<S> {
         Ok(number)
     }
 
-    /// The number that a Service has.
+    /// The number of the Service with this name, if it has one.
     pub(in crate::maps) fn known_service(&self, service: &[u8]) -> Result<Option<u32>, SinkError> {
         if let Some(number) = self.numbers.get(service) {
             return Ok(Some(*number));
@@ -59,6 +58,8 @@ impl<S: RecordSink> Writer<S> {
         Ok(number.filter(|number| *number != 0))
     }
 
+    /// Stores an endpoint: as an entry of `ENDPOINTS` if it is regular and finds room there,
+    /// else as a record. The other form is deleted afterwards.
     fn put_endpoint(&mut self, name: EndpointName<'_>, data: &NameData) -> Result<bool, SinkError> {
         let service = self.service_number(name.service)?;
         let key = MapKey::of_endpoint(name.wire, service).ok_or(NO_KEY)?;
@@ -70,19 +71,19 @@ impl<S: RecordSink> Writer<S> {
         }
         let stored = self.store(&key, service, &encode(data))?;
         if let Some(address) = name.address() {
-            self.delete_entry(entry(service, address));
+            self.delete_entry(endpoint_entry(service, address));
         }
         Ok(stored)
     }
 
-    /// Removes a name that does not exist any more.
+    /// Deletes a name that does not exist any more. A deleted Service loses its number.
     pub(super) fn delete_name(&mut self, wire: &[u8]) -> Result<(), SinkError> {
         self.remove(wire)?;
         self.numbers.remove(wire);
         Ok(())
     }
 
-    /// Removes what is stored for a name that does exist: a Service keeps its number.
+    /// Deletes the entries of a name that still exists. A Service keeps its number.
     pub(super) fn forget_name(&mut self, wire: &[u8]) -> Result<(), SinkError> {
         if is_service(wire)
             && let Some(number) = self.known_service(wire)?
@@ -101,14 +102,14 @@ impl<S: RecordSink> Writer<S> {
         let key = MapKey::of_endpoint(wire, service).ok_or(NO_KEY)?;
         self.delete_record(&key)?;
         if let Some(address) = name.address() {
-            self.delete_entry(entry(service, address));
+            self.delete_entry(endpoint_entry(service, address));
         }
         Ok(())
     }
 
-    /// The chunks of a new set, then the record that names them, then the old chunks are
-    /// free. Where there is no room for the chunks, a record that leaves the name to
-    /// userspace. Whether there was room.
+    /// Writes the chunks of a new set, then the record that names them, then frees the old
+    /// chunks. If the chunks find no room, the record leaves the name to userspace. Returns
+    /// whether the chunks found room.
     fn store(&mut self, key: &MapKey, service: u32, encoded: &Encoded) -> Result<bool, SinkError> {
         let hash_key = self.config.hash_key;
         let old = self.locate(key)?.map(|located| located.record());
@@ -136,12 +137,13 @@ impl<S: RecordSink> Writer<S> {
         Ok(has_room)
     }
 
+    /// Looks up the record of a key.
     pub(in crate::maps) fn locate(&self, key: &MapKey) -> Result<Option<Located>, SinkError> {
-        read::locate(&self.sink, &self.config, key)
+        record::locate(&self.sink, &self.config, key)
     }
 
-    /// Stores a record: a short key where it is, in the table, or where that has no
-    /// room, in the hash map.
+    /// Stores a record. A short key that is in its hash map stays there. Other short keys go
+    /// to the table, and to the hash map if the table has no room.
     fn put_record(&mut self, key: &MapKey, record: NameRecord) -> Result<(), SinkError> {
         let class = key.class();
         if class == KeyClass::Short
@@ -149,13 +151,13 @@ impl<S: RecordSink> Writer<S> {
         {
             let hash_key = &self.config.hash_key;
             match self.table.put(self.sink.arrays(), hash_key, key, record) {
-                table::Stored::New(hint) | table::Stored::Replaced(hint) => {
+                Placed::New(hint) | Placed::Replaced(hint) => {
                     if let Some(marks) = &mut self.marks {
                         marks.hints[hint] = true;
                     }
                     return Ok(());
                 }
-                table::Stored::NoRoom => {}
+                Placed::NoRoom => {}
             }
         }
         if !self.config.has_names(class) {
@@ -164,7 +166,7 @@ impl<S: RecordSink> Writer<S> {
             self.sink.put_config(&config)?;
             self.config = config;
         }
-        // The chunks are seen before the record.
+        // No reader may see the record before its chunks.
         fence(Ordering::Release);
         let is_new = self.sink.put(key, record)?;
         let entries = i64::from(is_new);
@@ -175,7 +177,7 @@ impl<S: RecordSink> Writer<S> {
         Ok(())
     }
 
-    /// Removes the record under a key, if there is one, and frees its chunks.
+    /// Deletes the record of a key, if there is one, and frees its chunks.
     pub(in crate::maps) fn delete_record(&mut self, key: &MapKey) -> Result<(), SinkError> {
         let Some(located) = self.locate(key)? else {
             return Ok(());
@@ -195,17 +197,17 @@ impl<S: RecordSink> Writer<S> {
         Ok(())
     }
 
-    /// Stores a regular endpoint. Whether there is room.
+    /// Stores a regular endpoint. Returns whether it found room.
     fn put_entry(&mut self, entry: EndpointEntry) -> bool {
         let (arrays, hash_key) = (self.sink.arrays(), &self.config.hash_key);
         let number = match endpoints::put(arrays, hash_key, entry) {
-            endpoints::Stored::New(number) => {
+            Placed::New(number) => {
                 self.counts.add_entries(MapKind::Endpoints, 1);
                 self.counts.wrote(1);
                 number
             }
-            endpoints::Stored::Present(number) => number,
-            endpoints::Stored::NoRoom => return false,
+            Placed::Replaced(number) => number,
+            Placed::NoRoom => return false,
         };
         if let Some(marks) = &mut self.marks {
             marks.endpoints[number] = true;
@@ -213,6 +215,7 @@ impl<S: RecordSink> Writer<S> {
         true
     }
 
+    /// Deletes the entry of a regular endpoint, if there is one.
     fn delete_entry(&mut self, entry: EndpointEntry) {
         let (arrays, hash_key) = (self.sink.arrays(), &self.config.hash_key);
         if let Some(number) = endpoints::find(arrays, hash_key, entry) {

@@ -1,11 +1,11 @@
 //! Arrays of words that the BPF programs read while the agent writes them.
 //!
-//! An array map with `BPF_F_MMAPABLE` is memory that both sides share (kernel commit
-//! `fc9702273e2e`), so a write is a store instead of a system call. Tests have the same
-//! arrays on the heap.
+//! The agent maps a BPF array with the flag `BPF_F_MMAPABLE` into its own memory (kernel
+//! commit `fc9702273e2e`). So a write is a store instead of a system call. Tests have the
+//! same arrays on the heap.
 //!
-//! The map of a `BPF_F_MMAPABLE` array is the only memory that the agent shares with
-//! the kernel, and this module holds the only `unsafe` code of the agent.
+//! The agent shares no other memory with the kernel. This module has the only `unsafe` code
+//! of the agent.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -24,16 +24,16 @@ enum Home {
 }
 
 impl Words {
-    /// The first `len` words of a BPF array map with the flag `BPF_F_MMAPABLE`.
+    /// Maps the first `len` words of a BPF array with the flag `BPF_F_MMAPABLE` into memory.
     ///
     /// # Errors
-    /// What `mmap` says: `EINVAL` or `ENOTSUPP` where the map lacks the flag or is
-    /// shorter than `len` words.
+    /// The error of mmap(2): `EINVAL` or `ENOTSUPP` if the array lacks the flag or has
+    /// fewer than `len` words.
     pub fn map(map: impl AsFd, len: usize) -> io::Result<Self> {
         Mapping::new(map, len).map(|mapping| Self(Home::Kernel(mapping)))
     }
 
-    /// `len` words of zero on the heap.
+    /// Makes `len` words of zero on the heap.
     pub fn zeroed(len: usize) -> Self {
         Self(Home::Heap((0..len).map(|_| AtomicU64::new(0)).collect()))
     }
@@ -55,14 +55,15 @@ impl Words {
         self.len() == 0
     }
 
-    /// The word at `index`; zero behind the end. The agent is the only writer, so its
-    /// own reads need no order.
+    /// The word at `index`, or zero behind the end. The agent is the only writer, so its
+    /// own reads need no memory order.
     pub fn get(&self, index: usize) -> u64 {
         let word = self.words().get(index);
         word.map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
-    /// The `N` words of the element at `index`, where all elements have `N` words.
+    /// The `N` words of the element at `index`, if all elements have `N` words. Words
+    /// behind the end are zero.
     pub fn element<const N: usize>(&self, index: u32) -> [u64; N] {
         let mut element = [0; N];
         let words = self.words().get(index as usize * N..).unwrap_or_default();
@@ -72,8 +73,8 @@ impl Words {
         element
     }
 
-    /// Writes the words from `index` on, in no order: readers may see some of them
-    /// before others. Words behind the end are left out.
+    /// Writes words from `index` on, without memory order: a reader may see a later word
+    /// before an earlier one. Words behind the end are left out.
     pub fn put(&self, index: usize, words: &[u64]) {
         let places = self.words().get(index..).unwrap_or_default();
         for (to, from) in places.iter().zip(words) {
@@ -81,8 +82,8 @@ impl Words {
         }
     }
 
-    /// Writes one word after everything that was written before: a reader that sees it
-    /// sees what it leads to.
+    /// Writes one word with release order: a reader that sees the word sees all earlier
+    /// writes, so also the element to which the word leads.
     pub fn publish(&self, index: usize, word: u64) {
         if let Some(place) = self.words().get(index) {
             place.store(word, Ordering::Release);
@@ -92,7 +93,7 @@ impl Words {
 
 #[expect(
     unsafe_code,
-    reason = "memory that is shared with the kernel can only be had by mmap"
+    reason = "memory that the agent shares with the kernel comes from mmap"
 )]
 mod mapping {
     use std::os::fd::AsFd;
@@ -102,23 +103,23 @@ mod mapping {
 
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-    /// The beginning of a BPF array map in the agent's memory.
+    /// The first words of a BPF array in the agent's memory.
     #[derive(Debug)]
     pub(super) struct Mapping {
         start: NonNull<AtomicU64>,
         len: usize,
     }
 
-    // SAFETY: the memory belongs to this value alone, is shared only as atomic words,
-    // and may be unmapped by any thread.
+    // SAFETY: only this value owns the mapping, other threads get references to atomic
+    // words only, and any thread may unmap the memory.
     unsafe impl Send for Mapping {}
     // SAFETY: as above.
     unsafe impl Sync for Mapping {}
 
     impl Mapping {
-        /// Maps the first `len` words of a map.
+        /// Maps the first `len` words of an array into memory.
         pub(super) fn new(map: impl AsFd, len: usize) -> io::Result<Self> {
-            // `mmap` takes no length of zero; its pages are whole ones anyway.
+            // mmap(2) refuses a length of zero, and rounds up to whole pages.
             let bytes = (len * size_of::<AtomicU64>()).max(1);
             // SAFETY: the kernel chooses an address at which nothing is mapped.
             let start = unsafe {
@@ -136,10 +137,10 @@ mod mapping {
         }
 
         pub(super) fn words(&self) -> &[AtomicU64] {
-            // SAFETY: `new` has mapped this many words, to be read and written, at the
-            // begin of a page and hence aligned; they stay until `drop`. BPF programs
-            // read them as whole words (`READ_ONCE`), nobody writes them but through
-            // these atomics, or system calls, which copy whole words as well.
+            // SAFETY: `new` has mapped this many words for reading and writing. They begin
+            // at a page, so they are aligned, and stay mapped until `drop`. BPF programs
+            // only read them, as whole words. Everybody in this process writes them through
+            // these atomics. The kernel's system calls copy whole words, too.
             unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
         }
     }
@@ -147,7 +148,7 @@ mod mapping {
     impl Drop for Mapping {
         fn drop(&mut self) {
             let bytes = (self.len * size_of::<AtomicU64>()).max(1);
-            // SAFETY: mapped by `new`, and no reference outlives this value.
+            // SAFETY: `new` has mapped this memory, and no reference outlives this value.
             let unmapped = unsafe { munmap(self.start.as_ptr().cast(), bytes) };
             debug_assert!(unmapped.is_ok(), "{unmapped:?}");
         }

@@ -1,27 +1,21 @@
-//! Regular endpoints, see [`headless_ebpf::abi::EndpointEntry`].
+//! Entries of regular endpoints in `ENDPOINTS`, see [`headless_ebpf::abi::EndpointEntry`].
 
 use headless_ebpf::abi::{ENDPOINT_ENTRIES, EndpointEntry, HashKey};
 
-use super::arrays::Arrays;
+use super::{Placed, emptier};
+use crate::maps::store::Arrays;
 
-/// Number of an entry among all entries of all buckets.
+/// Number of an entry's place among all places of all buckets.
 fn number(bucket: u32, at: usize) -> usize {
     bucket as usize * ENDPOINT_ENTRIES + at
 }
 
-/// What became of an entry that was to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    /// It is new, and has this number.
-    New(usize),
-    /// It was there before, and has this number.
-    Present(usize),
-    /// Both buckets are full.
-    NoRoom,
-}
-
-/// The number of an entry that is there.
-pub(super) fn find(arrays: &Arrays, hash_key: &HashKey, entry: EndpointEntry) -> Option<usize> {
+/// Looks up an entry. Returns the number of its place.
+pub(in crate::maps) fn find(
+    arrays: &Arrays,
+    hash_key: &HashKey,
+    entry: EndpointEntry,
+) -> Option<usize> {
     let buckets = entry.buckets(hash_key, arrays.endpoint_buckets());
     buckets.into_iter().find_map(|bucket| {
         let mut entries = arrays.endpoints(bucket).into_iter();
@@ -30,37 +24,32 @@ pub(super) fn find(arrays: &Arrays, hash_key: &HashKey, entry: EndpointEntry) ->
     })
 }
 
-/// Stores an entry in the emptier one of its buckets.
-pub(super) fn put(arrays: &Arrays, hash_key: &HashKey, entry: EndpointEntry) -> Stored {
-    let mut best: Option<(u32, usize, usize)> = None;
-    for bucket in entry.buckets(hash_key, arrays.endpoint_buckets()) {
-        let entries = arrays.endpoints(bucket);
+/// Stores an entry in the emptier one of its two buckets.
+pub(in crate::maps) fn put(arrays: &Arrays, hash_key: &HashKey, entry: EndpointEntry) -> Placed {
+    let buckets = entry
+        .buckets(hash_key, arrays.endpoint_buckets())
+        .map(|bucket| (bucket, arrays.endpoints(bucket)));
+    for (bucket, entries) in &buckets {
         if let Some(at) = entries.iter().position(|found| *found == entry) {
-            return Stored::Present(number(bucket, at));
-        }
-        let Some(at) = entries.iter().position(|found| found.is_empty()) else {
-            continue;
-        };
-        let empty = entries.iter().filter(|found| found.is_empty()).count();
-        if best.is_none_or(|(_, _, most)| empty > most) {
-            best = Some((bucket, at, empty));
+            return Placed::Replaced(number(*bucket, at));
         }
     }
-    let Some((bucket, at, _)) = best.filter(|_| arrays.endpoint_buckets() > 0) else {
-        return Stored::NoRoom;
+    let free = emptier(&buckets, |entry| entry.is_empty());
+    let Some((bucket, at)) = free.filter(|_| arrays.endpoint_buckets() > 0) else {
+        return Placed::NoRoom;
     };
     arrays.put_endpoint(bucket, at, entry);
-    Stored::New(number(bucket, at))
+    Placed::New(number(bucket, at))
 }
 
-/// Removes the entry of this number.
-pub(super) fn delete(arrays: &Arrays, number: usize) {
+/// Clears the place with this number.
+pub(in crate::maps) fn delete(arrays: &Arrays, number: usize) {
     let (bucket, at) = (number / ENDPOINT_ENTRIES, number % ENDPOINT_ENTRIES);
     arrays.put_endpoint(bucket as u32, at, EndpointEntry::default());
 }
 
-/// The entries of a bucket, with their numbers.
-pub(super) fn entries(
+/// The entries of a bucket, with the numbers of their places.
+pub(in crate::maps) fn entries(
     arrays: &Arrays,
     bucket: u32,
 ) -> impl Iterator<Item = (usize, EndpointEntry)> {
@@ -92,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_and_go() {
+    fn stored_entries_are_found_until_they_are_deleted() {
         let (arrays, key) = (arrays(5), HashKey::from_seed(1));
         let mut expected = BTreeSet::new();
         let mut rng = fastrand::Rng::with_seed(7);
@@ -107,9 +96,9 @@ mod tests {
                 }
             } else {
                 match put(&arrays, &key, entry) {
-                    Stored::New(_) => assert!(expected.insert(entry)),
-                    Stored::Present(_) => assert!(expected.contains(&entry)),
-                    Stored::NoRoom => refused += 1,
+                    Placed::New(_) => assert!(expected.insert(entry)),
+                    Placed::Replaced(_) => assert!(expected.contains(&entry)),
+                    Placed::NoRoom => refused += 1,
                 }
             }
             let mut found = all(&arrays);
@@ -122,23 +111,23 @@ mod tests {
     #[test]
     fn without_buckets_there_is_no_room() {
         let (arrays, key) = (arrays(0), HashKey::from_seed(1));
-        assert_eq!(put(&arrays, &key, EndpointEntry::new(1, 2)), Stored::NoRoom);
+        assert_eq!(put(&arrays, &key, EndpointEntry::new(1, 2)), Placed::NoRoom);
         assert_eq!(find(&arrays, &key, EndpointEntry::new(1, 2)), None);
     }
 
     #[test]
-    fn a_full_bucket_refuses() {
+    fn a_full_bucket_takes_no_more() {
         let (arrays, key) = (arrays(1), HashKey::from_seed(1));
         for address in 0..8 {
             let entry = EndpointEntry::new(1, address);
-            assert!(matches!(put(&arrays, &key, entry), Stored::New(_)));
+            assert!(matches!(put(&arrays, &key, entry), Placed::New(_)));
         }
-        assert_eq!(put(&arrays, &key, EndpointEntry::new(1, 8)), Stored::NoRoom);
+        assert_eq!(put(&arrays, &key, EndpointEntry::new(1, 8)), Placed::NoRoom);
         let first = EndpointEntry::new(1, 0);
         delete(&arrays, find(&arrays, &key, first).unwrap());
         assert!(matches!(
             put(&arrays, &key, EndpointEntry::new(1, 8)),
-            Stored::New(_)
+            Placed::New(_)
         ));
     }
 }

@@ -1,33 +1,23 @@
 //! The table of short keys, see [`headless_ebpf::abi::TableBucket`].
 //!
-//! A record is written to a free slot, then a hint leads there, then the slot before is
-//! free. A reader that is led to a slot which has been given to another key finds that
-//! other key, and misses a name that is there: the writer's generation keeps it from
-//! denying that name ([`headless_ebpf::abi::State::denies_since`]).
+//! A record is written to a free slot. Then the key's hint is set to this slot, and the slot
+//! of the old record becomes free. A reader that still has the old hint may find another
+//! key there, and so miss a name that exists. The writer's generation keeps the program
+//! from denying such a name ([`headless_ebpf::abi::State::denies_since`]).
 
 use std::collections::VecDeque;
 
 use headless_ebpf::abi::{
-    HashKey, KeyClass, NameRecord, TABLE_HINTS, TableHint, TablePlace, TableSlot,
+    HashKey, KeyClass, NameRecord, TABLE_HINTS, TableBucket, TableHint, TablePlace, TableSlot,
 };
 
-use super::arrays::Arrays;
-use super::key::MapKey;
-
-/// What became of a record that was to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    /// The key is new, and its hint has this number.
-    New(usize),
-    /// There was another record, and its hint has this number.
-    Replaced(usize),
-    /// Slots or hints are taken, or another name would be mistaken for it.
-    NoRoom,
-}
+use super::{BucketPlace, Placed, emptier};
+use crate::maps::encode::MapKey;
+use crate::maps::store::Arrays;
 
 /// A record of the table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(in crate::maps) struct TableRecord {
     bucket: u32,
     at: usize,
     slot: u32,
@@ -35,9 +25,9 @@ pub(super) struct Found {
     pub(super) record: NameRecord,
 }
 
-impl Found {
-    /// Number of the hint among all hints.
-    pub(super) fn hint(&self) -> usize {
+impl TableRecord {
+    /// Number of the record's hint among all hints of all buckets.
+    pub(in crate::maps) fn hint(&self) -> usize {
         hint_number(self.bucket, self.at)
     }
 }
@@ -47,7 +37,11 @@ fn hint_number(bucket: u32, at: usize) -> usize {
 }
 
 /// Looks up a key of class [`KeyClass::Short`].
-pub(super) fn find(arrays: &Arrays, hash_key: &HashKey, key: &MapKey) -> Option<Found> {
+pub(in crate::maps) fn find(
+    arrays: &Arrays,
+    hash_key: &HashKey,
+    key: &MapKey,
+) -> Option<TableRecord> {
     let place = TablePlace::of(key.hash(hash_key), arrays.table_buckets());
     for bucket in place.buckets {
         for (at, hint) in arrays.hints(bucket).into_iter().enumerate() {
@@ -56,7 +50,7 @@ pub(super) fn find(arrays: &Arrays, hash_key: &HashKey, key: &MapKey) -> Option<
             };
             let TableSlot { key: found, record } = arrays.slot(slot);
             if found == key.words() {
-                return Some(Found {
+                return Some(TableRecord {
                     bucket,
                     at,
                     slot,
@@ -69,7 +63,7 @@ pub(super) fn find(arrays: &Arrays, hash_key: &HashKey, key: &MapKey) -> Option<
 }
 
 /// The records of a bucket, with the numbers of their hints.
-pub(super) fn records(
+pub(in crate::maps) fn records(
     arrays: &Arrays,
     bucket: u32,
 ) -> impl Iterator<Item = (usize, MapKey, NameRecord)> {
@@ -81,18 +75,18 @@ pub(super) fn records(
     })
 }
 
-/// Which slots of the table are free.
+/// The free slots of the table.
 #[derive(Debug)]
-pub(super) struct Table {
-    /// Slots that were used and are not any more.
+pub(in crate::maps) struct Table {
+    /// Slots that were freed, the earliest first.
     free: VecDeque<u32>,
-    /// Slots from here on have not been used.
+    /// Slots from this index on have never been used.
     fresh: u32,
 }
 
 impl Table {
-    /// The table in these arrays, with what was written there before.
-    pub(super) fn open(arrays: &Arrays) -> Self {
+    /// Finds the free slots of a table that may have records.
+    pub(in crate::maps) fn open(arrays: &Arrays) -> Self {
         let mut used = vec![false; arrays.table_slots() as usize];
         for bucket in 0..arrays.table_buckets() {
             for hint in arrays.hints(bucket) {
@@ -113,19 +107,21 @@ impl Table {
         }
     }
 
-    /// Number of records.
-    pub(super) fn used(&self) -> u64 {
+    /// Number of used slots.
+    pub(in crate::maps) fn used(&self) -> u64 {
         u64::from(self.fresh) - self.free.len() as u64
     }
 
-    /// Stores a record under a key of class [`KeyClass::Short`].
-    pub(super) fn put(
+    /// Stores the record of a key of class [`KeyClass::Short`]. A new key has no room if all
+    /// slots or all of its hints are taken, or if another key with the same tag is in one of
+    /// its buckets: programs look at one hint of each tag.
+    pub(in crate::maps) fn put(
         &mut self,
         arrays: &Arrays,
         hash_key: &HashKey,
         key: &MapKey,
         record: NameRecord,
-    ) -> Stored {
+    ) -> Placed {
         let slot = TableSlot {
             key: key.first_words(),
             record,
@@ -133,41 +129,40 @@ impl Table {
         let place = TablePlace::of(key.hash(hash_key), arrays.table_buckets());
         if let Some(found) = find(arrays, hash_key, key) {
             let Some(number) = self.take(arrays) else {
-                // A reader may see some of both, which the seal tells.
+                // A reader that sees a part of both records notices by the seal.
                 arrays.put_slot(found.slot, &slot);
-                return Stored::Replaced(found.hint());
+                return Placed::Replaced(found.hint());
             };
             arrays.put_slot(number, &slot);
             arrays.put_hint(found.bucket, found.at, TableHint::new(place, number));
             self.free.push_back(found.slot);
-            return Stored::Replaced(found.hint());
+            return Placed::Replaced(found.hint());
         }
         let Some((bucket, at)) = free_hint(arrays, place) else {
-            return Stored::NoRoom;
+            return Placed::NoRoom;
         };
         let Some(number) = self.take(arrays) else {
-            return Stored::NoRoom;
+            return Placed::NoRoom;
         };
         arrays.put_slot(number, &slot);
         arrays.put_hint(bucket, at, TableHint::new(place, number));
-        Stored::New(hint_number(bucket, at))
+        Placed::New(hint_number(bucket, at))
     }
 
-    /// Removes a record.
-    pub(super) fn delete(&mut self, arrays: &Arrays, found: &Found) {
+    /// Deletes a record.
+    pub(in crate::maps) fn delete(&mut self, arrays: &Arrays, found: &TableRecord) {
         arrays.put_hint(found.bucket, found.at, TableHint::default());
         self.free.push_back(found.slot);
     }
 
-    /// Removes the hint of this number. Its slot stays used until the table is opened
-    /// anew.
-    pub(super) fn delete_hint(arrays: &Arrays, number: usize) {
+    /// Clears the hint with this number. The slot counts as used until [`Table::open`].
+    pub(in crate::maps) fn delete_hint(arrays: &Arrays, number: usize) {
         let (bucket, at) = (number / TABLE_HINTS, number % TABLE_HINTS);
         arrays.put_hint(bucket as u32, at, TableHint::default());
     }
 
-    /// A slot that nobody is led to; `None` where all are used. The slot that was given
-    /// back last is used last, so that few readers are on their way to it.
+    /// Takes a free slot. `None` if all are used. The slot that was freed first is used
+    /// first, so that hardly a reader still has its old hint.
     fn take(&mut self, arrays: &Arrays) -> Option<u32> {
         if self.fresh < arrays.table_slots() {
             self.fresh += 1;
@@ -177,25 +172,15 @@ impl Table {
     }
 }
 
-/// A free hint in the emptier of a name's buckets. `None` where both are full, or where
-/// another name would be mistaken for this one.
-fn free_hint(arrays: &Arrays, place: TablePlace) -> Option<(u32, usize)> {
-    let mut best: Option<(u32, usize, usize)> = None;
-    for bucket in place.buckets {
-        let hints = arrays.hints(bucket);
-        if hints.iter().any(|hint| hint.is_of(place)) {
-            return None;
-        }
-        let mut free = hints.iter().enumerate();
-        let Some((at, _)) = free.find(|(_, hint)| hint.slot().is_none()) else {
-            continue;
-        };
-        let empty = hints.iter().filter(|hint| hint.slot().is_none()).count();
-        if best.is_none_or(|(_, _, most)| empty > most) {
-            best = Some((bucket, at, empty));
-        }
+/// A free hint in the emptier of a key's buckets. `None` if both buckets are full, or if one
+/// has a hint with the same tag.
+fn free_hint(arrays: &Arrays, place: TablePlace) -> Option<BucketPlace> {
+    let buckets = place.buckets.map(|bucket| (bucket, arrays.hints(bucket)));
+    let has_tag = |(_, hints): &(u32, TableBucket)| hints.iter().any(|hint| hint.is_of(place));
+    if buckets.iter().any(has_tag) {
+        return None;
     }
-    best.map(|(bucket, at, _)| (bucket, at))
+    emptier(&buckets, |hint| hint.slot().is_none())
 }
 
 #[cfg(test)]
@@ -226,7 +211,7 @@ mod tests {
             }
         }
 
-        fn put(&mut self, i: u32, record: NameRecord) -> Stored {
+        fn put(&mut self, i: u32, record: NameRecord) -> Placed {
             self.table
                 .put(&self.arrays, &self.hash_key, &key(i), record)
         }
@@ -245,8 +230,7 @@ mod tests {
             self.program(i)
         }
 
-        /// As a program looks a name up: by the first hint with the tag in either
-        /// bucket.
+        /// Looks up a name as the programs do, by one hint with the tag in each bucket.
         fn program(&self, i: u32) -> Option<NameRecord> {
             let (arrays, key) = (&self.arrays, key(i));
             let place = TablePlace::of(key.hash(&self.hash_key), arrays.table_buckets());
@@ -278,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_record_is_found_by_programs() {
+    fn programs_find_stored_records() {
         let mut table = Tested::new(64);
         let mut expected = BTreeMap::new();
         let mut rng = fastrand::Rng::with_seed(7);
@@ -289,9 +273,9 @@ mod tests {
                 assert_eq!(table.delete(i), expected.remove(&i).is_some());
             } else {
                 match table.put(i, record(turn)) {
-                    Stored::New(_) => assert!(expected.insert(i, turn).is_none()),
-                    Stored::Replaced(_) => assert!(expected.insert(i, turn).is_some()),
-                    Stored::NoRoom => {
+                    Placed::New(_) => assert!(expected.insert(i, turn).is_none()),
+                    Placed::Replaced(_) => assert!(expected.insert(i, turn).is_some()),
+                    Placed::NoRoom => {
                         assert!(!expected.contains_key(&i));
                         refused += 1;
                     }
@@ -305,16 +289,16 @@ mod tests {
         assert_eq!(all, expected.collect::<BTreeMap<_, _>>());
         assert!(refused < 400, "{refused}");
 
-        // Another writer goes on where this one was.
+        // Another writer finds the free slots.
         table.table = Table::open(&table.arrays);
         assert_eq!(table.table.used(), all.len() as u64);
-        let fits = (100..200).filter(|i| matches!(table.put(*i, record(0)), Stored::New(_)));
+        let fits = (100..200).filter(|i| matches!(table.put(*i, record(0)), Placed::New(_)));
         assert_eq!(fits.count(), 64 - all.len());
         let now = table.all();
         assert!(all.iter().all(|(key, record)| now[key] == *record));
     }
 
-    /// The hints are hardly a limit: slots are used up first.
+    /// All slots are used before hints become scarce.
     #[test]
     fn every_slot_can_be_used() {
         for slots in [1, 2, 3, 1000, 30_000] {
@@ -323,24 +307,24 @@ mod tests {
             let mut names = 0..;
             while table.table.used() < u64::from(slots) {
                 let i = names.next().unwrap();
-                if matches!(table.put(i, record(i)), Stored::New(_)) {
+                if matches!(table.put(i, record(i)), Placed::New(_)) {
                     stored.push(i);
                 }
             }
             let refused = names.next().unwrap() - slots;
             assert!(refused <= slots / 1000, "{refused} of {slots}");
-            assert_eq!(table.put(u32::MAX, record(0)), Stored::NoRoom);
+            assert_eq!(table.put(u32::MAX, record(0)), Placed::NoRoom);
             let first = stored[0];
-            assert!(matches!(table.put(first, record(9)), Stored::Replaced(_)));
-            assert_eq!(table.get(first), Some(record(9)), "in place");
+            assert!(matches!(table.put(first, record(9)), Placed::Replaced(_)));
+            assert_eq!(table.get(first), Some(record(9)), "written in its own slot");
             assert!(table.delete(first));
-            assert!(matches!(table.put(first, record(0)), Stored::New(_)));
+            assert!(matches!(table.put(first, record(0)), Placed::New(_)));
         }
     }
 
-    /// A name is led to its slot once the slot is written.
+    /// The hint changes once the new slot is written, so the old slot keeps its record.
     #[test]
-    fn a_replaced_record_is_in_another_slot() {
+    fn a_replaced_record_moves_to_another_slot() {
         let mut table = Tested::new(4);
         let slot = |table: &Tested| find(&table.arrays, &table.hash_key, &key(0)).unwrap().slot;
         table.put(0, record(1));
@@ -350,7 +334,7 @@ mod tests {
         assert_eq!(table.arrays.slot(before).record, record(1));
     }
 
-    /// A program looks at one hint of a tag in a bucket: a second one is refused.
+    /// Programs look at one hint of each tag in a bucket, so a second one is refused.
     #[test]
     fn two_names_of_one_tag_are_not_in_one_bucket() {
         let mut table = Tested::new(4);
@@ -364,14 +348,13 @@ mod tests {
             ..TableSlot::default()
         };
         table.arrays.put_slot(3, &other);
-        assert_eq!(table.put(0, record(1)), Stored::NoRoom);
+        assert_eq!(table.put(0, record(1)), Placed::NoRoom);
         assert!(find(&table.arrays, &table.hash_key, &key(0)).is_none());
     }
 
-    /// Names that shared buckets and tag with another's under every seed of the hash
-    /// before this one.
+    /// Two names that had the same buckets and tag in layout 4, whose hash was not keyed.
     #[test]
-    fn old_collisions_do_not_collide() {
+    fn collisions_of_layout_4_do_not_collide() {
         let wires: [&[u8]; 2] = [
             b"\x21aa44aaaazdadaaaalinjaaaeon8eaaafrp\x04evil",
             b"\x08payments\x04prod",

@@ -1,31 +1,33 @@
-//! Which elements of `CHUNKS` are free: a buddy allocator (Knuth, The Art of Computer
-//! Programming, volume 1, section 2.5) over runs of elements.
+//! The free elements of `CHUNKS`: a buddy allocator of extents (Knuth, The Art of Computer
+//! Programming, volume 1, section 2.5).
 //!
-//! Free memory is kept in blocks whose length is a power of two and whose start is a
-//! multiple of their length, so that two halves of a block become one again in a few
-//! steps. An extent may have any length: what it does not need of its block stays free.
+//! Free elements are kept as blocks. A block's length is a power of two, and its start is a
+//! multiple of the length. So the two halves of a block become one block again in a few
+//! steps. An extent may have any length: the rest of its block stays free.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// A run of consecutive elements, by their numbers.
-pub(super) type Extent = Range<u32>;
+/// Consecutive elements, by their indices.
+pub(in crate::maps) type Extent = Range<u32>;
 
-/// The free elements of an array.
+/// The free elements of an array, and how many are in use.
 #[derive(Debug)]
-pub(super) struct Extents {
+pub(in crate::maps) struct Extents {
     capacity: u32,
     /// Starts of the free blocks of `2^i` elements, by `i`.
     free: Vec<BTreeSet<u32>>,
     used: u32,
-    /// During a full pass: which elements some record is known to name.
+    /// During a full pass: the elements that a record or a name chunk is known to use.
     seen: Option<Vec<bool>>,
 }
 
 impl Extents {
-    /// An array of `capacity` elements of which these extents are in use, in any order.
-    /// An extent that overlaps an earlier one, or leaves the array, is returned: one of
-    /// the records that name the two is wrong.
+    /// An array of `capacity` elements, of which the extents `used` are in use. `used` is in
+    /// any order.
+    ///
+    /// Returns the extents that overlap another one or leave the array, too. The records
+    /// that name them are damaged.
     pub(super) fn new(capacity: u32, mut used: Vec<Extent>) -> (Self, Vec<Extent>) {
         let mut extents = Self {
             capacity,
@@ -53,9 +55,9 @@ impl Extents {
         self.used
     }
 
-    /// Takes `len` consecutive elements; `None` where no free run is long enough. Costs
-    /// the logarithm of the capacity.
-    pub(super) fn take(&mut self, len: u32) -> Option<Extent> {
+    /// Takes `len` consecutive elements. `None` if no free block is long enough. The cost
+    /// grows with the logarithm of the capacity.
+    pub(in crate::maps) fn take(&mut self, len: u32) -> Option<Extent> {
         let order = len.checked_next_power_of_two()?.trailing_zeros() as usize;
         let found = (order..self.free.len()).find(|order| !self.free[*order].is_empty())?;
         let start = self.free[found].pop_first()?;
@@ -66,9 +68,9 @@ impl Extents {
         Some(extent)
     }
 
-    /// Gives elements back. An extent that is not in use as a whole stays as it is: a
-    /// record that somebody has put back names what was freed long ago.
-    pub(super) fn free(&mut self, extent: Extent) {
+    /// Frees an extent. An extent with a free element stays as it is: an old record that
+    /// somebody has written back may name elements that were freed long ago.
+    pub(in crate::maps) fn free(&mut self, extent: Extent) {
         if !self.is_used(&extent) {
             return;
         }
@@ -83,7 +85,7 @@ impl Extents {
     }
 
     fn free_block(&mut self, mut start: u32, mut order: usize) {
-        // Joins the block with its other half as long as that is free, too.
+        // Joins the block with its buddy as long as the buddy is free, too.
         while self.free[order].remove(&(start ^ 1 << order)) {
             start &= !(1 << order);
             order += 1;
@@ -92,7 +94,7 @@ impl Extents {
         debug_assert!(is_new, "{start} is free already");
     }
 
-    /// Whether all elements of an extent are in use.
+    /// Whether all elements of an extent are in use. An empty extent may count as free.
     fn is_used(&self, extent: &Extent) -> bool {
         let overlaps = |(order, starts): (u32, &BTreeSet<u32>)| {
             let first = (extent.start >> order) << order;
@@ -111,22 +113,22 @@ impl Extents {
         blocks
     }
 
-    /// From here on [`Self::see`] and [`Self::take`] note what is in use.
-    pub(super) fn begin_pass(&mut self) {
+    /// Begins a full pass: from now on [`Self::see`] and [`Self::take`] note used elements.
+    pub(in crate::maps) fn begin_pass(&mut self) {
         self.seen = Some(vec![false; self.capacity as usize]);
     }
 
-    /// Notes that a record names these elements.
-    pub(super) fn see(&mut self, extent: &Extent) {
+    /// Notes that a record or a name chunk uses these elements.
+    pub(in crate::maps) fn see(&mut self, extent: &Extent) {
         let Some(seen) = &mut self.seen else { return };
         if let Some(elements) = seen.get_mut(extent.start as usize..extent.end as usize) {
             elements.fill(true);
         }
     }
 
-    /// Frees what is in use and was not seen since [`Self::begin_pass`]. Returns how
-    /// many runs of elements that were.
-    pub(super) fn end_pass(&mut self) -> u64 {
+    /// Ends a full pass: frees elements that count as used and that nobody was seen to use
+    /// since [`Self::begin_pass`]. Returns the number of freed runs of elements.
+    pub(in crate::maps) fn end_pass(&mut self) -> u64 {
         let Some(mut seen) = self.seen.take() else {
             return 0;
         };
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_can_be_used() {
+    fn every_element_can_be_used() {
         for capacity in [1, 2, 3, 7, 64, 1000] {
             let mut extents = empty(capacity);
             let taken: Vec<Extent> = (0..capacity).map(|_| extents.take(1).unwrap()).collect();
@@ -170,7 +172,7 @@ mod tests {
             for extent in taken {
                 extents.free(extent);
             }
-            // All is one run again, as far as the capacity's own blocks go.
+            // The halves are joined again: the largest block of the capacity is free.
             let largest = 1 << capacity.ilog2();
             assert_eq!(extents.take(largest).unwrap().len(), largest as usize);
         }
@@ -184,14 +186,14 @@ mod tests {
         assert_eq!(
             extents.take(31).map(|extent| extent.len()),
             None,
-            "not in one run"
+            "31 elements are free, but not in one block"
         );
         assert_eq!(extents.take(16).unwrap(), 48..64);
         assert_eq!(extents.take(8).unwrap(), 40..48);
     }
 
     #[test]
-    fn what_is_in_use_is_taken_over() {
+    fn extents_of_another_agent_stay_in_use() {
         let (mut extents, wrong) = Extents::new(16, vec![8..11, 0..1, 10..12, 15..17]);
         assert_eq!(wrong, [10..12, 15..17], "overlaps, and leaves the array");
         assert_eq!(extents.used(), 4);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_record_names_is_found() {
+    fn extents_that_no_record_names_are_freed() {
         let mut extents = empty(32);
         let [kept, lost] = [5, 3].map(|len| extents.take(len).unwrap());
         extents.begin_pass();
@@ -211,14 +213,14 @@ mod tests {
         assert_eq!(extents.used(), 12);
         assert!(extents.is_used(&kept) && extents.is_used(&new));
         assert!(!extents.is_used(&lost));
-        assert_eq!(extents.end_pass(), 0, "no pass");
+        assert_eq!(extents.end_pass(), 0, "no pass is under way");
         extents.free(lost.clone());
         extents.free(kept.start..lost.end);
         assert_eq!(extents.used(), 12, "was free already");
     }
 
     proptest! {
-        /// Extents never overlap, and freeing all of them leaves what there was.
+        /// Extents never overlap. Once all are freed, the free blocks are those of the start.
         #[test]
         fn extents_are_disjoint(
             capacity in 1_u32..300,
@@ -243,7 +245,7 @@ mod tests {
                 let used = taken.iter().map(|extent| extent.len() as u32).sum::<u32>();
                 prop_assert_eq!(extents.used(), used);
             }
-            // Another agent finds the same free elements.
+            // An agent that opens the maps finds the same free elements.
             let (again, wrong) = Extents::new(capacity, taken.clone());
             prop_assert_eq!(wrong, Vec::<Extent>::new());
             prop_assert_eq!(again.free_blocks(), extents.free_blocks());

@@ -2,13 +2,15 @@
 
 use headless_ebpf::abi::{Address, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot};
 
-use super::kind::{MapKind, SinkError};
-use super::sink::RecordSink;
-use super::writer::Writer;
+use super::Writer;
+use crate::maps::store::{MapKind, RecordSink, SinkError};
 
 impl<S: RecordSink> Writer<S> {
-    /// Makes the served addresses exactly these, in this order. Returns the addresses
-    /// that find no slot: the programs do not answer them.
+    /// Replaces the served addresses. Returns the addresses that find no slot, which the
+    /// programs do not serve.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read or write a slot.
     pub fn serve(&mut self, addresses: &[Address]) -> Result<Vec<Address>, SinkError> {
         for at in 0..SERVED_SLOTS as u32 {
             let ServedSlot {
@@ -39,7 +41,10 @@ impl<S: RecordSink> Writer<S> {
         Ok(unplaced)
     }
 
-    /// The served addresses, in their order.
+    /// Reads the served addresses, in their order.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read a slot.
     pub fn served(&self) -> Result<Vec<Address>, SinkError> {
         let slots = (0..SERVED_SLOTS as u32).map(|at| self.sink.served_slot(at));
         let mut slots = slots.collect::<Result<Vec<_>, _>>()?;
@@ -48,7 +53,7 @@ impl<S: RecordSink> Writer<S> {
         Ok(slots.iter().map(|slot| slot.address).collect())
     }
 
-    /// The slot of an address, or a free slot where it can be.
+    /// The slot of an address, or else the first free slot in which the address may be.
     fn served_place(&self, address: Address) -> Result<Option<(u32, ServedSlot)>, SinkError> {
         let place = ServedPlace::of(&self.config.hash_key, address);
         let mut free = None;

@@ -1,4 +1,4 @@
-//! How many entries the maps have, and the memory that follows from it.
+//! How many entries the maps have, and how much memory these take.
 
 use headless_ebpf::abi::{
     Chunk, ENDPOINT_ENTRIES, REVERSE_SLOTS, SERVED_MAX, SERVED_SLOTS, ServedSlot, TABLE_HINTS,
@@ -7,37 +7,39 @@ use headless_ebpf::abi::{
 
 use super::kind::MapKind;
 
-/// How many entries the maps have.
+/// How many entries the maps have. The numbers of elements of `INTERFACES`, `SERVED` and
+/// the maps of one element are fixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacities {
-    /// Records in the table of keys of up to 40 bytes.
+    /// Slots of the table: records of keys of up to 40 bytes.
     pub table_slots: u32,
-    /// Records of such keys beyond the table.
+    /// Records of such keys in the hash map behind the table.
     pub names_short: u32,
     /// Records of keys of up to 104 bytes.
     pub names_medium: u32,
     /// Records of keys of up to 248 bytes.
     pub names_long: u32,
-    /// Chunks, of which the first is never used.
+    /// Chunks. The chunk at index 0 is never used, because a hint of `REVERSE` with index 0
+    /// is an empty one.
     pub chunks: u32,
     /// Buckets of regular endpoints.
     pub endpoint_buckets: u32,
-    /// Buckets of addresses with reverse names; none where the kernel answers no reverse
-    /// names.
+    /// Buckets of hints for reverse names. With none, the programs answer no reverse names.
     pub reverse_buckets: u32,
 }
 
-/// Bytes of a page. Array maps have whole pages.
+/// Bytes of a page. The kernel gives arrays whole pages.
 const PAGE: u64 = 4096;
 
 impl Capacities {
-    /// Buckets of the table of short keys: half of their hints are for slots, so that of
-    /// a name's two buckets one has room.
+    /// Buckets of the table. They have twice as many hints as there are slots. So one of a
+    /// name's two buckets has a free hint for all but one in a thousand names (tests of
+    /// `abi::TablePlace`).
     pub fn table_buckets(&self) -> u32 {
         self.table_slots.div_ceil(TABLE_HINTS as u32 / 2)
     }
 
-    /// Most entries of a map.
+    /// Capacity of a map.
     pub fn entries(&self, map: MapKind) -> u64 {
         match map {
             MapKind::NamesShort => self.names_short.into(),
@@ -51,12 +53,12 @@ impl Capacities {
         }
     }
 
-    /// Estimate of the kernel memory in bytes of a map with this many entries.
+    /// Estimate of the kernel memory in bytes that a map takes with this many entries.
     ///
-    /// An array has all of it from the start. A hash map has 16 bytes for each bucket, a
-    /// power of two of them, and for each entry 48 bytes of header (`struct htab_elem`),
-    /// key, value and a free-list node, rounded up to a size of `bpf_mem_alloc` (kernel
-    /// commit `7c8199e24fa0`).
+    /// An array has all its memory from the start. A hash map has 16 bytes for each bucket,
+    /// and the number of buckets is a power of two. Each entry takes 48 bytes of header
+    /// (`struct htab_elem`), key, value and a node of the free list, rounded up to a size of
+    /// `bpf_mem_alloc` (kernel commit `7c8199e24fa0`).
     pub fn bytes(&self, map: MapKind, entries: u64) -> u64 {
         let array = |elements: u32, bytes: usize| {
             (u64::from(elements) * bytes as u64).next_multiple_of(PAGE)
@@ -79,7 +81,7 @@ impl Capacities {
         }
     }
 
-    /// Estimate of the kernel memory in bytes of all maps when all are full.
+    /// Estimate of the kernel memory in bytes that all maps take when all are full.
     pub fn total_bytes(&self) -> u64 {
         let bytes = |map: MapKind| self.bytes(map, self.entries(map));
         MapKind::ALL.into_iter().map(bytes).sum()

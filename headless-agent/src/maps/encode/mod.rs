@@ -1,9 +1,12 @@
-//! From what is known of a name to a map's record and chunks.
+//! A name becomes a key, a name record and chunks.
 //!
-//! Pure: the same input gives the same bytes, apart from the place of the chunks, which
-//! the caller hands out.
+//! This module does no I/O and remembers nothing: the same name in the same place gives the
+//! same bytes. The caller chooses the place, that is the Service's number, the extent and
+//! the version of the set.
 
 mod details;
+mod key;
+mod name;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,26 +15,27 @@ use headless_ebpf::abi::{
     NameFlags, NameRecord, SET_ADDRESSES_MAX,
 };
 
-use super::key::MapKey;
+pub use self::key::MapKey;
+pub(super) use self::name::{EndpointName, endpoint_entry, is_service};
 use crate::records::NameData;
 
-/// What is stored for a name, before it has a place.
+/// The record and the chunks of a name, before they have a place and seals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     record: NameRecord,
     chunks: Vec<Content>,
 }
 
-/// The content of a chunk, before it belongs to a set.
+/// The content of a chunk, before the chunk belongs to a set and has a seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Content {
     kind: ChunkKind,
-    /// Which chunk of its kind.
+    /// Number of the chunk among the set's chunks of this kind, from 0.
     index: usize,
     bytes: [u8; CHUNK_BYTES],
 }
 
-/// Where a name's record and chunks belong.
+/// The fields of a name record that do not follow from the name's data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// [`NameRecord::service`].
@@ -43,7 +47,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place that a record names.
+    /// The place that a record has.
     pub fn of(record: &NameRecord) -> Self {
         Self {
             service: record.service,
@@ -53,14 +57,15 @@ impl Place {
     }
 }
 
-/// Whether userspace answers for the name, so that no address is stored.
+/// Whether the programs leave the name to userspace, so that the maps need no addresses.
 fn passes(data: &NameData) -> bool {
     data.flags.contains(NameFlags::PASS)
         || data.ipv4.len() > SET_ADDRESSES_MAX
         || data.ipv6.len() > SET_ADDRESSES_MAX
 }
 
-/// What is stored for a name.
+/// Encodes the data of a name. Ports and targets that the layout cannot express are left
+/// out, and the programs then leave SRV queries for the name to userspace.
 pub fn encode(data: &NameData) -> Encoded {
     let mut encoded = Encoded::default();
     encoded.record.flags = data.flags;
@@ -77,14 +82,14 @@ pub fn encode(data: &NameData) -> Encoded {
             ChunkKind::Ipv4,
             data.ipv4.chunks(CHUNK_IPV4),
             |run, bytes| {
-                put_all(bytes, run.iter().map(Ipv4Addr::octets));
+                put_items(bytes, run.iter().map(Ipv4Addr::octets));
             },
         );
         encoded.put(
             ChunkKind::Ipv6,
             data.ipv6.chunks(CHUNK_IPV6),
             |run, bytes| {
-                put_all(bytes, run.iter().map(Ipv6Addr::octets));
+                put_items(bytes, run.iter().map(Ipv6Addr::octets));
             },
         );
     }
@@ -103,26 +108,27 @@ pub fn encode(data: &NameData) -> Encoded {
         }
         encoded.flag(flag);
         encoded.put(kind, runs, |run, bytes| {
-            put_all(bytes, run.into_iter().map(|byte| [byte]));
+            put_items(bytes, run.into_iter().map(|byte| [byte]));
         });
     }
     encoded
 }
 
-/// Writes pieces one after the other.
-fn put_all<const N: usize>(to: &mut [u8], pieces: impl Iterator<Item = [u8; N]>) {
-    let places = to.as_chunks_mut::<N>().0;
+/// Writes items of `N` bytes one after the other to the beginning of `bytes`.
+fn put_items<const N: usize>(bytes: &mut [u8], items: impl Iterator<Item = [u8; N]>) {
+    let places = bytes.as_chunks_mut::<N>().0;
     places
         .iter_mut()
-        .zip(pieces)
-        .for_each(|(to, from)| *to = from);
+        .zip(items)
+        .for_each(|(place, item)| *place = item);
 }
 
-/// The addresses as a record holds them: IPv4, then IPv6, in network order.
+/// The addresses as a record holds them: IPv4 addresses, then IPv6 addresses, each in
+/// network byte order.
 fn inline(data: &NameData) -> [u8; INLINE_BYTES] {
     let mut inline = [0; INLINE_BYTES];
-    put_all(&mut inline, data.ipv4.iter().map(Ipv4Addr::octets));
-    put_all(
+    put_items(&mut inline, data.ipv4.iter().map(Ipv4Addr::octets));
+    put_items(
         &mut inline[(data.ipv4.len() * 4).min(INLINE_BYTES)..],
         data.ipv6.iter().map(Ipv6Addr::octets),
     );
@@ -134,6 +140,7 @@ impl Encoded {
         self.record.flags = self.record.flags.with(flag);
     }
 
+    /// Adds a chunk for each of the runs, whose content `write` writes.
     fn put<T>(
         &mut self,
         kind: ChunkKind,
@@ -149,23 +156,24 @@ impl Encoded {
             .extend(runs.into_iter().enumerate().map(content));
     }
 
-    /// Number of chunks, which stand one after the other.
+    /// Number of chunks, which is the length of the extent.
     pub fn len(&self) -> u32 {
         self.chunks.len() as u32
     }
 
-    /// Whether there are no chunks.
+    /// Whether the record alone holds everything, without chunks.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// The same name with all questions left to userspace: a record without addresses.
+    /// The record of the same name without addresses, which leaves all queries for the name
+    /// to userspace.
     #[must_use]
     pub fn passing(&self) -> Self {
-        let chunked = NameFlags::SET
+        let in_chunks = NameFlags::SET
             .with(NameFlags::OWN)
             .with(NameFlags::ENDPOINTS);
-        let kept = NameFlags(self.record.flags.0 & !chunked.0);
+        let kept = NameFlags(self.record.flags.0 & !in_chunks.0);
         Self {
             record: NameRecord {
                 flags: kept.with(NameFlags::PASS),
@@ -175,7 +183,7 @@ impl Encoded {
         }
     }
 
-    /// The sealed record under a key.
+    /// The sealed record of a key. A record without chunks has neither extent nor set.
     pub fn record(&self, hash_key: &HashKey, key: &MapKey, place: Place) -> NameRecord {
         let Place {
             service,
@@ -190,7 +198,7 @@ impl Encoded {
         record.sealed(hash_key, key.hash(hash_key))
     }
 
-    /// The sealed chunks of a set, in the order in which they stand.
+    /// The sealed chunks of the set with this version, in the order of the extent.
     pub fn chunks(&self, hash_key: &HashKey, set: u32) -> impl Iterator<Item = Chunk> {
         self.chunks.iter().map(move |content| {
             let id = ChunkId::new(set, content.kind, content.index);
@@ -233,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn few_addresses_are_in_the_record() {
+    fn few_addresses_fit_into_the_record() {
         let encoded = encode(&data(1, 1));
         assert!(encoded.is_empty());
         let found = record(&encoded);
@@ -258,13 +266,17 @@ mod tests {
         let hash_key = HashKey::from_seed(1);
         let chunks: Vec<Chunk> = encoded.chunks(&hash_key, 9).collect();
         let last4 = chunks[1].words[0].to_le_bytes();
-        assert_eq!(last4, [10, 0, 0, 28, 0, 0, 0, 0], "the rest is zero");
+        assert_eq!(
+            last4,
+            [10, 0, 0, 28, 0, 0, 0, 0],
+            "bytes behind the content are zero"
+        );
         assert!(chunks[1].is(&hash_key, ChunkId::new(9, ChunkKind::Ipv4, 1)));
         assert!(chunks[2].is(&hash_key, ChunkId::new(9, ChunkKind::Ipv6, 0)));
     }
 
     #[test]
-    fn a_name_of_userspace_has_no_addresses() {
+    fn a_name_that_is_left_to_userspace_has_no_addresses() {
         let marked = NameData {
             flags: NameFlags::PASS,
             ..data(1, 0)

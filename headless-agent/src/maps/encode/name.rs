@@ -1,4 +1,4 @@
-//! Kinds of names: a Service's, an endpoint's, others.
+//! Names by their number of labels: Services have two, endpoints three.
 
 use std::net::Ipv4Addr;
 
@@ -8,20 +8,20 @@ use headless_ebpf::wire::dns::dashed_ipv4;
 use crate::records::NameData;
 use crate::records::name::WireLabels;
 
-/// The parts of an endpoint's name in wire form.
+/// An endpoint's relative name in wire form, and its parts.
 #[derive(Clone, Copy)]
-pub(super) struct EndpointName<'a> {
+pub(in crate::maps) struct EndpointName<'a> {
     /// The whole name.
-    pub(super) wire: &'a [u8],
-    /// The endpoint's own label, without its length.
+    pub(in crate::maps) wire: &'a [u8],
+    /// The endpoint's own label, without the length byte.
     label: &'a [u8],
-    /// The Service's name.
-    pub(super) service: &'a [u8],
+    /// The Service's relative name.
+    pub(in crate::maps) service: &'a [u8],
 }
 
 impl<'a> EndpointName<'a> {
-    /// `None` of a name that is not an endpoint's.
-    pub(super) fn new(wire: &'a [u8]) -> Option<Self> {
+    /// Splits a relative name. `None` unless the name has three labels.
+    pub(in crate::maps) fn new(wire: &'a [u8]) -> Option<Self> {
         let mut labels = WireLabels::new(wire);
         let label = labels.next()?;
         let service = wire.get(1 + label.len()..)?;
@@ -32,14 +32,15 @@ impl<'a> EndpointName<'a> {
         })
     }
 
-    /// The address, where that follows from the label.
-    pub(super) fn address(self) -> Option<Ipv4Addr> {
+    /// The address of which the label is the dashed form.
+    pub(in crate::maps) fn address(self) -> Option<Ipv4Addr> {
         dashed_ipv4(self.label).map(Ipv4Addr::from)
     }
 
-    /// The entry that says all of the endpoint, where its label follows from its only
-    /// address.
-    pub(super) fn entry(self, service: u32, data: &NameData) -> Option<EndpointEntry> {
+    /// The entry of the endpoint in `ENDPOINTS`, if the endpoint is regular: its label is
+    /// the dashed form of its only address, an IPv4 address, and the record would have no
+    /// flags.
+    pub(in crate::maps) fn entry(self, service: u32, data: &NameData) -> Option<EndpointEntry> {
         let NameData {
             flags,
             ipv4,
@@ -51,17 +52,17 @@ impl<'a> EndpointName<'a> {
         };
         let regular =
             *flags == NameFlags::empty() && ipv6.is_empty() && self.address() == Some(*address);
-        regular.then(|| entry(service, *address))
+        regular.then(|| endpoint_entry(service, *address))
     }
 }
 
-/// The entry of a regular endpoint.
-pub(super) fn entry(service: u32, address: Ipv4Addr) -> EndpointEntry {
+/// The entry of a regular endpoint in `ENDPOINTS`.
+pub(in crate::maps) fn endpoint_entry(service: u32, address: Ipv4Addr) -> EndpointEntry {
     EndpointEntry::new(service, u32::from_ne_bytes(address.octets()))
 }
 
-/// Whether a name is a Service's: of two labels.
-pub(super) fn is_service(wire: &[u8]) -> bool {
+/// Whether a relative name is a Service's name, which has two labels.
+pub(in crate::maps) fn is_service(wire: &[u8]) -> bool {
     WireLabels::new(wire).count() == 2
 }
 
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(entry(&flagged), None);
     }
 
-    /// The programs make the label from the address: only its usual spelling will do.
+    /// The programs make the label of a regular endpoint from its address, in one spelling.
     #[test]
     fn other_spellings_are_not_regular() {
         for label in [

@@ -1,32 +1,32 @@
-//! The maps that the writer fills, and why one is not written or read.
+//! The maps that the writer fills, and the errors of reading and writing them.
 
 use std::io;
 
 use headless_ebpf::abi::{KeyClass, map};
 
-/// The maps that the writer fills.
+/// A map that the writer fills. [`Self::Table`] stands for two maps, slots and buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MapKind {
-    /// Keys of up to 40 bytes that find no room in the table.
+    /// Hash map of keys of up to 40 bytes that find no place in the table.
     NamesShort = 0,
-    /// Keys of up to 104 bytes.
+    /// Hash map of keys of up to 104 bytes.
     NamesMedium = 1,
-    /// Keys of up to 248 bytes.
+    /// Hash map of keys of up to 248 bytes.
     NamesLong = 2,
     /// Chunks.
     Chunks = 3,
     /// Served addresses.
     Served = 4,
-    /// Addresses and their Services.
+    /// Hints from addresses to the names of their Services.
     Reverse = 5,
     /// The table of keys of up to 40 bytes.
     Table = 6,
-    /// Endpoints that have no record.
+    /// Regular endpoints.
     Endpoints = 7,
 }
 
 impl MapKind {
-    /// Every kind, in the order of its number.
+    /// Every kind, in the order of the kinds' numbers.
     pub const ALL: [Self; 8] = [
         Self::NamesShort,
         Self::NamesMedium,
@@ -47,7 +47,7 @@ impl MapKind {
         }
     }
 
-    /// The map's name in the object.
+    /// The map's name in the BPF object.
     pub fn name(self) -> &'static str {
         match self {
             Self::NamesShort => map::NAMES_SHORT,
@@ -61,7 +61,7 @@ impl MapKind {
         }
     }
 
-    /// Label in metrics.
+    /// The map's label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::NamesShort => "names_short",
@@ -76,23 +76,23 @@ impl MapKind {
     }
 }
 
-/// Why a map was not written or read.
+/// Why a map could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The map has as many entries as it can have.
+    /// The map has as many entries as its capacity.
     #[error("map {} is full", map.name())]
     Full {
-        /// Which map.
+        /// The map.
         map: MapKind,
     },
-    /// Anything else.
+    /// The kernel refused the system call.
     #[error("cannot {operation} map {map}")]
     Failed {
-        /// Name of the map.
+        /// The map's name in the BPF object.
         map: &'static str,
-        /// `read`, `write` ..
+        /// The operation as a verb: `read`, `write`, `delete from`.
         operation: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }

@@ -1,12 +1,12 @@
-//! From names to map keys.
+//! Map keys: a name, or an endpoint of a Service, as words.
 
 use headless_ebpf::abi::{HASH_NAME, HashKey, KEY_WORDS_MAX, KeyClass, KeyedHash, NameKey};
 use headless_ebpf::wire::KeyBytes;
 
 use crate::records::name::WireLabels;
 
-/// A key and the class of maps that it belongs to: a whole name, or an endpoint of a
-/// Service ([`NameKey::of_endpoint`]).
+/// A key and the class of maps to which the key belongs. The key is a whole relative name,
+/// or a Service's number with an endpoint's label ([`NameKey::of_endpoint`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MapKey {
     class: KeyClass,
@@ -14,22 +14,23 @@ pub struct MapKey {
 }
 
 impl MapKey {
-    /// The key of a relative name in wire form: length-prefixed labels without
-    /// the root, in any case.
+    /// The key of a relative name in wire form: labels with their lengths, without the
+    /// root label. Upper case is folded to lower case.
     ///
-    /// `None` where that is no name (RFC 1035, section 2.3.4) or longer than
-    /// the 248 bytes of the longest key.
+    /// `None` if the bytes are no name (RFC 1035, section 2.3.4), or more than the 248 bytes
+    /// of the longest key.
     pub fn of_name(wire: &[u8]) -> Option<Self> {
         let (key, len) = NameKey::from_labels(WireLabels::new(wire))?;
-        // Fewer bytes: the last label's length pointed beyond the end.
+        // The length of the last label may point behind the end of `wire`.
         (len == wire.len()).then_some(Self {
             class: KeyClass::of_len(len),
             key,
         })
     }
 
-    /// The key of an endpoint of the Service of this number whose name in wire form is
-    /// `wire`: the whole name where it is short, else number and label.
+    /// The key of an endpoint with the relative name `wire`, of the Service with the number
+    /// `service`. A name of up to 40 bytes is the key itself. Longer names have the Service's
+    /// number and the endpoint's label as their key.
     ///
     /// `None` as in [`Self::of_name`].
     pub fn of_endpoint(wire: &[u8], service: u32) -> Option<Self> {
@@ -41,13 +42,13 @@ impl MapKey {
         Some(Self { class, key })
     }
 
-    /// The key that the engine has built for the maps of `class`.
+    /// The key that the engine has built for the maps of `class`, from its bytes.
     pub fn from_key_bytes(class: KeyClass, key: &KeyBytes) -> Self {
         let words: [u64; KEY_WORDS_MAX] = std::array::from_fn(|i| key.u64_at(i * 8));
         Self::from_words(class, &words[..class.words()])
     }
 
-    /// The key of these words, read from a map of `class`.
+    /// The key with these words, as a map of `class` holds them.
     pub fn from_words(class: KeyClass, words: &[u64]) -> Self {
         let mut key = NameKey {
             words: [0; KEY_WORDS_MAX],
@@ -59,29 +60,28 @@ impl MapKey {
         Self { class, key }
     }
 
-    /// Which maps the key belongs to.
+    /// The class of maps to which the key belongs.
     pub fn class(&self) -> KeyClass {
         self.class
     }
 
-    /// The key, as many words as the class has.
+    /// The words of the key, as many as keys of the class have.
     pub fn words(&self) -> &[u64] {
         self.key.words(self.class)
     }
 
-    /// The key's first `N` words; a class has at most as many as the longest.
+    /// The first `N` words of the key, with zeros behind the words of the longest class.
     pub fn first_words<const N: usize>(&self) -> [u64; N] {
         std::array::from_fn(|at| self.key.words.get(at).copied().unwrap_or_default())
     }
 
-    /// The number of the Service, where this is the key of an endpoint by number and
-    /// label.
+    /// The Service's number, if the key consists of a Service's number and a label.
     pub fn endpoint_service(&self) -> Option<u32> {
         self.key.endpoint_service()
     }
 
-    /// The folded wire form, length-prefixed labels without the root: of the whole name,
-    /// or of the endpoint's label.
+    /// The folded wire form without the root label: the whole name, or the endpoint's label
+    /// if the key consists of a Service's number and a label.
     pub fn wire(&self) -> Vec<u8> {
         let skip = usize::from(self.endpoint_service().is_some());
         let words = self.words().iter().skip(skip);
@@ -96,7 +96,7 @@ impl MapKey {
         wire
     }
 
-    /// A hash that has taken in the key.
+    /// The keyed hash of the words. It has buckets, tag and seal of the name.
     pub fn hash(&self, key: &HashKey) -> KeyedHash {
         KeyedHash::new().words(key, HASH_NAME, self.words())
     }
@@ -138,13 +138,13 @@ mod tests {
 
     #[test]
     fn other_bytes_have_no_key() {
-        assert_eq!(MapKey::of_name(b"\x05web"), None, "ends early");
-        assert_eq!(MapKey::of_name(b"\x03web\x00"), None, "root");
-        assert_eq!(MapKey::of_name(&[64; 65]), None, "label of 64 bytes");
+        assert_eq!(MapKey::of_name(b"\x05web"), None, "the label ends early");
+        assert_eq!(MapKey::of_name(b"\x03web\x00"), None, "a root label");
+        assert_eq!(MapKey::of_name(&[64; 65]), None, "a label of 64 bytes");
     }
 
     #[test]
-    fn an_endpoint_of_a_long_name_has_its_services_number() {
+    fn an_endpoint_with_a_long_name_has_its_services_number() {
         let short = wire(&["web-0", "nginx", "default"]);
         assert_eq!(MapKey::of_endpoint(&short, 7), MapKey::of_name(&short));
         let namespace = "n".repeat(40);

@@ -1,9 +1,8 @@
-//! The table of addresses with reverse names, see
-//! [`headless_ebpf::abi::ReverseSlot`].
+//! Hints for reverse names in `REVERSE`, see [`headless_ebpf::abi::ReverseSlot`].
 //!
-//! Nothing here can make an answer wrong: the programs take an address's slot for a
-//! hint and prove it by the name's record. Addresses that are not in the table are left
-//! to userspace.
+//! A hint leads from an address to the chunk with its Service's name. The programs believe a
+//! name only if its record or its entry in `ENDPOINTS` holds the address. So no hint can
+//! make an answer wrong. Userspace answers for an address without a hint.
 
 use std::net::IpAddr;
 
@@ -11,19 +10,17 @@ use headless_ebpf::abi::{
     Address, CHUNK_BYTES, Chunk, ChunkId, REVERSE_SLOTS, ReversePlace, ReverseSlot,
 };
 
-use super::kind::{MapKind, SinkError};
-use super::marks::Drift;
-use super::sink::RecordSink;
-use super::writer::Writer;
-use crate::records::{Pointed, Pointers, RelativeName};
+use super::Writer;
+use crate::maps::store::{MapKind, RecordSink, SinkError};
+use crate::records::{Pointers, RelativeName};
 
 /// Number of a slot among all slots of all buckets.
-fn slot_number(bucket: u32, at: usize) -> usize {
+pub(in crate::maps) fn slot_number(bucket: u32, at: usize) -> usize {
     bucket as usize * REVERSE_SLOTS + at
 }
 
-/// The content of the chunk of a Service's name; `None` where the name is too long for
-/// one.
+/// The content of a name chunk: one byte length, then the relative name. `None` if the name
+/// is too long for one chunk.
 fn name_content(name: &RelativeName) -> Option<Vec<u8>> {
     let name = name.as_bytes();
     let content = [&[u8::try_from(name.len()).ok()?], name].concat();
@@ -31,7 +28,7 @@ fn name_content(name: &RelativeName) -> Option<Vec<u8>> {
 }
 
 impl<S: RecordSink> Writer<S> {
-    /// Brings the table up to date. An address that finds no room is left to userspace.
+    /// Writes changed hints. An address that finds no free slot in its bucket gets none.
     pub fn point(&mut self, changes: &Pointers) {
         if self.sink.arrays().reverse_buckets() == 0 {
             return;
@@ -53,15 +50,16 @@ impl<S: RecordSink> Writer<S> {
         self.publish_counts();
     }
 
-    /// Writes the chunk of a Service's name, where it is not there already. Whether
-    /// another one was there.
-    fn put_name_chunk(&mut self, number: u32, name: &RelativeName) -> bool {
+    /// Writes the name chunk of a Service, unless it is there already. Returns whether a chunk
+    /// with other content was replaced.
+    pub(in crate::maps) fn put_name_chunk(&mut self, number: u32, name: &RelativeName) -> bool {
         let Some(content) = name_content(name) else {
             self.free_name_chunk(number);
             return false;
         };
-        let leftover = self.name_chunks.leftovers.remove(name.as_bytes());
-        let index = match (self.name_chunks.get(number), leftover) {
+        let leftover = self.name_chunks.take_leftover(name.as_bytes());
+        let known = self.name_chunks.get(number);
+        let index = match (known, leftover) {
             (Some(index), None) | (None, Some(index)) => index,
             (Some(index), Some(leftover)) => {
                 self.sets.extents.free(leftover..leftover + 1);
@@ -76,7 +74,6 @@ impl<S: RecordSink> Writer<S> {
                 extent.start
             }
         };
-        let is_new = self.name_chunks.get(number).is_none() && leftover.is_none();
         self.name_chunks.set(number, index);
         self.sets.extents.see(&(index..index + 1));
         let chunk = Chunk::new(&self.config.hash_key, ChunkId::name(index), &content);
@@ -85,7 +82,7 @@ impl<S: RecordSink> Writer<S> {
         }
         self.sink.arrays().put_chunk(index, &chunk);
         self.counts.wrote(1);
-        !is_new
+        known.is_some() || leftover.is_some()
     }
 
     fn free_name_chunk(&mut self, number: u32) {
@@ -95,9 +92,9 @@ impl<S: RecordSink> Writer<S> {
         }
     }
 
-    /// Lets an address lead to the name in a chunk, or nowhere. Whether it led
-    /// elsewhere before.
-    fn put_pointer(&mut self, address: IpAddr, chunk: Option<u32>) -> bool {
+    /// Sets the hint of an address to a name chunk, or clears it. Returns whether another hint
+    /// was replaced.
+    pub(in crate::maps) fn put_pointer(&mut self, address: IpAddr, chunk: Option<u32>) -> bool {
         let arrays = self.sink.arrays();
         let address = Address::from(address);
         let place = ReversePlace::of(&self.config.hash_key, address, arrays.reverse_buckets());
@@ -122,39 +119,5 @@ impl<S: RecordSink> Writer<S> {
             marks.reverse[slot_number(place.bucket, at)] = true;
         }
         own.is_some() && bucket[at] != slot
-    }
-
-    /// Compares what leads to one Service with the table.
-    pub(super) fn check_pointed(&mut self, pointed: &Pointed, drift: &mut Drift) {
-        if self.sink.arrays().reverse_buckets() == 0 {
-            return;
-        }
-        let Pointed {
-            number,
-            name,
-            addresses,
-        } = pointed;
-        // A name or an address that is missing may have had no room before.
-        drift.differing += u64::from(self.put_name_chunk(*number, name));
-        let chunk = self.name_chunks.get(*number);
-        for address in addresses {
-            drift.differing += u64::from(self.put_pointer(*address, chunk));
-        }
-    }
-
-    /// Empties the slots of a bucket that no address of the index has. Returns how many
-    /// these are.
-    pub(super) fn sweep_reverse(&mut self, bucket: u32) -> u64 {
-        let Some(marks) = &self.marks else { return 0 };
-        let mut stale = 0;
-        for (at, slot) in self.sink.arrays().reverse(bucket).into_iter().enumerate() {
-            if !slot.is_empty() && !marks.reverse[slot_number(bucket, at)] {
-                let empty = ReverseSlot::default();
-                self.sink.arrays().put_reverse(bucket, at, empty);
-                self.counts.add_entries(MapKind::Reverse, -1);
-                stale += 1;
-            }
-        }
-        stale
     }
 }

@@ -1,35 +1,62 @@
-//! The home of the maps.
+//! The maps as the agent sees them.
+//!
+//! [`Arrays`] are memory that the agent shares with the programs. The other maps take a
+//! system call for each access, so they stand behind the trait [`RecordSink`].
+
+mod arrays;
+mod capacities;
+mod kind;
+mod words;
 
 use headless_ebpf::abi::{Config, KeyClass, NameRecord, ServedSlot, State};
 
-use super::arrays::Arrays;
-use super::key::MapKey;
-use super::kind::SinkError;
+pub use self::arrays::Arrays;
+pub use self::capacities::Capacities;
+pub use self::kind::{MapKind, SinkError};
+pub use self::words::Words;
+use super::encode::MapKey;
 
-/// The maps' home. The arrays are written directly; this is what takes a system call in
-/// the kernel.
+/// All maps of the programs that the agent writes: the kernel's, or maps in memory.
 pub trait RecordSink {
-    /// The maps that are arrays of words.
+    /// The array maps that the agent writes by plain stores.
     fn arrays(&self) -> &Arrays;
-    /// The operator's choices.
+
+    /// Reads the settings of the programs.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as for all methods of this trait.
     fn config(&self) -> Result<Config, SinkError>;
-    /// Replaces the operator's choices.
+
+    /// Replaces the settings of the programs. The sink fills in the numbers of buckets of
+    /// its own arrays.
     fn put_config(&mut self, config: &Config) -> Result<(), SinkError>;
-    /// The liveness entry.
+
+    /// Reads deadline, serial, completeness and generation.
     fn state(&self) -> Result<State, SinkError>;
-    /// Replaces the liveness entry.
+
+    /// Replaces deadline, serial, completeness and generation.
     fn put_state(&mut self, state: State) -> Result<(), SinkError>;
-    /// A slot of the table of served addresses.
+
+    /// Reads slot `at` of the table of served addresses.
     fn served_slot(&self, at: u32) -> Result<ServedSlot, SinkError>;
-    /// Replaces a slot of the table of served addresses.
+
+    /// Replaces slot `at` of the table of served addresses.
     fn put_served_slot(&mut self, at: u32, slot: ServedSlot) -> Result<(), SinkError>;
-    /// The record under a key in the hash map of the key's class.
+
+    /// Reads the record of a key from the hash map of the key's class.
     fn get(&self, key: &MapKey) -> Result<Option<NameRecord>, SinkError>;
-    /// Stores a record in the hash map of its key's class; whether the key is new.
+
+    /// Writes a record to the hash map of its key's class. Returns whether the key is new.
+    ///
+    /// # Errors
+    /// [`SinkError::Full`] when a new key finds no free element.
     fn put(&mut self, key: &MapKey, record: NameRecord) -> Result<bool, SinkError>;
-    /// Removes a record from the hash map of its key's class; whether it was there.
+
+    /// Deletes a record from the hash map of its key's class. Returns whether the record
+    /// was there.
     fn delete(&mut self, key: &MapKey) -> Result<bool, SinkError>;
-    /// Visits all records of the hash map of a class, in no order.
+
+    /// Visits all records of the hash map of a class, in no particular order.
     fn for_each(
         &self,
         class: KeyClass,

@@ -1,38 +1,42 @@
-//! The chunks of names: which are free, and what is written to them.
+//! The sets of names: their chunks are written to a free extent, under a version of their
+//! own, and later freed.
 
 use headless_ebpf::abi::{HashKey, NameRecord};
 
-use super::arrays::Arrays;
-use super::encode::{Encoded, Place};
 use super::extents::{Extent, Extents};
-use super::key::MapKey;
-use super::read;
+use super::record;
+use crate::maps::encode::{Encoded, MapKey, Place};
+use crate::maps::store::Arrays;
 
 /// The free chunks, and the version of the next set.
 #[derive(Debug)]
-pub(super) struct Sets {
-    pub(super) extents: Extents,
+pub(in crate::maps) struct Sets {
+    pub(in crate::maps) extents: Extents,
     next: u32,
 }
 
 impl Sets {
-    /// All chunks but these extents are free. Sets begin with version `next`. Returns
-    /// the extents that overlap others, too.
-    pub(super) fn new(arrays: &Arrays, mut used: Vec<Extent>, next: u32) -> (Self, Vec<Extent>) {
+    /// Sets in the chunks of `arrays`, of which the extents `used` are in use. The next set
+    /// gets version `next`. Returns the extents that overlap others, too.
+    pub(in crate::maps) fn new(
+        arrays: &Arrays,
+        mut used: Vec<Extent>,
+        next: u32,
+    ) -> (Self, Vec<Extent>) {
         // The chunk at index 0 is never used.
         used.push(0..1.min(arrays.chunks()));
         let (extents, wrong) = Extents::new(arrays.chunks(), used);
         (Self { extents, next }, wrong)
     }
 
-    /// Number of chunks in use.
-    pub(super) fn used(&self) -> u64 {
+    /// Number of chunks in use, without the chunk at index 0.
+    pub(in crate::maps) fn used(&self) -> u64 {
         u64::from(self.extents.used().saturating_sub(1))
     }
 
-    /// Writes the chunks of a name to a free extent under a version of their own. `None`
-    /// where there is no room.
-    pub(super) fn put(
+    /// Writes the chunks of a name to a free extent as a new set. Returns extent and set.
+    /// `None` if no free extent is long enough.
+    pub(in crate::maps) fn put(
         &mut self,
         arrays: &Arrays,
         hash_key: &HashKey,
@@ -54,21 +58,21 @@ impl Sets {
         })
     }
 
-    /// Frees the chunks of a record that is no longer stored.
-    pub(super) fn free(
+    /// Frees the chunks of a record that no map holds any more.
+    pub(in crate::maps) fn free(
         &mut self,
         arrays: &Arrays,
         hash_key: &HashKey,
         key: &MapKey,
         record: &NameRecord,
     ) {
-        if let Some(extent) = read::extent(arrays, hash_key, key, record) {
+        if let Some(extent) = record::extent(arrays, hash_key, key, record) {
             self.extents.free(extent);
         }
     }
 }
 
-/// The number after this one: all 32 bits but zero.
-pub(super) const fn following(number: u32) -> u32 {
+/// The number after `number`. 0 stands for no set and no Service, so it is left out.
+pub(in crate::maps) const fn following(number: u32) -> u32 {
     if number == u32::MAX { 1 } else { number + 1 }
 }

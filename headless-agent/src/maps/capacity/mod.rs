@@ -1,4 +1,8 @@
-//! How large the maps must be for a cluster.
+//! The capacities of the maps for a cluster, within a bound of memory.
+//!
+//! [`Counts`] are the entries that a cluster needs. The maps get twice as many if the bound
+//! allows it. If it does not, first the room for growth is cut, then reverse names are left
+//! out, then names.
 
 mod bound;
 mod counts;
@@ -10,27 +14,27 @@ use headless_ebpf::abi::{ENDPOINT_ENTRIES, REVERSE_SLOTS};
 
 pub use self::bound::default_bound;
 pub use self::counts::Counts;
-pub use super::capacities::Capacities;
-use super::kind::MapKind;
+pub use super::store::Capacities;
+use super::store::MapKind;
 
-/// The capacities for a cluster, and what they leave out.
+/// The capacities of the maps, and what the bound leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizing {
     /// The capacities.
     pub capacities: Capacities,
-    /// What has no room within the bound.
+    /// The part of the cluster or of its growth that finds no room within the bound.
     pub left_out: Option<LeftOut>,
 }
 
-/// What has no room within the bound of the maps' memory.
+/// The part of a cluster or of its growth that finds no room within the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
-    /// The cluster can grow to this many hundredths of its size only.
+    /// The maps have room for this many hundredths of the cluster, and for no more growth.
     Growth(u64),
-    /// The kernel answers no reverse names.
+    /// The programs answer no reverse names.
     ReverseNames,
-    /// There is room for this many hundredths of the names only, and for no reverse
-    /// names.
+    /// The maps have room for this many hundredths of the names. The programs answer no
+    /// reverse names.
     Names(u64),
 }
 
@@ -39,30 +43,33 @@ impl fmt::Display for LeftOut {
         match self {
             Self::Growth(percent) => write!(
                 f,
-                "the maps have room for {percent} % of the cluster as it is now, not {HEADROOM} %"
+                "the maps have room for {percent} % of the cluster as it is now, instead of \
+                 {HEADROOM} %"
             ),
-            Self::ReverseNames => write!(f, "reverse names are left to userspace"),
+            Self::ReverseNames => write!(f, "the programs leave reverse names to userspace"),
             Self::Names(percent) => write!(
                 f,
-                "the maps have room for some {percent} % of the names: the others and reverse \
-                 names are left to userspace, and negative answers are withheld"
+                "the maps have room for about {percent} % of the names: the programs leave \
+                 the other names and reverse names to userspace and withhold negative answers"
             ),
         }
     }
 }
 
-/// How large the maps are in relation to the cluster, in hundredths.
+/// Size of the maps in hundredths of the cluster, if the bound allows it.
 const HEADROOM: u64 = 200;
 
-/// With less headroom than this, in hundredths, reverse names give way.
+/// If the bound allows less than this many hundredths of the cluster, reverse names are left
+/// out.
 const HEADROOM_LEAST: u64 = 125;
 
-/// The table of short keys has this share of the room for them, in hundredths; the hash
-/// map behind it, which takes memory only for what it holds, has the rest.
+/// Share of the table in the capacity for short keys, in hundredths. With a headroom of 200
+/// the table alone holds 1.24 times the cluster's short keys. The rest is capacity of the
+/// hash map `NAMES_SHORT`, which takes memory only for entries that it has.
 const TABLE_SHARE: u64 = 62;
 
-/// The capacities for a cluster, so that all maps, full, take at most `bound` bytes, as
-/// far as that is possible at all.
+/// The capacities for a cluster. When all maps are full, they take at most `bound` bytes.
+/// A bound that is too small even for maps of one entry each is exceeded.
 pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
     let counts = counts.at_least(Counts::LEAST);
     let forward = Counts {
@@ -87,7 +94,7 @@ pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
             return sizing(capacities, Some(LeftOut::ReverseNames));
         }
     }
-    // Finer than hundredths: the bound may be very small.
+    // Hundredths are too coarse here, because the bound may be far smaller than the cluster.
     let parts = 1..FINE;
     let part = parts
         .rev()
@@ -97,11 +104,11 @@ pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
     sizing(scaled(&forward, part, FINE), Some(LeftOut::Names(percent)))
 }
 
-/// Parts in which a cluster is divided that does not fit as a whole.
+/// Parts into which a cluster is divided that does not fit as a whole.
 const FINE: u64 = 10_000;
 
-/// Whether maps of these capacities have room for the cluster and some growth, or as much
-/// room for each kind of entry as any maps within the bound.
+/// Whether each map has room for 1.25 times the cluster's entries, or as much room as the
+/// bound allows. If not, larger maps are worth loading the programs a second time.
 pub fn suffice(capacities: &Capacities, counts: &Counts, bound: u64) -> bool {
     let needed = sized(counts, HEADROOM_LEAST);
     let possible = self::capacities(counts, bound).capacities;
@@ -111,24 +118,29 @@ pub fn suffice(capacities: &Capacities, counts: &Counts, bound: u64) -> bool {
     })
 }
 
-/// Capacities that are `percent` hundredths of what is needed.
+/// Capacities for `percent` hundredths of the cluster.
 fn sized(counts: &Counts, percent: u64) -> Capacities {
     scaled(counts, percent, 100)
 }
 
-/// Capacities that are `part` in `whole` of what is needed.
+/// Capacities for `part` out of `whole` parts of the cluster. A count beyond 32 bits becomes
+/// the largest number of entries that a map can have.
 fn scaled(counts: &Counts, part: u64, whole: u64) -> Capacities {
-    let entries = |count: u64| u32::try_from((count * part).div_ceil(whole)).unwrap_or(u32::MAX);
-    // The kernel has no maps without entries.
+    let entries = |count: u64| {
+        let scaled = count.saturating_mul(part).div_ceil(whole);
+        u32::try_from(scaled).unwrap_or(u32::MAX)
+    };
+    // The kernel refuses a map of no entries.
     let at_least_one = |count: u64| entries(count).max(1);
     let [short, medium, long] = counts.records;
-    let table = short * TABLE_SHARE / 100;
+    let table = short.saturating_mul(TABLE_SHARE) / 100;
     Capacities {
         table_slots: at_least_one(table),
         names_short: at_least_one(short - table),
         names_medium: at_least_one(medium),
         names_long: at_least_one(long),
-        chunks: at_least_one(counts.chunks + 1).max(2),
+        // One more, because the chunk at index 0 is never used.
+        chunks: at_least_one(counts.chunks.saturating_add(1)).max(2),
         endpoint_buckets: at_least_one(counts.endpoints.div_ceil(ENDPOINT_ENTRIES as u64)),
         reverse_buckets: entries(counts.addresses.div_ceil(REVERSE_SLOTS as u64)),
     }
@@ -151,7 +163,7 @@ mod tests {
     };
 
     #[test]
-    fn maps_suffice_while_the_cluster_can_grow_or_the_bound_allows_no_more() {
+    fn maps_suffice_if_they_have_headroom_or_fill_the_bound() {
         let loaded = |counts: &Counts, bound| capacities(counts, bound).capacities;
         let suffices = |loaded: &Capacities, percent: u64, bound| {
             suffice(loaded, &LARGE.map(|count| count * percent / 100), bound)
@@ -176,11 +188,11 @@ mod tests {
         ] {
             assert!(!suffice(&maps, &other, u64::MAX), "{other:?}");
         }
-        // Maps as large as the bound allows are not made a second time.
+        // The programs are not loaded again if the bound allows no larger maps.
         let tight = loaded(&LARGE, 20 * MB);
         assert!(!suffices(&tight, 100, u64::MAX));
         assert!(suffices(&tight, 100, 20 * MB));
-        // An estimate that was too high may have cost the reverse names.
+        // An estimate that was too high may have left out reverse names without need.
         let high = LARGE.map(|count| count * 3);
         assert!(!suffices(&loaded(&high, 40 * MB), 100, 40 * MB));
         assert!(suffices(&loaded(&Counts::LEAST, u64::MAX), 0, u64::MAX));
@@ -218,7 +230,7 @@ mod tests {
         assert!(table_slots > 1000 && chunks > 2000);
     }
 
-    /// First growth gives way, then reverse names, then names.
+    /// A tight bound first cuts growth, then reverse names, then names.
     #[test]
     fn a_bound_is_kept() {
         let mut before = None;
@@ -240,6 +252,15 @@ mod tests {
         let least = capacities(&LARGE, 0);
         assert_eq!(least.left_out, Some(LeftOut::Names(0)));
         assert!(least.capacities.total_bytes() < MB, "as little as possible");
+    }
+
+    /// A server may report any number of objects.
+    #[test]
+    fn an_absurd_estimate_keeps_the_bound() {
+        let absurd = LARGE.map(|_| u64::MAX);
+        let sizing = capacities(&absurd, 100 * MB);
+        assert!(matches!(sizing.left_out, Some(LeftOut::Names(_))));
+        assert!(sizing.capacities.total_bytes() <= 100 * MB);
     }
 
     proptest! {

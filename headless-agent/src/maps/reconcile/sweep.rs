@@ -1,0 +1,120 @@
+//! Deletes entries that have no mark, so that the index does not have them.
+
+use std::sync::atomic::Ordering;
+
+use headless_ebpf::abi::{KeyClass, ReverseSlot};
+
+use super::drift::Drift;
+use crate::maps::place::endpoints;
+use crate::maps::place::table::{self, Table};
+use crate::maps::store::{MapKind, RecordSink, SinkError};
+use crate::maps::writer::{Marks, Writer, slot_number};
+
+impl<S: RecordSink> Writer<S> {
+    /// Begins a full pass: from now on all writes set marks.
+    pub(super) fn begin_pass(&mut self) {
+        self.filling = self.is_empty();
+        self.marks = Some(Marks::new(self.sink.arrays()));
+        self.sets.extents.begin_pass();
+    }
+
+    /// Ends a full pass: frees the chunks that neither a record nor a hint needs. Returns the
+    /// number of freed runs of chunks.
+    pub(super) fn end_pass(&mut self) -> u64 {
+        self.marks = None;
+        self.name_chunks.forget_leftovers();
+        // The chunk at index 0 is never used and never free.
+        self.sets.extents.see(&(0..1));
+        for chunk in self.name_chunks.all() {
+            self.sets.extents.see(&(chunk..chunk + 1));
+        }
+        let lost = self.sets.extents.end_pass();
+        self.publish_counts();
+        self.count_buckets();
+        lost
+    }
+
+    /// Counts a complete full pass.
+    pub(super) fn count_pass(&self, drift: Drift) {
+        let counts = &self.counts;
+        if !self.filling {
+            counts.drift.fetch_add(drift.total(), Ordering::Relaxed);
+        }
+        counts.reconciles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Deletes the records of a bucket of the table that have no mark. Returns their number.
+    /// Their chunks are freed by [`Self::end_pass`].
+    pub(super) fn sweep_table(&mut self, bucket: u32) -> u64 {
+        let Some(marks) = &self.marks else { return 0 };
+        let records = table::records(self.sink.arrays(), bucket);
+        let stale = records.filter(|(hint, ..)| !marks.hints[*hint]);
+        let stale: Vec<_> = stale.map(|(hint, ..)| hint).collect();
+        if !stale.is_empty() {
+            self.begin_writing();
+            for hint in &stale {
+                Table::delete_hint(self.sink.arrays(), *hint);
+            }
+            self.end_writing();
+        }
+        stale.len() as u64
+    }
+
+    /// Deletes the records of a hash map that have no mark. Returns the number of all records
+    /// and of deleted ones.
+    pub(super) fn sweep_map(&mut self, class: KeyClass) -> Result<(usize, u64), SinkError> {
+        let mut keys = Vec::new();
+        if self.config.has_names(class) {
+            self.sink.for_each(class, &mut |key, _| keys.push(key))?;
+        }
+        let all = keys.len();
+        if let Some(marks) = &self.marks {
+            keys.retain(|key| !marks.keys.contains(key));
+        }
+        if !keys.is_empty() {
+            self.begin_writing();
+            let deleted = keys
+                .iter()
+                .try_for_each(|key| self.sink.delete(key).map(drop));
+            self.end_writing();
+            deleted?;
+        }
+        let entries = (all - keys.len()) as u64;
+        self.counts.set_entries(MapKind::of_class(class), entries);
+        Ok((all, keys.len() as u64))
+    }
+
+    /// Deletes the regular endpoints of a bucket that have no mark. Returns their number.
+    pub(super) fn sweep_endpoints(&mut self, bucket: u32) -> u64 {
+        let Some(marks) = &self.marks else { return 0 };
+        let entries = endpoints::entries(self.sink.arrays(), bucket);
+        let stale = entries.filter(|(number, _)| !marks.endpoints[*number]);
+        let stale: Vec<_> = stale.map(|(number, _)| number).collect();
+        if !stale.is_empty() {
+            self.begin_writing();
+            for number in &stale {
+                endpoints::delete(self.sink.arrays(), *number);
+            }
+            let gone = stale.len() as u64;
+            let left = self.counts.entries(MapKind::Endpoints).saturating_sub(gone);
+            self.counts.set_entries(MapKind::Endpoints, left);
+            self.end_writing();
+        }
+        stale.len() as u64
+    }
+
+    /// Clears the hints of a bucket of `REVERSE` that have no mark. Returns their number.
+    pub(super) fn sweep_reverse(&mut self, bucket: u32) -> u64 {
+        let Some(marks) = &self.marks else { return 0 };
+        let mut stale = 0;
+        for (at, slot) in self.sink.arrays().reverse(bucket).into_iter().enumerate() {
+            if !slot.is_empty() && !marks.reverse[slot_number(bucket, at)] {
+                let empty = ReverseSlot::default();
+                self.sink.arrays().put_reverse(bucket, at, empty);
+                self.counts.add_entries(MapKind::Reverse, -1);
+                stale += 1;
+            }
+        }
+        stale
+    }
+}

@@ -1,0 +1,89 @@
+//! The state that the programs read: deadline, completeness, and the generation around
+//! writes of names.
+
+use std::sync::atomic::{Ordering, fence};
+
+use headless_ebpf::abi::State;
+use tracing::error;
+
+use super::Writer;
+use crate::maps::heartbeat::{Beat, monotonic_ns};
+use crate::maps::store::{RecordSink, SinkError};
+
+impl<S: RecordSink> Writer<S> {
+    /// Begins an odd generation: until [`Self::end_writing`] the programs deny no name,
+    /// because a look-up may miss a name that is being written ([`State::denies_since`]).
+    pub(in crate::maps) fn begin_writing(&mut self) {
+        debug_assert_eq!(self.state.flags & State::GENERATION, 0);
+        self.next_generation();
+        // Arrays are written by plain stores. No reader may see one before the generation.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Begins an even generation: a name that a look-up does not find does not exist, if the
+    /// maps are complete.
+    pub(in crate::maps) fn end_writing(&mut self) {
+        self.publish_counts();
+        // Every reader that sees the generation sees all stores.
+        fence(Ordering::SeqCst);
+        self.next_generation();
+    }
+
+    fn next_generation(&mut self) {
+        let state = self.state.next_generation();
+        if let Err(error) = self.put_state(state) {
+            // The next write of the state has this generation, too.
+            self.state = state;
+            error!(
+                error = &error as &dyn std::error::Error,
+                "cannot tell the programs that names are being written"
+            );
+        }
+    }
+
+    /// Beats: moves the deadline to the lease from now on. The programs may give negative
+    /// answers only if the index holds all names and all writes have succeeded.
+    ///
+    /// # Errors
+    /// When the state cannot be written. The deadline stays.
+    pub fn beat(&mut self, beat: Beat) -> Result<(), SinkError> {
+        let Beat {
+            lease,
+            serial,
+            may_deny,
+        } = beat;
+        let now = monotonic_ns();
+        let lease = u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX);
+        let is_complete = may_deny && self.failed.is_empty();
+        self.put_state(State {
+            deadline_ns: now.saturating_add(lease),
+            serial,
+            flags: self.state.flags & !State::COMPLETE
+                | if is_complete { State::COMPLETE } else { 0 },
+        })?;
+        self.counts.beat_ns.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps the programs from negative answers until the next heartbeat allows them.
+    pub(super) fn withdraw_denials(&mut self) -> Result<(), SinkError> {
+        if self.state.flags & State::COMPLETE == 0 {
+            return Ok(());
+        }
+        self.put_state(State {
+            flags: self.state.flags & !State::COMPLETE,
+            ..self.state
+        })
+    }
+
+    fn put_state(&mut self, state: State) -> Result<(), SinkError> {
+        self.sink
+            .put_state(state)
+            .inspect_err(|error| self.counts.failure(error))?;
+        self.state = state;
+        let counts = &self.counts;
+        counts.flags.store(state.flags.into(), Ordering::Relaxed);
+        counts.serial.store(state.serial.into(), Ordering::Relaxed);
+        Ok(())
+    }
+}
