@@ -1,4 +1,4 @@
-//! The full pass: the maps are compared with the index and corrected, step by step.
+//! The full pass, step by step: see [`crate::maps::reconcile`].
 
 use tracing::debug;
 
@@ -14,12 +14,14 @@ pub(super) struct FullPass {
     steps: u32,
 }
 
-/// Entries that one step looks at: about a millisecond.
+/// Entries that one step looks at. A step of regular endpoints takes about a millisecond.
 const ENTRIES_AT_ONCE: usize = 1024;
 
 impl FullPass {
-    /// Makes the next step; returns what the whole pass has corrected once it is
-    /// complete.
+    /// Makes the next step. Returns the corrected differences once the pass is complete.
+    ///
+    /// # Errors
+    /// When the maps cannot be read. The pass cannot go on then.
     pub(super) fn step<S: RecordSink>(
         &mut self,
         writer: &mut Writer<S>,

@@ -1,4 +1,4 @@
-//! From batches to the index.
+//! Applies batches of events to the index.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::maps::heartbeat;
 use crate::records::{NameChange, Pointers};
 use crate::watch::{Batch, Event, Object, Report};
 
-/// Events and endpoints that the index takes in under one lock. Readers of the index wait
-/// for a millisecond or two meanwhile.
+/// The most events and endpoints that are applied to the index under one lock. Readers of the
+/// index wait for one or two milliseconds meanwhile.
 const PIECE_MAX: usize = 2048;
 
-/// Takes events into the index, counts them, and collects the problems of objects.
+/// Applies events to the index, counts them, and collects the problems of objects.
 #[derive(Debug)]
 pub struct Intake {
     pub(super) mirror: Arc<Mirror>,
@@ -26,7 +26,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An intake into the index of `mirror`.
+    /// An intake for the index of `mirror`.
     pub fn new(mirror: Arc<Mirror>) -> Self {
         Self {
             shown: Snapshot::clone(&mirror.snapshot()),
@@ -35,11 +35,11 @@ impl Intake {
         }
     }
 
-    /// Takes in batches until `ready` is complete, and returns the result of `ready`. So
-    /// the cluster is read while the maps are made, which are filled later.
+    /// Applies batches to the index until `ready` is complete, and returns the result of
+    /// `ready`. So the agent reads the cluster while the maps are made.
     ///
     /// # Errors
-    /// When the source ends.
+    /// When the source ends before `ready` is complete.
     pub async fn until<T>(
         &mut self,
         ready: impl Future<Output = T>,
@@ -60,12 +60,13 @@ impl Intake {
         }
     }
 
-    /// Takes in reports about objects that cannot be used as they are.
+    /// Collects reports about objects that cannot be served as they are.
     pub(super) fn report(&mut self, reports: Vec<Report>) {
         self.reported.take(reports, &mut self.shown);
     }
 
-    /// Takes events into the index under one lock, so that no question sees half of them.
+    /// Applies events to the index under one lock, so that no reader sees only a part of them.
+    /// Returns the changed names and hints.
     pub(super) fn index(&mut self, events: Vec<Event>) -> (Vec<NameChange>, Pointers) {
         for event in &events {
             if let Some(counted) = EventKind::of(event) {

@@ -1,4 +1,4 @@
-//! The loop.
+//! The loop that keeps index, maps, served addresses and heartbeat together.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::maps::{RecordSink, SinkError, reconcile};
 use crate::records::{NameChange, Pointers};
 use crate::watch::{Batch, ServiceRef};
 
-/// Names that are written between two looks at the clock.
+/// The most names that are written between two looks at the clock.
 const NAMES_AT_ONCE: usize = 256;
 
 /// The operator's choices for the loop.
@@ -27,16 +27,16 @@ const NAMES_AT_ONCE: usize = 256;
 pub struct Policy {
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
-    /// How long the source may be silent until negative answers are withheld.
+    /// How long the source may be silent before negative answers are withheld.
     pub source_max_age_deny: Duration,
     /// The Service of the cluster's DNS, whose addresses are served.
     pub cluster_dns: ServiceRef,
-    /// Further served addresses.
+    /// Other served addresses.
     pub listen: Vec<IpAddr>,
 }
 
-/// The loop. It takes events into the index, writes changed names into the maps, and
-/// beats. Because one loop does all three, heartbeats end when it hangs.
+/// The loop. It applies events to the index, writes changed names to the maps, and beats.
+/// Because one loop does all three, heartbeats end when it hangs.
 #[derive(Debug)]
 pub struct Keeper<S> {
     pub(super) intake: Intake,
@@ -45,13 +45,15 @@ pub struct Keeper<S> {
     served: Served,
     /// The full pass that is under way.
     pass: Option<FullPass>,
-    /// Whether the maps have once held the whole cluster and nothing else.
+    /// Whether the maps have once been equal to an index of the whole cluster.
     pub(super) complete: bool,
+    /// Time of the last heartbeat.
     beaten: Instant,
 }
 
 impl<S: RecordSink> Keeper<S> {
-    /// A loop that goes on with the index of `intake`. From now on heartbeats are expected.
+    /// A loop that continues with the index of `intake`. From now on `/livez` expects
+    /// heartbeats.
     pub fn new(intake: Intake, writer: Writer<S>, policy: Policy) -> Self {
         let now = heartbeat::monotonic_ns();
         writer.counts.beat_ns.store(now, Ordering::Relaxed);
@@ -66,11 +68,11 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Makes the maps equal to the index. Entries that an earlier agent left are deleted
-    /// before any query is answered.
+    /// Makes the maps equal to the index. Entries of another agent are deleted before the
+    /// programs answer any query.
     ///
     /// # Errors
-    /// Where the maps cannot be read.
+    /// When the maps cannot be read, or the heartbeat cannot be written.
     pub async fn fill(&mut self) -> anyhow::Result<()> {
         self.serve();
         self.pass = Some(FullPass::default());
@@ -85,7 +87,10 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
-    /// Runs until the source ends, which is an error.
+    /// Runs until the source ends.
+    ///
+    /// # Errors
+    /// When the source has ended, or the heartbeat cannot be written.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
         let mut beats = beats();
         let first = tokio::time::Instant::now() + reconcile::INTERVAL;
@@ -105,7 +110,7 @@ impl<S: RecordSink> Keeper<S> {
                     if let Err(error) = self.step() {
                         error!(
                             error = &error as &dyn std::error::Error,
-                            "the maps cannot be compared with the index; tried again in {} s",
+                            "cannot compare the maps with the index, next try in {} s",
                             reconcile::INTERVAL.as_secs()
                         );
                     }
@@ -115,7 +120,7 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Takes in a batch, piece by piece.
+    /// Applies a batch to index and maps, piece by piece.
     pub(super) async fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
         let Batch {
             events,
@@ -131,13 +136,13 @@ impl<S: RecordSink> Keeper<S> {
             self.write(&names, &pointers).await?;
         }
         if self.complete {
-            // The addresses of a list that is not complete would replace known ones.
+            // The addresses of an incomplete list would replace addresses that are served.
             self.serve();
         }
         if written > 0 {
-            debug!(names = written, "changes written");
+            debug!(names = written, "wrote changed names");
             self.beat()?;
-            // The duration of the first list depends on the cluster's size alone.
+            // The first lists are no changes: their duration depends on the cluster's size.
             if self.complete {
                 let seconds = arrived.elapsed().as_secs_f64();
                 self.intake.mirror.programming.observe(seconds);
@@ -147,6 +152,7 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
+    /// Writes changed names and hints to the maps.
     async fn write(&mut self, names: &[NameChange], pointers: &Pointers) -> anyhow::Result<()> {
         for names in names.chunks(NAMES_AT_ONCE) {
             self.writer.apply(names);
@@ -157,7 +163,7 @@ impl<S: RecordSink> Keeper<S> {
     }
 
     /// Makes one step of the full pass that is under way. Returns whether the pass is
-    /// complete. A step that fails ends the pass.
+    /// complete. A pass ends when a step fails.
     fn step(&mut self) -> Result<bool, SinkError> {
         let Some(mut pass) = self.pass.take() else {
             return Ok(true);
@@ -170,13 +176,13 @@ impl<S: RecordSink> Keeper<S> {
         if self.complete && drift.total() > 0 {
             warn!(
                 ?drift,
-                "the maps differed from the index and were corrected"
+                "corrected differences between the maps and the index"
             );
         }
         Ok(true)
     }
 
-    /// Brings the map of served addresses up to date.
+    /// Writes changed served addresses to the map.
     pub(super) fn serve(&mut self) {
         let Policy {
             cluster_dns,
@@ -200,8 +206,8 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Beats if it is time, and lets other tasks run. Called between the steps of long
-    /// work.
+    /// Beats if a heartbeat is due, and lets other tasks run. Long work calls this between its
+    /// steps.
     async fn breathe(&mut self) -> anyhow::Result<()> {
         if self.beaten.elapsed() >= heartbeat::INTERVAL {
             self.beat()?;
@@ -210,7 +216,7 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
-    /// Tries failed writes again.
+    /// Tries failed writes again, with the present data of the names.
     pub(super) fn catch_up(&mut self) {
         let index = self.intake.mirror.index.read();
         self.writer.retry(|name| index.detailed(name));
@@ -220,8 +226,8 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Tells the programs that the agent lives, and whether they may give negative
-    /// answers.
+    /// Beats: moves the deadline of the programs' answers, and says whether they may give
+    /// negative answers.
     pub(super) fn beat(&mut self) -> anyhow::Result<()> {
         self.judge_source();
         let index = self.intake.mirror.index.read();
@@ -239,8 +245,8 @@ impl<S: RecordSink> Keeper<S> {
         Ok(())
     }
 
-    /// Decides whether the index is current: not if the source has been silent for too
-    /// long.
+    /// Decides whether the index is current. It is not if the source has been silent for
+    /// longer than negative answers allow.
     fn judge_source(&self) {
         let mirror = &self.intake.mirror;
         let max = self.policy.source_max_age_deny;
@@ -250,9 +256,9 @@ impl<S: RecordSink> Keeper<S> {
         }
         mirror.index.write().set_current(silence.is_none());
         if let Some(silence) = silence {
-            warn!("{silence}: nothing is denied until it does");
+            warn!("{silence}: negative answers are withheld until it does");
         } else {
-            info!("the API server is heard again: negative answers are given");
+            info!("the API server sends again: negative answers are given again");
         }
     }
 
@@ -262,7 +268,7 @@ impl<S: RecordSink> Keeper<S> {
     }
 }
 
-/// Ticks at once and then when the next heartbeat is due.
+/// Ticks at once, and then whenever a heartbeat is due.
 fn beats() -> tokio::time::Interval {
     let mut beats = tokio::time::interval(heartbeat::INTERVAL);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,12 +1,12 @@
-//! The mirror of the cluster, and the loop that keeps index and maps in step
-//! with it.
+//! The mirror of the cluster, and the loop that keeps index and maps equal to it.
 //!
 //! Other stages read the [`Mirror`] while the loop writes it: the index, and the last
-//! [`Snapshot`] of the loop. [`Intake`] takes events into the index. It works alone while
-//! the maps are being made, and then as the first step of the loop, [`Keeper`].
+//! [`Snapshot`] of the loop. [`Intake`] applies events to the index. It works alone while
+//! the maps are being made. Then it is the first step of the loop, [`Keeper`].
 //!
-//! Long work is cut into steps: a large batch, the first fill, the full pass. Heartbeats,
-//! readers of the index and other tasks come between the steps.
+//! Long work is cut into steps: a large batch, the first fill of the maps, the full pass.
+//! Between two steps the loop beats, and readers of the index and other tasks have their
+//! turn.
 
 mod full_pass;
 mod intake;
@@ -29,11 +29,11 @@ use crate::maps::heartbeat;
 use crate::records::Index;
 use crate::watch::health::Health;
 
-/// Upper bounds of the buckets of the programming duration, in seconds.
+/// Upper bounds of the histogram of programming durations, in seconds.
 const PROGRAMMING_BUCKETS: [f64; 10] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
-/// The index, and the state of the loop, for readers in other stages.
+/// The index and the state of the loop, which other stages read.
 #[derive(Debug)]
 pub struct Mirror {
     index: RwLock<Index>,
@@ -44,7 +44,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror with this index, which has listed nothing yet.
+    /// A mirror with `index`, to which no event has been applied yet.
     pub fn new(mut index: Index, config: Config) -> Self {
         index.set_serial(heartbeat::unix_serial());
         let snapshot = Snapshot::of(&index);
@@ -57,8 +57,8 @@ impl Mirror {
         }
     }
 
-    /// The index. The loop waits for its readers, so a reader holds it for one question
-    /// or for one step of a longer walk.
+    /// The index, locked for reading. The loop waits for readers, so hold the lock for one
+    /// query or for one step of a longer walk.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read()
     }
@@ -73,25 +73,25 @@ impl Mirror {
         &self.source
     }
 
-    /// The state that the loop published last.
+    /// The state of the loop as last published.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.published.borrow())
     }
 
-    /// Waits until the whole cluster has been read.
+    /// Waits until the index holds the whole cluster.
     pub async fn read(&self) {
         let mut published = self.published.subscribe();
         // The sender lives as long as `self`.
         published.wait_for(|snapshot| snapshot.synced()).await.ok();
     }
 
-    /// Publishes a new state. Readers of the state before keep it and delay nobody.
+    /// Publishes a new state. Readers of an older state keep it, so nobody waits for them.
     fn publish(&self, snapshot: &Snapshot) {
         self.published.send_replace(Arc::new(snapshot.clone()));
     }
 
-    /// Durations from the arrival of a batch's first change to the last map write of the
-    /// batch.
+    /// Durations from the arrival of a batch's first event to the batch's last write to the
+    /// maps.
     pub fn programming(&self) -> &Histogram {
         &self.programming
     }

@@ -1,4 +1,4 @@
-//! Problems of objects, as `status` shows them.
+//! Problems of objects, for `status` and metrics.
 
 use std::collections::VecDeque;
 
@@ -7,18 +7,17 @@ use tracing::warn;
 use super::Snapshot;
 use crate::watch::{Problem, Report};
 
-/// Problems that `status` shows.
+/// The most problems that `status` shows.
 pub(super) const PROBLEMS_SHOWN_MAX: usize = 100;
 
-/// The latest problems, each with the object or file that it was reported about.
+/// The latest problems, each with the object or file of the report.
 #[derive(Debug, Default)]
 pub(super) struct Reported {
     latest: VecDeque<(String, Problem)>,
 }
 
 impl Reported {
-    /// Replaces the problems of the objects that are reported about. Logs and counts new
-    /// problems.
+    /// Replaces the problems of the reported objects. Logs and counts new problems.
     pub(super) fn take(&mut self, reports: Vec<Report>, snapshot: &mut Snapshot) {
         if reports.is_empty() {
             return;

@@ -16,9 +16,12 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Brings the map up to date with `addresses`, the most important first. An address
-    /// that finds no place is left out, shown as a problem, and tried again by the next
-    /// call.
+    /// Writes changed addresses to the map. The most important address comes first. An
+    /// address that finds no slot is left out, shown as a problem, and tried again by the
+    /// next call.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read or write the map.
     pub(super) fn place<S: RecordSink>(
         &mut self,
         mut addresses: Vec<IpAddr>,
@@ -36,13 +39,13 @@ impl Served {
             .partition(|address| unplaced.contains(&Address::from(*address)));
         unserved.extend(beyond);
         if served != shown.served {
-            info!(addresses = ?served, "served addresses");
+            info!(addresses = ?served, "the programs serve these addresses");
         }
         if unserved != shown.unserved && !unserved.is_empty() {
             warn!(
                 addresses = ?unserved,
-                "addresses left to the cluster's DNS, since the map of served addresses has no \
-                 room for them"
+                "the map of served addresses has no slot for these addresses, left to the \
+                 cluster's DNS"
             );
         }
         self.placed.clone_from(&served);

@@ -1,4 +1,4 @@
-//! The state of the loop as a plain value.
+//! The state of the loop, as a plain value for readers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 use crate::records::Index;
 use crate::watch::{Event, Kind};
 
-/// What happened to an object, as metrics tell it.
+/// A kind of event, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventKind {
     /// The object exists or has changed.
     Apply,
     /// The object is gone.
     Delete,
-    /// All objects of its kind were listed.
+    /// All objects of a kind are listed.
     List,
 }
 
@@ -46,16 +46,16 @@ impl EventKind {
 /// The state of the loop after a batch or a heartbeat.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Resources that have not been listed yet.
+    /// Names of the resources that have not been listed yet.
     pub missing: Vec<&'static str>,
     /// Whether the index counts as the present state of the cluster. False once the
     /// source has been silent for longer than negative answers allow.
     pub current: bool,
-    /// Serial of the SOA: unix time of the last change.
+    /// Serial of the zone's SOA record: Unix time of the last change, in seconds.
     pub serial: u32,
     /// Addresses whose port 53 the programs answer.
     pub served: Vec<IpAddr>,
-    /// Addresses that should be served and are not.
+    /// Addresses that should be served and find no slot.
     pub unserved: Vec<IpAddr>,
     /// Events since the start, by kind of object and of event.
     pub events: BTreeMap<(Kind, EventKind), u64>,

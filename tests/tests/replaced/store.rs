@@ -1,4 +1,5 @@
-//! What the agent's writer stores, recorded in memory and stored in the kernel's maps again.
+//! Records what the agent's writer stores in maps in memory, and stores the same in the
+//! kernel's maps.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,9 @@ use headless_agent::records::{NameChange, RelativeName};
 use headless_ebpf::abi::{Chunk, KeyClass, NameRecord, TableHint, TableSlot};
 use headless_tests::maps;
 
-use crate::{Name, Place, Turn, VERSIONS, few};
+use crate::names::{Name, Place, Turn, VERSIONS, few};
 
-/// What a change of the writer's stores, element by element.
+/// One stored element. A change of the writer is a list of them.
 pub(crate) enum Store {
     Chunk(u32, Chunk),
     Slot(u32, TableSlot),
@@ -34,7 +35,7 @@ impl Store {
     }
 }
 
-/// What maps hold.
+/// The content of maps.
 struct Content {
     chunks: Vec<Chunk>,
     slots: Vec<TableSlot>,
@@ -64,8 +65,8 @@ impl Content {
         }
     }
 
-    /// The stores that make this of `before`, in the writer's order: chunks, slots, then
-    /// whatever leads to them.
+    /// The stores that turn `before` into this content, in the order of the writer: chunks,
+    /// slots, then records and hints that lead to them.
     fn since(&self, before: &Self) -> Vec<Store> {
         let chunks = (0..).zip(self.chunks.iter().zip(&before.chunks));
         let chunks = chunks.filter(|(_, (now, old))| now != old);
@@ -87,8 +88,8 @@ impl Content {
     }
 }
 
-/// What the agent's writer stores for names in all their versions, change by change, and
-/// with the last one again what was there at first.
+/// Lets the agent's writer write names in all their versions. Returns the maps with the first
+/// versions, and the stores of each change. The last change leads back to these maps.
 pub(crate) fn record(place: Place, names: &[Name], turn: Turn) -> (MemorySink, Vec<Vec<Store>>) {
     let config = maps::config("cluster.local", 30);
     let mut writer = maps::writer(MemorySink::new(config, place.capacities()));
@@ -101,8 +102,8 @@ pub(crate) fn record(place: Place, names: &[Name], turn: Turn) -> (MemorySink, V
     for name in names {
         writer.apply(&[name.change(Some(0))]);
     }
-    // Extents and slots come round, too: all of them have been used when the first version
-    // is there again.
+    // After the last version all extents and slots may be others than at the start. The last
+    // change also restores these.
     let mut first = MemorySink::new(config, place.capacities());
     maps::copy(writer.sink(), &mut first);
     let start = Content::of(&first);
@@ -131,7 +132,7 @@ fn apply(writer: &mut Writer<MemorySink>, change: NameChange) {
     assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
 }
 
-/// Stores all changes in turns until it is told to stop.
+/// Stores all changes in turns until `stop` is set.
 pub(crate) fn write_all(
     sink: &mut KernelSink,
     changes: &[Vec<Store>],

@@ -154,6 +154,7 @@ impl Arrays {
     }
 
     /// All words of each array, by the map's name. The digest of the layout reads them.
+    #[cfg(test)]
     pub fn all_words(&self) -> impl Iterator<Item = (&'static str, Vec<u64>)> {
         self.by_name().into_iter().map(|(name, words)| {
             let words = (0..words.len()).map(|index| words.get(index)).collect();

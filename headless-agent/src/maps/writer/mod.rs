@@ -63,8 +63,6 @@ pub struct Writer<S> {
     pub(super) crowded: Names,
     /// The last name that [`Self::retry`] has tried.
     retried: Box<[u8]>,
-    /// Whether the maps had entries when they were opened.
-    leftovers: bool,
     /// Whether the full pass that is under way began with empty maps. Then nothing that it
     /// writes is drift.
     pub(super) filling: bool,
@@ -84,12 +82,6 @@ impl<S: RecordSink> Writer<S> {
     /// The maps, for tests that change them without the writer's knowledge.
     pub fn sink_mut(&mut self) -> &mut S {
         &mut self.sink
-    }
-
-    /// Whether the maps had entries when they were opened. Then a full pass must delete
-    /// stale entries before the programs answer.
-    pub fn has_leftovers(&self) -> bool {
-        self.leftovers
     }
 
     /// Whether the maps hold no name and no hint for a reverse name.

@@ -96,7 +96,6 @@ impl<S: RecordSink> Writer<S> {
             counts.set_entries(MapKind::of_class(class), entries);
         }
         let mut writer = Self {
-            leftovers: false,
             filling: false,
             config,
             table,
@@ -115,7 +114,6 @@ impl<S: RecordSink> Writer<S> {
         writer.delete_damaged(&damaged)?;
         writer.publish_counts();
         writer.count_buckets();
-        writer.leftovers = !writer.is_empty();
         Ok(writer)
     }
 

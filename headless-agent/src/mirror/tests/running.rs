@@ -1,0 +1,79 @@
+//! The loop after the start.
+
+use super::*;
+
+#[test]
+fn deleted_names_are_gone_from_the_maps() {
+    let mirror = mirror();
+    let mut keeper = keeper(&mirror);
+    apply(&mut keeper, cluster());
+    assert!(installed(&keeper, b"\x0810-0-0-1\x03web\x07default"));
+    apply(&mut keeper, batch(vec![slice("web", &[[10, 0, 0, 2]])]));
+    assert!(!installed(&keeper, b"\x0810-0-0-1\x03web\x07default"));
+    assert!(installed(&keeper, b"\x0810-0-0-2\x03web\x07default"));
+    let reference = crate::watch::ObjectRef {
+        kind: Kind::Service,
+        namespace: "default".into(),
+        name: "web".into(),
+    };
+    apply(&mut keeper, batch(vec![Event::Delete(reference)]));
+    assert!(!installed(&keeper, b"\x03web\x07default"));
+    assert_eq!(
+        mirror.snapshot().events(Kind::Service, EventKind::Delete),
+        1
+    );
+    assert_eq!(
+        mirror
+            .snapshot()
+            .events(Kind::EndpointSlice, EventKind::Apply),
+        2
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_denied_while_the_source_is_silent_for_too_long() {
+    let mirror = mirror();
+    let mut keeper = keeper(&mirror);
+    let ear = mirror.source().listen("services");
+    take(&mut keeper, cluster()).await;
+    let mut denies = || {
+        keeper.beat().unwrap();
+        let told = keeper.writer.sink().state.flags & State::COMPLETE != 0;
+        assert_eq!(told, mirror.index().may_deny());
+        assert_eq!(told, mirror.snapshot().current);
+        told
+    };
+    assert!(denies());
+    tokio::time::advance(Duration::from_secs(119)).await;
+    assert!(denies());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(!denies());
+    ear.heard();
+    assert!(denies());
+}
+
+#[tokio::test]
+async fn the_end_of_the_source_ends_the_loop() {
+    let keeper = keeper(&mirror());
+    let (sender, batches) = mpsc::channel(1);
+    drop(sender);
+    let error = keeper.run(batches).await.unwrap_err();
+    assert!(error.to_string().contains("source"), "{error}");
+}
+
+#[tokio::test]
+async fn the_loop_beats_as_soon_as_it_runs() {
+    let mirror = mirror();
+    let mut keeper = keeper(&mirror);
+    let counts = Arc::clone(&keeper.writer.counts);
+    take(&mut keeper, cluster()).await;
+    let before = counts.beat_ns.load(Ordering::Relaxed);
+    let (sender, batches) = mpsc::channel(1);
+    let running = tokio::spawn(keeper.run(batches));
+    while counts.beat_ns.load(Ordering::Relaxed) == before {
+        tokio::task::yield_now().await;
+    }
+    assert!(counts.complete());
+    drop(sender);
+    assert!(running.await.unwrap().is_err());
+}
