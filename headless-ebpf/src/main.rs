@@ -1,6 +1,6 @@
-//! The programs: `respond` on the packets of one interface, in XDP and in tc.
-//!
-//! Only glue: what is decided is decided in the library.
+//! The two BPF programs: `headless_xdp` and `headless_tc`. Each runs the library's engine on
+//! the packets that arrive at one interface, counts the verdict, and returns an action to the
+//! kernel. All decisions are in the library.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
@@ -26,11 +26,12 @@ mod program {
 
     use crate::kernel::{Maps, PerCpu, SkbPacket, XdpPacket, count};
 
-    /// The version of the layouts of this object, checked by the loader.
+    /// The version of the map layouts in this object. The agent's loader compares it with its
+    /// own.
     #[unsafe(no_mangle)]
     static LAYOUT: u64 = abi::LAYOUT;
 
-    /// Answers DNS queries of the pod behind this interface.
+    /// Answers the DNS queries of the pod behind this interface. Replies of up to 512 bytes.
     #[xdp]
     #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
@@ -59,7 +60,8 @@ mod program {
         }
     }
 
-    /// The same behind it, or in its place, for what it cannot make large enough.
+    /// Answers the DNS queries that the XDP program left, since their replies are too large for
+    /// XDP, or all queries where XDP is not attached. Replies of up to 4096 bytes.
     #[classifier]
     #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
@@ -83,7 +85,7 @@ mod program {
         packet.action(code)
     }
 
-    /// The licence that the kernel asks for: GPL-only helpers are called.
+    /// The licence that the kernel requires of programs that call GPL-only helpers.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

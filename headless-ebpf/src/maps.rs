@@ -1,40 +1,43 @@
-//! What the engine asks of the maps.
+//! The trait through which the engine reads maps, the clock and random numbers.
 
 use crate::{
     abi::{Address, Config, EndpointEntry, KeyClass, KeyedHash, NameRecord, State},
     wire::{ChunkBytes, KeyBytes},
 };
 
-/// A [`NameRecord`] as it was read, not yet proven by its seal.
+/// A copy of a [`NameRecord`] whose seal has not been checked.
 pub type RecordWords = [u64; NameRecord::WORDS];
 
-/// The maps, the clock and chance, as the engine sees them.
+/// The maps, the clock and the source of random numbers, as the engine sees them.
 ///
-/// Implemented by the BPF programs over BPF maps and by the agent and the tests
-/// over memory. Values are handed out as copies: a value that the agent may change
-/// meanwhile is read once and then proven by its seal.
+/// The BPF programs implement this trait over BPF maps, the agent and the tests over memory.
+/// Methods copy values, because the agent may change a value in the map at any time. The
+/// engine checks the copy by its seal. An implementation checks no seals and makes no
+/// decisions.
+///
+/// `config` is always the result of [`Self::config`], which is read once for each packet.
 pub trait Lookup {
-    /// The operator's choices; `None` before they are written.
+    /// The configuration. `None` before it is written. The BPF map then reads as zeros, and no
+    /// address is a served address.
     fn config(&self) -> Option<&Config>;
 
-    /// Liveness and completeness; `None` before they are written.
+    /// The agent's state: deadline, completeness, generation. `None` before it is written. The
+    /// BPF map then reads as zeros, and the deadline has passed.
     fn state(&self) -> Option<State>;
 
-    /// The same, read after everything that was looked up before, also where the
-    /// processor may carry out loads in another order
-    /// ([`crate::abi::global::WEAKLY_ORDERED`]).
+    /// The agent's state, read after all look-ups before this call. On processors that may
+    /// reorder loads ([`crate::abi::global::WEAKLY_ORDERED`]), this needs a barrier.
     fn state_after_lookups(&self) -> Option<State> {
         self.state()
     }
 
-    /// Whether port 53 of this address is ours to answer. `config` is
-    /// [`Self::config`], as everywhere here: it is read once for each packet.
+    /// Whether `address` is a served address.
     fn serves(&self, config: &Config, address: &Address) -> bool;
 
-    /// Copies the record under the first [`KeyClass::bytes`] bytes of `key`, a name or an
-    /// endpoint key ([`crate::abi::NameKey::of_endpoint`]) of that class, to `record`.
-    /// `hash` has taken in these bytes. `false` where there is none, and `record` is
-    /// undefined.
+    /// Copies the record under a key of this class to `record`. The key is the first
+    /// [`KeyClass::bytes`] bytes of `key`: a relative name or an endpoint key
+    /// ([`crate::abi::NameKey::of_endpoint`]). `hash` has taken in these bytes. Returns `false`
+    /// where there is no such record. The content of `record` is then undefined.
     fn name(
         &self,
         config: &Config,
@@ -44,21 +47,20 @@ pub trait Lookup {
         record: &mut RecordWords,
     ) -> bool;
 
-    /// Copies the words of the chunk at this index to the start of `content` and returns
-    /// its seal; `None` where there is no such chunk.
+    /// Copies the words of the chunk at this index to the start of `content`, and returns the
+    /// chunk's seal. `None` where the index is outside of the map.
     fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64>;
 
-    /// Whether an entry is in either of these buckets, its own
-    /// ([`EndpointEntry::buckets`]).
+    /// Whether `entry` is stored in one of `buckets`, which are [`EndpointEntry::buckets`].
     fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool;
 
-    /// Copies this bucket of the table of addresses to the start of `slots`;
-    /// `false` where there is no such bucket.
+    /// Copies a bucket of [`crate::abi::map::REVERSE`] to the start of `slots`. Returns `false`
+    /// where the index is outside of the map.
     fn reverse(&self, bucket: u32, slots: &mut ChunkBytes) -> bool;
 
-    /// `CLOCK_MONOTONIC` in nanoseconds.
+    /// `CLOCK_MONOTONIC` in nanoseconds. A reading may be up to one tick old.
     fn now_ns(&self) -> u64;
 
-    /// Any 32 bits.
+    /// A random number. It spreads clients over addresses and need not be secure.
     fn random(&self) -> u32;
 }

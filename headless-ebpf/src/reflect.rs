@@ -1,5 +1,6 @@
-//! The floor of every measurement: an XDP program that sends each UDP packet to
-//! port 53 back as it is, addresses swapped. No parsing, no maps, no growth.
+//! The floor of every measurement: an XDP program that sends each UDP packet to port 53 back
+//! with source and destination swapped. It parses no message, reads no map, and does not
+//! resize the packet, so that the difference to `headless_xdp` is the cost of answering.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     not(target_arch = "bpf"),
@@ -14,10 +15,10 @@ mod panic;
 mod program {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
-    /// Ethernet, IPv4 and UDP headers.
+    /// Bytes of the Ethernet, IPv4 and UDP headers.
     const HEADERS_LEN: usize = 42;
 
-    /// Sends DNS queries back.
+    /// Sends each DNS query over IPv4 back to its sender.
     #[xdp]
     #[expect(clippy::needless_pass_by_value, reason = "the macro's signature")]
     fn reflect(ctx: XdpContext) -> u32 {
@@ -25,7 +26,7 @@ mod program {
         if data + HEADERS_LEN > ctx.data_end() {
             return xdp_action::XDP_PASS;
         }
-        // SAFETY: the packet has these bytes, as just compared.
+        // SAFETY: the comparison above says that the packet has these bytes.
         let head = unsafe { &mut *(data as *mut [u8; HEADERS_LEN]) };
         let is_query = head[12] == 0x08
             && head[13] == 0
@@ -36,7 +37,8 @@ mod program {
         if !is_query {
             return xdp_action::XDP_PASS;
         }
-        // A copy of six bytes would become a call of `memmove`.
+        // Byte by byte: the compiler turns a copy of six bytes into a call of `memmove`, which
+        // the BPF back end refuses.
         let mut i = 0;
         while i < 6 {
             head.swap(i, i + 6);
@@ -54,7 +56,7 @@ mod program {
         xdp_action::XDP_TX
     }
 
-    /// The licence that the kernel asks for.
+    /// The licence that the kernel requires.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

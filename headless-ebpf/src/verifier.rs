@@ -1,51 +1,56 @@
-//! How the engine stays small for the kernel's verifier.
+//! The operations that keep the engine small for the kernel's verifier.
 //!
-//! Before a program runs, the verifier walks through all ways that it can take and
-//! proves each access to memory. It gives up after a million instructions. Where two
-//! ways reach the same instruction, it goes on only if they know different things there:
-//! each way out of a loop leaves it with another range for the number that the loop
-//! compared, and without care it follows each of them to the program's end.
+//! Before a program is loaded, the verifier follows every control-flow path through the
+//! program and proves each memory access. It gives up after a million instructions. Where two
+//! paths reach the same instruction, the verifier drops the second one if it knows the same
+//! about all numbers there, and else follows both. Every exit of a loop knows another range
+//! for the number that the loop compares. Without care, the verifier follows each exit to the
+//! end of the program.
 //!
-//! Six habits keep the engine below that limit. The operations for them are here, and
-//! nothing outside of this module talks to the compiler or the verifier.
+//! Six habits keep the engine below the limit. Their operations are in this module. No other
+//! module of the library has unsafe code or influences the compiler.
 //!
-//! 1. **Numbers that a loop compares go through memory.** The verifier knows nothing about
-//!    a number that it reads from a map. A number that is written to the working memory and
-//!    read again ([`reread`], [`Slot`]) is the same on all ways, so that they meet there.
-//!    This is why intermediate results such as [`crate::wire::dns::Question`] are
+//! 1. **Numbers that a loop compares go through memory.** The verifier knows nothing about a
+//!    number that a program reads from a map. So a number that is written to the working
+//!    memory and read again ([`reread`], [`Slot`]) looks the same on all paths, and the paths
+//!    join. This is why intermediate results such as [`crate::wire::dns::Question`] are
 //!    structures in the working memory.
-//! 2. **Masks instead of branches where a length decides.** [`mask`] reads the mask for a
-//!    word from a constant table. A branch for each word would double the ways each time.
-//!    [`following`] is the successor in a ring without a branch.
-//! 3. **Numbers that follow from a choice are calculated**, or lie in a map already
-//!    ([`crate::abi::InterfaceRecord`]): `present * LEN` rather than `if present { LEN } else { 0
-//!    }`. Each branch's number would go through every loop behind it.
-//! 4. **Pointers into the packet are read anew after each loop** (`kernel/xdp.rs`), since a
-//!    pointer carries what the loop proved about the packet's length.
-//! 5. **The stack is short**: 512 bytes for a program and the function that it calls, and
-//!    kernel 5.10 counts each function in steps of 32 bytes. Structures lie in the working
-//!    memory, subprograms call nothing themselves, and the compiler is kept from holding
-//!    values back on the stack ([`again`], [`in_order`]).
-//! 6. **Rare questions are subprograms** ([`crate::respond::Subprogram`]): functions with
-//!    global linkage, which the verifier checks once and not on every way that leads to
-//!    them. They take no pointers and return one number.
+//! 2. **Masks replace branches that depend on a length.** [`mask`] reads the mask for a word
+//!    from a constant table. A branch for each word would double the number of paths with each
+//!    word. [`following`] is the next position in a ring, without a branch.
+//! 3. **Numbers that depend on a choice are calculated** or are stored in a map beforehand
+//!    ([`crate::abi::InterfaceRecord`]). An example: `present * LEN` replaces `if present { LEN
+//!    } else { 0 }`. With a branch, each number would lead to a path of its own through every
+//!    later loop.
+//! 4. **Pointers into the packet are read again after each loop** (`kernel/xdp.rs`). A pointer
+//!    from before the loop keeps everything that the loop proved about the packet's length.
+//! 5. **The stack is short.** A program and the functions that it calls have 512 bytes together,
+//!    and kernel 5.10 counts each function in steps of 32 bytes. So structures are in the
+//!    working memory, subprograms call no functions, and [`again`] and [`in_order`] keep the
+//!    compiler from storing values on the stack.
+//! 6. **Rare questions are answered by subprograms** ([`crate::respond::Subprogram`]): functions
+//!    with global linkage. The verifier checks each of them once, not once for each path that
+//!    leads to it. They take no pointers and return one number.
 //!
-//! `core::hint::black_box` would do instead of the empty instructions below, but goes by
-//! the stack: a store, and a load that waits for it. The operand of the empty instructions
-//! is in `r0`: a template that names its operand is not empty, and the compiler then
-//! records a source line for no instruction, which the kernel refuses.
+//! The operations are inline assembly without instructions. `core::hint::black_box` would have
+//! the same effect but goes through the stack, which costs a store and a load that waits for
+//! it. The operand is in the fixed register `r0`, because a template that names its operand is
+//! not empty: the compiler then records a source line for an instruction that does not exist,
+//! and the kernel refuses the program.
 
 #[cfg(target_arch = "bpf")]
 use core::arch::asm;
 
-/// The same number, of which the compiler knows nothing, so that it does not leave out a
-/// mask by which the verifier knows that an access is inside.
+/// Returns the same number, but the compiler knows nothing about the result.
+///
+/// The compiler removes a mask that it can prove to be needless. The verifier needs the mask
+/// as its proof that an access is in bounds.
 #[inline(always)]
 pub fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;
-        // SAFETY: no instruction.
+        // SAFETY: the assembly has no instruction.
         unsafe { asm!("", inout("r0") number, options(pure, nomem, nostack)) };
         number
     }
@@ -53,27 +58,30 @@ pub fn opaque(number: usize) -> usize {
     number
 }
 
-/// The same place in memory, of whose content the compiler knows nothing: what was
-/// written before is written, and what is read behind is read. The verifier then knows
-/// nothing about the numbers that are read.
+/// Returns the same reference, but the compiler knows nothing about the content behind it.
+///
+/// Earlier writes really go to memory, and later reads really come from memory. The verifier
+/// then knows nothing about the numbers that are read (habit 1).
 #[inline(always)]
-pub fn reread<T>(place: &mut T) -> &mut T {
+pub fn reread<T>(value: &mut T) -> &mut T {
     #[cfg(target_arch = "bpf")]
     {
-        let mut pointer: *mut T = place;
-        // SAFETY: no instruction; the pointer is the one of `place`, which is borrowed
-        // as long as the result.
+        let mut pointer: *mut T = value;
+        // SAFETY: the assembly has no instruction, so that the pointer is still the pointer of
+        // `value`, which is borrowed as long as the result.
         unsafe {
             asm!("", inout("r0") pointer, options(nostack));
             &mut *pointer
         }
     }
     #[cfg(not(target_arch = "bpf"))]
-    place
+    value
 }
 
-/// The same place in memory, but the compiler does not know that it is the same: it reads
-/// numbers again that it has read there before, instead of keeping them on the stack.
+/// Returns the same reference, but the compiler does not know that both are the same.
+///
+/// The compiler then reads numbers again instead of keeping earlier reads on the stack (habit
+/// 5).
 #[inline(always)]
 #[cfg_attr(
     target_arch = "bpf",
@@ -82,56 +90,57 @@ pub fn reread<T>(place: &mut T) -> &mut T {
         reason = "the compiler must forget the address alone, nothing is read there"
     )
 )]
-pub fn again<T>(place: &T) -> &T {
+pub fn again<T>(value: &T) -> &T {
     #[cfg(target_arch = "bpf")]
     {
-        let mut pointer: *const T = place;
-        // SAFETY: no instruction; the pointer is the one of `place`, which is borrowed
-        // as long as the result.
+        let mut pointer: *const T = value;
+        // SAFETY: the assembly has no instruction, so that the pointer is still the pointer of
+        // `value`, which is borrowed as long as the result.
         unsafe {
             asm!("", inout("r0") pointer, options(pure, nomem, nostack));
             &*pointer
         }
     }
     #[cfg(not(target_arch = "bpf"))]
-    place
+    value
 }
 
-/// Accesses to memory before this line come before those behind it. Without it the
-/// compiler begins many calculations at once and keeps their numbers on the stack.
+/// Keeps the compiler from moving memory accesses across this call. Without it, the compiler
+/// begins several calculations at once and keeps their numbers on the stack (habit 5).
 #[inline(always)]
 pub fn in_order() {
     #[cfg(target_arch = "bpf")]
-    // SAFETY: no instruction.
+    // SAFETY: the assembly has no instruction.
     unsafe {
         asm!("", options(nostack));
     }
 }
 
-/// A place in the working memory where a number is put down and read again.
+/// A number in the working memory, for habit 1.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Slot(u64);
 
 impl Slot {
-    /// The same number, of which neither compiler nor verifier knows anything.
+    /// Stores the number and reads it again. Neither the compiler nor the verifier knows anything
+    /// about the result.
     #[inline(always)]
     pub fn forget(&mut self, number: usize) -> usize {
         self.0 = number as u64;
         self.get()
     }
 
-    /// The number once more, of which again nothing is known.
+    /// Reads the stored number, which again neither of the two knows.
     #[inline(always)]
     pub fn get(&mut self) -> usize {
         reread(self).0 as usize
     }
 }
 
-/// Bytes of the longest name, to which lengths for [`mask`] are cut.
+/// Lengths for [`mask`] are taken modulo this number. No name is longer.
 const MASK_BYTES: usize = 256;
 
-/// As many zeroes as a name has bytes, then ones.
+/// [`MASK_BYTES`] bytes of zeros, then bytes of ones.
 struct Masks([u8; 2 * MASK_BYTES + 8]);
 
 static MASKS: Masks = Masks::new();
@@ -148,12 +157,14 @@ impl Masks {
     }
 }
 
-/// The mask that keeps those of the eight bytes at `offset` that come before `len`:
-/// `offset` is at most 248, of `len` the lowest eight bits count.
+/// The mask for a word of eight bytes that starts at `offset` of a name. It keeps the bytes of
+/// the word that are among the first `len` bytes of the name, and clears the others.
 ///
-/// The mask is a window into a table, which moves right as `len` grows. It is read back to
-/// front, because the verifier follows offsets that grow with a length, but none that
-/// shrink.
+/// `offset` is at most 248. Only the lowest eight bits of `len` count.
+///
+/// The mask is a window into a table. The window moves right as `len` grows, and its bytes are
+/// read in reverse order: the verifier can follow an offset that grows with a length, but not
+/// one that shrinks.
 #[inline(always)]
 pub fn mask(len: usize, offset: usize) -> u64 {
     let from = (MASK_BYTES - 8 - offset + (len & 0xff)) & (2 * MASK_BYTES - 1);
@@ -163,11 +174,11 @@ pub fn mask(len: usize, offset: usize) -> u64 {
     }
 }
 
-/// The position after this one in a ring of `count` positions.
+/// The position after `position` in a ring of `count` positions.
 #[inline(always)]
 pub fn following(position: u32, count: u32) -> u32 {
     let next = position as usize + 1;
-    // The compiler would see a comparison in the sign of a difference.
+    // `opaque`, since the compiler would turn the sign of the difference into a branch.
     let difference = opaque(next.wrapping_sub(count as usize));
     let is_inside = (difference.cast_signed() >> (usize::BITS - 1)).cast_unsigned();
     (next & is_inside) as u32

@@ -1,4 +1,4 @@
-//! Addresses.
+//! IP addresses, as keys and values of maps and as bytes of packets.
 
 use core::net::IpAddr;
 
@@ -6,18 +6,18 @@ use bytemuck::{Pod, Zeroable};
 
 use super::digest::describe;
 
-/// Address family, and the IP version of a packet.
+/// The family of an address, or the IP version of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
 pub enum Family {
-    /// IPv4, 4 bytes an address.
+    /// IPv4: an address has 4 bytes.
     Ipv4 = 0,
-    /// IPv6, 16 bytes an address.
+    /// IPv6: an address has 16 bytes.
     Ipv6 = 1,
 }
 
-/// An IP address: 16 bytes in network byte order, read as two words of the machine's
-/// own order. IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2).
+/// An IP address: 16 bytes in network byte order, read as two words of the machine's byte
+/// order. An IPv4 address is mapped into IPv6 (RFC 4291, section 2.5.5.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Address {
@@ -33,11 +33,11 @@ describe!(Address {
 });
 
 impl Address {
-    /// The four bytes before a mapped IPv4 address.
+    /// The four bytes before the IPv4 address in a mapped address.
     const MAPPED: u32 = 0xffff_u32.to_be();
 
-    /// From the four bytes of an IPv4 address as they stand in a packet, read as one
-    /// word of the machine's own order.
+    /// The address of the four bytes of an IPv4 address in network byte order, read as one word
+    /// of the machine's byte order.
     #[inline(always)]
     pub const fn from_ipv4_word(address: u32) -> Self {
         Self {
@@ -46,8 +46,8 @@ impl Address {
         }
     }
 
-    /// The four bytes of an IPv4 address, as [`Self::from_ipv4_word`] takes them;
-    /// `None` of an IPv6 address.
+    /// The four bytes of an IPv4 address, as [`Self::from_ipv4_word`] takes them. `None` for an
+    /// IPv6 address.
     #[inline(always)]
     pub const fn ipv4_word(self) -> Option<u32> {
         if self.first == 0 && self.last as u32 == Self::MAPPED {

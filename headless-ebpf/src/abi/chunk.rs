@@ -1,4 +1,5 @@
-//! Runs of bytes that do not fit into a record.
+//! Chunks: the elements of [`super::map::CHUNKS`]. They hold addresses that do not fit into a
+//! name record, the details of Services, and Services' names for reverse names.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,13 +12,13 @@ use super::{
 /// Bytes of content in a [`Chunk`].
 pub const CHUNK_BYTES: usize = 112;
 
-/// IPv4 addresses in a chunk: as many A records as fit a reply of 512 bytes.
+/// IPv4 addresses in a full chunk. As many A records fit into a reply of 512 bytes.
 pub const CHUNK_IPV4: usize = CHUNK_BYTES / 4;
 
-/// IPv6 addresses in a chunk.
+/// IPv6 addresses in a full chunk.
 pub const CHUNK_IPV6: usize = CHUNK_BYTES / 16;
 
-/// What a chunk holds.
+/// The kind of content of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
 pub enum ChunkKind {
@@ -25,21 +26,22 @@ pub enum ChunkKind {
     Ipv4 = Family::Ipv4 as u16,
     /// IPv6 addresses.
     Ipv6 = Family::Ipv6 as u16,
-    /// [`super::DetailsHeader`] and what follows it: a Service's own ports, with
-    /// itself as the target.
+    /// Details ([`super::DetailsHeader`]) for a Service's own name: its ports, with the Service as
+    /// the only target.
     Own = 2,
-    /// The same for its endpoints: the ports are those of the slices.
+    /// Details for the names of a Service's endpoints: the ports of its EndpointSlices, with the
+    /// endpoints as targets.
     Endpoints = 3,
-    /// Not of a set: one byte length and the relative name of the Service to which
-    /// [`super::map::REVERSE`] leads by the index of this chunk.
+    /// The relative name of a Service, after one byte with its length. Slots of
+    /// [`super::map::REVERSE`] hold the index of this chunk. Chunks of this kind belong to no set.
     Name = 4,
 }
 
 impl ChunkKind {
-    /// The kinds that belong to sets, in the order in which they stand in an extent.
+    /// The kinds that belong to sets, in their order in an extent.
     pub const OF_SETS: [Self; 4] = [Self::Ipv4, Self::Ipv6, Self::Own, Self::Endpoints];
 
-    /// Digest of the kinds' numbers.
+    /// Digest of all kinds and their numbers.
     pub(super) const DIGEST: u64 = digest_of! {
         Ipv4 = Self::Ipv4,
         Ipv6 = Self::Ipv6,
@@ -59,20 +61,20 @@ impl From<Family> for ChunkKind {
     }
 }
 
-/// Which chunk is meant, as its seal takes it in.
+/// The identity of a chunk, which its seal takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId {
-    /// [`super::NameRecord::set`]; of [`ChunkKind::Name`] the index of the chunk itself.
+    /// [`super::NameRecord::set`]. For [`ChunkKind::Name`], the index of the chunk in the map.
     pub set: u32,
     /// [`ChunkKind`] as a number.
     pub kind: u16,
-    /// Which chunk of its kind: addresses from `index * CHUNK_IPV4` (or
-    /// `CHUNK_IPV6`) on.
+    /// Number of the chunk among the chunks of its kind, counted from 0. Chunk `index` has the
+    /// addresses from `index * CHUNK_IPV4` (or `index * CHUNK_IPV6`) on.
     pub index: u16,
 }
 
 impl ChunkId {
-    /// The chunk of this number among those of a kind.
+    /// The identity of the chunk number `index` of a kind.
     #[inline(always)]
     pub const fn new(set: u32, kind: ChunkKind, index: usize) -> Self {
         Self {
@@ -82,35 +84,34 @@ impl ChunkId {
         }
     }
 
-    /// The name chunk at this index of [`super::map::CHUNKS`].
+    /// The identity of the name chunk at this index of [`super::map::CHUNKS`].
     #[inline(always)]
     pub const fn name(chunk: u32) -> Self {
         Self::new(chunk, ChunkKind::Name, 0)
     }
 
-    /// The hash of a chunk that has taken in which chunk it is; the content follows,
-    /// see [`Self::content`].
+    /// The hash that has taken in the identity. [`Self::content`] takes in the words.
     #[inline(always)]
     pub const fn begin(self, key: &HashKey) -> KeyedHash {
         let word = self.set as u64 | (self.kind as u64) << 32 | (self.index as u64) << 48;
         KeyedHash::new().word(key, HASH_CHUNK, word)
     }
 
-    /// `hash` with word `number` of a chunk's content, counted from 0.
+    /// Takes in the word `number` of a chunk's content, counted from 0.
     #[inline(always)]
     pub const fn content(hash: KeyedHash, key: &HashKey, number: usize, word: u64) -> KeyedHash {
         hash.word(key, HASH_CHUNK + 1 + number, word)
     }
 }
 
-/// A run of bytes of one set and kind: an element of [`super::map::CHUNKS`].
+/// A chunk: an element of [`super::map::CHUNKS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Chunk {
-    /// The bytes as little-endian words; bytes behind the content are zero.
+    /// The content as little-endian words. Bytes behind the content are zero.
     pub words: [u64; CHUNK_BYTES / 8],
-    /// Proof that this is the chunk that was asked for, whole: [`KeyedHash::finish`] over
-    /// its [`ChunkId`] and its words.
+    /// The seal: [`KeyedHash::finish`] of the [`ChunkId`] and the words. It shows that the words
+    /// belong together and to this identity.
     pub seal: u64,
 }
 
@@ -123,8 +124,8 @@ describe!(Chunk {
 });
 
 impl Chunk {
-    /// The chunk of these bytes, sealed. There are at most
-    /// [`CHUNK_BYTES`]; more are cut off.
+    /// The sealed chunk with this content of at most [`CHUNK_BYTES`] bytes. Further bytes are cut
+    /// off.
     pub fn new(key: &HashKey, id: ChunkId, content: &[u8]) -> Self {
         let mut bytes = [0u8; CHUNK_BYTES];
         bytes
@@ -139,7 +140,7 @@ impl Chunk {
         chunk
     }
 
-    /// The seal that these words must have as this chunk.
+    /// The seal of these words under an identity.
     fn seal_as(&self, key: &HashKey, id: ChunkId) -> u64 {
         let words = self.words.iter().enumerate();
         let hash = words.fold(id.begin(key), |hash, (number, word)| {
@@ -148,7 +149,7 @@ impl Chunk {
         hash.finish()
     }
 
-    /// Whether this is the chunk that is meant, whole.
+    /// Whether the seal fits the words and this identity.
     pub fn is(&self, key: &HashKey, id: ChunkId) -> bool {
         self.seal == self.seal_as(key, id)
     }

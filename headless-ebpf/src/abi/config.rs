@@ -1,4 +1,4 @@
-//! What the agent chooses when it makes the maps.
+//! The configuration, which the agent writes when it makes the maps.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -8,38 +8,37 @@ use super::{
     key::{KeyClass, NameKey},
 };
 
-/// The operator's choices, the key of the hashes and the sizes of the tables. Written
-/// before the programs are attached. Of all fields only [`Self::name_maps`] changes
-/// afterwards.
+/// The operator's choices, the hash key and the sizes of the tables.
+///
+/// The agent writes this value before it attaches the programs. Later only [`Self::name_maps`]
+/// changes.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Config {
-    /// The cluster's zone in folded wire form, root included, zero-padded, as
-    /// little-endian words: `\7cluster\5local\0`.
+    /// The zone in folded wire form with its root, padded with zeros, as little-endian words:
+    /// `\7cluster\5local\0`.
     pub zone: [u64; 32],
-    /// Which bits of a name's end are compared with [`Self::zone`]: all ones
-    /// for each byte of the zone.
+    /// The mask for comparisons with [`Self::zone`]: ones for the zone's bytes, zeros behind.
     pub zone_mask: [u64; 32],
-    /// Key of every [`super::KeyedHash`].
+    /// The secret key of every [`super::KeyedHash`].
     pub hash_key: HashKey,
     /// Length of the zone in bytes, root included.
     pub zone_len: u32,
-    /// TTL of records in seconds; also the SOA's minimum.
+    /// TTL of records in seconds. Also the minimum in the SOA record.
     pub ttl: u32,
-    /// TTL of the SOA in negative answers, in seconds: CoreDNS has
-    /// `min(ttl, 300)`.
+    /// TTL of the SOA record in denials, in seconds. CoreDNS has `min(ttl, 300)`.
     pub negative_ttl: u32,
     /// [`PodsMode`] as a number.
     pub pods: u32,
-    /// Buckets of [`super::map::TABLE_BUCKETS`]; zero for none.
+    /// Number of buckets in [`super::map::TABLE_BUCKETS`].
     pub table_buckets: u32,
-    /// Buckets of [`super::map::ENDPOINTS`]; zero for none.
+    /// Number of buckets in [`super::map::ENDPOINTS`].
     pub endpoint_buckets: u32,
-    /// Buckets of [`super::map::REVERSE`]; zero for none.
+    /// Number of buckets in [`super::map::REVERSE`]. 0 where reverse names are not stored.
     pub reverse_buckets: u32,
-    /// Which of the hash maps of names hold anything: a bit for each
-    /// [`KeyClass`], see [`Self::has_names`]. Bits are added while the programs run,
-    /// before the first name is written to the map.
+    /// The hash maps of names that are in use: a bit for each [`KeyClass`], see
+    /// [`Self::has_names`]. The agent sets a bit before it writes the first name to the map, also
+    /// while the programs run.
     pub name_maps: u32,
     /// Zero.
     pub spare: [u32; 8],
@@ -63,11 +62,11 @@ describe!(Config {
 });
 
 impl Config {
-    /// The configuration for a zone in presentation form (`cluster.local`, with
-    /// or without the final dot); `None` where it is not a name.
+    /// The configuration for a zone in presentation form (`cluster.local`, with or without the
+    /// final dot). `None` where the zone is not a valid name.
     ///
-    /// `ttl` in seconds; the TTL of negative answers follows from it. The sizes of the
-    /// tables are zero.
+    /// `ttl` is in seconds and decides about [`Self::negative_ttl`], too. The sizes of the tables
+    /// are zero.
     pub fn new(zone: &str, ttl: u32, pods: PodsMode, hash_key: &HashKey) -> Option<Self> {
         let zone = zone.strip_suffix('.').unwrap_or(zone);
         let (key, len) = NameKey::from_labels(zone.split('.').map(str::as_bytes))?;
@@ -77,7 +76,7 @@ impl Config {
             .iter_mut()
             .zip(key.words)
             .for_each(|(to, from)| *to = from);
-        // The byte after the last label is the root and already zero.
+        // The byte behind the last label is zero already, which is the root.
         let zone_len = len + 1;
         for (i, word) in config.zone_mask.iter_mut().enumerate() {
             *word = match zone_len.saturating_sub(i * 8) {
@@ -93,31 +92,31 @@ impl Config {
         Some(config)
     }
 
-    /// Whether the hash map of names of this class may hold any.
+    /// Whether the hash map for keys of this class is in use.
     #[inline(always)]
     pub const fn has_names(&self, class: KeyClass) -> bool {
         self.name_maps & 1 << class as u32 != 0
     }
 
-    /// Says that the hash map of names of this class may hold some.
+    /// Marks the hash map for keys of this class as used.
     pub const fn add_names(&mut self, class: KeyClass) {
         self.name_maps |= 1 << class as u32;
     }
 }
 
-/// CoreDNS gives the SOA of a negative answer no more (`backend_lookup.go`).
+/// Largest TTL in seconds of the SOA record in a denial (CoreDNS, `backend_lookup.go`).
 const NEGATIVE_TTL_MAX: u32 = 300;
 
-/// CoreDNS's `pods` option: what `1-2-3-4.<namespace>.pod.<zone>` answers.
+/// CoreDNS's option `pods`: which names `1-2-3-4.<namespace>.pod.<zone>` exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
 pub enum PodsMode {
-    /// Nothing exists below `pod`.
+    /// No name below `pod` exists.
     Disabled = 0,
-    /// Any address in an existing namespace.
+    /// The names of all addresses exist, in every namespace that exists.
     #[default]
     Insecure = 1,
-    /// Addresses of pods that exist in the namespace.
+    /// The names of the addresses of pods exist, in the namespaces of the pods.
     Verified = 2,
 }
 
@@ -169,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Configurations are logged at start.
+    /// The agent logs its configuration at start.
     #[test]
     fn the_hash_key_is_not_shown() {
         let text = format!("{:?}", config("cluster.local").unwrap());

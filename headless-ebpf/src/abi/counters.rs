@@ -1,11 +1,11 @@
-//! Every way a packet can take, numbered: the number is the index of a per-CPU
-//! counter in the kernel, the label is what metrics and `status` print.
+//! The counters of verdicts. Each verdict of each program has a number, the index of a per-CPU
+//! counter in [`super::map::COUNTERS`], and a label, which metrics and `status` show.
 
 use core::ops::Range;
 
 use super::digest::Digest;
 
-/// Which program gave the answer or the packet up.
+/// The program that answered a packet or let it pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Path {
@@ -16,7 +16,7 @@ pub enum Path {
 }
 
 impl Path {
-    /// Every path, in order of its number.
+    /// Every path, in the order of the numbers.
     pub const ALL: [Self; 2] = [Self::Xdp, Self::Tc];
 
     /// Label in metrics.
@@ -29,7 +29,7 @@ impl Path {
     }
 }
 
-/// Question type of an answer, as far as counters tell types apart.
+/// The type of an answered question, as far as counters distinguish types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum AnswerKind {
@@ -46,10 +46,10 @@ pub enum AnswerKind {
 }
 
 impl AnswerKind {
-    /// Every kind, in order of its number.
+    /// Every kind, in the order of the numbers.
     pub const ALL: [Self; 5] = [Self::A, Self::Aaaa, Self::Srv, Self::Ptr, Self::Other];
 
-    /// The kind with this number, [`Self::Other`] if there is none.
+    /// The kind with this number. [`Self::Other`] where no kind has it.
     #[inline(always)]
     pub const fn from_number(number: u32) -> Self {
         match number {
@@ -74,13 +74,13 @@ impl AnswerKind {
     }
 }
 
-/// What an answer said.
+/// The outcome of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Outcome {
     /// NOERROR with records.
     Data = 0,
-    /// NOERROR with records and TC=1: more than the client takes.
+    /// NOERROR with records and TC=1: the client does not take all records.
     Truncated = 1,
     /// NOERROR without records (RFC 2308, section 2.2).
     NoData = 2,
@@ -89,10 +89,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in order of its number.
+    /// Every outcome, in the order of the numbers.
     pub const ALL: [Self; 4] = [Self::Data, Self::Truncated, Self::NoData, Self::NxDomain];
 
-    /// The outcome of the number that has these two lowest bits.
+    /// The outcome with the number `number % 4`.
     #[inline(always)]
     pub const fn from_number(number: u32) -> Self {
         match number % 4 {
@@ -117,7 +117,7 @@ impl Outcome {
 
 macro_rules! pass_reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal;)+) => {
-        /// Why a packet was left to userspace, bit for bit as it came.
+        /// Why a packet passes, bit for bit as it came.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
         pub enum PassReason {
@@ -125,14 +125,14 @@ macro_rules! pass_reasons {
         }
 
         impl PassReason {
-            /// Every reason, in order of its number.
+            /// Every reason, in the order of the numbers.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// The reason with this number, [`Self::Lost`] if there is none.
+            /// The reason with this number. [`Self::Lost`] where no reason has it.
             #[inline(always)]
             pub const fn from_number(number: u32) -> Self {
-                // Branches and not a table: the verifier does not connect the comparison
-                // of an index with the compiler's copy of the index.
+                // Branches instead of a table: the compiler compares one copy of the index
+                // and uses another, and the verifier does not know that both are the same.
                 match number {
                     $($number => Self::$name,)+
                     _ => Self::Lost,
@@ -151,65 +151,68 @@ macro_rules! pass_reasons {
 }
 
 pass_reasons! {
-    /// Not a DNS query to a served address over UDP. Not counted in the kernel:
-    /// this is the pod's other traffic, and counting would be its cost.
+    /// The packet is not for port 53 over UDP. The kernel does not count this reason: it is the
+    /// pods' other traffic, which should not pay for a counter.
     NotDns = 0, "not_dns";
-    /// The agent's deadline has passed, or it has not written one yet.
+    /// The deadline has passed, or the agent has not written one yet.
     AgentStale = 1, "agent_stale";
-    /// A fragment, IPv4 options or a wrong checksum of them, IPv6 extension headers,
-    /// or a version that the Ethernet type contradicts.
+    /// The packet is a fragment, has IPv4 options, a wrong IPv4 checksum or IPv6 extension
+    /// headers, or has another IP version than its Ethernet type says.
     IpHeader = 2, "ip_header";
-    /// Lengths of IP, UDP and frame contradict each other.
+    /// The lengths of IP, UDP and frame contradict each other, or the packet holds several joined
+    /// datagrams.
     Length = 3, "length";
-    /// More bytes than the engine reads.
+    /// The frame has more bytes than the engine reads.
     TooLong = 4, "too_long";
-    /// QR=1: a response, not a query.
+    /// The message is a response (QR=1).
     Response = 5, "response";
-    /// An opcode other than QUERY.
+    /// The opcode is not QUERY.
     Opcode = 6, "opcode";
-    /// TC=1 in a query.
+    /// The query is truncated (TC=1).
     Truncated = 7, "truncated";
-    /// Not exactly one question, or records where a query has none.
+    /// The query has not exactly one question, or has records that a query does not have.
     Counts = 8, "counts";
-    /// A class other than IN.
+    /// The class is not IN.
     Class = 9, "class";
-    /// A label longer than 63 bytes, a compression pointer, a name that ends
-    /// early, or a name of more than 255 bytes.
+    /// The name has a label of more than 63 bytes or a compression pointer, does not end, or has
+    /// more than 255 bytes.
     Name = 10, "name";
-    /// Bytes after the question that are not an OPT record.
+    /// Bytes that are not an OPT record follow the question.
     Trailing = 11, "trailing";
-    /// An OPT record with options, of another version, or ill-formed.
+    /// The OPT record has options or another version than 0, or is malformed.
     Edns = 12, "edns";
-    /// A name outside the zone.
+    /// The name is outside the zone.
     OutsideZone = 13, "outside_zone";
-    /// A question type that is answered in userspace.
+    /// Userspace answers questions of this type.
     Qtype = 14, "qtype";
-    /// A name or record kind that is answered in userspace.
+    /// Userspace answers questions for this name.
     Userspace = 15, "userspace";
-    /// A negative answer that may not be given while the maps are incomplete.
+    /// The answer would be a denial, and the maps are incomplete.
     Incomplete = 16, "incomplete";
-    /// The value changed while it was read.
+    /// The agent wrote the maps while they were read.
     Changed = 17, "changed";
-    /// The reply is larger than this program can make it.
+    /// The reply is larger than this program can make, or than the packet can carry.
     TooLarge = 18, "too_large";
-    /// The packet could not be given the size of the reply.
+    /// The kernel refused to give the packet the size of the reply.
     NoRoom = 19, "no_room";
-    /// A map or its only entry is missing: an agent of another version.
+    /// A map or its only element is missing, which is a fault of the agent; or in tc, the
+    /// interface has no record.
     Map = 20, "map";
-    /// Over UDP to port 53, but not of a served address.
+    /// The packet is for port 53 over UDP, but not for a served address.
     NotServed = 21, "not_served";
-    /// Resized and then not written: the packet is lost. Always zero.
+    /// The packet was resized and then not written, so that it is lost. Always zero unless there
+    /// is a bug.
     Lost = 22, "lost";
-    /// Another packet was being answered on this CPU, which only happens on kernels
-    /// with `PREEMPT_RT`.
+    /// The CPU was answering another packet, which happens on kernels with `PREEMPT_RT` only.
     Busy = 23, "busy";
 }
 
-/// Index of a per-CPU counter: path by path, the passes before the answers.
+/// The index of a per-CPU counter. The counters of a path follow each other: first the passes,
+/// then the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter(pub u32);
 
-/// Most pass reasons a path can have, so that new ones move no index.
+/// Counters for passes on each path. Some are not used, so that a new reason moves no index.
 const PASSES: u32 = 40;
 const ANSWERS: u32 = (AnswerKind::ALL.len() * Outcome::ALL.len()) as u32;
 const PER_PATH: u32 = PASSES + ANSWERS;
@@ -220,20 +223,20 @@ pub const COUNTERS: u32 = PER_PATH * Path::ALL.len() as u32;
 const _: () = assert!(PassReason::ALL.len() <= PASSES as usize);
 
 impl Counter {
-    /// The counter with this index on another path.
+    /// The counter of the same verdict on another path.
     #[inline(always)]
     #[must_use]
     pub const fn on(self, path: Path) -> Self {
         Self(path as u32 * PER_PATH + self.0 % PER_PATH)
     }
 
-    /// The indices of all answers of a path.
+    /// The indices of all counters for answers on a path.
     pub const fn answers(path: Path) -> Range<u32> {
         let first = path as u32 * PER_PATH + PASSES;
         first..first + ANSWERS
     }
 
-    /// The counter of packets passed for `reason`.
+    /// The counter of packets that passed for `reason`.
     #[inline(always)]
     pub const fn pass(path: Path, reason: PassReason) -> Self {
         Self(path as u32 * PER_PATH + reason as u32)
@@ -251,7 +254,7 @@ impl Counter {
     }
 }
 
-/// Digest of the counters' numbers and labels.
+/// Digest of all numbers and labels.
 pub(super) const COUNTERS_DIGEST: u64 = {
     let mut digest = Digest::NEW.number(COUNTERS as u64);
     let mut i = 0;

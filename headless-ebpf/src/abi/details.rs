@@ -1,30 +1,43 @@
-//! What a Service's SRV records are made of, beyond its
-//! addresses.
+//! The details of a Service: its ports and SRV targets, the content of chunks of the kinds
+//! [`super::ChunkKind::Own`] and [`super::ChunkKind::Endpoints`].
 //!
-//! A Service has up to two of these, as chunks of kind
-//! [`super::ChunkKind::Own`] and [`super::ChunkKind::Endpoints`]. The first
-//! chunk begins with [`DetailsHeader`], then come
+//! The first chunk begins with [`DetailsHeader`]. The ports follow, in the order of their
+//! numbers, all in the first chunk. A port has these bytes:
 //!
-//! 1. the ports, in the order of their numbers: one byte length of the name,
-//!    one byte [`PORT_TCP`] and the like, two bytes number in network byte order
-//!    (0 where there is none), two bytes for how many endpoints have it, the name.
-//!    Endpoints for which no port is declared have one without a name, of
-//!    [`PORT_UNDECLARED`], as CoreDNS has it;
-//! 2. targets, in the first chunk and all others: two bytes with a bit for each
-//!    port that the target has, the first port's lowest; one byte with the number of
-//!    IPv4 addresses in the lower and of IPv6 addresses in the upper half; one byte
-//!    length of the label, with [`TARGET_CONTINUES`] where it is the label before
-//!    once more, with other ports or addresses, and [`TARGET_LABELS`] where it is
-//!    several labels in wire form or, without a length, the one IPv4 address with
-//!    dashes; the label; the addresses in network byte order.
-//!    Without a label the target is the Service itself. A target has at least one
-//!    address, so that a number of zero, or the chunk's end, is the end.
+//! | Bytes | Content |
+//! | --- | --- |
+//! | 1 | length of the name, at most [`PORT_NAME_MAX`] |
+//! | 1 | protocol: [`PORT_TCP`], [`PORT_UDP`], [`PORT_SCTP`] or [`PORT_UNDECLARED`] |
+//! | 2 | number in network byte order, 0 where the port has none |
+//! | 2 | number of endpoints that have the port |
+//! | .. | name |
 //!
-//! A target is never in two chunks.
+//! Endpoints without declared ports have one port without a name, of the protocol
+//! [`PORT_UNDECLARED`], as in CoreDNS.
 //!
-//! With [`DetailsHeader::IMPLICIT`] there are no targets here, and one chunk: the
-//! targets are the IPv4 addresses of the Service's own record, in its order, each under
-//! the dashed label of its address and each with all ports.
+//! The targets follow the ports, and go on in further chunks. No target is in two chunks. A target
+//! has these bytes:
+//!
+//! | Bytes | Content |
+//! | --- | --- |
+//! | 2 | a bit for each port of the target, the lowest bit for the first port |
+//! | 1 | number of IPv4 addresses in the lower half, of IPv6 addresses in the upper half |
+//! | 1 | length of the label, with the bits [`TARGET_CONTINUES`] and [`TARGET_LABELS`] |
+//! | .. | label |
+//! | .. | IPv4 addresses, then IPv6 addresses, in network byte order |
+//!
+//! - A target without a label is the Service itself.
+//! - With [`TARGET_CONTINUES`], the label is the label of the target before, for other ports or
+//!   addresses.
+//! - With [`TARGET_LABELS`], the label consists of several labels in wire form. With
+//!   [`TARGET_LABELS`] and length 0, the label is the dashed form of the target's only IPv4
+//!   address.
+//! - A target has at least one address. So two counts of zero end the targets of a chunk, as the
+//!   chunk's end does.
+//!
+//! With [`DetailsHeader::IMPLICIT`], the details have one chunk and no targets. The targets are
+//! then the IPv4 addresses of the Service's name record in their order, each with all ports and
+//! with the dashed form of the address as its label.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -33,18 +46,18 @@ use super::{
     digest::{describe, digest_of},
 };
 
-/// How the first chunk begins.
+/// The start of the first chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct DetailsHeader {
-    /// How many endpoints, or addresses, there are as CoreDNS counts them for the
-    /// weight of SRV records: one in two slices counts twice. At most 65,535.
+    /// Number of endpoints, or addresses, as CoreDNS counts them for the weight of SRV records: an
+    /// endpoint in two slices counts twice. At most 65,535.
     pub endpoints: u16,
-    /// How many targets there are.
+    /// Number of targets.
     pub targets: u16,
-    /// How many chunks there are.
+    /// Number of chunks.
     pub chunks: u16,
-    /// Bytes of the ports.
+    /// Bytes of all ports.
     pub ports_len: u8,
     /// Bits: [`Self::IMPLICIT`].
     pub flags: u8,
@@ -66,39 +79,40 @@ const _: () = assert!(DETAILS_HEADER_LEN == 8);
 /// Bytes of a port before its name.
 pub const PORT_HEADER_LEN: usize = 6;
 
-/// Longest name of a port (IANA service names, RFC 6335, section 5.1). One of an
-/// EndpointSlice may be longer, and is left to userspace.
+/// Bytes of the longest name of a port (RFC 6335, section 5.1). A port of an EndpointSlice may
+/// have a longer name. Userspace then answers for the Service's ports.
 pub const PORT_NAME_MAX: usize = 15;
 
-/// Most ports: as many as a target has bits for. More are left to userspace.
+/// Most ports of a Service, the number of bits in a target. Where a Service has more, userspace
+/// answers for its ports.
 pub const PORTS_MAX: usize = 16;
 
 const _: () = assert!(PORTS_MAX * PORT_HEADER_LEN <= CHUNK_BYTES - DETAILS_HEADER_LEN);
 
-/// Protocol of a port that is not declared.
+/// Protocol of the port of endpoints without declared ports.
 pub const PORT_UNDECLARED: u8 = 0;
 
-/// Protocol of a port.
+/// Protocol TCP of a port.
 pub const PORT_TCP: u8 = 1;
-/// Protocol of a port.
+/// Protocol UDP of a port.
 pub const PORT_UDP: u8 = 2;
-/// Protocol of a port.
+/// Protocol SCTP of a port.
 pub const PORT_SCTP: u8 = 3;
 
 /// Bytes of a target before its label.
 pub const TARGET_HEADER_LEN: usize = 4;
 
-/// In the byte of the label's length: the label is the one before once more.
+/// Bit in the byte with the label's length: the label is the label of the target before.
 pub const TARGET_CONTINUES: u8 = 1 << 7;
 
-/// In the byte of the label's length: several labels in wire form or, without a length,
-/// the dashed form of the target's IPv4 address.
+/// Bit in the byte with the label's length: the label consists of several labels in wire form.
+/// With length 0, the label is the dashed form of the target's IPv4 address.
 pub const TARGET_LABELS: u8 = 1 << 6;
 
-/// Most addresses of a family that a target has.
+/// Most addresses of a family in a target.
 pub const TARGET_ADDRESSES_MAX: usize = 15;
 
-/// Digest of the numbers.
+/// Digest of all numbers of this module.
 pub(super) const DETAILS_DIGEST: u64 = digest_of! {
     PORT_HEADER_LEN = PORT_HEADER_LEN,
     PORT_NAME_MAX = PORT_NAME_MAX,
@@ -115,10 +129,10 @@ pub(super) const DETAILS_DIGEST: u64 = digest_of! {
 };
 
 impl DetailsHeader {
-    /// In [`Self::flags`]: the targets are the IPv4 addresses of the Service's record.
+    /// Bit in [`Self::flags`]: the targets are the IPv4 addresses of the Service's name record.
     pub const IMPLICIT: u8 = 1;
 
-    /// The header in the first word of a chunk.
+    /// Reads the header from the first word of a chunk.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self {
@@ -130,7 +144,7 @@ impl DetailsHeader {
         }
     }
 
-    /// The first word of a chunk.
+    /// The header as the first word of a chunk.
     pub const fn word(self) -> u64 {
         self.endpoints as u64
             | (self.targets as u64) << 16

@@ -1,7 +1,7 @@
-//! A digest of layouts, computed when the crate is compiled.
+//! A digest of data layouts, which the compiler calculates.
 
-/// Bytes folded into 64 bits (FNV-1a, RFC 9923): enough to notice a change, and
-/// simple enough for constant evaluation.
+/// A digest of 64 bits (FNV-1a, RFC 9923). It is good enough to notice a change, and simple
+/// enough for constant evaluation. It resists no attack.
 #[derive(Clone, Copy)]
 pub(super) struct Digest(u64);
 
@@ -37,8 +37,8 @@ pub(super) trait Described {
     const DIGEST: u64;
 }
 
-/// Describes a `repr(C)` structure. A field that is left out, or has another type,
-/// does not compile.
+/// Implements [`Described`] for a `repr(C)` structure. The invocation repeats the fields, and does
+/// not compile where a field is missing or has another type.
 macro_rules! describe {
     ($name:ident { $($field:ident: $type:ty,)+ }) => {
         impl $crate::abi::digest::Described for $name {
@@ -62,7 +62,7 @@ macro_rules! describe {
     };
 }
 
-/// Describes values by their names.
+/// The digest of values with their names.
 macro_rules! digest_of {
     ($($name:path = $value:expr,)+) => {
         $crate::abi::digest::Digest::NEW

@@ -1,8 +1,9 @@
-//! Which addresses are regular endpoints of which Services.
+//! The table of regular endpoints, [`super::map::ENDPOINTS`].
 //!
-//! An endpoint is regular where its label is the dashed form of its only address, an
-//! IPv4 address (`10-0-0-22`), so that name and address follow from each other. It has
-//! no record: 8 bytes, the Service's number and the address, say all of it.
+//! An endpoint is regular if it has one address, an IPv4 address, and its label is the dashed form
+//! of this address (`10-0-0-22`). Label and address then follow from each other, so that such an
+//! endpoint needs no name record. Eight bytes say everything: the Service's number and the
+//! address.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,26 +12,27 @@ use super::hash::{HASH_ENDPOINT, HashKey, KeyedHash, bucket};
 /// Entries of a bucket.
 pub const ENDPOINT_ENTRIES: usize = 8;
 
-/// Entries whose hashes lead to this bucket, in no order: an element of
-/// [`super::map::ENDPOINTS`].
+/// A bucket, an element of [`super::map::ENDPOINTS`]: entries in no order whose hashes lead here.
 pub type EndpointBucket = [EndpointEntry; ENDPOINT_ENTRIES];
 
-/// A Service's number in the upper half, an IPv4 address in the lower one; zero is an
-/// empty entry. Exact: an entry that is there is an endpoint, without any further proof.
+/// A regular endpoint: the Service's number in the upper half, the IPv4 address in the lower half.
+/// Zero is an empty entry.
+///
+/// An entry needs no seal, since it is one word and holds both parts exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct EndpointEntry(pub u64);
 
 impl EndpointEntry {
-    /// The entry of an endpoint of a Service. `service` is
-    /// [`super::NameRecord::service`] and not zero, `address` the four bytes of the
-    /// address as they stand in a packet, read as one word of the machine's own order.
+    /// The entry of a Service's endpoint. `service` is [`super::NameRecord::service`] and not zero.
+    /// `address` is the four bytes of the address in network byte order, read as one word of the
+    /// machine's byte order.
     #[inline(always)]
     pub const fn new(service: u32, address: u32) -> Self {
         Self((service as u64) << 32 | address as u64)
     }
 
-    /// Whether nothing is stored here.
+    /// Whether the entry is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -45,7 +47,7 @@ impl EndpointEntry {
         self.0 as u32
     }
 
-    /// The two of `count` buckets in which the entry can be.
+    /// The two buckets in which the entry can be, of `count` buckets.
     #[inline(always)]
     pub const fn buckets(self, key: &HashKey, count: u32) -> [u32; 2] {
         let hash = KeyedHash::new().word(key, HASH_ENDPOINT, self.0).finish();
@@ -73,10 +75,10 @@ mod tests {
         assert!(EndpointEntry::default().is_empty());
     }
 
-    /// Addresses of one network, which differ in a few bits, find room in buckets that
-    /// are half full on average.
+    /// Addresses of one network differ in a few bits. They fit into buckets that are half full on
+    /// average.
     #[test]
-    fn neighbours_find_room() {
+    fn neighbours_fit() {
         const BUCKETS: usize = 1000;
         let key = HashKey::from_seed(3);
         let mut used: Vec<usize> = vec![0; BUCKETS];

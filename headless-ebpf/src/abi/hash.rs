@@ -1,22 +1,22 @@
-//! The keyed hash behind every bucket, tag and seal.
+//! The keyed hash for buckets, tags and seals.
 //!
-//! Names come from whoever may create objects in the cluster. With a hash that
-//! anybody can compute, names could be made that share buckets and tags with a
-//! victim's name and push it into the slow map, or records that pass for the
-//! victim's while an element is reused. So the hash has a secret key, drawn when the
-//! maps are made and stored in [`super::Config`] alone.
+//! Everybody who may create objects in the cluster chooses names. With a public hash, an attacker
+//! could make names that share buckets and tags with another name and push it into the slower
+//! hash map, or records that pass for the other name's record while an element is reused. So the
+//! hash has a secret key. The agent draws it when it makes the maps and stores it in
+//! [`super::Config`] only.
 
 use core::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
-/// Number of the first word of a name's key, of at most 31 words.
+/// Number of the first word of a key, which has at most 31 words.
 pub const HASH_NAME: usize = 0;
 
-/// Number of the first of the six words of a [`super::NameRecord`].
+/// Number of the first word of a [`super::NameRecord`], which has six words.
 pub const HASH_RECORD: usize = HASH_NAME + 31;
 
-/// Number of the word that identifies a [`super::Chunk`]. Its 14 words follow.
+/// Number of the word with the identity of a [`super::Chunk`]. The chunk's 14 words follow.
 pub const HASH_CHUNK: usize = HASH_RECORD + 6;
 
 /// Number of the word of an [`super::EndpointEntry`].
@@ -25,28 +25,27 @@ pub const HASH_ENDPOINT: usize = HASH_CHUNK + 1 + 14;
 /// Number of the word of a served address.
 pub const HASH_SERVED: usize = HASH_ENDPOINT + 1;
 
-/// Number of the first of the two words of an address with a reverse name.
+/// Number of the first word of an address in [`super::map::REVERSE`], which has two words.
 pub const HASH_REVERSE: usize = HASH_SERVED + 1;
 
-/// Words of a [`HashKey`]: two for each word that is hashed.
+/// Words of a [`HashKey`]: two for each number of a word.
 pub const HASH_WORDS: usize = 2 * (HASH_REVERSE + 2);
 
-/// The secret: 128 random bits for each word that is hashed.
+/// The secret key: 128 random bits for each number of a word.
 ///
-/// Its `Debug` shows none of them, and neither may a log, a metric or a dump.
+/// No log, metric or dump may show the key. Its `Debug` shows nothing of it.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct HashKey([u64; HASH_WORDS]);
 
 impl HashKey {
-    /// The key of these words, which must come from the system's random source
-    /// (getrandom).
+    /// The key with these words, which must come from the system's random source (getrandom).
     pub const fn new(words: [u64; HASH_WORDS]) -> Self {
         Self(words)
     }
 
-    /// A key that follows from a number: for tests and fixtures, which need the same
-    /// bytes every time (`SplitMix64`).
+    /// The key that `SplitMix64` makes from a number, for tests and fixtures, which need the same
+    /// key each time.
     pub const fn from_seed(seed: u64) -> Self {
         let mut words = [0; HASH_WORDS];
         let mut state = seed;
@@ -68,33 +67,33 @@ impl fmt::Debug for HashKey {
     }
 }
 
-/// A running hash: the sum of `(word + first) * (upper half of word + second)` over all
-/// words, modulo 2^64, where `first` and `second` are the key's words for the number of the
-/// word. It is NH of UMAC (RFC 4418, section 5.2) in the form that costs the fewest
-/// instructions without 32-bit registers.
+/// A hash that takes in words one by one.
 ///
-/// Whoever does not know the key makes two inputs collide, or differ by any given number,
-/// with a probability of 2^-33 at most. Say that two inputs differ in a word. If its upper
-/// halves differ, the difference of the products has the term `first * d` with `d` the
-/// difference of the halves; if only the lower halves differ, by `d`, it has `second * d`. In
-/// either case `d` is not zero and less than 2^32, so that at most 2^31 of the 2^64 values of
-/// that word of the key give the difference.
+/// The hash is the sum, modulo 2^64, of `(word + first) * (upper half of word + second)` over all
+/// words. `first` and `second` are the key's words for the number of the word. This is NH of UMAC
+/// (RFC 4418, section 5.2), in the form that costs the fewest instructions without 32-bit
+/// registers. The order in which words are taken in does not matter, their numbers do. The
+/// processor can calculate the products of a sum at the same time.
 ///
-/// The order in which words are taken in does not matter, their numbers do. A sum of
-/// products, because the processor need not wait for one to begin the next.
+/// An attacker who does not know the key makes two inputs collide, or differ by a chosen number,
+/// with a probability of at most 2^-33. Proof: say that two inputs differ in a word. If the upper
+/// halves differ by `d`, the difference of the products has the term `first * d`. If only the
+/// lower halves differ by `d`, the difference has the term `second * d`. In both cases, `d` is
+/// not zero and less than 2^32. So at most 2^31 of the 2^64 values of this word of the key give
+/// the chosen difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyedHash {
     sum: u64,
 }
 
 impl KeyedHash {
-    /// A hash that has taken in nothing.
+    /// The hash that has taken in no word.
     #[inline(always)]
     pub const fn new() -> Self {
         Self { sum: 0 }
     }
 
-    /// Takes in `word` as word `number`, one of those above.
+    /// Takes in `word` under `number`, one of the constants `HASH_*` plus the word's position.
     #[inline(always)]
     #[must_use]
     pub const fn word(self, key: &HashKey, number: usize, word: u64) -> Self {
@@ -105,7 +104,7 @@ impl KeyedHash {
         }
     }
 
-    /// Takes in `words` as the words from `first` on.
+    /// Takes in `words` under the numbers from `first` on.
     #[must_use]
     pub fn words(self, key: &HashKey, first: usize, words: &[u64]) -> Self {
         (first..)
@@ -113,27 +112,27 @@ impl KeyedHash {
             .fold(self, |hash, (number, word)| hash.word(key, number, *word))
     }
 
-    /// The sum so far, from which [`Self::resume`] goes on.
+    /// The sum so far. [`Self::resume`] makes the hash from it again.
     #[inline(always)]
     pub const fn sum(self) -> u64 {
         self.sum
     }
 
-    /// The hash of this [`Self::sum`].
+    /// The hash with this [`Self::sum`].
     #[inline(always)]
     pub const fn resume(sum: u64) -> Self {
         Self { sum }
     }
 
-    /// The hash value: each of its bits depends on all bits of the sum (the first half
-    /// of `SplitMix64`'s finalizer, with shifts by half a word).
+    /// The hash value. Each of its bits depends on all bits of the sum (the first half of
+    /// `SplitMix64`'s finalizer, with shifts by half a word).
     #[inline(always)]
     pub const fn finish(self) -> u64 {
         let mixed = self.mixed();
         mixed ^ mixed >> 32
     }
 
-    /// The upper half of [`Self::finish`], for less work.
+    /// The upper half of [`Self::finish`], which costs fewer instructions.
     #[inline(always)]
     pub const fn finish_half(self) -> u32 {
         (self.mixed() >> 32) as u32
@@ -145,9 +144,10 @@ impl KeyedHash {
     }
 }
 
-/// Which of `count` buckets 32 bits of a hash mean: a multiplication, so that `count`
-/// need not be a power of two (Lemire, "Fast random integer generation in an
-/// interval"). 0 where there are none.
+/// The index of the bucket for 32 bits of a hash, of `count` buckets. 0 where `count` is 0.
+///
+/// The index is a product, so that `count` need not be a power of two (Lemire, "Fast random
+/// integer generation in an interval").
 #[inline(always)]
 pub(super) const fn bucket(hash: u32, count: u32) -> u32 {
     ((hash as u64 * count as u64) >> 32) as u32
@@ -205,8 +205,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// A collision of 16 bits, which is easily found under one key, says nothing
-        /// about other keys.
+        /// A collision of 16 bits is easily found under one key. It does not help under other
+        /// keys.
         #[test]
         fn collisions_do_not_carry_over(seed: u64, first: [u64; 5]) {
             let key = HashKey::from_seed(seed);
@@ -225,7 +225,7 @@ mod tests {
                     collide.iter().filter(|words| tag(&key, words) == wanted).count()
                 })
                 .sum();
-            // By chance one pair in 65,536 does: three of 512 practically never.
+            // One pair in 65,536 collides by chance, so that three of 512 practically never do.
             prop_assert!(again < 3, "{again} of {} pairs collide under other keys", 64 * collide.len());
         }
     }

@@ -1,29 +1,27 @@
-//! What the tc program must know of an interface and cannot ask.
+//! Records of interfaces: facts that the tc program needs and no helper tells.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::{address::Family, digest::describe};
 
-/// Most interfaces in [`super::map::INTERFACES`].
+/// Capacity of [`super::map::INTERFACES`].
 pub const INTERFACES_MAX: u32 = 4096;
 
-/// Most bytes of a DNS message that a program makes: the most that clients usually
-/// take (RFC 6891, section 6.2.5).
+/// Most bytes of a reply: the most that clients usually take (RFC 6891, section 6.2.5).
 pub const MESSAGE_MAX: usize = 4096;
 
-/// Bytes of IPv4 (without options, RFC 791, section 3.1) and UDP (RFC 768) before a
-/// message.
+/// Bytes of the IPv4 header without options (RFC 791, section 3.1) and the UDP header (RFC 768).
 const IPV4_UDP_LEN: u32 = 20 + 8;
 
-/// Bytes of IPv6 (RFC 8200, section 3) and UDP before a message.
+/// Bytes of the IPv6 header (RFC 8200, section 3) and the UDP header (RFC 768).
 const IPV6_UDP_LEN: u32 = 40 + 8;
 
-/// An interface with the tc program.
+/// The record of an interface with the tc program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
 pub struct InterfaceRecord {
-    /// Most bytes of a DNS message over IPv4. Calculated by the agent, since what the
-    /// program calculates by a branch doubles the verifier's work behind it.
+    /// Most bytes of a DNS message over IPv4. The agent calculates this number, since a branch in
+    /// the program would double the verifier's work for everything behind it.
     ipv4: u16,
     /// Most bytes of a DNS message over IPv6.
     ipv6: u16,
@@ -40,11 +38,12 @@ describe!(InterfaceRecord {
 });
 
 impl InterfaceRecord {
-    /// One end of a veth pair whose other end is in another network namespace.
+    /// Bit: the interface is one end of a veth pair whose other end is in another network
+    /// namespace.
     const PEER: u32 = 1;
 
-    /// An interface whose packets have at most `mtu` bytes from the IP header on.
-    /// `peer`: whether it is one end of a veth pair whose other end is in another
+    /// The record of an interface whose packets have at most `mtu` bytes from the IP header on.
+    /// `peer` says whether the interface is one end of a veth pair whose other end is in another
     /// network namespace.
     pub const fn new(mtu: u32, peer: bool) -> Self {
         const fn capacity(mtu: u32, headers: u32) -> u16 {
@@ -62,7 +61,7 @@ impl InterfaceRecord {
         }
     }
 
-    /// Most bytes of a DNS message that one packet carries, at most [`MESSAGE_MAX`].
+    /// Most bytes of a DNS message in one packet, at most [`MESSAGE_MAX`].
     #[inline(always)]
     pub const fn message_capacity(self, family: Family) -> usize {
         match family {
@@ -71,7 +70,7 @@ impl InterfaceRecord {
         }
     }
 
-    /// Whether `bpf_redirect_peer` gets packets to the other end.
+    /// Whether `bpf_redirect_peer` delivers packets to the other end.
     #[inline(always)]
     pub const fn has_peer(self) -> bool {
         self.flags & Self::PEER != 0
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_has_what_the_headers_leave() {
+    fn a_message_gets_the_bytes_behind_the_headers() {
         let capacities = |mtu| {
             let interface = InterfaceRecord::new(mtu, false);
             [Family::Ipv4, Family::Ipv6].map(|family| interface.message_capacity(family))

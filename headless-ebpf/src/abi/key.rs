@@ -1,42 +1,49 @@
-//! How a name becomes a map key: the only place where that happens.
+//! Keys of the maps of names, as the agent makes them. The engine makes the same keys from the
+//! bytes of a message (`respond::names`).
 //!
-//! A key is the folded (lower-case) wire form of the labels between the start
-//! of the name and the label `svc`, zero-padded to the size of its class:
-//! `web-0.nginx-headless.default.svc.cluster.local` is stored as
-//! `\5web-0\14nginx-headless\7default`. One label is a namespace, two are a
-//! Service, three an endpoint name, and four a pod that exists
-//! (`\1310-244-0-22\7default\3pod\7cluster`, with the zone's first label, where
-//! [`super::PodsMode::Verified`] asks for it). Since labels carry their lengths and no
-//! label is empty, padding with zeroes maps no two names to one key. The exact
-//! bytes are the key: there is no hash that could collide.
+//! A key is the relative name in wire form, folded (in small letters) and padded with zeros to
+//! the size of its class. The key of `web-0.nginx-headless.default.svc.cluster.local` is
+//! `\5web-0\14nginx-headless\7default`. The number of labels gives the kind of name:
 //!
-//! An endpoint whose whole name is longer than 40 bytes has an *endpoint key*
-//! ([`NameKey::of_endpoint`]): the number of its Service and its label alone.
+//! | Labels | Name |
+//! | --- | --- |
+//! | 1 | namespace |
+//! | 2 | Service |
+//! | 3 | endpoint |
+//! | 4 | pod that exists ([`super::PodsMode::Verified`]) |
+//!
+//! A pod's key ends with `pod` and the zone's first label:
+//! `\1310-244-0-22\7default\3pod\7cluster`.
+//!
+//! Labels begin with their lengths and are never empty, so that two names never have the same
+//! padded key. The key is exact: there is no hash that could collide.
+//!
+//! An endpoint whose relative name is longer than 40 bytes has an *endpoint key* instead
+//! ([`NameKey::of_endpoint`]): the number of its Service and its label.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::hash::{HASH_NAME, HASH_RECORD};
 
-/// Words of the longest key: 255 bytes of name (RFC 1035, section 2.3.4) less
-/// the root, a one-letter zone (2 bytes) and the label `svc` (4 bytes), which
-/// leaves 248.
+/// Words of the longest key, which has 248 bytes: 255 bytes of a name (RFC 1035, section 2.3.4)
+/// less the root (1 byte), a zone of one letter (2 bytes) and the label `svc` (4 bytes).
 pub const KEY_WORDS_MAX: usize = 31;
 
 const _: () = assert!(HASH_RECORD - HASH_NAME == KEY_WORDS_MAX);
 
-/// The size class of a key. Elements of a BPF hash map have one size, so a
-/// single map would spend 248 bytes on every `\5web-0..`.
+/// The size class of a key. All elements of a BPF hash map have one size, so that a single map
+/// would take 248 bytes for every short key.
 ///
-/// With the kernel's 48-byte element header, an 8-byte free-list node and the
-/// 48-byte [`super::NameRecord`], elements take allocations of 192, 256 and 512 bytes.
+/// An element is the kernel's header (48 bytes), a node of the free list (8 bytes), the key and a
+/// [`super::NameRecord`] (48 bytes). The kernel allocates 192, 256 or 512 bytes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum KeyClass {
-    /// Up to 40 bytes: nearly all names.
+    /// Up to 40 bytes, as nearly all names have.
     Short = 0,
     /// Up to 104 bytes.
     Medium = 1,
-    /// Up to 248 bytes: whatever a name can be.
+    /// Up to 248 bytes, the longest relative name.
     Long = 2,
 }
 
@@ -44,7 +51,7 @@ impl KeyClass {
     /// All classes, shortest first.
     pub const ALL: [Self; 3] = [Self::Short, Self::Medium, Self::Long];
 
-    /// The class of a key of `len` bytes; `len` is at most 248.
+    /// The class of a key of `len` bytes, at most 248.
     #[inline(always)]
     pub const fn of_len(len: usize) -> Self {
         if len <= Self::Short.bytes() {
@@ -73,32 +80,32 @@ impl KeyClass {
     }
 }
 
-/// First byte of endpoint keys: no label has this length, so that no name's key begins
-/// with it.
+/// First byte of endpoint keys. No label has this length, so that no other key begins with this
+/// byte.
 const ENDPOINT_MARK: u64 = 0xff;
 
-/// First word of the keys of a Service's endpoints; the label follows.
+/// First word of the endpoint keys of a Service, given by its number. The label follows.
 #[inline(always)]
 pub const fn endpoint_word(service: u32) -> u64 {
     ENDPOINT_MARK | (service as u64) << 32
 }
 
-/// A key of any class, zero-padded to the longest.
+/// A key of any class, padded with zeros to the longest class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct NameKey {
-    /// The bytes of the key as little-endian words, so that byte 0 of the name
-    /// is the lowest byte of the first word.
+    /// The bytes of the key as little-endian words.
     pub words: [u64; KEY_WORDS_MAX],
 }
 
 const _: () = assert!(size_of::<NameKey>() == 248);
 
 impl NameKey {
-    /// The key of a relative name given as labels, leftmost first, in any case.
+    /// The key of a relative name, and its length in bytes without padding. The name is given as
+    /// its labels, leftmost first, in any case.
     ///
-    /// `None` where a label is empty or longer than 63 bytes, or the whole is
-    /// longer than 248 bytes (RFC 1035, section 2.3.4).
+    /// `None` where a label is empty or longer than 63 bytes, or the name is longer than 248 bytes
+    /// (RFC 1035, section 2.3.4).
     pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Option<(Self, usize)> {
         let mut bytes = [0u8; KEY_WORDS_MAX * 8];
         let mut len = 0;
@@ -122,8 +129,8 @@ impl NameKey {
         Some((key, len))
     }
 
-    /// The key of an endpoint with this label, in any case, of the Service of this
-    /// number, and its class: short for labels of up to 31 bytes, else medium.
+    /// The endpoint key for a Service's number and an endpoint's label in any case, and its class:
+    /// [`KeyClass::Short`] for labels of up to 31 bytes, else [`KeyClass::Medium`].
     ///
     /// `None` where the label is empty or longer than 63 bytes.
     pub fn of_endpoint(service: u32, label: &[u8]) -> Option<(Self, KeyClass)> {
@@ -137,7 +144,7 @@ impl NameKey {
         Some((key, KeyClass::of_len(size_of::<u64>() + len)))
     }
 
-    /// The number of the Service, where this is an endpoint key.
+    /// The number of the Service in an endpoint key. `None` for other keys.
     pub const fn endpoint_service(&self) -> Option<u32> {
         if self.words[0] as u32 == ENDPOINT_MARK as u32 {
             Some((self.words[0] >> 32) as u32)
@@ -146,7 +153,7 @@ impl NameKey {
         }
     }
 
-    /// The words that a map of `class` has as its key.
+    /// The words that are the key in the map of `class`.
     pub fn words(&self, class: KeyClass) -> &[u64] {
         &self.words[..class.words()]
     }

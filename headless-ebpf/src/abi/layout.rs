@@ -1,4 +1,4 @@
-//! The version of everything that agent and programs must agree on.
+//! The layout version: one number for all data that the agent and the programs share.
 
 use super::{
     address::Address,
@@ -18,15 +18,14 @@ use super::{
     table::{TABLE_HINTS, TableHint, TableSlot},
 };
 
-/// Digest of all map bytes that the agent writes for a fixed cluster under a fixed hash
-/// key. A test of the agent computes it and shows the new value where hashes or
-/// encodings have changed.
+/// Digest of all map bytes that the agent writes for a fixed cluster under a fixed hash key. A
+/// test of the agent calculates the digest, and shows the new value after hashes or encodings
+/// have changed.
 pub const ENCODING: u64 = 0x914d_1571_7f62_c6e3;
 
-/// Version of every layout in this module: a digest of all structures (names, sizes,
-/// fields with types and offsets), of the numbers that they are made of, and of
-/// [`ENCODING`]. The object carries it under the symbol `LAYOUT`, and pinned maps have
-/// it in their path.
+/// The layout version: a digest of all structures (names, sizes, fields with types and offsets),
+/// of the constants that they use, and of [`ENCODING`]. The object holds it under the symbol
+/// `LAYOUT`, and the path of pinned maps contains it.
 pub const LAYOUT: u64 = Digest::NEW
     .number(<Address as Described>::DIGEST)
     .number(<Chunk as Described>::DIGEST)

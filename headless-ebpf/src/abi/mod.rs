@@ -1,7 +1,8 @@
-//! What crosses the boundary between the agent and the BPF programs.
+//! All data that the agent and the BPF programs share: keys and values of maps, counters, names
+//! of maps and of global variables.
 //!
-//! Everything here is `repr(C)` without padding, and [`LAYOUT`] is a digest of all of
-//! it, so that an object and an agent of the same [`LAYOUT`] cannot disagree.
+//! All structures are `repr(C)` without padding. [`LAYOUT`] is a digest of everything in this
+//! module, so that an agent and an object with the same [`LAYOUT`] agree.
 
 mod address;
 mod chunk;
@@ -45,52 +46,50 @@ pub use self::{
     table::{TABLE_HINTS, TableBucket, TableHint, TablePlace, TableSlot},
 };
 
-/// Names of the object's global variables of one byte that the loader sets, each to 0 or
-/// 1, before the programs are verified.
+/// Names of the object's global variables. Each has one byte, which the agent's loader sets to 0
+/// or 1 before the verifier runs.
 pub mod global {
     /// Whether the programs log.
     pub const LOG: &str = "LOG";
-    /// Whether one program can interrupt another one on the same CPU: on kernels with
+    /// Whether one program can interrupt another one on the same CPU. This is so on kernels with
     /// `PREEMPT_RT`, where `/sys/kernel/realtime` is 1.
     pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
-    /// Whether the processor may carry out two loads in another order than they stand in
-    /// the program: all but x86 do.
+    /// Whether the processor may reorder two loads. All processors but x86 may.
     pub const WEAKLY_ORDERED: &str = "WEAKLY_ORDERED";
 }
 
-/// Names of the maps, as the object declares them and the agent opens them.
+/// Names of the maps, which the object declares and the agent opens.
 pub mod map {
-    /// `ARRAY[1]` of [`super::Config`]: what the operator chose; written before
-    /// the programs are attached.
+    /// `ARRAY[1]` of [`super::Config`], written before the programs are attached.
     pub const CONFIG: &str = "CONFIG";
-    /// `ARRAY[1]` of [`super::State`]: liveness, written once a second.
+    /// `ARRAY[1]` of [`super::State`], written once a second.
     pub const STATE: &str = "STATE";
-    /// `ARRAY` of [`super::ServedSlot`]: the addresses whose port 53 is answered,
-    /// as a table with open addressing.
+    /// `ARRAY` of [`super::ServedSlot`]: the served addresses, in a table with open addressing.
     pub const SERVED: &str = "SERVED";
-    /// `ARRAY` (mmapable) of [`super::TableBucket`]: hints at the slots in
+    /// `ARRAY` (mmapable) of [`super::TableBucket`]: hints, which lead to slots in
     /// [`TABLE_SLOTS`].
     pub const TABLE_BUCKETS: &str = "TABLE_BUCKETS";
-    /// `ARRAY` (mmapable) of [`super::TableSlot`]: names of up to 40 bytes.
+    /// `ARRAY` (mmapable) of [`super::TableSlot`]: keys of up to 40 bytes with their name records.
     pub const TABLE_SLOTS: &str = "TABLE_SLOTS";
-    /// `HASH` of 40-byte keys to [`super::NameRecord`]: names that find no room in the
-    /// table.
+    /// `HASH` from keys of 40 bytes to [`super::NameRecord`]: keys that find no free slot or hint
+    /// in the table.
     pub const NAMES_SHORT: &str = "NAMES_SHORT";
-    /// `HASH` of 104-byte keys to [`super::NameRecord`].
+    /// `HASH` from keys of 104 bytes to [`super::NameRecord`].
     pub const NAMES_MEDIUM: &str = "NAMES_MEDIUM";
-    /// `HASH` of 248-byte keys to [`super::NameRecord`].
+    /// `HASH` from keys of 248 bytes to [`super::NameRecord`].
     pub const NAMES_LONG: &str = "NAMES_LONG";
     /// `ARRAY` (mmapable) of [`super::Chunk`]. The chunk at index 0 is never used.
     pub const CHUNKS: &str = "CHUNKS";
     /// `ARRAY` (mmapable) of [`super::EndpointBucket`]: regular endpoints.
     pub const ENDPOINTS: &str = "ENDPOINTS";
-    /// `ARRAY` (mmapable) of [`super::ReverseBucket`]: which Service has an address.
+    /// `ARRAY` (mmapable) of [`super::ReverseBucket`]: hints, which lead from addresses to
+    /// Services' names.
     pub const REVERSE: &str = "REVERSE";
-    /// `HASH` of the index of an interface (`u32`) to [`super::InterfaceRecord`]: interfaces
+    /// `HASH` from the index of an interface (`u32`) to [`super::InterfaceRecord`], for interfaces
     /// with the tc program.
     pub const INTERFACES: &str = "INTERFACES";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
-    /// `PERCPU_ARRAY[1]`: working memory of one packet.
+    /// `PERCPU_ARRAY[1]`: the working memory of one packet.
     pub const SCRATCH: &str = "SCRATCH";
 }

@@ -1,4 +1,4 @@
-//! What is stored under a name.
+//! Name records: the values under the keys of names.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,43 +9,41 @@ use super::{
     hash::{HASH_CHUNK, HASH_RECORD, HashKey, KeyedHash},
 };
 
-/// Bytes of addresses that a [`NameRecord`] holds itself.
+/// Bytes for addresses that a [`NameRecord`] holds inline.
 pub const INLINE_BYTES: usize = 20;
 
-/// Most addresses of one family under one name: what [`NameRecord::ipv4`] and
-/// [`NameRecord::ipv6`] can count. A name with more is marked
-/// [`NameFlags::PASS`] and answered in userspace.
+/// Most addresses of one family under one name, the largest value of [`NameRecord::ipv4`] and
+/// [`NameRecord::ipv6`]. A name with more addresses has [`NameFlags::PASS`].
 pub const SET_ADDRESSES_MAX: usize = u16::MAX as usize;
 
-/// What is known of a name. A set of bits; what is not set is not there. Bits 8 to 15
-/// are free.
+/// Facts about a name, a set of bits. Bits 8 to 15 are free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct NameFlags(pub u16);
 
 impl NameFlags {
-    /// The name exists, and userspace must answer every question about it
-    /// (ExternalName, too many addresses).
+    /// The name exists, and userspace must answer all questions for it: a Service of type
+    /// ExternalName, or a name with too many addresses.
     pub const PASS: Self = Self(1);
-    /// A Service with addresses of its own: its SRV records lead to itself.
+    /// The name is a Service with cluster IPs, so that its SRV records lead to itself.
     pub const CLUSTER_IP: Self = Self(1 << 1);
-    /// A Service whose endpoint names are not in the maps, so that a missing
-    /// name below it proves nothing.
+    /// The name is a Service whose endpoints are not in the maps, so that names below it cannot be
+    /// denied.
     pub const ENDPOINTS_UNKNOWN: Self = Self(1 << 2);
-    /// The addresses are in [`super::Chunk`]s, not in the record.
+    /// The addresses are in chunks, not inline.
     pub const SET: Self = Self(1 << 3);
-    /// Neither a Service nor an endpoint: a namespace, hence an empty non-terminal, or a
-    /// pod, whose name is not one below `svc`.
+    /// The name is neither a Service nor an endpoint: a namespace, which is an empty non-terminal,
+    /// or a pod, whose name is not below `svc`.
     pub const NO_SERVICE: Self = Self(1 << 4);
-    /// There are chunks of kind [`ChunkKind::Own`].
+    /// The name has chunks of the kind [`ChunkKind::Own`].
     pub const OWN: Self = Self(1 << 5);
-    /// There are chunks of kind [`ChunkKind::Endpoints`].
+    /// The name has chunks of the kind [`ChunkKind::Endpoints`].
     pub const ENDPOINTS: Self = Self(1 << 6);
-    /// An endpoint that is in more than one slice, or several times in one, or whose
-    /// label has capitals: its SRV records do not follow from name and addresses.
+    /// The name is an endpoint that is in more than one slice, or several times in one slice, or
+    /// whose label has capitals. Its SRV records do not follow from name and addresses.
     pub const REPEATED: Self = Self(1 << 7);
 
-    /// Digest of the bits' numbers.
+    /// Digest of all bits.
     pub(super) const DIGEST: u64 = digest_of! {
         PASS = Self::PASS.0,
         CLUSTER_IP = Self::CLUSTER_IP.0,
@@ -57,7 +55,7 @@ impl NameFlags {
         REPEATED = Self::REPEATED.0,
     };
 
-    /// No bit set.
+    /// No bit.
     pub const fn empty() -> Self {
         Self(0)
     }
@@ -74,44 +72,42 @@ impl NameFlags {
         self.0 & other.0 != 0
     }
 
-    /// The bits of both.
+    /// The bits of `self` and `other`.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
-/// Everything that decides an answer for a name with few addresses, and where the rest
-/// is for a name with many.
+/// A name record: the facts about a name, its addresses, and the location of its chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
 pub struct NameRecord {
-    /// What is known of the name.
+    /// Facts about the name.
     pub flags: NameFlags,
-    /// Number of IPv4 addresses, hence of A records.
+    /// Number of IPv4 addresses, which are the A records.
     pub ipv4: u16,
-    /// Number of IPv6 addresses, hence of AAAA records.
+    /// Number of IPv6 addresses, which are the AAAA records.
     pub ipv6: u16,
-    /// Number of chunks of kind [`ChunkKind::Own`].
+    /// Number of chunks of the kind [`ChunkKind::Own`].
     pub own_chunks: u16,
-    /// The IPv4 addresses, then the IPv6 addresses, in network byte order; zero
-    /// with [`NameFlags::SET`].
+    /// The inline addresses, first IPv4, then IPv6, in network byte order. Zero with
+    /// [`NameFlags::SET`].
     pub inline: [u8; INLINE_BYTES],
-    /// Number of the Service, counted from 1, which stays while the Service exists and
-    /// is not used again before 2^32 others; 0 where the name is no Service.
+    /// Number of the Service, counted from 1. It stays while the Service exists, and is used
+    /// again only after 2^32 others. 0 where the name is no Service.
     pub service: u32,
-    /// Index in [`super::map::CHUNKS`] of the name's first chunk, where
-    /// [`NameFlags::SET`], [`NameFlags::OWN`] or [`NameFlags::ENDPOINTS`] says that
-    /// there are chunks. All of the name's chunks follow each other: IPv4 addresses,
-    /// IPv6 addresses, [`ChunkKind::Own`], [`ChunkKind::Endpoints`].
+    /// Index in [`super::map::CHUNKS`] of the first chunk of the name's extent. Valid with
+    /// [`NameFlags::SET`], [`NameFlags::OWN`] or [`NameFlags::ENDPOINTS`]. The chunks of the
+    /// extent are in the order of [`ChunkKind::OF_SETS`].
     pub extent: u32,
-    /// Version of the chunks' content, which is not used again before 2^32 others: a
-    /// changed set is written to another extent under another version, so that an
-    /// answer never mixes two versions.
+    /// Number of the set, which is one version of the chunks' content. It is used again only
+    /// after 2^32 others. A changed set is written to another extent under another number, so
+    /// that an answer never mixes two versions.
     pub set: u32,
     /// Zero.
     pub spare: u32,
-    /// Proof of belonging: see [`Self::seal_of`].
+    /// The seal, see [`Self::seal_of`].
     pub seal: u32,
 }
 
@@ -135,7 +131,7 @@ impl NameRecord {
     /// Words of a record.
     pub const WORDS: usize = 6;
 
-    /// A record that says nothing.
+    /// A record without flags, addresses and chunks.
     pub const NOTHING: Self = Self {
         flags: NameFlags::empty(),
         ipv4: 0,
@@ -149,12 +145,12 @@ impl NameRecord {
         seal: 0,
     };
 
-    /// Whether this many addresses fit in the record itself.
+    /// Whether this many addresses fit inline.
     pub const fn fits_inline(ipv4: usize, ipv6: usize) -> bool {
         ipv4 * 4 + ipv6 * 16 <= INLINE_BYTES
     }
 
-    /// The record that a name with this one address would have, without a seal.
+    /// The record of a name with this address only, without a seal.
     #[inline(always)]
     pub fn of_address(address: Address) -> Self {
         let mut record = Self::NOTHING;
@@ -170,8 +166,7 @@ impl NameRecord {
         record
     }
 
-    /// Chunks of the extent before the first one of this kind. A kind that the flags do
-    /// not mention has none.
+    /// Number of chunks in the extent before the first chunk of this kind.
     #[inline(always)]
     pub const fn chunks_before(&self, kind: ChunkKind) -> u32 {
         let is_set = self.flags.contains(NameFlags::SET) as u32;
@@ -185,16 +180,14 @@ impl NameRecord {
         }
     }
 
-    /// The seal that a record of these words must have under a name. `name` has taken
-    /// in the words of the name's key; `words` is the whole record, whose seal is left
-    /// out.
+    /// The seal of a record under a key. `name` is the hash that has taken in the words of the
+    /// key. `words` are all words of the record; the seal's own bits do not count.
     ///
-    /// An element that an update or a delete frees is reused at once, even under a
-    /// program that still reads it (kernel commit `fba1a1c6c912`, "bpf: Convert hash
-    /// map to `bpf_mem_alloc`"; preallocated maps always did), and slots of our own
-    /// tables are reused, too. So a value is copied first and believed only when its
-    /// seal fits the key and the copied words: a mixture of two values, or the value of
-    /// another key, fails.
+    /// The kernel reuses the element of a hash map at once after an update or a delete, even while
+    /// a program still reads it (kernel commit `fba1a1c6c912`, "bpf: Convert hash map to
+    /// `bpf_mem_alloc`"; preallocated maps always did). The agent reuses the slots of its tables,
+    /// too. So the engine copies a record first and uses the copy only if its seal fits. The seal
+    /// of a mixture of two records, or of the record of another key, does not fit.
     #[inline(always)]
     pub const fn seal_of(key: &HashKey, name: KeyedHash, words: [u64; Self::WORDS]) -> u32 {
         let hash = name
@@ -207,7 +200,7 @@ impl NameRecord {
         hash.finish_half()
     }
 
-    /// The record with its seal for a name. `name` has taken in the words of the name's
+    /// The record with its seal under a key. `name` is the hash that has taken in the words of the
     /// key.
     #[must_use]
     pub fn sealed(mut self, key: &HashKey, name: KeyedHash) -> Self {

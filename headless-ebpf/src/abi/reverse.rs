@@ -1,9 +1,10 @@
-//! From an address to the Service that has it.
+//! The table for reverse names, [`super::map::REVERSE`]: from addresses to the Services that
+//! have them.
 //!
-//! A table of hints rather than of proofs: eight bytes for an address, where an
-//! element of a hash map would have ninety. A hint is believed once the
-//! name that follows from it is found to have the address, so that a hint may be
-//! missing, outdated or another address's.
+//! The table holds hints of eight bytes for each address; an element of a hash map would take
+//! ninety. A hint leads to the name of a Service. The engine answers only after it has found the
+//! address in the record of this Service or of one of its endpoints. So a hint may be missing,
+//! outdated, or belong to another address with the same hash.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -15,35 +16,35 @@ use super::{
 /// Slots of a bucket.
 pub const REVERSE_SLOTS: usize = 8;
 
-/// Slots of addresses whose hashes lead to this bucket, in no order: an element of
-/// [`super::map::REVERSE`]. Addresses that find no slot are left to userspace.
+/// A bucket, an element of [`super::map::REVERSE`]: slots in no order, of addresses whose hashes
+/// lead here. Userspace answers for addresses that find no free slot.
 pub type ReverseBucket = [ReverseSlot; REVERSE_SLOTS];
 
-/// The tag of an address in the upper half, the index of its Service's name chunk in
-/// the lower one. Zero is an empty slot: no name chunk has index 0.
+/// A hint: the tag of an address in the upper half, the index of its Service's name chunk in the
+/// lower half. Zero is an empty slot, since no name chunk has index 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ReverseSlot(pub u64);
 
 impl ReverseSlot {
-    /// The slot of an address whose Service has this name chunk
-    /// ([`super::ChunkKind::Name`]), given by its index in [`super::map::CHUNKS`].
+    /// The slot of the address at `place` whose Service has the name chunk
+    /// ([`super::ChunkKind::Name`]) at index `chunk` of [`super::map::CHUNKS`].
     pub const fn new(place: ReversePlace, chunk: u32) -> Self {
         Self((place.tag as u64) << 32 | chunk as u64)
     }
 
-    /// Whether nothing is stored here.
+    /// Whether the slot is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether this may be the slot of the address at `place`.
+    /// Whether the slot has the tag of `place`.
     #[inline(always)]
     pub const fn is_of(self, place: ReversePlace) -> bool {
         !self.is_empty() && self.0 >> 32 == place.tag as u64
     }
 
-    /// Whether both may be slots of one address.
+    /// Whether both slots have the same tag.
     pub const fn is_like(self, other: Self) -> bool {
         self.0 >> 32 == other.0 >> 32
     }
@@ -55,12 +56,12 @@ impl ReverseSlot {
     }
 }
 
-/// Where an address's slot can be.
+/// The place of an address in the table: the bucket of its slot, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReversePlace {
     /// Number of the bucket.
     pub bucket: u32,
-    /// What tells the address from others of its bucket.
+    /// Half of the address's hash, which tells it from other addresses in the bucket.
     pub tag: u32,
 }
 
@@ -85,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    /// Addresses of a network, which differ in a few bits, spread over the buckets.
+    /// Addresses of one network differ in a few bits. They spread over all buckets.
     #[test]
     fn neighbours_spread() {
         const BUCKETS: usize = 1000;
@@ -101,7 +102,7 @@ mod tests {
             }
             let over = |count: &u32| count.saturating_sub(REVERSE_SLOTS as u32);
             let lost: u32 = counts.iter().map(over).sum();
-            // Chance alone would leave out some 0.6 % of 4,000.
+            // With random numbers, some 0.6 % of 4,000 addresses would find no slot.
             assert!(lost < 60, "{lost} do not fit");
         }
     }

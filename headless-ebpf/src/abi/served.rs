@@ -1,4 +1,7 @@
-//! The served addresses: those whose port 53 is answered.
+//! The table of served addresses, [`super::map::SERVED`].
+//!
+//! The table is an array with open addressing. Every query pays for this look-up, and a look-up in
+//! the kernel's hash map costs ten times as much.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,23 +14,20 @@ use super::{
 /// Slots of [`super::map::SERVED`].
 pub const SERVED_SLOTS: usize = 512;
 
-/// Slots in which an address can be, from its first one on.
+/// Number of consecutive slots in which an address can be.
 pub const SERVED_PROBES: usize = 8;
 
-/// Most served addresses: few enough for [`SERVED_SLOTS`] that each finds a free slot
-/// among its [`SERVED_PROBES`].
+/// Most served addresses. They are so few that each finds a free slot among its
+/// [`SERVED_PROBES`] slots.
 pub const SERVED_MAX: u32 = 64;
 
-/// A slot of the table of served addresses, which has open addressing.
-///
-/// An array and a hash of our own: every query pays for this look-up, and a look-up in
-/// the kernel's hash map costs ten times as much.
+/// A slot of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ServedSlot {
     /// The address.
     pub address: Address,
-    /// The address's number, counted from 1; 0 in an empty slot.
+    /// Number of the address, counted from 1. 0 in an empty slot.
     pub number: u32,
     /// Zero.
     pub spare: u32,
@@ -41,7 +41,7 @@ describe!(ServedSlot {
     spare: u32,
 });
 
-/// The slots in which a served address can be.
+/// The place of an address in the table: the slots in which it can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServedPlace {
     first: u32,
@@ -51,8 +51,8 @@ impl ServedPlace {
     /// The place of an address.
     #[inline(always)]
     pub const fn of(key: &HashKey, address: Address) -> Self {
-        // One word of both: every query pays for this, and whoever chooses the cluster's
-        // DNS addresses has no need of collisions.
+        // Both words become one, because every query pays for this hash. Collisions can be made
+        // on purpose, but only by those who choose the addresses of the cluster's DNS.
         let word = address.first.rotate_left(32) ^ address.last;
         let hash = KeyedHash::new().word(key, HASH_SERVED, word);
         Self {
@@ -60,7 +60,7 @@ impl ServedPlace {
         }
     }
 
-    /// The slot that is looked at as number `probe`, counted from 0 and below
+    /// The index of the slot number `probe` of this place, counted from 0 and less than
     /// [`SERVED_PROBES`].
     #[inline(always)]
     pub const fn slot(self, probe: usize) -> u32 {
@@ -87,13 +87,13 @@ mod tests {
             assert!((0..SERVED_PROBES).all(|probe| (place.slot(probe) as usize) < SERVED_SLOTS));
             firsts.insert(place.slot(0));
         }
-        // Chance would leave some 201 of 512.
+        // 256 random numbers would fall into some 201 of 512 slots.
         assert!(firsts.len() > 150, "{} places", firsts.len());
     }
 
-    /// As many addresses as there may be find slots, whatever the key.
+    /// [`SERVED_MAX`] addresses find free slots under every key.
     #[test]
-    fn the_most_addresses_have_room() {
+    fn the_most_addresses_fit() {
         for seed in 0..200 {
             let key = HashKey::from_seed(seed);
             let mut taken = [false; SERVED_SLOTS];

@@ -1,19 +1,19 @@
-//! What changes while the programs run.
+//! The agent's state, which the agent writes once a second and around changes of names.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::digest::describe;
 
-/// Liveness and completeness, as the agent says them.
+/// The agent's state: the deadline, and whether the maps are complete and stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct State {
-    /// `CLOCK_MONOTONIC` in nanoseconds until which answers may be given; the
+    /// The deadline: the programs answer until this time, `CLOCK_MONOTONIC` in nanoseconds. The
     /// agent moves it forward once a second.
     pub deadline_ns: u64,
-    /// Serial of the SOA: unix time of the last change in seconds.
+    /// Serial of the SOA record: unix time of the last change in seconds.
     pub serial: u32,
-    /// Bits: [`Self::COMPLETE`], above it the generation, see
+    /// [`Self::COMPLETE`] in the lowest bit, the generation in all others, see
     /// [`Self::denies_since`].
     pub flags: u32,
 }
@@ -27,21 +27,20 @@ describe!(State {
 });
 
 impl State {
-    /// The maps hold the whole cluster: every watch has synced and every write
-    /// has succeeded. Without it a missing name proves nothing, and negative
-    /// answers are withheld.
+    /// The maps hold the whole cluster: every watch has synced, and every write has succeeded.
+    /// Without this bit, a name that is not in the maps may exist, and the programs deny nothing.
     pub const COMPLETE: u32 = 1;
 
-    /// One generation. The agent writes names and endpoints in odd generations, which
-    /// have this bit set.
+    /// The lowest bit of the generation. The agent writes names and endpoints while the generation
+    /// is odd, so while this bit is set.
     pub const GENERATION: u32 = 1 << 1;
 
-    /// Whether a look-up that found nothing proves that there is nothing: no name was
-    /// being written when `before` was read, and none has been written since.
+    /// Whether a look-up between the reads of `before` and `self` proves that a name does not
+    /// exist: no name was being written at `before`, and none has been written since.
     ///
-    /// A look-up may miss a name that is there while the name is replaced: its element
-    /// is given to another key, and the elements before it in the bucket are not looked
-    /// at again (`lookup_nulls_elem_raw` in kernel/bpf/hashtab.c).
+    /// A look-up in a hash map can miss a name while it is replaced. The name's old element is
+    /// given to another key, and the look-up does not go back to the new element, which comes
+    /// earlier in the bucket (`lookup_nulls_elem_raw` in kernel/bpf/hashtab.c).
     #[inline(always)]
     pub const fn denies_since(self, before: Self) -> bool {
         before.flags & Self::GENERATION == 0

@@ -1,13 +1,14 @@
-//! The table of short names: a hash map of our own, in arrays.
+//! The table of short keys: a hash table in the arrays [`super::map::TABLE_BUCKETS`] and
+//! [`super::map::TABLE_SLOTS`].
 //!
-//! A look-up in the kernel's hash map is three or four calls that return, which costs
-//! more than all the rest of the decision where returns are guarded against
-//! speculation; one in an array map is a few instructions of the program's own.
+//! A look-up in the kernel's hash map makes three or four calls. Where the kernel guards returns
+//! against speculation, these calls cost more than the rest of the decision. A look-up in an array
+//! is a few instructions within the program.
 //!
-//! A name is in one of two buckets (when it came, in the emptier one), where a
-//! hint leads to its slot. A name that finds no free slot or hint is in
-//! [`super::map::NAMES_SHORT`], and [`super::Config::has_names`] says whether there are
-//! any. Names are told apart by their whole keys, as everywhere.
+//! Each key has two buckets. A hint in one of them, the emptier one when the key came, leads to
+//! the key's slot. A key that finds no free slot or hint is in [`super::map::NAMES_SHORT`], and
+//! [`super::Config::has_names`] says whether this map is in use. The slot holds the whole key, so
+//! that a wrong hint leads to no wrong answer.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -18,44 +19,45 @@ use super::{
     record::NameRecord,
 };
 
-/// Hints of a bucket.
+/// Number of hints in a bucket.
 pub const TABLE_HINTS: usize = 4;
 
-/// Hints in no order: an element of [`super::map::TABLE_BUCKETS`].
+/// A bucket, an element of [`super::map::TABLE_BUCKETS`]: hints in no order.
 pub type TableBucket = [TableHint; TABLE_HINTS];
 
-/// The tag of a name in the upper half, the number of its slot in the lower one: from
-/// 1, since zero is an empty hint.
+/// A hint: the tag of a key in the upper half, the number of the key's slot in the lower half.
+/// Slots are counted from 1 here, since zero is an empty hint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct TableHint(pub u64);
 
 impl TableHint {
-    /// The hint of a name in slot `slot`, counted from 0.
+    /// The hint that leads from the key at `place` to the slot at index `slot`, counted from 0.
     pub const fn new(place: TablePlace, slot: u32) -> Self {
         Self((place.tag as u64) << 32 | (slot + 1) as u64)
     }
 
-    /// The slot, counted from 0; `None` of an empty hint.
+    /// The index of the slot, counted from 0. `None` for an empty hint.
     pub const fn slot(self) -> Option<u32> {
         (self.0 as u32).checked_sub(1)
     }
 
-    /// Whether it may be of the name at this place.
+    /// Whether the hint has the tag of `place`.
     pub const fn is_of(self, place: TablePlace) -> bool {
         self.slot().is_some() && self.0 >> 32 == place.tag as u64
     }
 
-    /// The lower half of the hint that has the tag of this place, zero where none has:
-    /// all are looked at without a branch, which would be as many ways through the
-    /// program. Two with the same tag are never in a bucket.
+    /// The lower half of the hint with the tag of `place`. Zero where no hint has this tag.
+    ///
+    /// All hints are compared without a branch, since a branch for each would multiply the
+    /// control-flow paths. The agent never writes two hints with the same tag into a bucket.
     #[inline(always)]
     pub const fn choose(bucket: TableBucket, place: TablePlace) -> u32 {
         let tag = (place.tag as u64) << 32;
         let mut slot = 0;
         let mut i = 0;
         while i < TABLE_HINTS {
-            // The slot alone where the tag is the same.
+            // The upper half is zero where the tags are the same.
             let rest = bucket[i].0 ^ tag;
             // All ones where the upper half is zero.
             let is_same = (rest >> 32).wrapping_sub(1).cast_signed() >> 63;
@@ -66,23 +68,23 @@ impl TableHint {
     }
 }
 
-/// Where a name's hint can be.
+/// The place of a key in the table: the buckets of its hint, and its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TablePlace {
-    /// The number of either bucket.
+    /// The indices of the two buckets.
     pub buckets: [u32; 2],
-    /// What tells the name from others of its bucket.
+    /// Half of the key's hash, which tells it from other keys in the bucket.
     pub tag: u32,
 }
 
 impl TablePlace {
-    /// The place of a name in a table of `buckets` buckets. `name` has taken in the
-    /// words of the name's key.
+    /// The place of a key in a table of `buckets` buckets. `name` is the hash that has taken in
+    /// the words of the key.
     #[inline(always)]
     pub const fn of(name: KeyedHash, buckets: u32) -> Self {
         let hash = name.finish();
-        // A bucket's number uses the upper bits of 32. The second bucket has the other
-        // 16 bits of the upper half there, and the tag the whole lower half.
+        // The index of a bucket depends mostly on the upper 16 of its 32 bits. So the two buckets
+        // take the two quarters of the hash's upper half, and the tag is the lower half.
         let high = (hash >> 32) as u32;
         Self {
             buckets: [bucket(high, buckets), bucket(high.rotate_left(16), buckets)],
@@ -91,14 +93,14 @@ impl TablePlace {
     }
 }
 
-/// A name and what is known of it, an element of [`super::map::TABLE_SLOTS`]; all zero
-/// where there is none.
+/// A slot, an element of [`super::map::TABLE_SLOTS`]: a key with its name record. All zeros where
+/// the slot is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct TableSlot {
     /// The key.
     pub key: [u64; KeyClass::Short.words()],
-    /// Its record.
+    /// The name record.
     pub record: NameRecord,
 }
 
@@ -138,12 +140,13 @@ mod tests {
             bucket[at] = hint;
             assert_eq!(TableHint::choose(bucket, place), 6);
         }
-        // An empty hint is nobody's, whatever the tag.
+        // An empty hint belongs to no key, also not to a key with tag 0.
         assert_eq!(TableHint::choose(TableBucket::default(), other(0)), 0);
         assert!(!TableHint::default().is_of(other(0)));
     }
 
-    /// As many names as fill half of the hints find a free one among two buckets.
+    /// Nearly all of the keys that fill half of the hints find a free hint in one of their two
+    /// buckets.
     #[test]
     fn names_spread_over_two_buckets() {
         let key = HashKey::from_seed(7);
@@ -180,8 +183,8 @@ mod tests {
             .0
     }
 
-    /// The hash of layout 4, whose seed was added behind the mixing: what collided
-    /// under one seed collided under all.
+    /// The hash of layout 4. It added the seed after mixing, so that two keys which collided under
+    /// one seed collided under all seeds.
     fn layout_4(words: &[u64]) -> u64 {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
         let (mut sum, mut multiplier) = (0_u64, MULTIPLIER);
@@ -192,7 +195,7 @@ mod tests {
         sum
     }
 
-    /// Names that had one bucket, tag and seal.
+    /// Two names that had the same buckets, tag and seal in layout 4.
     const COLLIDED: (&str, &str) = ("aa44aaaazdadaaaalinjaaaeon8eaaafrp.evil", "payments.prod");
 
     #[test]
@@ -209,7 +212,8 @@ mod tests {
         }
     }
 
-    /// Other words: the amount that one word adds to the old sum another one takes away.
+    /// Words that collide in layout 4: one word adds to the sum, and another word subtracts the
+    /// same amount.
     #[test]
     fn words_made_to_collide_in_layout_4_do_not() {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,5 +1,5 @@
-//! Numbers that the loader sets before the programs are verified. The verifier then
-//! removes the code that is never reached, so that it costs nothing.
+//! Global variables that the agent's loader sets before the verifier runs. The verifier treats
+//! them as constants and removes the code that they switch off, so that it costs nothing.
 
 /// Whether the programs log.
 #[unsafe(no_mangle)]
@@ -10,31 +10,30 @@ static LOG: u8 = 0;
 #[unsafe(no_mangle)]
 static PREEMPTIBLE: u8 = 0;
 
-/// Whether the processor may carry out two loads in another order than they stand in the
-/// program: all but x86 do.
+/// Whether the processor may reorder two loads. All processors but x86 may.
 #[unsafe(no_mangle)]
 static WEAKLY_ORDERED: u8 = 0;
 
 #[inline(always)]
 fn is_set(global: *const u8) -> bool {
-    // SAFETY: read-only memory of the object. Volatile, because the compiler
-    // must not take the initial value for the value.
+    // SAFETY: the pointer is the address of one of the variables above. The read is volatile,
+    // because otherwise the compiler would insert the initial value.
     unsafe { global.read_volatile() != 0 }
 }
 
-/// Whether to log.
+/// Whether the programs log.
 #[inline(always)]
 pub(crate) fn logging() -> bool {
     is_set(&raw const LOG)
 }
 
-/// Whether another program may use this CPU's memory at the same time.
+/// Whether another program can interrupt this one on the same CPU.
 #[inline(always)]
 pub(super) fn preemptible() -> bool {
     is_set(&raw const PREEMPTIBLE)
 }
 
-/// Whether loads need a barrier to be carried out in order.
+/// Whether two loads need a barrier between them to happen in order.
 #[inline(always)]
 pub(super) fn weakly_ordered() -> bool {
     is_set(&raw const WEAKLY_ORDERED)

@@ -1,4 +1,4 @@
-//! The maps, and [`Lookup`] over them.
+//! The BPF maps, and [`Lookup`] over them. [`headless_ebpf::abi::map`] describes each map.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -21,13 +21,14 @@ use headless_ebpf::{
 
 use super::globals;
 
-/// The agent maps the array into its memory and writes it by plain stores
+/// Flag of arrays that the agent maps into its memory and writes by plain stores
 /// (include/uapi/linux/bpf.h).
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-// Capacities of the names and addresses are the smallest that make sense; the
-// loader sets them by the size of the cluster. Elements are allocated as they
-// come (`BPF_F_NO_PREALLOC`), so that room costs its buckets only.
+/// Capacity of the hash maps of names in the object. The agent's loader replaces this and the
+/// capacities of 1 by capacities that follow the size of the cluster. The hash maps allocate
+/// an element when it is written (`BPF_F_NO_PREALLOC`), so that free capacity costs its
+/// buckets only.
 const NAMES_MIN: u32 = 1024;
 
 #[map]
@@ -61,15 +62,13 @@ static INTERFACES: HashMap<u32, InterfaceRecord> =
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
 
-/// Headers of a packet that does not have them in one piece.
-///
-/// Not on the stack, of which the functions that call each other have 512 bytes
-/// together.
+/// A copy of a packet's headers, for socket buffers that do not hold them in one piece. The
+/// stack of 512 bytes has no space left for it.
 #[map]
 static HEAD: PerCpuArray<[u8; HEADERS_MAX]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Memory for headers, this CPU's own. `None` where another program may use it at the
-/// same time: there such packets pass.
+/// This CPU's memory for headers. `None` where another program may use it at the same time, and
+/// packets whose headers are not in one piece then pass.
 #[inline(always)]
 pub(super) fn head() -> Option<*mut [u8; HEADERS_MAX]> {
     if globals::preemptible() {
@@ -78,14 +77,14 @@ pub(super) fn head() -> Option<*mut [u8; HEADERS_MAX]> {
     HEAD.get_ptr_mut(0)
 }
 
-/// What a CPU remembers from packet to packet, to be spared calls of helpers:
-/// where returns are guarded against speculation, each costs some 20 ns.
+/// Values that a CPU keeps from packet to packet in order to save calls of helpers. A call
+/// costs some 20 ns where the kernel guards returns against speculation.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct CpuState {
-    /// The tick in which the clock was read.
+    /// The tick in which the clock was last read.
     jiffies: u64,
-    /// What it said, `CLOCK_MONOTONIC` in nanoseconds.
+    /// The time that was read, `CLOCK_MONOTONIC` in nanoseconds.
     now_ns: u64,
     /// State of the generator of [`Lookup::random`].
     random: u64,
@@ -98,53 +97,59 @@ static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter.0) {
-        // SAFETY: this CPU's own slot. Where programs can interrupt each other, a count may
-        // be lost.
+        // SAFETY: the element belongs to this CPU. Where programs can interrupt each other, a
+        // count may be lost.
         unsafe { *value += 1 };
     }
 }
 
-/// What the agent knows of an interface.
+/// The record of an interface. `None` where the agent has written none.
 #[inline(always)]
 pub(crate) fn interface(ifindex: u32) -> Option<InterfaceRecord> {
     let interface: *const u64 = INTERFACES.get_ptr(ifindex)?.cast();
-    // SAFETY: the element is not returned to the system while this program runs. The
-    // agent may replace it: read at once, the two halves belong together.
+    // SAFETY: the kernel does not free the element while this program runs. The agent may
+    // replace it, so that all eight bytes are read by one load.
     Some(bytemuck::cast(unsafe { interface.read_volatile() }))
 }
 
-/// Copies an element that the agent may replace meanwhile.
+/// Copies a record, which the agent may replace at the same time.
 #[inline(always)]
 fn read(from: *const NameRecord, to: &mut RecordWords) {
     let words: *const u64 = from.cast();
     for (i, to) in to.iter_mut().enumerate() {
-        // SAFETY: the element is not returned to the system while this program
-        // runs, though it may become another key's: each word is read once, and the
-        // seal tells whether they belong together and to this key.
+        // SAFETY: the kernel does not free the element while this program runs, though it may
+        // reuse it for another key. Each word is read once. The seal shows whether the words
+        // belong together and to the key.
         *to = unsafe { words.add(i).read_volatile() };
     }
 }
 
-/// The same where there is an element.
+/// Copies a record if there is one. Returns whether there is one.
 #[inline(always)]
-fn found(from: Option<*const NameRecord>, to: &mut RecordWords) -> bool {
+fn read_if_found(from: Option<*const NameRecord>, to: &mut RecordWords) -> bool {
     if let Some(from) = from {
         read(from, to);
     }
     from.is_some()
 }
 
-/// Looks up a short name: in the table, then in the map if there are any there.
+/// Looks up a key of at most 40 bytes in the table, and then in [`NAMES_SHORT`] if that map is
+/// in use. Copies its record and returns whether there is one.
 #[inline(always)]
-fn short(config: &Config, key: &KeyBytes, hash: KeyedHash, record: &mut RecordWords) -> bool {
+fn look_up_short(
+    config: &Config,
+    key: &KeyBytes,
+    hash: KeyedHash,
+    record: &mut RecordWords,
+) -> bool {
     let place = TablePlace::of(hash, config.table_buckets);
     for bucket in place.buckets {
         let Some(hints) = TABLE_BUCKETS.get_ptr(bucket) else {
             break;
         };
         let hints: *const u64 = hints.cast();
-        // SAFETY: an entry of an array map lives as long as the map; the agent may
-        // write it at any time, hence volatile.
+        // SAFETY: an element of an array lives as long as the map. The reads are volatile, since
+        // the agent may write the element at any time.
         let hints = unsafe {
             [
                 TableHint(hints.read_volatile()),
@@ -163,11 +168,12 @@ fn short(config: &Config, key: &KeyBytes, hash: KeyedHash, record: &mut RecordWo
         let words: *const u64 = slot.cast();
         let mut difference = 0;
         for i in 0..KeyClass::Short.words() {
-            // SAFETY: as above.
+            // SAFETY: an element of an array lives as long as the map, and the slot has these
+            // words.
             difference |= key.u64_at(i * 8) ^ unsafe { words.add(i).read_volatile() };
         }
         if difference == 0 {
-            // SAFETY: the record is behind the key.
+            // SAFETY: the record follows the key in the slot.
             read(unsafe { words.add(KeyClass::Short.words()) }.cast(), record);
             return true;
         }
@@ -175,30 +181,29 @@ fn short(config: &Config, key: &KeyBytes, hash: KeyedHash, record: &mut RecordWo
     if !config.has_names(KeyClass::Short) {
         return false;
     }
-    found(NAMES_SHORT.get_ptr(key.first_chunk()), record)
+    read_if_found(NAMES_SHORT.get_ptr(key.first_chunk()), record)
 }
 
 #[inline(always)]
 fn read_state() -> Option<State> {
     let state = STATE.get_ptr(0)?;
-    // SAFETY: an element of an array map lives as long as the map; the agent
-    // may write it at any time, hence volatile.
+    // SAFETY: an element of an array lives as long as the map. The read is volatile, since the
+    // agent may write the element at any time.
     unsafe { Some(state.read_volatile()) }
 }
 
-/// Loads before come before loads behind, also where the processor may carry them out in
-/// another order.
+/// A barrier: all loads before this call happen before all loads after it.
 ///
-/// BPF has load-acquire from kernel 6.15, and atomic operations that return (and so order)
-/// from 5.12. What 5.10 has is `bpf_ktime_get_ns`: it reads the clock under a sequence
-/// count, between whose two reads and around whose last one stand read barriers
-/// (`__ktime_get_fast_ns` in kernel/time/timekeeping.c; `smp_rmb`, `dmb ishld` on arm64,
-/// which orders all loads, not the clock's alone). It costs some 20 ns, and on x86, which
-/// orders loads itself, it is left out.
+/// BPF has load-acquire from kernel 6.15, and atomic operations that return a value, and so
+/// order loads, from 5.12. Kernel 5.10 has `bpf_ktime_get_ns`: it reads the clock under a
+/// sequence count, with read barriers around these reads (`__ktime_get_fast_ns` in
+/// kernel/time/timekeeping.c). The barrier is `smp_rmb`, on arm64 `dmb ishld`, which orders all
+/// loads and not only those of the clock. The call costs some 20 ns. x86 never reorders loads
+/// and does without.
 #[inline(always)]
 fn order_loads() {
     if globals::weakly_ordered() {
-        // SAFETY: a helper without arguments.
+        // SAFETY: the helper has no arguments.
         unsafe { bpf_ktime_get_ns() };
     }
 }
@@ -212,7 +217,7 @@ impl Lookup for Maps {
         CONFIG.get(0)
     }
 
-    /// All look-ups come behind this read.
+    /// All later look-ups happen after this read.
     #[inline(always)]
     fn state(&self) -> Option<State> {
         let state = read_state();
@@ -250,12 +255,12 @@ impl Lookup for Maps {
         record: &mut RecordWords,
     ) -> bool {
         if class == KeyClass::Short {
-            return short(config, key, hash, record);
+            return look_up_short(config, key, hash, record);
         }
         config.has_names(class)
             && match class {
-                KeyClass::Medium => found(NAMES_MEDIUM.get_ptr(key.first_chunk()), record),
-                _ => found(NAMES_LONG.get_ptr(key.first_chunk()), record),
+                KeyClass::Medium => read_if_found(NAMES_MEDIUM.get_ptr(key.first_chunk()), record),
+                _ => read_if_found(NAMES_LONG.get_ptr(key.first_chunk()), record),
             }
     }
 
@@ -263,15 +268,18 @@ impl Lookup for Maps {
     fn chunk(&self, index: u32, content: &mut ChunkBytes) -> Option<u64> {
         let words: *const u64 = CHUNKS.get_ptr(index)?.cast();
         for i in 0..CHUNK_BYTES / 8 {
-            // SAFETY: as in `read`.
+            // SAFETY: an element of an array lives as long as the map. The read is volatile,
+            // since the agent may write the element at any time. The seal shows whether the
+            // words belong together.
             content.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
         }
-        // SAFETY: as in `read`; the seal is the last word.
+        // SAFETY: an element of an array lives as long as the map, and its last word is the
+        // seal.
         Some(unsafe { words.add(CHUNK_BYTES / 8).read_volatile() })
     }
 
-    /// All entries are compared without a branch, which would be as many ways through
-    /// the program.
+    /// Compares all entries of both buckets without a branch. A branch for each entry would
+    /// multiply the control-flow paths.
     #[inline(always)]
     fn endpoint(&self, entry: EndpointEntry, buckets: [u32; 2]) -> bool {
         let mut found = 0;
@@ -281,11 +289,11 @@ impl Lookup for Maps {
             };
             let entries: *const u64 = entries.cast();
             for i in 0..ENDPOINT_ENTRIES {
-                // SAFETY: an entry of an array map lives as long as the map; the agent may
-                // write it at any time, hence volatile.
+                // SAFETY: an element of an array lives as long as the map. The read is
+                // volatile, since the agent may write the element at any time.
                 let difference = unsafe { entries.add(i).read_volatile() } ^ entry.0;
-                // The sign of `difference - 1`, where the difference has not the highest
-                // bit: only of zero.
+                // The highest bit is set only if the difference is zero: `difference - 1` wraps
+                // around, and the difference itself does not have this bit.
                 found |= difference.wrapping_sub(1) & !difference;
             }
         }
@@ -299,27 +307,29 @@ impl Lookup for Maps {
         };
         let words: *const u64 = words.cast();
         for i in 0..REVERSE_SLOTS {
-            // SAFETY: an entry of an array map lives as long as the map; the agent may
-            // write it at any time, hence volatile.
+            // SAFETY: an element of an array lives as long as the map. The read is volatile,
+            // since the agent may write the element at any time.
             slots.put_u64(i * 8, unsafe { words.add(i).read_volatile() });
         }
         true
     }
 
-    /// The time of this tick's first call: exact enough for a lease of seconds.
+    /// The time at this tick's first call. A tick takes at most 10 ms, which is exact enough for
+    /// a lease of seconds.
     #[inline(always)]
     fn now_ns(&self) -> u64 {
         let Some(cpu) = CPU_STATE.get_ptr_mut(0) else {
             return u64::MAX;
         };
-        // SAFETY: this CPU's own slot; helpers without arguments.
-        // The JIT turns `bpf_jiffies64` into a load (kernel commit
+        // The kernel replaces a call of `bpf_jiffies64` by a load (kernel commit
         // `5576b991e9c1`).
+        //
+        // SAFETY: the element belongs to this CPU, and the helpers have no arguments.
         unsafe {
             let jiffies = bpf_jiffies64();
             if (*cpu).jiffies != jiffies {
-                // The time before its tick: a program that interrupts this one may read
-                // the clock twice, but never takes an old time for a new one.
+                // The time is stored before its tick. A program that interrupts this one here
+                // reads the clock again, but never takes an old time for a new one.
                 (*cpu).now_ns = bpf_ktime_get_ns();
                 compiler_fence(Ordering::SeqCst);
                 (*cpu).jiffies = jiffies;
@@ -328,14 +338,14 @@ impl Lookup for Maps {
         }
     }
 
-    /// A linear congruential generator (Knuth's MMIX), seeded from the kernel's
-    /// on its first use: good enough to spread clients over addresses.
+    /// A linear congruential generator (Knuth's MMIX), seeded by the kernel's generator on its
+    /// first use. It is good enough to spread clients over addresses.
     #[inline(always)]
     fn random(&self) -> u32 {
         let Some(cpu) = CPU_STATE.get_ptr_mut(0) else {
             return 0;
         };
-        // SAFETY: this CPU's own slot; a helper without arguments.
+        // SAFETY: the element belongs to this CPU, and the helper has no arguments.
         unsafe {
             if (*cpu).random == 0 {
                 (*cpu).random = u64::from(bpf_get_prandom_u32()) << 1 | 1;

@@ -1,5 +1,9 @@
-//! The kernel side of the library's traits. All unsafe code of the programs is
-//! in this folder, but for the empty instructions of [`headless_ebpf::verifier`].
+//! The library's traits over the kernel's interfaces: [`maps`] over BPF maps, [`xdp`] over
+//! `xdp_md`, [`tc`] over `__sk_buff`, and [`subprograms`] over per-CPU memory and functions with
+//! global linkage.
+//!
+//! All unsafe code of the programs is in this folder. The library itself has unsafe code only
+//! in [`headless_ebpf::verifier`].
 
 mod globals;
 mod maps;

@@ -1,7 +1,7 @@
-//! What the compiler wants to see and the verifier never does.
+//! The panic handler, which the compiler requires and no program contains.
 
-/// A loop without an end: a program from which this could be reached would not
-/// load, so that loading proves the absence of panics.
+/// Loops forever. The verifier refuses a program that can reach this loop, so that a loaded
+/// program cannot panic.
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -1,4 +1,4 @@
-//! The working memory of this CPU, and the subprograms that share it.
+//! The working memory of a CPU, and the subprograms that share it with the programs.
 
 use core::{arch::asm, cell::Cell};
 
@@ -15,20 +15,22 @@ use super::{globals, maps::Maps};
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// How many programs use, or want to use, the working memory of a CPU.
+/// Number of programs that have claimed or try to claim the working memory of a CPU. Used only
+/// where programs can interrupt each other.
 #[map]
 static BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// The working memory of this CPU, which a program claims once it needs it.
+/// Claims and releases the working memory of this CPU for one packet.
 ///
-/// XDP and tc run with bottom halves disabled, so that packets on one CPU are processed one
-/// after the other. On kernels with `PREEMPT_RT` bottom halves can be interrupted by
-/// others, so that the memory may be in use ([`globals::preemptible`]).
+/// XDP and tc run with bottom halves disabled, so that one CPU processes one packet after the
+/// other, and the memory is free. On kernels with `PREEMPT_RT`, one bottom half can interrupt
+/// another one, so that the memory may be in use ([`globals::preemptible`]).
 pub(crate) struct PerCpu {
+    /// Whether [`BUSY`] counts this program.
     claimed: Cell<bool>,
 }
 
-/// The claimed memory.
+/// The claimed working memory.
 pub(crate) struct Claimed(*mut Scratch);
 
 impl PerCpu {
@@ -39,7 +41,8 @@ impl PerCpu {
         }
     }
 
-    /// Claims the memory. It is claimed at most once, until [`Self::release`].
+    /// Claims the memory until [`Self::release`]. [`PassReason::Busy`] where another program on
+    /// this CPU has claimed it.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Result<Claimed, PassReason> {
         let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
@@ -51,16 +54,19 @@ impl PerCpu {
         Ok(Claimed(scratch))
     }
 
-    /// Whoever counts from 0 to 1 has the memory; all others go back. Kernel 5.10 knows no
-    /// atomic addition that returns the old value (5.12 does), so that the new value is read
-    /// behind it. In between another program may add one: then both see 2, and neither
-    /// has the memory.
+    /// Adds one to [`BUSY`]. The program that counts from 0 to 1 has the memory, every other
+    /// program takes its one back.
+    ///
+    /// Kernel 5.10 has no atomic addition that returns the old value (5.12 has), so that the
+    /// counter is read after the addition. If another program adds one in between, both read 2,
+    /// and neither has the memory.
     #[inline(always)]
     fn claim_busy(&self) -> Result<(), PassReason> {
         let Some(busy) = busy() else {
             return Err(PassReason::Map);
         };
-        // SAFETY: an element of a map, which other programs change, hence volatile.
+        // SAFETY: the pointer leads to an element of a map. The read is volatile, since other
+        // programs change the element.
         unsafe {
             add(busy, 1);
             if busy.read_volatile() != 1 {
@@ -72,13 +78,13 @@ impl PerCpu {
         Ok(())
     }
 
-    /// Gives the memory back.
+    /// Releases the memory.
     #[inline(always)]
     pub(crate) fn release(&self) {
         if self.claimed.get()
             && let Some(busy) = busy()
         {
-            // SAFETY: an element of a map.
+            // SAFETY: the pointer leads to an element of a map.
             unsafe { add(busy, -1) };
         }
     }
@@ -89,15 +95,14 @@ fn busy() -> Option<*mut u64> {
     BUSY.get_ptr_mut(0)
 }
 
-/// Adds to a counter in one instruction, which no other program can interrupt.
-///
-/// `core`'s atomics want one that returns the old value.
+/// Adds to a counter by one instruction, which no other program on the CPU can interrupt. The
+/// atomic types of `core` would use an instruction that returns the old value.
 ///
 /// # Safety
-/// The counter is an element of a map.
+/// `counter` leads to an element of a map.
 #[inline(always)]
 unsafe fn add(counter: *mut u64, number: i64) {
-    // SAFETY: as promised, it is aligned to eight bytes and lives as long as the map.
+    // SAFETY: an element of a map is aligned to eight bytes and lives as long as the map.
     unsafe {
         asm!("lock *(u64 *)({} + 0) += {}", in(reg) counter, in(reg) number, options(nostack));
     }
@@ -106,9 +111,9 @@ unsafe fn add(counter: *mut u64, number: i64) {
 impl Runtime for Claimed {
     #[inline(always)]
     fn scratch(&mut self) -> &mut Scratch {
-        // SAFETY: the memory is this program's own until it is released: there is one
-        // `Claimed`, from which one reference is borrowed at a time. A subprogram makes a
-        // reference of its own while `call` borrows `self`, so that none is lent then.
+        // SAFETY: the memory belongs to this program until it is released. There is one
+        // `Claimed`, and it lends one reference at a time. A subprogram makes a reference of
+        // its own while `call` borrows `self`, so that no other reference exists meanwhile.
         unsafe { &mut *self.0 }
     }
 
@@ -150,8 +155,8 @@ extern "C" fn headless_ptr(_unused: u64) -> u64 {
 #[inline(always)]
 fn run<C: Capacity>(subprogram: Subprogram) -> u64 {
     match SCRATCH.get_ptr_mut(0) {
-        // SAFETY: a subprogram is called by `Claimed::call` alone, whose caller has claimed
-        // the memory and holds no reference to it.
+        // SAFETY: only `Claimed::call` calls a subprogram. Its caller has claimed the memory and
+        // holds no reference to it.
         Some(scratch) => subprogram.run::<C, Maps>(unsafe { &mut *scratch }, &Maps),
         None => u64::MAX,
     }

@@ -1,4 +1,4 @@
-//! [`Packet`] over `__sk_buff`.
+//! [`Packet`] over `__sk_buff`, and the action that the tc program returns to the kernel.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -24,26 +24,28 @@ use super::maps::{head, interface};
 /// `PACKET_HOST` (`include/uapi/linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
 
-/// From a message back to the checksum in the UDP header before it.
+/// Bytes from the checksum in the UDP header to the DNS message.
 const CHECKSUM_BEFORE: usize = 2;
 
-/// What an offset in the image is cut to, so that the verifier knows that it is one.
+/// Mask of the offset in the image at which a frame starts. It proves to the verifier that the
+/// offset is in bounds.
 const AT_MASK: usize = 127;
 
 const _: () = assert!(MESSAGE <= AT_MASK);
 
-/// A packet as tc sees it: a socket buffer, whose bytes need not be in one piece.
+/// A packet in tc: a socket buffer, whose bytes need not be in one piece.
 pub(crate) struct SkbPacket<'a> {
     ctx: &'a TcContext,
-    /// What is known of it once [`Packet::message_capacity`] was asked, before that nothing. Not an
-    /// `Option`, whose value the compiler may look at before it knows that there is one:
-    /// it was never written, and the verifier before 6.3 refuses the program.
+    /// The record of the packet's interface. [`Packet::message_capacity`] fills it in; before, it
+    /// is zero. It is not an `Option`: the compiler may read the value of an `Option` before it
+    /// checks that there is one, and the verifier before kernel 6.3 refuses a read of bytes that
+    /// were never written.
     interface: InterfaceRecord,
 }
 
-/// A length that the compiler knows to be from 1 to [`IMAGE_CAPACITY`], so that the
-/// verifier knows it, too: one before 6.8 learns nothing from a comparison with 0,
-/// and none remembers one that was made before 1 is added.
+/// Returns `len`, which must be from 1 to [`IMAGE_CAPACITY`], in a form from which the verifier
+/// knows these bounds. The verifier before kernel 6.8 learns nothing from a comparison with 0.
+/// No verifier remembers a comparison of the number to which 1 is added afterwards.
 #[inline(always)]
 fn nonzero(len: usize) -> u32 {
     (verifier::opaque(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
@@ -58,48 +60,51 @@ impl<'a> SkbPacket<'a> {
         }
     }
 
-    /// Whether this is several datagrams that a device is to take apart: sent with
-    /// `UDP_SEGMENT`, or joined by GRO. Their lengths are not those of their
-    /// headers, and the checksums are not made yet.
+    /// Whether the buffer holds several datagrams, which a device would separate: they were sent
+    /// with `UDP_SEGMENT`, or joined by GRO. The lengths in the headers are wrong for them, and
+    /// they have no checksums yet.
     #[inline(always)]
     fn is_joined(&self) -> bool {
-        // SAFETY: the context is the kernel's and lives as long as `self`.
+        // SAFETY: the context comes from the kernel and lives as long as `self`.
         unsafe { (&raw const (*self.ctx.skb.skb).gso_size).read_volatile() != 0 }
     }
 
     #[inline(always)]
     fn ifindex(&self) -> u32 {
-        // SAFETY: as above.
+        // SAFETY: the context comes from the kernel and lives as long as `self`.
         unsafe { (&raw const (*self.ctx.skb.skb).ifindex).read_volatile() }
     }
 
+    /// Makes the packet linear, private and `len` bytes long. Returns `false` where the kernel
+    /// refuses, and the packet is then unchanged.
     #[inline(always)]
     fn change_tail(&mut self, len: usize) -> bool {
-        // SAFETY: the context is the kernel's; no pointer into the packet is held
-        // across the call.
+        // SAFETY: the context comes from the kernel, and no pointer into the packet lives across
+        // the call.
         unsafe { bpf_skb_change_tail(self.ctx.as_ptr().cast(), len as u32, 0) == 0 }
     }
 
+    /// Writes `len` bytes to the packet at `at`. Returns whether this succeeded.
     #[inline(always)]
     fn store_bytes(&mut self, at: usize, from: *const u8, len: usize, flags: u64) -> bool {
-        // SAFETY: `from` has `len` bytes, as the verifier proves.
+        // SAFETY: `from` has `len` bytes, which the verifier proves.
         unsafe {
             let skb = self.ctx.as_ptr().cast();
             bpf_skb_store_bytes(skb, at as u32, from.cast(), nonzero(len), flags) == 0
         }
     }
 
-    /// What the kernel is to do with the packet.
+    /// The action for the kernel, and the redirect of a reply to the other end of the veth.
     ///
-    /// A reply goes to the other end of the veth. `bpf_redirect_peer` puts it there
-    /// at once, as if it had been received there; it drops what comes from a device
-    /// without a peer, and where both ends are in one namespace (`skb_do_redirect`
-    /// in net/core/filter.c), which is what [`InterfaceRecord::has_peer`] is about. It leaves
-    /// the packet's type as it came (until kernel commit `c43272299488`), and IP drops
-    /// what was for another host, as it is where the interface is a bridge's port. `bpf_redirect` sends from this
-    /// device: the type is set anew by the other end (`____dev_forward_skb`), which
-    /// drops what exceeds its MTU, and an unfinished checksum may be finished on
-    /// the way.
+    /// - `bpf_redirect_peer` moves the reply to the other end at once, as if it had been received
+    ///   there. It drops packets of devices without a peer, and packets whose peer is in the same
+    ///   namespace (`skb_do_redirect` in net/core/filter.c): [`InterfaceRecord::has_peer`] leaves
+    ///   these out. It does not change the packet's type (until kernel commit `c43272299488`). On
+    ///   a port of a bridge the type says "for another host", and IP would drop the reply. So the
+    ///   type is set first.
+    /// - `bpf_redirect` sends the reply from this device. The other end sets the packet's type
+    ///   (`____dev_forward_skb`) and drops packets that exceed its MTU. The kernel may finish an
+    ///   unfinished checksum.
     #[inline(always)]
     pub(crate) fn action(&self, verdict: VerdictCode) -> i32 {
         if verdict.is_lost() {
@@ -109,7 +114,7 @@ impl<'a> SkbPacket<'a> {
             return TC_ACT_UNSPEC;
         }
         let ifindex = self.ifindex();
-        // SAFETY: the context is the kernel's.
+        // SAFETY: the context comes from the kernel.
         unsafe {
             if self.interface.has_peer() {
                 bpf_skb_change_type(self.ctx.as_ptr().cast(), PACKET_HOST);
@@ -124,7 +129,8 @@ impl<'a> SkbPacket<'a> {
 impl Packet for SkbPacket<'_> {
     type Capacity = Large;
 
-    /// `skb_vlan_untag` comes before tc, and what sends a packet puts the tag in again.
+    /// The kernel takes a VLAN tag out of the frame before tc (`skb_vlan_untag`) and puts the tag
+    /// in again when it sends the packet.
     const TAGS: bool = false;
 
     #[inline(always)]
@@ -147,9 +153,9 @@ impl Packet for SkbPacket<'_> {
     #[inline(always)]
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]> {
         let skb = self.ctx.skb.skb;
-        // SAFETY: the context is the kernel's and lives as long as `self`. The
-        // linear part has the N bytes, as compared, and they stay where they are
-        // until `resize`, which borrows mutably.
+        // SAFETY: the context comes from the kernel and lives as long as `self`. The comparison
+        // says that the linear part has the N bytes. They do not move before `resize`, which
+        // borrows `self` mutably.
         unsafe {
             let data = (&raw const (*skb).data).read_volatile() as usize;
             let data_end = (&raw const (*skb).data_end).read_volatile() as usize;
@@ -159,8 +165,7 @@ impl Packet for SkbPacket<'_> {
         }
         const { assert!(N <= HEADERS_MAX) };
         let head = head()?;
-        // SAFETY: there is room for the N bytes. They are written again only with
-        // the same bytes.
+        // SAFETY: `head` has at least N bytes. Another call writes the same bytes again.
         unsafe {
             let loaded = bpf_skb_load_bytes(skb.cast(), 0, head.cast(), N as u32);
             (loaded == 0).then(|| &*head.cast::<[u8; N]>())
@@ -170,11 +175,10 @@ impl Packet for SkbPacket<'_> {
     #[inline(always)]
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
         let to = image.as_mut_slice()[shape.at() & AT_MASK..].as_mut_ptr();
-        // SAFETY: the image has room for the longest frame.
+        // SAFETY: the image has space for the longest frame behind the masked offset.
         unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), nonzero(len)) == 0 }
     }
 
-    /// Makes the packet linear, private and of this length, or leaves it alone.
     #[inline(always)]
     fn resize(&mut self, len: usize) -> bool {
         self.change_tail(len)
@@ -182,10 +186,10 @@ impl Packet for SkbPacket<'_> {
 
     #[inline(always)]
     fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool {
-        // Whether the kernel takes the checksum for one that is yet to be made, which
-        // no helper tells and none ends, shows in what it lets a packet be cut to: not
-        // to less than the checksum field (`__bpf_skb_min_len`). What was cut fits in
-        // again, since the buffer stays.
+        // The sender may have left the UDP checksum to a device (`CHECKSUM_PARTIAL`). No helper
+        // tells or ends this state. But the kernel does not let such a packet be cut to before
+        // the end of the checksum field (`__bpf_skb_min_len`), so that a cut finds it out. The
+        // packet can always grow to its length again, since the buffer stays.
         let checksum_at = shape.headers_len() - CHECKSUM_BEFORE;
         let is_partial = !self.change_tail(checksum_at + 1);
         if !is_partial && !self.change_tail(len) {

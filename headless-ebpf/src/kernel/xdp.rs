@@ -1,4 +1,4 @@
-//! [`Packet`] over `xdp_md`.
+//! [`Packet`] over `xdp_md`: the frame is copied in blocks between the packet and the image.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -10,7 +10,7 @@ use headless_ebpf::wire::{
     frame::{FRAME_MAX, Packet, Shape},
 };
 
-/// A packet as XDP sees it: linear memory between two pointers.
+/// A packet in XDP: linear memory between two pointers.
 pub(crate) struct XdpPacket<'a> {
     ctx: &'a XdpContext,
 }
@@ -21,15 +21,16 @@ impl<'a> XdpPacket<'a> {
         Self { ctx }
     }
 
-    /// Where the packet begins and ends.
+    /// The addresses of the packet's first byte and of the byte behind its last one.
     ///
-    /// Read anew each time (volatile): a pointer kept from before a loop
-    /// carries what each way through the loop proved of the packet's length,
-    /// and the verifier would follow every way to the program's end.
+    /// The reads are volatile, so that each call reads again (habit 4 of
+    /// [`headless_ebpf::verifier`]). A pointer from before a loop keeps what each path through
+    /// the loop proved about the packet's length, and the verifier would follow each path to the
+    /// end of the program.
     #[inline(always)]
     fn bounds(&self) -> (usize, usize) {
         let ctx = self.ctx.ctx;
-        // SAFETY: the context is the kernel's and lives as long as `self`.
+        // SAFETY: the context comes from the kernel and lives as long as `self`.
         unsafe {
             (
                 (&raw const (*ctx).data).read_volatile() as usize,
@@ -38,59 +39,67 @@ impl<'a> XdpPacket<'a> {
         }
     }
 
-    /// Moves the packet's end by `bytes`; on failure nothing changes.
+    /// Adds `bytes` to the packet's end, or removes them if negative. Returns `false` where the
+    /// kernel refuses, and the packet is then unchanged.
     #[inline(always)]
-    fn grow_behind(&mut self, bytes: i32) -> bool {
-        // SAFETY: the context is the kernel's; no pointer into the packet is held
-        // across the call.
+    fn grow_at_end(&mut self, bytes: i32) -> bool {
+        // SAFETY: the context comes from the kernel, and no pointer into the packet lives across
+        // the call.
         unsafe { bpf_xdp_adjust_tail(self.ctx.as_ptr().cast(), bytes) == 0 }
     }
 
-    /// Moves the packet's start by `bytes` to the front; on failure nothing
-    /// changes.
+    /// Adds `bytes` to the packet's front, or removes them if negative. Returns `false` where the
+    /// kernel refuses, and the packet is then unchanged.
     #[inline(always)]
-    fn grow_before(&mut self, bytes: i32) -> bool {
-        // SAFETY: as above.
+    fn grow_at_front(&mut self, bytes: i32) -> bool {
+        // SAFETY: the context comes from the kernel, and no pointer into the packet lives across
+        // the call.
         unsafe { bpf_xdp_adjust_head(self.ctx.as_ptr().cast(), -bytes) == 0 }
     }
 }
 
-/// Bytes that a packet can always grow at its front.
-const GROW_BEFORE: i32 = 192;
+/// Bytes by which a packet can always grow at its front.
+const FRONT_GROWTH: i32 = 192;
 
-/// Bytes that are copied at a time.
+/// Bytes of a block that is copied at once.
 const STRIDE: usize = 64;
 
-/// Bytes that are copied at a time of frames that are shorter. None that is read or written
-/// is shorter than this.
+/// Bytes of a block in frames that are shorter than [`STRIDE`]. No frame that the engine reads
+/// or writes is shorter than this.
 const HALF: usize = STRIDE / 2;
 
-/// Strides of the longest frame.
+/// Blocks of the longest frame.
 const STRIDES_MAX: usize = FRAME_MAX / STRIDE;
 
-/// Half a stride.
+/// Half a block.
 type Words = [u64; HALF / 8];
 
+/// Reads half a block.
+///
 /// # Safety
-/// There are [`HALF`] bytes to be read.
+/// [`HALF`] bytes can be read at `from`.
 #[inline(always)]
 unsafe fn read(from: usize) -> Words {
-    // SAFETY: as promised.
+    // SAFETY: the caller promises it.
     unsafe { (from as *const Words).read_unaligned() }
 }
 
+/// Writes half a block.
+///
 /// # Safety
-/// There are [`HALF`] bytes to be written.
+/// [`HALF`] bytes can be written at `to`.
 #[inline(always)]
 unsafe fn write(to: usize, words: Words) {
-    // SAFETY: as promised.
+    // SAFETY: the caller promises it.
     unsafe { (to as *mut Words).write_unaligned(words) };
 }
 
-/// Visits the offsets of blocks that cover `len` bytes together: whole strides from the
-/// front, then the last one once more; of a short frame its first and its last half. So
-/// there is no loop over single bytes, whatever the length. `copy` gets an offset and the
-/// number of bytes, [`STRIDE`] or [`HALF`].
+/// Calls `copy` with the offset and the length of blocks that cover `len` bytes together, until
+/// `copy` returns `false`. Returns whether all calls returned `true`.
+///
+/// A frame of at least [`STRIDE`] bytes has whole blocks from the front, and a last block that
+/// ends with the frame and may overlap the block before. A shorter frame has two blocks of
+/// [`HALF`] bytes, which may overlap, too. So no loop copies single bytes.
 #[inline(always)]
 fn each_block(len: usize, mut copy: impl FnMut(usize, usize) -> bool) -> bool {
     if len < STRIDE {
@@ -125,8 +134,8 @@ impl Packet for XdpPacket<'_> {
         if data + N > data_end {
             return None;
         }
-        // SAFETY: the packet has these N bytes, and they stay where they are
-        // until `resize`, which borrows mutably.
+        // SAFETY: the comparison says that the packet has the N bytes. They do not move before
+        // `resize`, which borrows `self` mutably.
         Some(unsafe { &*(data as *const [u8; N]) })
     }
 
@@ -143,7 +152,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             };
             for half in 0..bytes / HALF {
-                // SAFETY: the packet has these bytes, as just compared.
+                // SAFETY: the comparison above says that the packet has these bytes.
                 let words = unsafe { read(from + half * HALF) };
                 put_words(to, half * HALF, words);
             }
@@ -151,28 +160,28 @@ impl Packet for XdpPacket<'_> {
         })
     }
 
-    /// Generic XDP has always some 216 bytes of room before a packet
-    /// (`XDP_PACKET_HEADROOM` less the frame's own record) and 200 to 350 behind
-    /// it. The caller writes the whole frame, so it does not matter at which end
-    /// it grows: before, which costs less, else behind, else at both ends.
+    /// Generic XDP always has some 216 free bytes before a packet (`XDP_PACKET_HEADROOM` less
+    /// the kernel's record of the frame) and 200 to 350 behind it. The caller writes the whole
+    /// frame, so that the packet may grow at any end: at its front, which costs least, else at
+    /// its end, else at both.
     #[inline(always)]
     fn resize(&mut self, len: usize) -> bool {
         let (Ok(wanted), Ok(has)) = (i32::try_from(len), i32::try_from(self.len())) else {
             return false;
         };
         let delta = wanted - has;
-        if self.grow_before(delta) || self.grow_behind(delta) {
+        if self.grow_at_front(delta) || self.grow_at_end(delta) {
             return true;
         }
-        if delta <= GROW_BEFORE || !self.grow_before(GROW_BEFORE) {
+        if delta <= FRONT_GROWTH || !self.grow_at_front(FRONT_GROWTH) {
             return false;
         }
-        if self.grow_behind(delta - GROW_BEFORE) {
+        if self.grow_at_end(delta - FRONT_GROWTH) {
             return true;
         }
-        // Nothing was written: the packet is back as it came. Giving room back
-        // does not fail.
-        self.grow_before(-GROW_BEFORE);
+        // Undo the growth at the front, which never fails. Nothing was written, so that the
+        // packet is again as it came.
+        self.grow_at_front(-FRONT_GROWTH);
         false
     }
 
@@ -189,7 +198,7 @@ impl Packet for XdpPacket<'_> {
                 return false;
             };
             for half in 0..bytes / HALF {
-                // SAFETY: the packet has these bytes, as just compared.
+                // SAFETY: the comparison above says that the packet has these bytes.
                 unsafe { write(to + half * HALF, words_at(from, half * HALF)) };
             }
             true
@@ -197,7 +206,7 @@ impl Packet for XdpPacket<'_> {
     }
 }
 
-/// The words of half a stride.
+/// The words of half a block, at `at` of the block.
 #[inline(always)]
 fn words_at(from: &[u8; STRIDE], at: usize) -> Words {
     match from[at..].as_chunks().0.first_chunk() {
@@ -206,7 +215,7 @@ fn words_at(from: &[u8; STRIDE], at: usize) -> Words {
     }
 }
 
-/// Writes half a stride.
+/// Writes the words of half a block, at `at` of the block.
 #[inline(always)]
 fn put_words(to: &mut [u8; STRIDE], at: usize, words: Words) {
     if let Some(to) = to[at..].as_chunks_mut().0.first_chunk_mut() {

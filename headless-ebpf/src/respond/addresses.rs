@@ -1,4 +1,4 @@
-//! Writing an RRset of addresses.
+//! Writes an RRset of A or AAAA records, from the addresses in a name record or in chunks.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Bytes of an address.
+/// Bytes of an address, which is the RDATA.
 #[inline(always)]
 const fn address_len(family: Family) -> usize {
     match family {
@@ -24,13 +24,13 @@ const fn address_len(family: Family) -> usize {
     }
 }
 
-/// Bytes of a whole record.
+/// Bytes of a whole resource record.
 #[inline(always)]
 const fn record_len(family: Family) -> usize {
     RECORD_HEADER_LEN + address_len(family)
 }
 
-/// The header of a record of this family, of the question's name.
+/// The header of an A or AAAA record whose owner name is the question's name.
 #[inline(always)]
 const fn header(family: Family, ttl: u32) -> RecordHeader {
     let rtype = match family {
@@ -40,7 +40,7 @@ const fn header(family: Family, ttl: u32) -> RecordHeader {
     RecordHeader::new(QUESTION_NAME, rtype, ttl, address_len(family) as u16)
 }
 
-/// Addresses in a chunk.
+/// Number of addresses in a full chunk.
 #[inline(always)]
 const fn per_chunk(family: Family) -> u32 {
     match family {
@@ -49,40 +49,41 @@ const fn per_chunk(family: Family) -> u32 {
     }
 }
 
-/// Most chunks from which the addresses of one reply come: of the first one and of a set's
-/// last one there may be a single address.
+/// Most chunks from which the addresses of one reply come. The first chunk of the reply and the
+/// last chunk of the set may each contribute a single address, all others are used whole.
 const fn chunks_max<C: Capacity>(family: Family) -> usize {
     let addresses = C::MESSAGE_MAX / record_len(family);
     (addresses - 2).div_ceil(per_chunk(family) as usize) + 2
 }
 
-/// Most IPv4 addresses that a record holds itself.
+/// Most IPv4 addresses that a name record holds inline.
 const INLINE_MAX: usize = INLINE_BYTES / 4;
 
-/// How far the addresses of one family under one name are written.
+/// The progress of writing an RRset: which addresses the reply gets, and which of them are
+/// written.
 ///
-/// A structure in memory, see [`verifier`].
+/// The numbers are read from memory (habit 1 of [`verifier`]).
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Rrset {
     /// Number of addresses under the name.
     total: u32,
-    /// Number of addresses that the reply has.
+    /// Number of addresses in the reply.
     count: u32,
-    /// Which address is the first in the reply.
+    /// Position of the reply's first address among the name's addresses.
     start: u32,
     /// Number of addresses written so far.
     written: u32,
-    /// The chunk that is next.
+    /// Number of the chunk that is read next.
     chunk: u32,
-    /// Number of addresses in the chunk before it.
+    /// Number of addresses in the chunk that was read last.
     held: u32,
-    /// The address of that chunk with which writing begins.
+    /// Position in the next chunk of the first address to write.
     within: u32,
     unused: u32,
 }
 
-/// Writes the addresses of a record.
+/// The writer of an RRset, and its working memory.
 pub(super) struct Addresses<'a, L> {
     pub(super) request: Request<'a, L>,
     pub(super) image: &'a mut Image,
@@ -93,8 +94,8 @@ pub(super) struct Addresses<'a, L> {
 }
 
 impl<L: Lookup> Addresses<'_, L> {
-    /// Writes the addresses of this family, of which there is at least one, behind what
-    /// `body` has.
+    /// Writes the addresses of this family as the reply's answers. The name has at least one.
+    /// [`PassReason::TooLarge`] where the client takes a larger reply than the packet can carry.
     #[inline(always)]
     pub(super) fn put<C: Capacity>(
         &mut self,
@@ -117,8 +118,9 @@ impl<L: Lookup> Addresses<'_, L> {
         })
     }
 
-    /// Chooses how many addresses are written, as many as `body` has room for, and which
-    /// one comes first: any of them, so that clients that use the first one spread.
+    /// Chooses how many addresses are written, as many as fit into the reply, and which address
+    /// comes first. The choice is random, so that clients which use the first address spread over
+    /// all addresses.
     #[inline(always)]
     fn choose(&mut self, family: Family, body: &Body) -> Result<(), PassReason> {
         let record = verifier::reread(self.record);
@@ -136,13 +138,13 @@ impl<L: Lookup> Addresses<'_, L> {
         Ok(())
     }
 
-    /// Writes the addresses that the record holds itself.
+    /// Writes the addresses that the name record holds inline.
     #[inline(always)]
     fn put_from_record(&mut self, family: Family, offset: usize) {
         put_inline_addresses(self.record, self.content, 0);
         let header = header(family, self.request.config.ttl);
         if let Family::Ipv6 = family {
-            // There is one, behind those of IPv4.
+            // A record has space for one IPv6 address inline, behind the IPv4 addresses.
             let within = usize::from(self.record.ipv4) * 4;
             self.put_address(family, offset, header, within);
             return;
@@ -159,12 +161,11 @@ impl<L: Lookup> Addresses<'_, L> {
         }
     }
 
-    /// Writes addresses from chunks.
+    /// Writes addresses from chunks, chunk by chunk, from the chunk with the first address on.
     ///
-    /// Chunk by chunk, from the one with the first address on. Where all addresses are
-    /// written, each chunk is loaded once and the first one taken round. Where they do
-    /// not fit, the reply has those that follow the first, so that over many replies each
-    /// address is written as often as any other.
+    /// Where all addresses fit, each chunk is loaded once and written whole; the addresses of the
+    /// first chunk are rotated. Where not all addresses fit, the reply gets the addresses that
+    /// follow the first one, so that each address appears equally often over many replies.
     #[inline(always)]
     fn put_from_chunks<C: Capacity>(
         &mut self,
@@ -193,8 +194,8 @@ impl<L: Lookup> Addresses<'_, L> {
                 if i >= wanted {
                     break;
                 }
-                // The compiler knows that this is small and would leave out the mask of
-                // the access, by which the verifier knows it.
+                // The compiler knows that this number is small and would remove the mask of the
+                // access, which the verifier needs.
                 let within = verifier::opaque(position as usize * address_len(family));
                 self.put_address(family, at, header, within);
                 position = verifier::following(position, held);
@@ -204,7 +205,8 @@ impl<L: Lookup> Addresses<'_, L> {
         Ok(())
     }
 
-    /// Writes one record at `at`, with the address at `within` of the content.
+    /// Writes one resource record at `at` of the image, with the address at `within` of the
+    /// content.
     #[inline(always)]
     fn put_address(&mut self, family: Family, at: usize, header: RecordHeader, within: usize) {
         match family {
@@ -219,8 +221,9 @@ impl<L: Lookup> Addresses<'_, L> {
 }
 
 impl Rrset {
-    /// Goes on behind the chunk that `now` is at, which has been loaded. Returns how many
-    /// addresses are written once those of the chunk are, and how many the chunk has.
+    /// Moves on to the next chunk. `now` is the progress before; its chunk is loaded. Returns how
+    /// many addresses are written once the addresses of this chunk are, and how many addresses
+    /// this chunk holds.
     #[inline(always)]
     fn advance(&mut self, now: Self, per_chunk: u32) -> (u32, u32) {
         let left = now.total.wrapping_sub(now.chunk.wrapping_mul(per_chunk));
@@ -240,7 +243,7 @@ impl Rrset {
     }
 }
 
-/// Copies the addresses that a record holds itself to `at` of `content`.
+/// Copies the inline addresses of a name record to `at` of `content`.
 #[inline(always)]
 pub(super) fn put_inline_addresses(record: &NameRecord, content: &mut ChunkBytes, at: usize) {
     let words: [u64; NameRecord::WORDS] = bytemuck::cast(*record);

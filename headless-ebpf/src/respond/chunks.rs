@@ -1,4 +1,5 @@
-//! Reading chunks.
+//! Reads chunks and checks their seals. Chunks hold addresses that do not fit into a name
+//! record, details of Services, and names for [`super::ptr`].
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,7 +10,7 @@ use crate::{
     wire::ChunkBytes,
 };
 
-/// The chunks of one kind that belong together.
+/// The consecutive chunks of one set and kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Extent {
@@ -17,12 +18,12 @@ pub(super) struct Extent {
     set: u32,
     /// [`ChunkKind`] as a number.
     kind: u32,
-    /// Index of the first chunk in the map.
+    /// Index of the first of these chunks in [`crate::abi::map::CHUNKS`].
     first: u32,
 }
 
 impl Extent {
-    /// The chunks of this kind that belong to a record.
+    /// The chunks of this kind that a record names.
     #[inline(always)]
     pub(super) const fn of(record: &NameRecord, kind: ChunkKind) -> Self {
         Self {
@@ -42,8 +43,8 @@ impl Extent {
         }
     }
 
-    /// Copies chunk `index`, counted from 0, to `content` and proves that it is the one
-    /// that is meant, whole.
+    /// Copies the chunk number `index` of the extent, counted from 0, to `content`, and checks
+    /// its seal. [`PassReason::Changed`] where the seal does not fit.
     #[inline(always)]
     pub(super) fn load<L: Lookup>(
         self,
@@ -60,8 +61,8 @@ impl Extent {
         let Some(seal) = lookup.chunk(self.first.wrapping_add(index), content) else {
             return Err(PassReason::Changed);
         };
-        // The words are read again rather than kept, and hashed one by one: 14 of them
-        // are a quarter of the stack.
+        // The words are read again and hashed one by one. The compiler would otherwise keep all
+        // 14 words on the stack, a quarter of it.
         let (hash_key, content) = (verifier::again(hash_key), verifier::reread(content));
         let mut hash = id.begin(hash_key);
         for i in 0..CHUNK_BYTES / 8 {
@@ -71,7 +72,7 @@ impl Extent {
         if hash.finish() == seal {
             Ok(())
         } else {
-            // The set was replaced, and the chunk is another set's by now.
+            // The set was replaced, and the chunk belongs to another set by now.
             Err(PassReason::Changed)
         }
     }

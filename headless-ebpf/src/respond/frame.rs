@@ -1,4 +1,5 @@
-//! From a frame to its reply.
+//! From a frame to its reply: headers, checks by the maps, the copy into the image, the message,
+//! and the write back into the packet.
 
 use super::{
     message::{Message, answer_by},
@@ -14,11 +15,10 @@ use crate::{
     },
 };
 
-/// Answers the query in `packet`, or says why not.
+/// Answers the query in `packet`. After a [`Verdict::Pass`] the packet is bit for bit as it came.
 ///
-/// `runtime` is asked for once the packet is known to be for us, so that other
-/// traffic does not pay for it. Unless the verdict is [`Verdict::Answer`] (or
-/// [`Verdict::Lost`]), the packet is bit for bit as it came.
+/// `runtime` claims the working memory. It is called only for queries to a served address, so
+/// that the pods' other traffic does not pay for it.
 pub fn respond<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,
     lookup: &L,
@@ -27,7 +27,7 @@ pub fn respond<P: Packet, L: Lookup, M: Runtime>(
     respond_coded(packet, lookup, runtime).verdict()
 }
 
-/// [`respond`] for the programs.
+/// Does the same as [`respond`] and returns the verdict as a number, as the programs need it.
 #[inline(always)]
 pub fn respond_coded<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,
@@ -65,8 +65,8 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     } = headers;
     let family = shape.family();
     let scratch = runtime.scratch();
-    // IPv4 and IPv6 share everything from here to the reply's headers. The shape goes
-    // through memory, which keeps the verifier from checking that part twice.
+    // IPv4 and IPv6 share everything from here to the reply's headers. The shape goes through
+    // memory, which keeps the verifier from checking that part twice (habit 1 of `verifier`).
     let shape = Shape::from_at(scratch.at.forget(shape.at()));
     if !packet.load(&mut scratch.image, shape, frame_len) {
         return Err(PassReason::Length);
@@ -77,11 +77,11 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
         capacity: packet.message_capacity(family)?,
     };
     let reply = answer_by::<P::Capacity, L>(&mut runtime, message, state, config, lookup)?;
-    // Up to here only the copy has changed.
+    // Only the copy has changed until here.
     let scratch = runtime.scratch();
     let message_len = scratch.len.forget(reply.len);
-    // On each way the verdict is another constant, which the verifier would carry
-    // through the loops behind.
+    // The verdict is another constant on each path. The verifier would follow each of them
+    // through the loops below.
     let code = VerdictCode::answer(reply.kind, reply.outcome).number();
     let code = scratch.verdict.forget(code);
     let shape = Shape::from_at(scratch.at.get());
@@ -101,7 +101,8 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     })
 }
 
-/// The headers of a frame that may be a query to us.
+/// Reads the headers of a frame. [`PassReason::NotDns`] where the frame is no UDP packet to port
+/// 53.
 #[inline(always)]
 fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
     let head: &[u8; IPV4_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
@@ -119,7 +120,7 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
     }
 }
 
-/// The headers behind a VLAN tag. A frame with a second tag is not ours.
+/// Reads the headers behind a VLAN tag. A frame with a second tag passes.
 #[inline(always)]
 fn parse_tagged<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
     const TYPE: usize = ETHERNET_LEN + TAG_LEN - 2;

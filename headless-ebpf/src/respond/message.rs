@@ -1,4 +1,4 @@
-//! From a DNS message to its answer.
+//! From a DNS message to its reply: `decide` chooses the answer, `write` writes it.
 
 use super::{
     addresses::Addresses,
@@ -22,18 +22,18 @@ use crate::{
     },
 };
 
-/// Where a message stands in the image, and how large its reply may become.
+/// A message in the image, and the size of the largest reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    /// Offset of its first byte.
+    /// Offset of the message's first byte.
     pub start: usize,
-    /// Offset behind its last byte.
+    /// Offset behind the message's last byte.
     pub end: usize,
-    /// Most bytes of a reply that can be sent, at most [`Capacity::MESSAGE_MAX`].
+    /// Most bytes of a reply that the packet can carry, at most [`Capacity::MESSAGE_MAX`].
     pub capacity: usize,
 }
 
-/// The answer to a question.
+/// The kind of reply to a question.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 enum Decision {
@@ -43,9 +43,9 @@ enum Decision {
     Ipv6,
     /// The SRV or PTR records that a subprogram has written.
     Written,
-    /// The version of the specification.
+    /// The TXT record with the specification's version.
     Version,
-    /// The zone's SOA.
+    /// The zone's SOA, which was asked for.
     Authority,
     /// The name exists, the type does not.
     NoData,
@@ -54,7 +54,7 @@ enum Decision {
 }
 
 impl Decision {
-    /// The decision of this number.
+    /// The decision with this number.
     #[inline(always)]
     const fn from_number(number: usize) -> Self {
         const IPV4: usize = Decision::Ipv4 as usize;
@@ -75,10 +75,10 @@ impl Decision {
     }
 }
 
-/// Answers a DNS query in place, or says why not, and then the image's content is
-/// undefined.
+/// Answers the DNS query `message` in the image of the working memory. After an error, which
+/// says why the query passes, the image's content is undefined.
 ///
-/// `state` is [`Lookup::state`] as it was read before anything was looked up.
+/// `state` is [`Lookup::state`], read before all look-ups.
 #[inline(always)]
 pub fn answer<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
@@ -92,7 +92,7 @@ pub fn answer<C: Capacity, L: Lookup>(
     answer_by::<C, L>(runtime, message, state, config, lookup)
 }
 
-/// [`answer`] by a configuration that was read already.
+/// Does the same as [`answer`] with a configuration that has been read already.
 #[inline(always)]
 pub(super) fn answer_by<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
@@ -109,13 +109,13 @@ pub(super) fn answer_by<C: Capacity, L: Lookup>(
     };
     let decision = decide::<C, L>(runtime, message.end, request)?;
     let scratch = runtime.scratch();
-    // A number in memory: the compiler would carry the ways on which the decision was made
-    // through the rest.
+    // The decision goes through memory. The compiler would otherwise build the rest once for
+    // each path on which the decision was made.
     let decision = Decision::from_number(scratch.decision.forget(decision as usize));
     write::<C, L>(scratch, decision, state, request)
 }
 
-/// Decides what the answer to the message is, which ends at `end`.
+/// Decides about the reply to the message that ends at `end`.
 #[inline(always)]
 fn decide<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
@@ -146,7 +146,7 @@ fn decide<C: Capacity, L: Lookup>(
     }
 }
 
-/// The parts of the working memory that a look-up needs.
+/// The parts of the working memory that a look-up uses.
 #[inline(always)]
 fn parts<'a, L>(
     scratch: &'a mut Scratch,
@@ -158,20 +158,21 @@ fn parts<'a, L>(
         config: request.config,
         lookup: request.lookup,
     };
-    // The compiler may not carry values of the question over in registers.
+    // `reread` keeps the compiler from holding the question's numbers in registers.
     let question = verifier::reread(&mut scratch.question);
     (names, question, &mut scratch.record)
 }
 
-/// Whether a question outside the zone, whose message ends at `end`, may be for the
-/// name of an address. Most are not, and need not pay for those that are.
+/// Whether a question outside the zone, whose message ends at `end`, has type PTR. Most have
+/// not, and only this check delays them.
 #[inline(always)]
 fn asks_for_pointer(image: &Image, start: usize, end: usize) -> bool {
     let opt_len = usize::from(image.u8_at(start + DNS_HEADER_LEN - 1) != 0) * OPT_LEN;
     image.be16_at(end.wrapping_sub(QUESTION_FIXED_LEN + opt_len)) == qtype::PTR
 }
 
-/// CoreDNS's matrix of names and types.
+/// Decides about a question in the zone by name and type, as CoreDNS does (`handler.go` and
+/// `kubernetes.go` of its `kubernetes` plugin).
 #[inline(always)]
 fn in_zone<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
@@ -184,16 +185,16 @@ fn in_zone<C: Capacity, L: Lookup>(
         0 | qtype::OPT | qtype::TKEY..=qtype::MAILA => return Err(PassReason::Qtype),
         qtype::NS if question.zone == 0 => return Err(PassReason::Qtype),
         qtype::SOA if question.zone == 0 => return Ok(Decision::Authority),
-        // CoreDNS looks nothing up for an SOA below the apex and says that there
-        // is none, for names that do not exist as well (`handler.go`).
+        // CoreDNS does not look up the name for an SOA below the apex. It answers NODATA, also
+        // for names that do not exist (`handler.go`).
         qtype::SOA => return Ok(Decision::NoData),
         _ => {}
     }
     let kind = match find(&mut names, request, &question, early, record)? {
         ZoneName::Version if question.qtype == qtype::TXT => return Ok(Decision::Version),
         ZoneName::Missing | ZoneName::Version => return Ok(Decision::NxDomain),
-        // CoreDNS knows of a TXT only where it finds a Service, and takes other
-        // names for missing (`kubernetes.go`, `Services`).
+        // CoreDNS looks for TXT records among Services and the names below them only. To a TXT
+        // question, other names do not exist (`kubernetes.go`, `Services`).
         ZoneName::NonTerminal if question.qtype == qtype::TXT => return Ok(Decision::NxDomain),
         ZoneName::NonTerminal => return Ok(Decision::NoData),
         ZoneName::Record(kind) => {
@@ -210,7 +211,7 @@ fn in_zone<C: Capacity, L: Lookup>(
             kind
         }
     };
-    // The record of a pod follows from its label, which has not been read.
+    // A pod's record follows from its label, which only the subprogram reads.
     let is_pod = kind == NameKind::Pod;
     if !is_pod && runtime.scratch().record.flags.contains(NameFlags::PASS) {
         return Err(PassReason::Userspace);
@@ -227,7 +228,7 @@ fn in_zone<C: Capacity, L: Lookup>(
     of_record(runtime.scratch())
 }
 
-/// What the record that was found answers.
+/// Decides by the record that was found.
 #[inline(always)]
 fn of_record(scratch: &mut Scratch) -> Result<Decision, PassReason> {
     let scratch = verifier::reread(scratch);
@@ -242,7 +243,7 @@ fn of_record(scratch: &mut Scratch) -> Result<Decision, PassReason> {
     })
 }
 
-/// Writes the answer that was decided on.
+/// Writes the reply.
 #[inline(always)]
 fn write<C: Capacity, L: Lookup>(
     scratch: &mut Scratch,
@@ -261,8 +262,8 @@ fn write<C: Capacity, L: Lookup>(
     };
     let Request { config, lookup, .. } = request;
     let outcome = match decision {
-        // Not one call with the family as a variable: lengths and types that follow from
-        // it are known when the program is built.
+        // Two calls, each with a constant family: the compiler then knows all lengths and types
+        // that depend on the family.
         Decision::Ipv4 => addresses.put::<C>(Family::Ipv4, &mut body)?,
         Decision::Ipv6 => addresses.put::<C>(Family::Ipv6, &mut body)?,
         Decision::Written => {
@@ -304,15 +305,15 @@ fn write<C: Capacity, L: Lookup>(
     })
 }
 
-/// Makes sure that a name or a type may be denied that was not found. Returns the state as
-/// it is now.
+/// Checks that a name or type that was not found may be denied. `before` is the state from
+/// before the look-ups. Returns the present state.
 #[inline(always)]
 fn deny<L: Lookup>(before: State, lookup: &L) -> Result<State, PassReason> {
-    // A name that is not in incomplete maps may exist all the same.
+    // A name that is missing in incomplete maps may still exist.
     if before.flags & State::COMPLETE == 0 {
         return Err(PassReason::Incomplete);
     }
-    // A name that was not found may have been replaced at that moment.
+    // A look-up can miss a name while the agent replaces it.
     match lookup.state_after_lookups() {
         Some(now) if now.denies_since(before) => Ok(now),
         _ => Err(PassReason::Changed),

@@ -1,13 +1,16 @@
-//! The whole decision: from a frame, or a bare DNS message, to an answer or a
-//! reason to leave it alone.
+//! The engine: from a frame, or a bare DNS message, to the reply or to the reason why the query
+//! passes.
 //!
-//! What is answered and how follows CoreDNS's `kubernetes` plugin, because a
-//! pod must not be able to tell who answered.
+//! Answers follow CoreDNS's `kubernetes` plugin, because a pod must not be able to tell whether
+//! CoreDNS or headless has answered.
 //!
-//! In reading order: [`respond`] takes a frame apart, [`answer`] its message. `shape` says
-//! what a name can be by its labels, `find` looks it up, `addresses`, `srv`, `ptr` and
-//! `reply` write the answer. All of them work in [`Scratch`], of which each gets the parts
-//! that it needs.
+//! The modules in the order of the data path: `frame` ([`respond`]) reads the headers of a
+//! frame, and `message` ([`answer`]) its DNS message. `find` decides by the question's name,
+//! with `shape` (what the labels say) and `names` (keys and look-ups). `subprogram` calls the
+//! rare parts: `below` (endpoints and pods), `srv` (ports and SRV records) and `ptr` (reverse
+//! names). `addresses` writes A and AAAA records, `reply` the rest of the message. `chunks`
+//! reads chunks. All work in the memory of [`Scratch`], and each step gets only the parts that
+//! it needs.
 #![forbid(unsafe_code)]
 
 mod addresses;

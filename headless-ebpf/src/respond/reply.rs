@@ -1,4 +1,5 @@
-//! The parts of a reply around its records: header, counts, SOA, OPT, and how much fits.
+//! The parts of a reply around the answer's records: header, counts, SOA, OPT, and how many
+//! records fit.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -15,23 +16,23 @@ use crate::{
     },
 };
 
-/// Where records may stand, as offsets in the image.
+/// The space for records in the reply, as offsets in the image.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Limits {
-    /// The message's start.
+    /// Start of the message.
     pub(super) start: u32,
-    /// Where the first record goes.
+    /// Start of the first record.
     pub(super) at: u32,
-    /// Where the last record ends at the latest, for the client to take it.
+    /// The client takes records that end here at the latest.
     client: u32,
-    /// Where the last record ends at the latest, for us to send it.
+    /// The packet can carry records that end here at the latest.
     capacity: u32,
 }
 
 impl Limits {
-    /// Whether a record that ends here may be written. An error where the client
-    /// would take it and we cannot send it.
+    /// Whether the client takes a record that ends at `end`. [`PassReason::TooLarge`] where the
+    /// client does and the packet cannot carry the record.
     #[inline(always)]
     pub(super) fn allow(&self, end: usize) -> Result<bool, PassReason> {
         if end > self.client as usize {
@@ -44,40 +45,43 @@ impl Limits {
     }
 }
 
-/// The records that a subprogram has written.
+/// The records that a subprogram has written into the image.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Written {
-    /// Offset of the next record in the image.
+    /// Offset behind the last record.
     pub(super) end: u32,
+    /// Number of records in the answer section.
     pub(super) answers: u32,
+    /// Number of records in the additional section.
     pub(super) additionals: u32,
-    /// Whether more records did not fit: 1 or 0.
+    /// 1 where further records did not fit, else 0.
     pub(super) truncated: u32,
 }
 
-/// A reply as it grows behind the question.
+/// A reply that is being written, from the question on.
 pub(super) struct Body {
+    /// Offset of the message in the image.
     start: usize,
-    /// Where the next record goes.
+    /// Offset of the next record in the image.
     at: usize,
     /// Most bytes of a message that the client takes.
     client: usize,
-    /// Most bytes of a message that we can send.
+    /// Most bytes of a message that the packet can carry.
     capacity: usize,
-    /// The zone within the question, as a compression pointer.
+    /// A compression pointer to the zone in the question.
     zone: u16,
     edns: Edns,
     counts: Counts,
 }
 
 impl Body {
-    /// The reply to the question of a message that starts at `start`, of at most
+    /// The reply to the question of the message at offset `start`. The packet can carry
     /// `capacity` bytes.
     #[inline(always)]
     pub(super) fn new(start: usize, question: &Question, capacity: usize) -> Self {
-        // A size below 512 means 512 (RFC 6891, section 6.2.3); without OPT it
-        // reads as zero.
+        // A size below 512 means 512 (RFC 6891, section 6.2.3). Without an OPT record, the size is
+        // 0 and means 512, too.
         let client = usize::from(question.edns.size).max(UDP_PAYLOAD_MIN);
         Self {
             start,
@@ -96,14 +100,13 @@ impl Body {
         self.at
     }
 
-    /// How many of `total` records of `len` bytes the reply holds: as many as the client
-    /// takes, in whole records, with the OPT record reserved (miekg/dns,
-    /// `msg_truncate.go`). An error where the client would take more than we
-    /// can send.
+    /// How many of `total` records of `len` bytes each fit into the size that the client takes,
+    /// the OPT record included (miekg/dns, `msg_truncate.go`). [`PassReason::TooLarge`] where
+    /// the packet cannot carry this reply.
     #[inline(always)]
     pub(super) fn count_that_fits(&self, total: usize, len: usize) -> Result<usize, PassReason> {
         let used = self.at - self.start + self.edns.reply_len();
-        // Dividing takes long, and hardly ever is there more than fits.
+        // A division is slow, and nearly always all records fit.
         let wanted = if used + total * len <= self.client {
             total
         } else {
@@ -115,14 +118,14 @@ impl Body {
         Ok(wanted)
     }
 
-    /// Takes note of `count` answers of `len` bytes written at [`Self::at`].
+    /// Counts `count` answers of `len` bytes each, which have been written at [`Self::at`].
     #[inline(always)]
     pub(super) fn answers(&mut self, count: usize, len: usize) {
         self.at += count * len;
         self.counts.answers = count as u16;
     }
 
-    /// Where records may stand, with the OPT record reserved.
+    /// The space for records, without the space for the OPT record.
     #[inline(always)]
     pub(super) fn limits(&self) -> Limits {
         let opt = self.edns.reply_len();
@@ -134,7 +137,7 @@ impl Body {
         }
     }
 
-    /// Takes note of the records that a subprogram has written at [`Self::at`].
+    /// Counts the records that a subprogram has written at [`Self::at`].
     #[inline(always)]
     pub(super) fn written(&mut self, written: &Written) {
         self.at = written.end as usize;
@@ -142,21 +145,21 @@ impl Body {
         self.counts.additionals = written.additionals as u16;
     }
 
-    /// Writes the version of the specification.
+    /// Writes the TXT record with the specification's version as the answer.
     #[inline(always)]
     pub(super) fn version(&mut self, image: &mut Image) -> Result<(), PassReason> {
         if !self.limits().allow(self.at + VERSION_LEN)? {
             return Err(PassReason::TooLarge);
         }
-        // The compiler has compared and would leave out the mask of the access, by
-        // which the verifier knows that it is inside.
+        // The compiler would remove the mask of the access after the comparison above. The
+        // verifier needs the mask.
         put_version(image, verifier::opaque(self.at));
         self.at += VERSION_LEN;
         self.counts.answers = 1;
         Ok(())
     }
 
-    /// Writes the SOA of the zone, for which the question asks.
+    /// Writes the zone's SOA record as the answer.
     #[inline(always)]
     pub(super) fn authority(
         &mut self,
@@ -169,7 +172,8 @@ impl Body {
         Ok(())
     }
 
-    /// Writes the SOA of a negative answer (RFC 2308, section 3).
+    /// Writes the zone's SOA record into the authority section, for a denial (RFC 2308, section
+    /// 3).
     #[inline(always)]
     pub(super) fn negative(
         &mut self,
@@ -193,7 +197,7 @@ impl Body {
         Ok(())
     }
 
-    /// Writes OPT, flags and counts; returns the message's length in bytes.
+    /// Writes OPT record, flags and counts. Returns the length of the reply in bytes.
     #[inline(always)]
     pub(super) fn finish(mut self, image: &mut Image, outcome: Outcome) -> usize {
         if self.edns.is_present() {

@@ -1,13 +1,13 @@
-//! What every step needs to know.
+//! The parameters that every step of an answer needs.
 
 use crate::abi::Config;
 
-/// A message that is being answered, and what it is answered from.
+/// The message that is being answered, the configuration, and the maps.
 #[derive(Debug)]
 pub(super) struct Request<'a, L> {
-    /// Where the message starts in the image.
+    /// Offset of the message in the image.
     pub(super) start: usize,
-    /// Most bytes of a reply that can be sent.
+    /// Most bytes of a reply that the packet can carry.
     pub(super) capacity: usize,
     pub(super) config: &'a Config,
     pub(super) lookup: &'a L,

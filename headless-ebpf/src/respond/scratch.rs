@@ -1,4 +1,4 @@
-//! The working memory of one packet.
+//! The working memory in which one packet is answered.
 
 use super::{addresses::Rrset, ptr::ReverseName, srv::SrvMemory};
 use crate::{
@@ -10,56 +10,56 @@ use crate::{
     },
 };
 
-/// Working memory of one packet. Too large for a BPF stack (512 bytes), so the
-/// programs keep one for each CPU, and nothing in it outlives a packet.
+/// The working memory of one packet. It is too large for a BPF stack (512 bytes), so that the
+/// programs keep one for each CPU. Nothing in it is valid for the next packet.
 ///
-/// Nobody works on the whole of it: [`super::respond`] and [`super::answer`] lend each step
-/// the parts that it needs.
+/// No step works on all of it: [`super::respond`] and [`super::answer`] lend each step the parts
+/// that it needs.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct Scratch {
-    /// The frame or message.
+    /// The copy of the frame or message, which becomes the reply.
     pub image: Image,
-    /// A length in the frame.
+    /// First the end of the query in the image, then the length of the reply.
     pub(super) len: Slot,
     /// [`crate::wire::frame::Shape::at`] of the frame.
     pub(super) at: Slot,
-    /// [`super::message`]'s decision as a number.
+    /// The decision of [`super::message`] as a number.
     pub(super) decision: Slot,
     /// [`super::VerdictCode`] of the answer as a number.
     pub(super) verdict: Slot,
-    /// The question, once it is parsed.
+    /// The question.
     pub question: Question,
-    /// The key that is looked up.
+    /// The key of a look-up.
     pub key: KeyBytes,
-    /// What a subprogram is asked.
+    /// The arguments of a subprogram.
     pub(super) task: Task,
-    /// The record of the name.
+    /// The record of the question's name.
     pub(super) record: NameRecord,
-    /// The record of the Service that an endpoint belongs to.
+    /// The record of the Service to which an endpoint belongs.
     pub(super) service: NameRecord,
     pub(super) rrset: Rrset,
     pub(super) dashed: Dashed,
     pub(super) srv: SrvMemory,
     pub(super) reverse: ReverseName,
-    /// The chunk that is read.
+    /// The content of a chunk.
     pub content: ChunkBytes,
 }
 
-/// What a subprogram is asked, besides the question.
+/// The arguments of a subprogram, besides the question.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct Task {
     /// [`super::shape::NameKind`] as a number.
     pub(super) kind: u32,
-    /// Where the message starts in the image.
+    /// [`super::request::Request::start`].
     pub(super) start: u32,
-    /// Most bytes of a reply that can be sent.
+    /// [`super::request::Request::capacity`].
     pub(super) capacity: u32,
 }
 
 impl Task {
-    /// The task, of which neither compiler nor verifier knows anything.
+    /// The arguments. Neither the compiler nor the verifier knows anything about them.
     #[inline(always)]
     pub(super) fn get(&mut self) -> Self {
         *verifier::reread(self)

@@ -1,4 +1,4 @@
-//! What a name can be, by its labels alone.
+//! The shape of a name in the zone: what the name can be, as far as its labels alone say.
 
 use crate::{
     abi::{Config, PassReason},
@@ -18,45 +18,45 @@ pub(super) enum NameKind {
     Port,
     /// `<endpoint>.<service>.<namespace>.svc`
     Endpoint,
-    /// `<address>.<namespace>.pod`, whatever the address
+    /// `<address>.<namespace>.pod` with any address
     Pod,
-    /// The same of a pod that exists
+    /// `<address>.<namespace>.pod` with the address of a pod that exists
     VerifiedPod,
 }
 
-/// What a name in the zone can be.
+/// The shape of a name in the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameShape {
     /// The zone, `svc` or `pod`: they exist and have no records.
     NonTerminal,
-    /// The name of the specification's version.
+    /// `dns-version`, the name that holds the specification's version.
     Version,
-    /// There is nothing of this shape.
+    /// No name of this shape exists.
     Nothing,
-    /// A namespace below `svc`, or a Service.
+    /// One or two labels before `svc`: a namespace or a Service.
     NamespaceOrService,
-    /// An endpoint of a Service.
+    /// Three labels before `svc`: an endpoint of a Service.
     Endpoint,
-    /// A port of a Service.
+    /// Four labels before `svc`: a port of a Service.
     Port,
-    /// A namespace below `pod`.
+    /// One label before `pod`: a namespace.
     PodNamespace,
-    /// A pod, or a name below one.
+    /// Two to four labels before `pod`: a pod. CoreDNS ignores labels left of the address.
     Pod,
 }
 
-/// `\3svc`, as it stands in a name.
+/// The label `svc` with its length byte.
 pub(super) const SVC: u32 = u32::from_le_bytes(*b"\x03svc");
-/// Bytes of it.
+/// Bytes of [`SVC`].
 pub(super) const SVC_LEN: usize = size_of_val(&SVC);
-/// `\3pod`.
+/// The label `pod` with its length byte.
 const POD: u32 = u32::from_le_bytes(*b"\x03pod");
-/// `\2ns\3dns`, with which the name server's own name begins; the last byte does
-/// not count.
+/// `\2ns\3dns`, the first labels of the zone's name server. The highest byte does not count.
 const NAME_SERVER: u64 = u64::from_le_bytes(*b"\x02ns\x03dns\0");
-/// Bytes of it.
+/// Bytes of [`NAME_SERVER`].
 const NAME_SERVER_LEN: usize = 7;
-/// `\13dns-version`, the specification's version.
+/// `\13dns-version`, under which the specification's version is found (Kubernetes DNS
+/// specification, section 2.2).
 const DNS_VERSION: (u64, u32) = (
     u64::from_le_bytes(*b"\x0bdns-ver"),
     u32::from_le_bytes(*b"sion"),
@@ -68,14 +68,14 @@ pub(super) const fn is_name_server(word: u64) -> bool {
     word << 8 == NAME_SERVER << 8
 }
 
-/// Whether `\3svc` stands at `at`, in any case.
+/// Whether the label `svc` is at offset `at`. Case does not matter.
 #[inline(always)]
 pub(super) fn is_svc(image: &Image, at: usize) -> bool {
     fold(u64::from(image.u32_at(at))) as u32 == SVC
 }
 
-/// The shape of the question's name, which stands at `name`: read from the right, as
-/// CoreDNS does (`parse.go`). An error where userspace answers for a name.
+/// The shape of the question's name, which is at offset `name`. Labels are read from the right,
+/// as CoreDNS reads them (`parse.go`). [`PassReason::Userspace`] for the name server's name.
 #[inline(always)]
 pub(super) fn of(
     image: &Image,
@@ -100,12 +100,12 @@ pub(super) fn of(
     if kind_at == 0 {
         return Ok(NameShape::NonTerminal);
     }
-    // Only the first label starts at 0: the first zero ends the list.
+    // An offset of 0 is the name's first label. Offsets of labels that do not exist are 0, too.
     let [namespace_at, service_at, endpoint_at, port_at] =
         [1, 2, 3, 4].map(|n| labels.from_right(n));
     Ok(if port_at != 0 {
-        // Deeper than `_port._protocol.service.namespace` nothing exists. This
-        // is the fate of most names that a search list makes up.
+        // No name has more labels than `_port._protocol.service.namespace`. Most names that a
+        // resolver makes by its search list end here.
         NameShape::Nothing
     } else if is_pod {
         if namespace_at == 0 {
@@ -122,11 +122,11 @@ pub(super) fn of(
     })
 }
 
-/// Whether the zone stands behind the first seven bytes of the name.
+/// Whether the zone follows the first seven bytes of the name.
 ///
-/// CoreDNS takes a name that merely begins with `ns.dns.<zone>` for the zone's
-/// name server, such as those that a search list makes of it (`isDefaultNS`).
-/// The zone's first bytes without its root are enough to leave such a name alone.
+/// CoreDNS takes every name that begins with `ns.dns.<zone>` for the zone's name server,
+/// including the names that a search list makes of it (`isDefaultNS`). The comparison of at most
+/// eight bytes of the zone, without its root, may leave more names to userspace, but no fewer.
 #[inline(always)]
 fn zone_follows(image: &Image, name: usize, config: &Config) -> bool {
     let zone_begins = verifier::mask((config.zone_len as usize).wrapping_sub(1), 0);

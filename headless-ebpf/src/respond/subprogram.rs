@@ -1,4 +1,4 @@
-//! Parts of the engine that the BPF programs have as functions of their own.
+//! Calls of the subprograms: arguments and results as numbers.
 
 use super::{
     below::{EndpointSearch, verified_pod},
@@ -11,32 +11,32 @@ use super::{
 };
 use crate::{abi::PassReason, maps::Lookup, verifier, wire::Capacity};
 
-/// Parts of the engine that only rare questions need.
+/// A part of the engine that only rare questions need.
 ///
-/// The BPF programs have them as functions with global linkage, which the verifier
-/// checks once and not on every way that leads to them (kernel commit `51c39bb1d5d1`).
-/// Such a function takes no pointers before kernel 5.12, so that it finds [`Scratch`]
-/// itself, and returns one number.
+/// In the BPF programs, a subprogram is a function with global linkage. The verifier checks such
+/// a function once, not once for each path that leads to it (kernel commit `51c39bb1d5d1`).
+/// Before kernel 5.12 it cannot take pointers, so that it finds [`Scratch`] itself. It returns
+/// one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subprogram {
-    /// Names below a Service or a namespace: endpoints and verified pods.
+    /// Looks up names below a Service or a namespace: endpoints and verified pods.
     Below,
-    /// Addresses in pods' names, ports and SRV records.
+    /// Reads addresses in pods' names, matches ports, and writes SRV records.
     Srv,
-    /// Reverse names.
+    /// Answers questions for reverse names.
     Ptr,
 }
 
-/// The working memory of one packet, and how subprograms are called that use it, too.
+/// The working memory of one packet, and the calls of subprograms that share it.
 pub trait Runtime {
-    /// The working memory. Nobody holds it while a subprogram runs.
+    /// The working memory. No reference to it exists while a subprogram runs.
     fn scratch(&mut self) -> &mut Scratch;
 
-    /// Runs a subprogram in the same working memory.
+    /// Runs a subprogram in the same working memory. Returns the result of [`Subprogram::run`].
     fn call<C: Capacity, L: Lookup>(&mut self, subprogram: Subprogram, lookup: &L) -> u64;
 }
 
-/// On the host a subprogram is an ordinary function.
+/// On the host, the call of a subprogram is an ordinary function call.
 impl Runtime for Scratch {
     fn scratch(&mut self) -> &mut Scratch {
         self
@@ -57,11 +57,11 @@ impl<T: Runtime> Runtime for &mut T {
     }
 }
 
-/// From here on, a subprogram's result is a [`PassReason`].
+/// A subprogram's result from this number on is this number plus a [`PassReason`].
 const REASONS: u64 = 1 << 8;
 
 impl Subprogram {
-    /// Runs the subprogram. The result is the engine's alone.
+    /// Runs the subprogram. Only the engine can read the result.
     #[inline(always)]
     pub fn run<C: Capacity, L: Lookup>(self, scratch: &mut Scratch, lookup: &L) -> u64 {
         let result = match self {
@@ -73,9 +73,9 @@ impl Subprogram {
     }
 }
 
-/// The reason in a result of [`Subprogram::run`], if it is one.
+/// Separates a result of [`Subprogram::run`] into success and failure.
 #[inline(always)]
-fn check(result: u64) -> Result<u64, PassReason> {
+fn decode(result: u64) -> Result<u64, PassReason> {
     const fn code(reason: PassReason) -> u64 {
         REASONS + reason as u64
     }
@@ -93,8 +93,8 @@ fn check(result: u64) -> Result<u64, PassReason> {
     }
 }
 
-/// Calls [`Subprogram::Below`] for a name of this kind: whether the name exists. Then its
-/// record is [`Scratch::record`].
+/// Calls [`Subprogram::Below`] for a name of this kind. Returns whether the name exists. Its
+/// record is then in [`Scratch::record`].
 #[inline(always)]
 pub(super) fn call_below<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
@@ -103,7 +103,7 @@ pub(super) fn call_below<C: Capacity, L: Lookup>(
 ) -> Result<bool, PassReason> {
     put_task(runtime, kind as u32, request);
     let result = runtime.call::<C, L>(Subprogram::Below, request.lookup);
-    Ok(check(result)? != 0)
+    Ok(decode(result)? != 0)
 }
 
 /// Calls [`Subprogram::Srv`] for a name of this kind.
@@ -115,7 +115,7 @@ pub(super) fn call_srv<C: Capacity, L: Lookup>(
 ) -> Result<Ports, PassReason> {
     put_task(runtime, kind as u32, request);
     let result = runtime.call::<C, L>(Subprogram::Srv, request.lookup);
-    Ports::from_number(check(result)?).ok_or(PassReason::Userspace)
+    Ports::from_number(decode(result)?).ok_or(PassReason::Userspace)
 }
 
 /// Calls [`Subprogram::Ptr`].
@@ -125,7 +125,7 @@ pub(super) fn call_ptr<C: Capacity, L: Lookup>(
     request: Request<'_, L>,
 ) -> Result<(), PassReason> {
     put_task(runtime, 0, request);
-    check(runtime.call::<C, L>(Subprogram::Ptr, request.lookup)).map(|_| ())
+    decode(runtime.call::<C, L>(Subprogram::Ptr, request.lookup)).map(|_| ())
 }
 
 #[inline(always)]
@@ -137,7 +137,7 @@ fn put_task<L>(runtime: &mut impl Runtime, kind: u32, request: Request<'_, L>) {
     };
 }
 
-/// The request of a task.
+/// The request that the arguments of a subprogram describe.
 #[inline(always)]
 fn request<L: Lookup>(task: Task, lookup: &L) -> Result<Request<'_, L>, PassReason> {
     match lookup.config() {

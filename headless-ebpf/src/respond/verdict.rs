@@ -1,41 +1,40 @@
-//! What became of a packet.
+//! The verdict about a packet: answer, pass, or lost. Each verdict has a counter.
 
 use crate::abi::{AnswerKind, Counter, Outcome, PassReason, Path};
 
-/// An answer that stands in the image.
+/// A reply in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// Length of the DNS message in bytes.
     pub len: usize,
-    /// Question type, as far as counters tell types apart.
+    /// The kind of question, for counters.
     pub kind: AnswerKind,
-    /// What the answer says.
+    /// The kind of answer, for counters.
     pub outcome: Outcome,
 }
 
-/// What became of a frame.
+/// The verdict about a frame.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The packet is now the reply and goes back the way it came.
+    /// The packet is the reply now and goes back to the pod.
     Answer(AnswerKind, Outcome),
-    /// The packet is as it was and goes on.
+    /// The packet is as it came and goes on.
     Pass(PassReason),
-    /// The packet was resized and then could not be written: a bug in the
-    /// [`crate::wire::frame::Packet`], and the one case in which a packet is lost.
+    /// The packet was resized and then could not be written, which is a bug of the
+    /// [`crate::wire::frame::Packet`]. This is the only case in which a packet is lost.
     Lost,
 }
 
 impl Verdict {
-    /// The counter of this verdict; `None` for [`PassReason::NotDns`], which is not
-    /// counted.
+    /// The counter of this verdict. `None` for [`PassReason::NotDns`], which is not counted.
     pub fn counter(self, path: Path) -> Option<Counter> {
         VerdictCode::of(self).counter(path)
     }
 }
 
-/// A verdict as one number, its counter's on the first path. The programs need no more: they
-/// count it, and ask whether it is an answer.
+/// A verdict as one number: the index of its counter on the path [`Path::Xdp`]. The programs
+/// count this number and compare it with the ranges of answers and passes.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictCode(u32);
@@ -73,19 +72,19 @@ impl VerdictCode {
         LOST
     }
 
-    /// The code as a number, and from it.
+    /// The code as a number.
     #[inline(always)]
     pub(super) const fn number(self) -> usize {
         self.0 as usize
     }
 
-    /// The code of this [`Self::number`].
+    /// The code with this [`Self::number`].
     #[inline(always)]
     pub(super) const fn from_number(number: usize) -> Self {
         Self(number as u32)
     }
 
-    /// The counter of the verdict; `None` for [`PassReason::NotDns`], which is not counted.
+    /// The counter of the verdict. `None` for [`PassReason::NotDns`], which is not counted.
     #[inline(always)]
     pub const fn counter(self, path: Path) -> Option<Counter> {
         if self.0 == NOT_DNS.0 {
@@ -107,7 +106,7 @@ impl VerdictCode {
         self.0 == LOST.0
     }
 
-    /// The verdict.
+    /// The verdict with this code.
     #[inline(always)]
     pub fn verdict(self) -> Verdict {
         if self.is_answer() {

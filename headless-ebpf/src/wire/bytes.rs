@@ -1,33 +1,33 @@
-//! Working copies that are read and written by offset.
+//! Buffers of fixed size that are read and written by offset.
 
-/// Bytes that an [`Image`] can hold; a power of two, because offsets are masked.
+/// Bytes that an [`Image`] can hold. A power of two, because offsets are masked.
 pub const IMAGE_CAPACITY: usize = 8192;
 
-/// Accesses of up to 64 bytes at the last offset stay inside.
+/// Bytes behind the capacity, so that accesses of up to 64 bytes at the last offset are in
+/// bounds.
 const SLACK: usize = 64;
 
-/// The working copy of a frame, or of a bare DNS message.
+/// The copy of a frame, or of a bare DNS message.
 pub type Image = Bytes<{ IMAGE_CAPACITY + SLACK }>;
 
-/// The copy of a chunk, or of as many bytes of something else.
+/// The copy of a chunk or of a bucket.
 pub type ChunkBytes = Bytes<{ 128 + SLACK }>;
 
-/// A name in wire form, a part of one, or as many bytes of something else.
+/// A name in wire form, or up to 256 bytes of other data.
 pub type NameBytes = Bytes<{ 256 + SLACK }>;
 
 /// A key of the maps of names ([`crate::abi::NameKey`]) that is being built.
 pub type KeyBytes = NameBytes;
 
-/// A label with its length, or as many bytes of something else.
+/// A label with its length byte, or up to 64 bytes of other data.
 pub type LabelBytes = Bytes<{ 64 + SLACK }>;
 
-/// Bytes that are read and written by offset.
+/// A buffer that is read and written by offset.
 ///
-/// `SIZE` is a power of two plus a slack of 64, and an offset is taken modulo
-/// that power: this keeps every access inside without a branch, and lets the
-/// BPF verifier see that it does. Accesses of several bytes need no alignment. On the
-/// BPF target the object is compiled with `allows-misaligned-mem-access`, so
-/// that each is one instruction.
+/// `SIZE` is a power of two plus 64. Offsets are taken modulo this power of two, which keeps
+/// every access in bounds without a branch and in a form that the BPF verifier understands.
+/// Accesses of several bytes need no alignment. The programs are compiled with
+/// `allows-misaligned-mem-access`, so that each access is one instruction.
 #[derive(Clone, Debug)]
 #[repr(C, align(8))]
 pub struct Bytes<const SIZE: usize> {
@@ -66,7 +66,7 @@ macro_rules! accessors {
 }
 
 impl<const SIZE: usize> Bytes<SIZE> {
-    /// Largest offset.
+    /// The largest offset, which is the mask of offsets.
     const MASK: usize = {
         assert!((SIZE - SLACK).is_power_of_two());
         SIZE - SLACK - 1
@@ -74,14 +74,13 @@ impl<const SIZE: usize> Bytes<SIZE> {
 
     accessors! {
         u8_at put_u8 u8, "a byte";
-        u16_at put_u16 u16, "two bytes, the first one lowest,";
-        u32_at put_u32 u32, "four bytes, the first one lowest,";
-        u64_at put_u64 u64, "eight bytes, the first one lowest,";
-        u128_at put_u128 u128, "sixteen bytes, the first one lowest,";
+        u16_at put_u16 u16, "two bytes in little-endian order";
+        u32_at put_u32 u32, "four bytes in little-endian order";
+        u64_at put_u64 u64, "eight bytes in little-endian order";
+        u128_at put_u128 u128, "sixteen bytes in little-endian order";
     }
 
-    /// The `N` bytes at `offset`; `N` is at most 64. Several reads through one
-    /// of these cost one mask.
+    /// The `N` bytes at `offset`, at most 64. Several reads from one window need one mask only.
     #[inline(always)]
     pub fn window<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         const { assert!(N <= SLACK) };
@@ -90,8 +89,7 @@ impl<const SIZE: usize> Bytes<SIZE> {
             .and_then(<[u8]>::first_chunk)
     }
 
-    /// The `N` bytes at `offset`; `N` is at most 64. Several writes through one
-    /// of these cost one mask.
+    /// The `N` bytes at `offset`, at most 64. Several writes to one window need one mask only.
     #[inline(always)]
     pub fn window_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         const { assert!(N <= SLACK) };
@@ -118,7 +116,7 @@ impl<const SIZE: usize> Bytes<SIZE> {
         self.put_u32(offset, value.swap_bytes());
     }
 
-    /// The first `N` bytes; `N` is at most the size.
+    /// The first `N` bytes, at most `SIZE`.
     #[inline(always)]
     pub fn first_chunk<const N: usize>(&self) -> &[u8; N] {
         const { assert!(N <= SIZE) };
@@ -128,12 +126,12 @@ impl<const SIZE: usize> Bytes<SIZE> {
         }
     }
 
-    /// All bytes, the slack included.
+    /// All `SIZE` bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// All bytes, the slack included.
+    /// All `SIZE` bytes.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes
     }

@@ -1,8 +1,8 @@
-//! Bytes to meaning and back: no maps, no allocation, no clock.
+//! Reads and writes frames and DNS messages. No maps, no allocation, no clock.
 //!
-//! Everything is read from and written into [`Bytes`], by offsets that are masked by the
-//! capacity, so that no access can fail or panic. That an offset means what its name says
-//! is the caller's duty, and the tests' subject.
+//! All data are in [`Bytes`]. An offset is masked by the buffer's capacity, so that no access
+//! can fail or panic. A wrong offset therefore gives wrong bytes and no error: callers check
+//! offsets where the query decides about them, and tests cover the rest.
 #![forbid(unsafe_code)]
 
 mod bytes;

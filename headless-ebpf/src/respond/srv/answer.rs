@@ -1,4 +1,4 @@
-//! Questions for ports and SRV records.
+//! The answer to a question for a port, a pod or SRV records.
 
 use super::{memory::SrvMemory, ports::Ports};
 use crate::{
@@ -12,14 +12,14 @@ use crate::{
     },
 };
 
-/// A question for a port, a pod or SRV records, and the working memory for its answer.
+/// A question for a port, a pod or SRV records, with the working memory for the answer.
 pub(in crate::respond) struct SrvQuestion<'a, L> {
     pub(in crate::respond) request: Request<'a, L>,
     /// [`NameKind`] as a number.
     pub(in crate::respond) kind: u32,
     pub(in crate::respond) question: &'a Question,
     pub(in crate::respond) image: &'a mut Image,
-    /// The record of the name; of a pod it is written here.
+    /// The record of the name. A pod's record is made here from its label.
     pub(in crate::respond) record: &'a mut NameRecord,
     pub(in crate::respond) dashed: &'a mut Dashed,
     pub(in crate::respond) memory: &'a mut SrvMemory,
@@ -28,8 +28,10 @@ pub(in crate::respond) struct SrvQuestion<'a, L> {
 }
 
 impl<L: Lookup> SrvQuestion<'_, L> {
-    /// Reads a pod's address or finds the ports that are meant, and where SRV records are
-    /// asked for, writes them.
+    /// Reads a pod's address, or matches a Service's ports with the question. Writes the SRV
+    /// records if the question has type SRV.
+    ///
+    /// [`PassReason::Userspace`] where the maps do not hold everything that the answer needs.
     #[inline(always)]
     pub(in crate::respond) fn answer<C: Capacity>(&mut self) -> Result<Ports, PassReason> {
         let ports = self.ports()?;
@@ -68,7 +70,7 @@ impl<L: Lookup> SrvQuestion<'_, L> {
         Ok(Ports::Written)
     }
 
-    /// The ports that the name means.
+    /// Finds the ports that the question's name means.
     #[inline(always)]
     fn ports(&mut self) -> Result<Ports, PassReason> {
         let name = self.request.start + DNS_HEADER_LEN;

@@ -1,4 +1,4 @@
-//! The ports that a name means.
+//! Port and protocol in a question's name, and the ports that match them.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -8,7 +8,8 @@ use crate::{
     wire::{Image, dns::fold},
 };
 
-/// A label of the question that names a port or a protocol, without its underscore.
+/// A label that names a port or a protocol, folded and without its underscore. Zeros fill up
+/// its 16 bytes.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct PortLabel {
@@ -18,8 +19,8 @@ pub(super) struct PortLabel {
 }
 
 impl PortLabel {
-    /// The label whose length byte is at `at`. CoreDNS takes one underscore
-    /// away, where there is one (`parse.go`, `stripUnderscore`).
+    /// Reads the label whose length byte is at offset `at`. One underscore at its start is
+    /// removed, as CoreDNS does (`parse.go`, `stripUnderscore`).
     #[inline(always)]
     pub(super) fn read(image: &Image, at: usize) -> Self {
         let underscore = usize::from(image.u8_at(at + 1) == b'_');
@@ -32,19 +33,21 @@ impl PortLabel {
         }
     }
 
-    /// Whether the question leaves it open.
+    /// Whether the label is empty and so matches everything: the question has no such label, or
+    /// it is a mere underscore.
     #[inline(always)]
     pub(super) const fn is_any(self) -> bool {
         self.len == 0
     }
 
+    /// Whether the label has this length and these bytes.
     #[inline(always)]
     pub(super) const fn is(self, len: u64, low: u64, high: u64) -> bool {
-        // One branch rather than three.
+        // One branch instead of three.
         (self.len ^ len) | (self.low ^ low) | (self.high ^ high) == 0
     }
 
-    /// The protocol of this name; [`NO_PROTOCOL`] where the name is no protocol's.
+    /// The protocol that the label names, or [`NO_PROTOCOL`].
     #[inline(always)]
     pub(super) const fn protocol(self) -> u8 {
         const TCP: u64 = u64::from_le_bytes(*b"tcp\0\0\0\0\0");
@@ -62,27 +65,29 @@ impl PortLabel {
     }
 }
 
-/// A protocol that no port has.
+/// A number that is no protocol of a port.
 const NO_PROTOCOL: u8 = 0xff;
 
-/// What was found out about the ports that a name means.
+/// The ports that the question's name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(in crate::respond) enum Ports {
-    /// There are none.
+    /// No port matches: the name does not exist.
     None = 0,
-    /// SRV records lead to some.
+    /// Ports match, and SRV records lead to at least one of them.
     Numbered = 1,
-    /// There are some, and SRV records lead to none of them.
+    /// Ports match, but SRV records lead to none of them: no port has a number, or the Service
+    /// has no targets.
     Unnumbered = 2,
-    /// There are some, which not all endpoints have.
+    /// Ports match, but not all endpoints have one of them. The addresses under the name depend
+    /// on the port then.
     Differing = 3,
     /// The SRV records are written, see [`super::SrvMemory::written`].
     Written = 4,
 }
 
 impl Ports {
-    /// The value of this number.
+    /// The value with this number.
     #[inline(always)]
     pub(in crate::respond) const fn from_number(number: u64) -> Option<Self> {
         Some(match number {

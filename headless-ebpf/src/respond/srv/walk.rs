@@ -1,4 +1,5 @@
-//! From target to target of SRV records.
+//! The walk from one SRV target to the next, chunk by chunk. [`crate::abi::DetailsHeader`]'s
+//! module describes how targets are stored.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -13,84 +14,90 @@ use crate::{
     wire::ChunkBytes,
 };
 
-/// The targets of SRV records, and how far they are written.
+/// A walk over the targets of SRV records, and the progress of writing their records.
 ///
-/// A structure in memory, see [`crate::verifier`].
+/// The numbers are read from memory (habit 1 of [`crate::verifier`]).
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(in crate::respond) struct Walk {
-    /// The chunks that the targets are in.
+    /// The chunks with the targets.
     pub(super) chunks: Extent,
-    /// Whether the targets are IPv4 addresses alone: 1 or 0.
+    /// 1 where the chunks hold IPv4 addresses alone, which are the targets
+    /// ([`crate::abi::DetailsHeader::IMPLICIT`]), else 0.
     pub(in crate::respond) implicit: u32,
-    /// Where the first target is in the first chunk.
+    /// Offset of the first target in the first chunk.
     pub(super) first: u32,
     /// Number of targets.
     pub(super) targets: u32,
-    /// Number of endpoints as they count for the weight.
+    /// Number of endpoints as CoreDNS counts them for the weight.
     pub(super) endpoints: u32,
-    /// Number of endpoints times ports that are meant, as they count for the weight.
+    /// Sum over the matching ports of the endpoints that have the port, for the weight.
     pub(super) candidates: u32,
-    /// Number of ports that are meant.
+    /// Number of ports that match the question.
     pub(super) matched: u32,
-    /// Number of those ports that have numbers.
+    /// Number of matching ports with a number.
     pub(super) numbered: u32,
-    /// A bit for each of those ports that has a number.
+    /// A bit for each matching port with a number, by the port's index in the details.
     pub(super) bits: u32,
-    /// Whether all endpoints have one of the ports that are meant: 1 or 0.
+    /// 1 where at least one matching port is a port of all endpoints, else 0.
     pub(super) everywhere: u32,
-    /// Whether there is a port that some endpoints have and others not: 1 or 0.
+    /// 1 where some endpoints lack a port that others have, else 0.
     pub(super) differing: u32,
     /// Bytes of the ports in the first chunk.
     pub(super) ports_len: u32,
-    /// Bytes with which all targets' names end.
+    /// Bytes of [`super::SrvMemory::suffix`].
     pub(in crate::respond) suffix_len: u32,
-    /// Bytes of the label before them.
+    /// Bytes of [`super::SrvMemory::label`].
     pub(in crate::respond) label_len: u32,
-    /// The chunk that is loaded.
+    /// Number of the loaded chunk.
     pub(super) chunk: u32,
-    /// Where in that chunk the next target is.
+    /// Offset of the next target in the loaded chunk. While the ports are read: offset of the
+    /// next port.
     pub(super) at: u32,
-    /// Which of the target's records is next.
+    /// Index of the target's next record: among the matching ports with numbers, or among its
+    /// addresses.
     pub(super) record: u32,
-    /// The number of the target's last SRV record, in the upper half 1 if there is
-    /// one.
+    /// The port number of the target's last SRV record in the lower half, and 1 in the upper
+    /// half. 0 where the target has no record yet.
     pub(super) last: u32,
-    /// Ports of which the target's label has had its record.
+    /// A bit for each port for which the target's label has an SRV record already.
     pub(super) seen: u32,
-    /// Number of targets that are left.
+    /// Number of targets from the next one on.
     pub(in crate::respond) left: u32,
-    /// TTL in seconds.
+    /// TTL of the records in seconds.
     pub(super) ttl: u32,
+    /// Weight of the SRV records.
     pub(super) weight: u32,
+    /// The space for records.
     pub(in crate::respond) limits: Limits,
+    /// The records that have been written.
     pub(in crate::respond) written: Written,
 }
 
-/// A target in the chunk that is loaded.
+/// A target in the loaded chunk.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::respond) struct Target {
-    /// Where its label is in the chunk.
+    /// Offset of the target's label in the chunk.
     pub(super) label_at: usize,
-    /// Where its addresses are in the chunk.
+    /// Offset of the target's addresses in the chunk: first IPv4, then IPv6.
     pub(in crate::respond) addresses_at: usize,
-    /// A bit for each of its ports.
+    /// A bit for each port of the target.
     pub(super) ports: u32,
-    /// Whether the label is the one before once more.
+    /// Whether the label is the same as the label of the target before.
     pub(super) continues: bool,
-    /// Whether the label is several labels in wire form or, without a length, the dashed
-    /// form of the target's address.
+    /// Whether the label consists of several labels in wire form. With a length of 0, the label
+    /// is the dashed form of the target's IPv4 address.
     pub(super) is_wire: bool,
     /// Bytes of the label.
     pub(super) label_len: usize,
     /// Number of IPv4 addresses.
     pub(in crate::respond) ipv4: usize,
-    /// Number of IPv6 addresses, which stand behind those.
+    /// Number of IPv6 addresses.
     pub(in crate::respond) ipv6: usize,
 }
 
 impl Target {
-    /// Whether its label is its IPv4 address.
+    /// Whether the label is the dashed form of the IPv4 address.
     #[inline(always)]
     pub(super) const fn is_dashed(self) -> bool {
         self.is_wire && self.label_len == 0
@@ -98,7 +105,7 @@ impl Target {
 }
 
 impl Walk {
-    /// Loads the chunk that the walk is at.
+    /// Loads the chunk number [`Self::chunk`] into `content`.
     #[inline(always)]
     pub(in crate::respond) fn load<L: Lookup>(
         &self,
@@ -110,7 +117,7 @@ impl Walk {
             .load(self.chunk, &config.hash_key, content, lookup)
     }
 
-    /// Goes to where the walk begins.
+    /// Goes back to the first target.
     #[inline(always)]
     pub(in crate::respond) fn rewind(&mut self) {
         self.chunk = 0;
@@ -119,7 +126,7 @@ impl Walk {
         self.left = self.targets;
     }
 
-    /// Which target is next, counted from the first.
+    /// The index of the next target, counted from 0.
     #[inline(always)]
     pub(super) fn index(&self) -> usize {
         self.targets.wrapping_sub(self.left) as usize
@@ -132,7 +139,7 @@ impl Walk {
         self.at = 0;
     }
 
-    /// The next target; `None` at the chunk's end.
+    /// The next target. `None` at the end of the loaded chunk.
     #[inline(always)]
     pub(in crate::respond) fn target(&self, content: &ChunkBytes) -> Option<Target> {
         let at = self.at as usize;
@@ -149,7 +156,8 @@ impl Walk {
             });
         }
         let counts = usize::from(content.u8_at(at + 2));
-        // Behind the chunk stands whatever stood there before.
+        // The bytes behind the chunk's content are from earlier use, so that the offset is
+        // compared, too.
         if at + TARGET_HEADER_LEN > CHUNK_BYTES || counts == 0 {
             return None;
         }
@@ -167,7 +175,7 @@ impl Walk {
         })
     }
 
-    /// Goes on behind the target.
+    /// Goes on to the target after `target`.
     #[inline(always)]
     pub(in crate::respond) fn skip(&mut self, target: Target) {
         self.at = (target.addresses_at + target.ipv4 * 4 + target.ipv6 * 16) as u32;

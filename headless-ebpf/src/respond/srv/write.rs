@@ -1,4 +1,4 @@
-//! Writing SRV records and the addresses of their targets.
+//! Writes SRV records and the address records of their targets.
 
 use super::{
     memory::SrvMemory,
@@ -21,12 +21,15 @@ use crate::{
     },
 };
 
-/// Bytes of an SRV record's data before its target: priority, weight, port (RFC 2782).
+/// Bytes of an SRV record's RDATA before its target: priority, weight, port (RFC 2782).
 const SRV_DATA_LEN: usize = 6;
 
-/// Most steps of a walk over targets: a record, a port that a target does not
-/// have, or the next chunk. A target is at least `a.b.svc.z.`, so that in 512 bytes
-/// there are hardly more. Large replies may have more, and userspace answers those.
+/// Most steps of a walk over targets. A step is a record, a port that a target does not have, or
+/// a change of chunks. Where more steps are needed, the question passes as
+/// [`PassReason::TooLarge`].
+///
+/// A target has at least the bytes of `a.b.svc.z.`, so that a reply of 512 bytes hardly ever
+/// needs more steps. Larger replies may.
 const fn steps_max<C: Capacity>() -> usize {
     let steps = C::MESSAGE_MAX / 12;
     if steps < 64 { steps } else { 64 }
@@ -35,16 +38,16 @@ const fn steps_max<C: Capacity>() -> usize {
 /// Bytes of the longest label with its length.
 const LABEL_BYTES: usize = 64;
 
-/// Words of the longest name.
+/// Words of eight bytes of the longest name.
 const NAME_WORDS: usize = 32;
 
-/// The share of the weight that all ports and endpoints have together (CoreDNS).
+/// The sum of the weights of all records in a reply (CoreDNS, `plugin/backend_lookup.go`,
+/// `SRV`).
 const WEIGHTS: u32 = 100;
 
 impl SrvMemory {
-    /// Puts the bytes with which all targets' names end, those of the question's name from
-    /// the label at `offset` on, into the working memory: the part before the zone in lower
-    /// case.
+    /// Copies the end of the question's name, from the label at `offset` on, to
+    /// [`Self::suffix`]: all targets' names end with it. The part before the zone is folded.
     #[inline(always)]
     pub(super) fn put_suffix(
         &mut self,
@@ -64,13 +67,13 @@ impl SrvMemory {
         verifier::reread(&mut self.walk).suffix_len = len as u32;
     }
 
-    /// Writes the records where `limits` has room for them.
+    /// Writes as many whole records as the client takes: first the SRV records, then the address
+    /// records of the targets (miekg/dns, `msg_truncate.go`). [`PassReason::TooLarge`] where the
+    /// packet cannot carry this reply.
     ///
-    /// Whole records, as many as the client takes, answers first (miekg/dns,
-    /// `msg_truncate.go`), always in the same order, as CoreDNS has it: a client
-    /// chooses by weight. Targets are written out, since a resolver may refuse
-    /// compressed ones (RFC 2782; Go's does). The owner names of the addresses then
-    /// point to them.
+    /// The order is always the same, as in CoreDNS's replies, because clients choose by weight.
+    /// Targets are not compressed, since a resolver may refuse compressed targets (RFC 2782; Go's
+    /// does). The owner names of the address records are compression pointers to the targets.
     #[inline(always)]
     pub(super) fn put<C: Capacity, L: Lookup>(
         &mut self,
@@ -94,7 +97,7 @@ impl SrvMemory {
         } else {
             WEIGHTS / share.max(1)
         };
-        // All numbers that were known on one way and not on another are in memory now.
+        // All numbers that only some paths know are in memory now, so that the paths join.
         walk.rewind();
         if !self.put_targets::<C, L>(image, content, request)? {
             return Ok(());
@@ -112,13 +115,13 @@ impl SrvMemory {
         Ok(())
     }
 
-    /// Puts the target's label, or labels, into [`Self::label`].
+    /// Copies the target's label or labels to [`Self::label`].
     #[inline(always)]
     pub(in crate::respond) fn put_label(&mut self, target: Target, content: &ChunkBytes) {
         let len = if target.is_dashed() {
             put_dashed(&mut self.label, content.u32_at(target.addresses_at))
         } else {
-            // Without a label there is not even a length.
+            // A target without a label has no length byte either.
             let own_len = usize::from(!target.is_wire && target.label_len != 0);
             self.label.put_u8(0, target.label_len as u8);
             for i in 0..LABEL_BYTES / 16 {
@@ -130,7 +133,7 @@ impl SrvMemory {
         verifier::reread(&mut self.walk).label_len = len as u32;
     }
 
-    /// Writes label and suffix to `at`.
+    /// Writes label and suffix at `at` of the image.
     #[inline(always)]
     pub(in crate::respond) fn put_name(&mut self, image: &mut Image, at: usize) {
         let walk = verifier::reread(&mut self.walk);
@@ -146,7 +149,7 @@ impl SrvMemory {
         }
     }
 
-    /// Writes the SRV records. Whether all were written.
+    /// Writes the SRV records. Returns whether all fit.
     #[inline(always)]
     fn put_targets<C: Capacity, L: Lookup>(
         &mut self,
@@ -175,9 +178,9 @@ impl SrvMemory {
         Err(PassReason::TooLarge)
     }
 
-    /// Goes on to the next record of the target, number `index`. Returns the number of the
-    /// record's port, with bit 16 set where the target has no record yet; `None` where the
-    /// target does not have the port, or had a record of the same number just before.
+    /// Takes the next port of the target number `index`. Returns the port's number, with bit 16
+    /// set for the target's first record. `None` where the target does not have the port, where
+    /// the label has a record for it already, or where the record before has the same number.
     #[inline(always)]
     fn next_port(&mut self, target: Target, index: usize) -> Option<u32> {
         let walk = verifier::reread(&mut self.walk);
@@ -191,7 +194,7 @@ impl SrvMemory {
         let (number, last) = (port & 0xffff | 1 << 16, walk.last);
         let bit = 1 << (port >> 16 & 0xf);
         let is_new = target.ports & !walk.seen & bit != 0;
-        // The record is written from `target`: the walk may go on.
+        // The caller writes the record from `target`, so that the walk may move on here.
         walk.record += 1;
         if is_new {
             walk.seen |= bit;
@@ -204,8 +207,8 @@ impl SrvMemory {
         (is_new && number != last).then_some(port & 0xffff | is_first)
     }
 
-    /// Writes an SRV record to the label in [`Self::label`]. `false` where the client does
-    /// not take it.
+    /// Writes the SRV record that leads to the label in [`Self::label`]. `port` is the result of
+    /// [`Self::next_port`]. Returns `false` where the client does not take the record.
     #[inline(always)]
     fn put_srv(&mut self, image: &mut Image, port: u32, index: usize) -> Result<bool, PassReason> {
         let walk = verifier::reread(&mut self.walk);
@@ -221,7 +224,7 @@ impl SrvMemory {
             self.names.put_u16(index * 2, name as u16);
         }
         let header = RecordHeader::new(QUESTION_NAME, qtype::SRV, walk.ttl, data_len as u16);
-        // Priority 0, and the weight.
+        // The first four bytes of the RDATA: priority 0 and the weight.
         let weight = u32::from((walk.weight as u16).swap_bytes()) << 16;
         header.put_with(image, at, weight);
         image.put_u16(data + 4, port as u16);
@@ -232,7 +235,7 @@ impl SrvMemory {
         Ok(true)
     }
 
-    /// Writes the addresses of the targets. Whether all were written.
+    /// Writes the address records of the targets. Returns whether all fit.
     #[inline(always)]
     fn put_addresses<C: Capacity, L: Lookup>(
         &mut self,
@@ -262,8 +265,8 @@ impl SrvMemory {
 }
 
 impl Walk {
-    /// Writes the next address of the target, whose name is at `name` in the message.
-    /// `false` where the client does not take it.
+    /// Writes the next address record of the target, whose name is at offset `name` of the
+    /// message. Returns `false` where the client does not take the record.
     #[inline(always)]
     fn put_address(
         &mut self,
@@ -287,7 +290,8 @@ impl Walk {
         }
         let owner = pointer(usize::from(name & 0x3fff));
         RecordHeader::new(owner, rtype, self.ttl, len as u16).put(image, at);
-        // The bytes behind a shorter address are overwritten, or not sent.
+        // The copy of 16 bytes writes beyond an IPv4 address. The next record overwrites these
+        // bytes, or they are not sent.
         image.put_u128(at + RECORD_HEADER_LEN, content.u128_at(from));
         let walk = verifier::reread(self);
         walk.written.end = end as u32;

@@ -1,4 +1,5 @@
-//! The question: is it one that we read, is it in our zone, what are its labels.
+//! Reads the question of a query: whether the engine understands the message, whether the name
+//! is in the zone, and where its labels begin.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -17,33 +18,32 @@ use crate::{
 /// Bytes of a question's type and class.
 pub const QUESTION_FIXED_LEN: usize = 4;
 
-/// One question of class IN whose name is in the zone.
+/// A question of class IN for a name in the zone.
 ///
-/// A structure in memory, from which the verifier reads numbers that it knows nothing
-/// about, see [`verifier`].
+/// The numbers are read from memory (habit 1 of [`verifier`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Question {
     /// Length of the name in bytes, root included.
     pub name_len: u32,
-    /// Offset of the zone within the name.
+    /// Offset of the zone in the name.
     pub zone: u32,
-    /// The labels before the zone.
+    /// Offsets of the labels before the zone, once [`Self::walk`] has found them.
     pub labels: LabelOffsets,
     /// Question type.
     pub qtype: u16,
-    /// The query's OPT record, if it has one.
+    /// The query's OPT record.
     pub edns: Edns,
 }
 
 impl Question {
-    /// Reads the message between `start` and `end` of `image` as a query for a name that
-    /// ends in the zone of `config`. `false` where it is none, and [`why_not`] says why.
+    /// Reads the message `start..end` of `image` as a query for a name that ends with the zone of
+    /// `config`. Returns `false` where it is none, and [`why_not`] then says why. An error where
+    /// the header alone says that the query passes.
     ///
-    /// Nothing may follow the question but an OPT record without options, so
-    /// the length of the message gives the length of the name and the place of
-    /// the zone in it; a name outside the zone costs two comparisons. The labels before
-    /// the zone are not looked at, see [`Self::walk`].
+    /// Only an OPT record without options may follow the question. So the length of the message
+    /// gives the length of the name and the offset of the zone, and a name outside the zone costs
+    /// two comparisons. [`Self::walk`] reads the labels before the zone.
     #[inline(always)]
     pub fn parse(
         &mut self,
@@ -63,7 +63,8 @@ impl Question {
         let fixed = name + QUESTION_FIXED_LEN + opt_len;
         let name_len = end.wrapping_sub(fixed);
         let zone_at = name_len.wrapping_sub(config.zone_len as usize);
-        // One comparison for "too short", which wraps, and "too long".
+        // A name that is too short wraps around, so that one comparison finds names that are too
+        // short or too long.
         if name_len > NAME_LEN_MAX || zone_at >= NAME_LEN_MAX {
             return Ok(false);
         }
@@ -72,7 +73,7 @@ impl Question {
         if !ends_in_zone(image, name + zone_at, config) {
             return Ok(false);
         }
-        // The loop narrows what the verifier knows of its bound.
+        // Habit 1 of `verifier`: the loop in `ends_in_zone` has compared this number.
         let after = name + verifier::reread(&mut *self).name_len as usize;
         let fixed = image.u32_at(after);
         if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) {
@@ -89,9 +90,9 @@ impl Question {
         Ok(true)
     }
 
-    /// Finds the labels of the name before the zone, in a message that starts at `start`
-    /// of `image`. `false` where a label is too long, a pointer or the root, or where
-    /// the zone does not start at a label, and [`why_not`] says which.
+    /// Finds the labels before the zone in the name of the message at offset `start`. Returns
+    /// `false` where a label is too long, where it is a compression pointer or the root, or where
+    /// the zone does not begin with a label. [`why_not`] then says why.
     #[inline(always)]
     pub fn walk(&mut self, image: &Image, start: usize) -> bool {
         let name = start + DNS_HEADER_LEN;
@@ -114,12 +115,12 @@ impl Question {
     }
 }
 
-/// QDCOUNT 1 and no other records, as the four counts stand in the message.
+/// The header's four counts where the message has one question and no record.
 const ONE_QUESTION: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 0]);
-/// The same with ARCOUNT 1.
+/// The header's four counts where the message has one question and one additional record.
 const ONE_QUESTION_AND_ADDITIONAL: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 1]);
 
-/// Whether the zone stands at `offset`, in any case.
+/// Whether the zone is at `offset`. Case does not matter.
 #[inline(always)]
 fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
     let words = (config.zone_len as usize).div_ceil(8);
@@ -133,10 +134,10 @@ fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
     difference == 0
 }
 
-/// Why a message that did not fit is not ours: off the fast path, the name is
-/// walked to its own end.
+/// The reason why [`Question::parse`] or [`Question::walk`] has refused a message. The name is
+/// read label by label to its end, which only these messages pay for.
 ///
-/// [`PassReason::OutsideZone`] is said of any message that could be read.
+/// [`PassReason::OutsideZone`] where the message is well-formed.
 #[inline(always)]
 pub fn why_not(image: &Image, start: usize, end: usize) -> PassReason {
     let with_opt = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
@@ -183,8 +184,7 @@ mod tests {
     use super::*;
     use crate::abi::{HashKey, PodsMode};
 
-    /// A query for a name in wire form, with the question's type and class and
-    /// whatever follows.
+    /// A query for a name in wire form. `rest` has type and class and the bytes behind them.
     fn message(flags: u16, counts: [u16; 4], name: &[u8], rest: &[u8]) -> (Image, usize) {
         let mut bytes = Vec::from([0x12, 0x34]);
         bytes.extend(flags.to_be_bytes());
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Flags, counts, name, what follows it, and why it passes.
+    /// Flags, counts, name, the bytes behind the name, and the expected reason.
     type Case<'a> = (u16, [u16; 4], &'a [u8], &'a [u8], PassReason);
 
     const ONE: [u16; 4] = [1, 0, 0, 0];
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_zone_must_start_at_a_label() {
-        // The last bytes are the zone's, but within a label.
+        // The last bytes are the zone, but within a label.
         let name = b"\x10a\x07cluster\x05local\0\0";
         assert_eq!(
             parse(0, ONE, name, A_IN).unwrap_err(),

@@ -1,4 +1,5 @@
-//! Ethernet, IP and UDP headers of a query.
+//! Reads the Ethernet, IP and UDP headers of a query. This is the first step for every packet of
+//! a pod, so that the first comparisons let all other traffic pass.
 
 use super::{
     checksum,
@@ -9,29 +10,30 @@ use crate::{
     wire::dns::DNS_HEADER_LEN,
 };
 
+/// Protocol number of UDP (IANA, "Protocol Numbers").
 pub(super) const PROTOCOL_UDP: u8 = 17;
 const DNS_PORT: [u8; 2] = 53_u16.to_be_bytes();
 const ETHERTYPE_IPV4: [u8; 2] = 0x0800_u16.to_be_bytes();
 const ETHERTYPE_IPV6: [u8; 2] = 0x86dd_u16.to_be_bytes();
 const ETHERTYPE_VLAN: [u8; 2] = 0x8100_u16.to_be_bytes();
-/// Version 4, five words of header.
+/// First byte of an IPv4 header: version 4, five words of header, so no options.
 pub(super) const VERSION_IHL: u8 = 0x45;
-/// More-fragments and the fragment offset; the don't-fragment bit may be set.
+/// The more-fragments bit and the fragment offset. The don't-fragment bit does not count.
 const FRAGMENT: u16 = 0x3fff;
 
-/// What the headers of a frame say that may be a query to us.
+/// The content of the headers of a UDP packet to port 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
-    /// Which headers the frame has.
+    /// The frame's shape.
     pub shape: Shape,
     /// The destination address.
     pub destination: Address,
-    /// Bytes from the Ethernet header to the end of the UDP payload, that is
-    /// without the frame's padding.
+    /// Bytes from the Ethernet header to the end of the UDP payload. The frame's padding does not
+    /// count.
     pub frame_len: usize,
 }
 
-/// The IP version that the last two bytes of an Ethernet header announce.
+/// The IP version of a frame with this Ethernet type. `None` for other protocols.
 #[inline(always)]
 pub fn ip_version(ethertype: [u8; 2]) -> Option<Family> {
     match ethertype {
@@ -41,18 +43,19 @@ pub fn ip_version(ethertype: [u8; 2]) -> Option<Family> {
     }
 }
 
-/// Whether the last two bytes of an Ethernet header announce a VLAN tag.
+/// Whether this Ethernet type says that a VLAN tag follows (IEEE 802.1Q).
 #[inline(always)]
 pub fn is_tag(ethertype: [u8; 2]) -> bool {
     ethertype == ETHERTYPE_VLAN
 }
 
 impl Headers {
-    /// Reads the headers of an IPv4 frame of `frame_len` bytes which begins with
-    /// `head`, `N` bytes that end with the UDP header.
+    /// Reads the headers of an IPv4 frame of `frame_len` bytes. `head` are the first `N` bytes of
+    /// the frame, which end with the UDP header.
     ///
-    /// The first comparisons let all other traffic go; nothing is read twice and
-    /// nothing beyond these bytes.
+    /// [`PassReason::NotDns`] for other traffic, [`PassReason::IpHeader`] for fragments, options
+    /// and wrong checksums, [`PassReason::Length`] for lengths that contradict each other,
+    /// [`PassReason::TooLong`] for more than [`FRAME_MAX`] bytes.
     #[inline(always)]
     pub fn parse_ipv4<const N: usize>(
         head: &[u8; N],
@@ -77,7 +80,7 @@ impl Headers {
         if ip_len != IPV4_LEN + udp_len {
             return Err(PassReason::Length);
         }
-        // The sum over the whole header is all ones (RFC 791, section 3.1).
+        // The sum over a header with a right checksum is all ones (RFC 791, section 3.1).
         let mut sum = 0;
         for word in head.as_chunks().0.iter().take(IPV4_LEN / 4) {
             sum += u64::from(u32::from_le_bytes(*word));
@@ -94,7 +97,8 @@ impl Headers {
         .check(udp_len, frame_len)
     }
 
-    /// The same for an IPv6 frame. Extension headers are not followed.
+    /// Reads the headers of an IPv6 frame, as [`Self::parse_ipv4`] does for IPv4. Packets with
+    /// extension headers pass with [`PassReason::IpHeader`].
     #[inline(always)]
     pub fn parse_ipv6<const N: usize>(
         head: &[u8; N],
@@ -133,6 +137,7 @@ impl Headers {
         .check(udp_len, frame_len)
     }
 
+    /// Checks the lengths.
     #[inline(always)]
     fn check(self, udp_len: usize, frame_len: usize) -> Result<Self, PassReason> {
         if udp_len < UDP_LEN + DNS_HEADER_LEN || self.frame_len > frame_len {
@@ -145,7 +150,7 @@ impl Headers {
     }
 }
 
-/// Whether the next header is hop-by-hop options, routing, fragment or
+/// Whether the number of a next header stands for hop-by-hop options, routing, a fragment or
 /// destination options (RFC 8200, section 4).
 #[inline(always)]
 const fn is_extension_header(next: u8) -> bool {

@@ -1,8 +1,8 @@
-//! Frames: Ethernet, IP and UDP around a DNS message.
+//! Frames: Ethernet, IP and UDP headers around a DNS message.
 //!
-//! The contract: [`Packet::load`] copies a frame into an [`super::Image`], everything
-//! is parsed from and written into the image, and [`Packet::resize`] followed
-//! by [`Packet::store`] is the one step that changes the packet.
+//! [`Packet::load`] copies a frame into an [`super::Image`]. The engine reads the query from the
+//! image and writes the reply into it. Only [`Packet::resize`] followed by [`Packet::store`]
+//! changes the packet.
 
 mod checksum;
 mod headers;

@@ -1,4 +1,4 @@
-//! Where frames come from and go to.
+//! The trait for packets that the engine can answer, and its implementation over memory.
 
 use core::marker::PhantomData;
 
@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-/// An Ethernet frame that can be answered in place.
+/// A packet whose Ethernet frame can be replaced by a reply.
 ///
-/// Implemented for `xdp_md` and `__sk_buff` by the programs and for a plain buffer
-/// here.
+/// The programs implement this trait over `xdp_md` and `__sk_buff`. [`FramePacket`] implements
+/// it over memory.
 pub trait Packet {
     /// The largest reply through any packet of this kind.
     type Capacity: Capacity;
 
-    /// Whether VLAN tags stand in the frame. In tc the kernel has taken them out.
+    /// Whether a frame can contain a VLAN tag. In tc, the kernel has taken the tag out.
     const TAGS: bool;
 
-    /// Most bytes of a DNS message in a reply through this very packet, at most
-    /// [`Capacity::MESSAGE_MAX`]; or why there can be no reply.
+    /// Most bytes of a DNS message in a reply through this packet, at most
+    /// [`Capacity::MESSAGE_MAX`]. An error says why the packet cannot carry a reply.
     #[inline(always)]
     fn message_capacity(&mut self, _family: Family) -> Result<usize, PassReason> {
         Ok(Self::Capacity::MESSAGE_MAX)
@@ -37,31 +37,29 @@ pub trait Packet {
         self.len() == 0
     }
 
-    /// The first `N` bytes, `None` where the frame is shorter.
+    /// The first `N` bytes. `None` where the frame is shorter.
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]>;
 
-    /// Copies the first `len` bytes to where a frame of this shape starts in `image`.
-    /// `len` is between 32 and [`super::FRAME_MAX`]; `false` where the frame is
-    /// shorter than `len`.
+    /// Copies the first `len` bytes of the frame into `image`, to [`Shape::at`]. `len` is from 32
+    /// to [`super::FRAME_MAX`]. Returns `false` where the frame is shorter than `len`.
     #[must_use]
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool;
 
-    /// Makes the frame `len` bytes long. On success its content is anything and
-    /// [`Self::store`] must follow; on failure (`false`) it is as it was.
+    /// Gives the frame `len` bytes. After `true` the frame's content is undefined, and
+    /// [`Self::store`] must follow. After `false` the frame is unchanged.
     #[must_use]
     fn resize(&mut self, len: usize) -> bool;
 
-    /// Replaces the frame, which [`Self::resize`] has given `len` bytes, by the
-    /// frame of this shape and as many bytes in `image`. `false` is a bug: the frame
-    /// is lost.
+    /// Writes the frame of `len` bytes at [`Shape::at`] of `image` into the packet, which
+    /// [`Self::resize`] has given this length. `false` is a bug: the packet is lost.
     #[must_use]
     fn store(&mut self, image: &Image, shape: Shape, len: usize) -> bool;
 }
 
-/// A frame in memory: the packet of host tests, fuzzers and replays.
+/// A frame in memory, for tests, fuzzers and replays.
 ///
-/// Its [`Capacity`] is that of the XDP program, so that both give the same answers,
-/// or that of the tc program, see [`FramePacket::large`].
+/// [`FramePacket::new`] makes one with the capacity of the XDP program, [`FramePacket::large`] one
+/// with the capacity of the tc program. Both then give the answers of their program.
 #[derive(Debug)]
 pub struct FramePacket<'a, C = Small> {
     buffer: &'a mut [u8],
@@ -71,16 +69,16 @@ pub struct FramePacket<'a, C = Small> {
 }
 
 impl<'a> FramePacket<'a> {
-    /// The first `len` bytes of `buffer` as a frame that can grow to the size of
-    /// the buffer; `None` where the buffer is shorter than `len`.
+    /// The first `len` bytes of `buffer` as a frame, which can grow to the size of the buffer.
+    /// `None` where the buffer is shorter than `len`.
     pub fn new(buffer: &'a mut [u8], len: usize) -> Option<Self> {
         Self::of(buffer, len, u32::MAX)
     }
 }
 
 impl<'a> FramePacket<'a, Large> {
-    /// The first `len` bytes of `buffer` as the tc program would see them on an interface
-    /// of this MTU; `None` where the buffer is shorter than `len`.
+    /// The first `len` bytes of `buffer` as a frame that arrives at the tc program of an interface
+    /// with this MTU. `None` where the buffer is shorter than `len`.
     pub fn large(buffer: &'a mut [u8], len: usize, mtu: u32) -> Option<Self> {
         Self::of(buffer, len, mtu)
     }
@@ -96,7 +94,7 @@ impl<'a, C: Capacity> FramePacket<'a, C> {
         })
     }
 
-    /// The frame as it stands.
+    /// The frame's present bytes.
     pub fn frame(&self) -> &[u8] {
         self.buffer.get(..self.len).unwrap_or_default()
     }

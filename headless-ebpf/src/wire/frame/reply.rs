@@ -1,4 +1,4 @@
-//! The headers of a query turned into those of its reply.
+//! Turns the headers of a query into the headers of its reply.
 
 use super::{
     checksum,
@@ -10,24 +10,25 @@ use crate::{
     wire::{bytes::Image, capacity::Capacity},
 };
 
-/// The don't-fragment bit as it stands in the word of identification and fragment.
+/// The don't-fragment bit in the IPv4 header's second word, which holds identification and
+/// fragment offset.
 const DONT_FRAGMENT: u64 = u32::from_le_bytes([0, 0, 0x40, 0]) as u64;
-/// Hop limit, or time to live, of replies.
+/// Time to live (IPv4) or hop limit (IPv6) of replies.
 const HOPS: u8 = 64;
 
-/// Where the IPv4 header starts in an image.
+/// Offset of the IPv4 header in an image.
 const IPV4_AT: usize = MESSAGE - UDP_LEN - IPV4_LEN;
 
-/// Where the IPv6 header starts in an image.
+/// Offset of the IPv6 header in an image.
 const IPV6_AT: usize = MESSAGE - UDP_LEN - IPV6_LEN;
 
-/// Turns the IPv4 headers in `image` into those of a reply with a DNS message of
-/// `message_len` bytes.
+/// Turns the headers of an IPv4 query in `image` into the headers of a reply with a DNS message
+/// of `message_len` bytes.
 ///
-/// The UDP checksum is left out (zero, RFC 768): XDP cannot tell a complete
-/// checksum from one that the sender's device was to complete. Don't fragment,
-/// and identification zero, which RFC 6864, section 4.1, allows to what is never
-/// fragmented.
+/// The UDP checksum is zero, which means that there is none (RFC 768): XDP cannot tell a
+/// finished checksum from one that the sender left to a device. The don't-fragment bit is set,
+/// and the identification is zero, which RFC 6864, section 4.1, allows for packets that are
+/// never fragmented.
 #[inline(always)]
 pub fn reply_ipv4(image: &mut Image, shape: Shape, message_len: usize) {
     swap_ethernet(image, shape.at());
@@ -37,8 +38,8 @@ pub fn reply_ipv4(image: &mut Image, shape: Shape, message_len: usize) {
     let len = ((IPV4_LEN + udp_len) as u16).swap_bytes();
     let first = u64::from(VERSION_IHL) | u64::from(len) << 16 | DONT_FRAGMENT << 32;
     let third = u32::from_le_bytes([HOPS, PROTOCOL_UDP, 0, 0]);
-    // From the values themselves: reading what was just written by smaller parts waits
-    // until it is in the cache.
+    // The sum is made from the values. A load of bytes that were just written in other sizes
+    // would have to wait for the stores.
     let sum = (first & 0xffff_ffff) + (first >> 32) + u64::from(third);
     let sum = checksum::fold(sum + u64::from(source) + u64::from(destination));
     image.put_u64(ip, first);
@@ -48,8 +49,8 @@ pub fn reply_ipv4(image: &mut Image, shape: Shape, message_len: usize) {
     put_udp(image, udp_len);
 }
 
-/// Turns the IPv6 headers in `image` into those of a reply. UDP over IPv6 always has a
-/// checksum (RFC 8200, section 8.1).
+/// Turns the headers of an IPv6 query in `image` into the headers of a reply with a DNS message
+/// of `message_len` bytes. UDP over IPv6 must have a checksum (RFC 8200, section 8.1).
 #[inline(always)]
 pub fn reply_ipv6<C: Capacity>(image: &mut Image, shape: Shape, message_len: usize) {
     swap_ethernet(image, shape.at());
@@ -63,11 +64,11 @@ pub fn reply_ipv6<C: Capacity>(image: &mut Image, shape: Shape, message_len: usi
     image.put_u128(ip + 8, destination);
     image.put_u128(ip + 24, source);
     put_udp(image, udp_len);
-    // Addresses and UDP as they stand, then the rest of the pseudo-header
-    // (section 8.1): length and protocol.
+    // The checksum covers addresses, UDP header and message, which follow each other, and the
+    // rest of the pseudo-header (RFC 8200, section 8.1): length and protocol.
     let pseudo = u64::from((udp_len as u16).to_be()) + u64::from(u16::from(PROTOCOL_UDP).to_be());
     let sum = checksum::sum::<C>(image, ip + 8, MESSAGE + message_len) + pseudo;
-    // A sum of zero is sent as all ones: zero means that there is none.
+    // A checksum of zero is sent as all ones, since zero means that there is none.
     let checksum = match !checksum::fold(sum) {
         0 => 0xffff,
         checksum => checksum,
@@ -75,9 +76,9 @@ pub fn reply_ipv6<C: Capacity>(image: &mut Image, shape: Shape, message_len: usi
     image.put_u16(MESSAGE - UDP_LEN + 6, checksum);
 }
 
-/// The checksum field of the reply in `image`, a frame of `len` bytes, where the checksum
-/// is left to a device: the sum of the pseudo-header (`CHECKSUM_PARTIAL` of Linux,
-/// include/linux/skbuff.h), as it stands in the packet.
+/// The content of the UDP checksum field in a reply whose checksum a device finishes: the sum of
+/// the pseudo-header (`CHECKSUM_PARTIAL` in include/linux/skbuff.h), in network byte order. The
+/// reply is the frame of `len` bytes in `image`.
 #[inline(always)]
 pub fn partial_checksum(image: &Image, shape: Shape, len: usize) -> u16 {
     let addresses = match shape.family() {
@@ -92,13 +93,13 @@ pub fn partial_checksum(image: &Image, shape: Shape, len: usize) -> u16 {
     checksum::fold(sum)
 }
 
-/// Swaps the Ethernet addresses. A tag and the type stay as they came.
+/// Swaps the Ethernet addresses. VLAN tag and Ethernet type stay.
 #[inline(always)]
 fn swap_ethernet(image: &mut Image, at: usize) {
     let Some(addresses) = image.window_mut::<12>(at) else {
         return;
     };
-    // Two addresses of six bytes: as a word of eight and one of four.
+    // Two addresses of six bytes, as one word of eight bytes and one of four.
     let (first, last) = addresses.split_at_mut(8);
     let (Some(first), Some(last)) = (first.first_chunk_mut(), last.first_chunk_mut()) else {
         return;
@@ -108,7 +109,7 @@ fn swap_ethernet(image: &mut Image, at: usize) {
     *last = ((low >> 16) as u32).to_le_bytes();
 }
 
-/// Writes the UDP header: ports swapped, the length, no checksum.
+/// Writes the UDP header: swapped ports, the length, and no checksum.
 #[inline(always)]
 fn put_udp(image: &mut Image, udp_len: usize) {
     let udp = MESSAGE - UDP_LEN;

@@ -1,11 +1,11 @@
-//! Which headers a frame has, and where its parts stand in an image.
+//! The shape of a frame: which headers it has, and where its parts are in an image.
 
 use crate::{abi::Family, verifier, wire::capacity::Capacity};
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET_LEN: usize = 14;
 
-/// Bytes of a VLAN tag (IEEE 802.1Q), which stands before the Ethernet type.
+/// Bytes of a VLAN tag (IEEE 802.1Q). The tag comes before the Ethernet type.
 pub const TAG_LEN: usize = 4;
 
 /// Bytes of an IPv4 header without options (RFC 791, section 3.1).
@@ -26,12 +26,12 @@ pub const IPV6_HEADERS_LEN: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 /// Bytes of the longest headers.
 pub const HEADERS_MAX: usize = IPV6_HEADERS_LEN + TAG_LEN;
 
-/// Offset of the DNS message in an image, whichever headers the frame has: a frame is
-/// loaded so that the message, on which most of the work is done, has a constant place.
+/// Offset of the DNS message in an image, the same for all shapes. A frame is loaded so that its
+/// message is here, because most work is done on the message, and a constant offset is cheap.
 pub const MESSAGE: usize = HEADERS_MAX;
 
-/// Most bytes of a frame that the engine reads: a query without EDNS options has
-/// at most 282 bytes behind its headers.
+/// Most bytes of a frame that the engine reads. A query without EDNS options has at most 282
+/// bytes behind its headers.
 pub const FRAME_MAX: usize = 580;
 
 /// Most bytes of a frame that the engine writes.
@@ -39,17 +39,17 @@ pub const fn frame_max<C: Capacity>() -> usize {
     HEADERS_MAX + C::MESSAGE_MAX
 }
 
-/// Which headers a frame has, as the offset of its first byte in an image, where the message
-/// is at [`MESSAGE`]: each of the four combinations of IPv4, IPv6 and a VLAN tag has
-/// another.
+/// The shape of a frame: IPv4 or IPv6, with or without a VLAN tag.
 ///
-/// Lengths are calculated from it, without branches, which would be four ways through the
-/// loops that copy frames.
+/// The number is the offset of the frame's first byte in an image, where the message is at
+/// [`MESSAGE`]. It is another one for each of the four shapes. Lengths are calculated from it
+/// without branches, which would give four control-flow paths through the loops that copy
+/// frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape(usize);
 
 impl Shape {
-    /// The shape of frames of this IP version. `tagged`: with a VLAN tag.
+    /// The shape of a frame of this IP version. `tagged` says whether it has a VLAN tag.
     #[inline(always)]
     pub const fn new(family: Family, tagged: bool) -> Self {
         let headers_len = match family {
@@ -62,8 +62,9 @@ impl Shape {
     /// The IP version.
     #[inline(always)]
     pub fn family(self) -> Family {
-        // The compiler may not conclude from the comparison that the offset needs no mask:
-        // it compares one copy and uses another, which the verifier takes for any number.
+        // `opaque` hides the comparison from the compiler, which would conclude that later
+        // accesses need no mask. It would then compare one copy of the number and use another
+        // copy as the offset, and the verifier does not know that both are the same.
         if verifier::opaque(self.0) < MESSAGE - IPV4_HEADERS_LEN - TAG_LEN {
             Family::Ipv6
         } else {
@@ -77,13 +78,13 @@ impl Shape {
         MESSAGE.wrapping_sub(self.0)
     }
 
-    /// Where the frame starts in an image.
+    /// Offset of the frame in an image.
     #[inline(always)]
     pub const fn at(self) -> usize {
         self.0
     }
 
-    /// The shape of frames that start there.
+    /// The shape of frames with this [`Self::at`].
     #[inline(always)]
     pub const fn from_at(at: usize) -> Self {
         Self(at)
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_says_which_headers_there_are() {
+    fn an_offset_says_which_headers_there_are() {
         for (family, len) in [(Family::Ipv4, 42), (Family::Ipv6, 62)] {
             for tagged in [false, true] {
                 let shape = Shape::from_at(Shape::new(family, tagged).at());
