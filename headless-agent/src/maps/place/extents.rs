@@ -3,7 +3,9 @@
 //!
 //! Free elements are kept as blocks. A block's length is a power of two, and its start is a
 //! multiple of the length. So the two halves of a block become one block again in a few
-//! steps. An extent may have any length: the rest of its block stays free.
+//! steps. An extent may have any length: the rest of its block stays free. An extent that
+//! fits into no block, because it is long or the array small, is cut out of several blocks
+//! that follow each other.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -55,17 +57,47 @@ impl Extents {
         self.used
     }
 
-    /// Takes `len` consecutive elements. `None` if no free block is long enough. The cost
-    /// grows with the logarithm of the capacity.
+    /// Takes `len` consecutive elements. `None` if no `len` free elements follow each other.
+    ///
+    /// The cost grows with the logarithm of the capacity if one block is long enough, else
+    /// with the number of free blocks.
     pub(in crate::maps) fn take(&mut self, len: u32) -> Option<Extent> {
+        let extent = self.take_block(len).or_else(|| self.take_blocks(len))?;
+        self.see(&extent);
+        Some(extent)
+    }
+
+    /// Takes elements from the smallest block that is long enough.
+    fn take_block(&mut self, len: u32) -> Option<Extent> {
         let order = len.checked_next_power_of_two()?.trailing_zeros() as usize;
         let found = (order..self.free.len()).find(|order| !self.free[*order].is_empty())?;
         let start = self.free[found].pop_first()?;
-        let extent = start..start.checked_add(len)?;
         self.used += 1 << found;
-        self.free(extent.end..start + (1 << found));
-        self.see(&extent);
-        Some(extent)
+        self.free(start + len..start + (1 << found));
+        Some(start..start + len)
+    }
+
+    /// Takes elements from the shortest run of adjacent blocks that is long enough.
+    fn take_blocks(&mut self, len: u32) -> Option<Extent> {
+        if self.capacity - self.used < len {
+            return None;
+        }
+        let blocks = self.free_blocks();
+        let runs = blocks.chunk_by(|a, b| a.end == b.start);
+        let runs = runs.filter_map(|run| Some((run, run.last()?.end - run.first()?.start)));
+        let (run, _) = runs
+            .filter(|(_, elements)| *elements >= len)
+            .min_by_key(|(_, elements)| *elements)?;
+        let start = run.first()?.start;
+        let end = start + len;
+        for block in run.iter().take_while(|block| block.start < end) {
+            let order = (block.end - block.start).ilog2();
+            self.free[order as usize].remove(&block.start);
+            self.used += 1 << order;
+            // The rest of the last block.
+            self.free(end.max(block.start)..block.end.max(end));
+        }
+        Some(start..end)
     }
 
     /// Frees an extent. An extent with a free element stays as it is: an old record that
@@ -183,13 +215,29 @@ mod tests {
         let mut extents = empty(64);
         let first = extents.take(33).unwrap();
         assert_eq!((first.clone(), extents.used()), (0..33, 33));
-        assert_eq!(
-            extents.take(31).map(|extent| extent.len()),
-            None,
-            "31 elements are free, but not in one block"
-        );
         assert_eq!(extents.take(16).unwrap(), 48..64);
         assert_eq!(extents.take(8).unwrap(), 40..48);
+    }
+
+    #[test]
+    fn a_long_extent_is_cut_out_of_adjacent_blocks() {
+        let mut extents = empty(64);
+        assert_eq!(extents.take(33).unwrap(), 0..33);
+        assert_eq!(
+            extents.take(20).unwrap(),
+            33..53,
+            "no block has 32 elements"
+        );
+        assert_eq!((extents.take(12), extents.used()), (None, 53));
+        assert_eq!(extents.take(11).unwrap(), 53..64);
+        extents.free(0..33);
+        extents.free(53..64);
+        extents.free(33..53);
+        assert_eq!(
+            extents.take(64).unwrap(),
+            0..64,
+            "the halves are joined again"
+        );
     }
 
     #[test]
@@ -241,6 +289,10 @@ mod tests {
                         prop_assert!(!std::mem::replace(&mut owner[at as usize], true));
                     }
                     taken.push(extent);
+                } else {
+                    let mut runs = owner.chunk_by(|a, b| a == b);
+                    let has_room = runs.any(|run| !run[0] && run.len() >= len as usize);
+                    prop_assert!(!has_room, "{} elements follow each other", len);
                 }
                 let used = taken.iter().map(|extent| extent.len() as u32).sum::<u32>();
                 prop_assert_eq!(extents.used(), used);

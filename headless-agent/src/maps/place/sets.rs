@@ -58,17 +58,19 @@ impl Sets {
         })
     }
 
-    /// Frees the chunks of a record that no map holds any more.
+    /// Frees the chunks of a record that no map holds any more. Returns whether the record
+    /// had chunks.
     pub(in crate::maps) fn free(
         &mut self,
         arrays: &Arrays,
         hash_key: &HashKey,
         key: &MapKey,
         record: &NameRecord,
-    ) {
-        if let Some(extent) = record::extent(arrays, hash_key, key, record) {
-            self.extents.free(extent);
-        }
+    ) -> bool {
+        let extent = record::extent(arrays, hash_key, key, record);
+        let has_chunks = extent.is_some();
+        self.extents.free(extent.unwrap_or_default());
+        has_chunks
     }
 }
 

@@ -1,6 +1,9 @@
 //! Maps without room.
 
+use headless_ebpf::abi::CHUNK_IPV4;
+
 use super::*;
+use crate::maps::capacity::{self, Counts};
 
 #[test]
 fn a_full_map_withdraws_negative_answers_until_there_is_room() {
@@ -141,4 +144,41 @@ fn names_without_room_keep_no_chunks() {
         assert_eq!(apply(Some(30)), (3, 3 * 2));
     }
     assert_eq!(apply(None), (0, 0));
+}
+
+/// Maps with twice the chunks that the cluster needs have room for the old and the new set of
+/// its largest Service, however long these are.
+#[test]
+fn the_largest_set_can_be_replaced() {
+    for addresses in [5_000, 30_000, 65_000] {
+        let counts = Counts {
+            chunks: data(addresses).ipv4.len().div_ceil(CHUNK_IPV4) as u64,
+            ..Counts::default()
+        };
+        let capacities = capacity::capacities(&counts, u64::MAX).capacities;
+        let mut writer = with(capacities);
+        for changed in [addresses, addresses - 1, addresses] {
+            writer.apply(&[change("web.default", Some(data(changed)))]);
+            assert_eq!(writer.counts.full.load(Ordering::Relaxed), 0, "{changed}");
+            let found = read(writer.sink(), "web.default").unwrap();
+            assert_eq!(found.len(), changed as usize);
+        }
+    }
+}
+
+/// Without room for both sets the old one is given up first.
+#[test]
+fn a_set_may_take_the_chunks_of_the_one_before() {
+    let mut writer = with(Capacities {
+        chunks: 1 + 4,
+        ..CAPACITIES
+    });
+    for addresses in [60, 80, 100] {
+        writer.apply(&[change("web.default", Some(data(addresses)))]);
+        assert_eq!(writer.crowded().count(), 0);
+        let found = read(writer.sink(), "web.default").unwrap();
+        assert_eq!(found, data(addresses).ipv4);
+    }
+    writer.apply(&[change("web.default", Some(data(120)))]);
+    assert_eq!(writer.crowded().count(), 1);
 }

@@ -108,8 +108,9 @@ impl<S: RecordSink> Writer<S> {
     }
 
     /// Writes the chunks of a new set, then the record that names them, then frees the old
-    /// chunks. If the chunks find no room, the record leaves the name to userspace. Returns
-    /// whether the chunks found room.
+    /// chunks. If the chunks find no room, the record leaves the name to userspace. If the
+    /// old chunks make room, the name is stored once more. Returns whether the chunks found
+    /// room.
     fn store(&mut self, key: &MapKey, service: u32, encoded: &Encoded) -> Result<bool, SinkError> {
         let hash_key = self.config.hash_key;
         let old = self.locate(key)?.map(|located| located.record());
@@ -130,9 +131,11 @@ impl<S: RecordSink> Writer<S> {
             return Err(error);
         }
         self.counts.wrote(1 + u64::from(encoded.len()));
-        if let Some(old) = old {
-            let arrays = self.sink.arrays();
-            self.sets.free(arrays, &hash_key, key, &old);
+        let arrays = self.sink.arrays();
+        let is_freed = old.is_some_and(|old| self.sets.free(arrays, &hash_key, key, &old));
+        if !has_room && is_freed {
+            // The record now has no chunks, so this happens once.
+            return self.store(key, service, encoded);
         }
         Ok(has_room)
     }
