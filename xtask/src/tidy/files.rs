@@ -4,15 +4,16 @@ use std::path::Path;
 
 use syn::visit::{self, Visit};
 
-/// A longer file has more than one subject.
-const LINES_MAX: usize = 520;
+/// The most lines of a file. A longer file has more than one subject.
+const LINES_MAX: usize = 420;
 
-/// Names that say nothing of a module's subject.
+/// Names that do not tell a module's subject.
 const EMPTY_NAMES: [&str; 7] = [
     "common", "helper", "helpers", "manager", "misc", "util", "utils",
 ];
 
-/// What is wrong with one file, by its path relative to the workspace.
+/// Breaches of the rules by one file. `name` is its path relative to the workspace, `text` its
+/// content.
 pub(super) fn findings(name: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     let lines = text.lines().count();
@@ -22,7 +23,9 @@ pub(super) fn findings(name: &str, text: &str) -> Vec<String> {
     for part in Path::new(name).with_extension("").components() {
         let part = part.as_os_str().to_string_lossy();
         if EMPTY_NAMES.contains(&part.as_ref()) {
-            findings.push(format!("{name}: \"{part}\" says nothing of its subject"));
+            findings.push(format!(
+                "{name}: the name \"{part}\" does not tell a subject"
+            ));
         }
     }
     match syn::parse_file(text) {
@@ -30,7 +33,7 @@ pub(super) fn findings(name: &str, text: &str) -> Vec<String> {
             let mut found = EmptyNames::default();
             found.visit_file(&file);
             findings.extend(found.0.into_iter().map(|(module, line)| {
-                format!("{name}:{line}: \"{module}\" says nothing of its subject")
+                format!("{name}:{line}: the name \"{module}\" does not tell a subject")
             }));
         }
         Err(error) => findings.push(format!("{name}: {error}")),
@@ -38,8 +41,8 @@ pub(super) fn findings(name: &str, text: &str) -> Vec<String> {
     findings
 }
 
-/// Modules written as blocks whose names are empty, with their lines. A module
-/// in a file of its own is found by the file's name.
+/// Names in [`EMPTY_NAMES`] of modules that are blocks, with their lines. The file's name
+/// shows a module in a file of its own.
 #[derive(Default)]
 struct EmptyNames(Vec<(String, usize)>);
 
