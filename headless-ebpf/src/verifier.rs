@@ -17,7 +17,7 @@
 //!    structures in the working memory.
 //! 2. **Masks replace branches that depend on a length.** [`mask`] reads the mask for a word
 //!    from a constant table. A branch for each word would double the number of paths with each
-//!    word. [`following`] is the next position in a ring, without a branch.
+//!    word. [`next_in_ring`] is the next position in a ring, without a branch.
 //! 3. **Numbers that depend on a choice are calculated** or are stored in a map beforehand
 //!    ([`crate::abi::InterfaceRecord`]). An example: `present * LEN` replaces `if present { LEN
 //!    } else { 0 }`. With a branch, each number would lead to a path of its own through every
@@ -26,7 +26,7 @@
 //!    from before the loop keeps everything that the loop proved about the packet's length.
 //! 5. **The stack is short.** A program and the functions that it calls have 512 bytes together,
 //!    and kernel 5.10 counts each function in steps of 32 bytes. So structures are in the
-//!    working memory, subprograms call no functions, and [`again`] and [`in_order`] keep the
+//!    working memory, subprograms call no functions, and [`reload`] and [`compiler_barrier`] keep the
 //!    compiler from storing values on the stack.
 //! 6. **Rare questions are answered by subprograms** ([`crate::respond::Subprogram`]): functions
 //!    with global linkage. The verifier checks each of them once, not once for each path that
@@ -87,10 +87,10 @@ pub fn reread<T>(value: &mut T) -> &mut T {
     target_arch = "bpf",
     expect(
         clippy::pointers_in_nomem_asm_block,
-        reason = "the compiler must forget the address alone, nothing is read there"
+        reason = "the assembly hides the address only, and reads nothing behind it"
     )
 )]
-pub fn again<T>(value: &T) -> &T {
+pub fn reload<T>(value: &T) -> &T {
     #[cfg(target_arch = "bpf")]
     {
         let mut pointer: *const T = value;
@@ -108,7 +108,7 @@ pub fn again<T>(value: &T) -> &T {
 /// Keeps the compiler from moving memory accesses across this call. Without it, the compiler
 /// begins several calculations at once and keeps their numbers on the stack (habit 5).
 #[inline(always)]
-pub fn in_order() {
+pub fn compiler_barrier() {
     #[cfg(target_arch = "bpf")]
     // SAFETY: the assembly has no instruction.
     unsafe {
@@ -125,14 +125,14 @@ impl Slot {
     /// Stores the number and reads it again. Neither the compiler nor the verifier knows anything
     /// about the result.
     #[inline(always)]
-    pub fn forget(&mut self, number: usize) -> usize {
+    pub fn store_and_read(&mut self, number: usize) -> usize {
         self.0 = number as u64;
-        self.get()
+        self.read()
     }
 
     /// Reads the stored number, which again neither of the two knows.
     #[inline(always)]
-    pub fn get(&mut self) -> usize {
+    pub fn read(&mut self) -> usize {
         reread(self).0 as usize
     }
 }
@@ -176,7 +176,7 @@ pub fn mask(len: usize, offset: usize) -> u64 {
 
 /// The position after `position` in a ring of `count` positions.
 #[inline(always)]
-pub fn following(position: u32, count: u32) -> u32 {
+pub fn next_in_ring(position: u32, count: u32) -> u32 {
     let next = position as usize + 1;
     // `opaque`, since the compiler would turn the sign of the difference into a branch.
     let difference = opaque(next.wrapping_sub(count as usize));
@@ -207,7 +207,7 @@ mod tests {
     fn a_ring_has_no_end() {
         for count in 1..100 {
             for position in 0..count {
-                assert_eq!(following(position, count), (position + 1) % count);
+                assert_eq!(next_in_ring(position, count), (position + 1) % count);
             }
         }
     }
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_slot_gives_back_its_number() {
         let mut slot = Slot::default();
-        assert_eq!(slot.forget(7), 7);
-        assert_eq!(slot.get(), 7);
+        assert_eq!(slot.store_and_read(7), 7);
+        assert_eq!(slot.read(), 7);
     }
 }

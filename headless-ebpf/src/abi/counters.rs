@@ -214,7 +214,9 @@ pub struct Counter(pub u32);
 
 /// Counters for passes on each path. Some are not used, so that a new reason moves no index.
 const PASSES: u32 = 40;
+/// Counters for answers on each path.
 const ANSWERS: u32 = (AnswerKind::ALL.len() * Outcome::ALL.len()) as u32;
+/// Counters on each path.
 const PER_PATH: u32 = PASSES + ANSWERS;
 
 /// Number of counters.

@@ -6,8 +6,10 @@
 pub(super) struct Digest(u64);
 
 impl Digest {
+    /// The digest of nothing.
     pub(super) const NEW: Self = Self(0xcbf2_9ce4_8422_2325);
 
+    /// Appends bytes.
     pub(super) const fn bytes(self, bytes: &[u8]) -> Self {
         let mut value = self.0;
         let mut i = 0;
@@ -18,14 +20,17 @@ impl Digest {
         Self(value)
     }
 
+    /// Appends a number.
     pub(super) const fn number(self, number: u64) -> Self {
         self.bytes(&number.to_le_bytes())
     }
 
+    /// Appends a text with its length.
     pub(super) const fn text(self, text: &str) -> Self {
         self.number(text.len() as u64).bytes(text.as_bytes())
     }
 
+    /// The digest as a number.
     pub(super) const fn value(self) -> u64 {
         self.0
     }

@@ -184,6 +184,7 @@ fn look_up_short(
     read_if_found(NAMES_SHORT.get_ptr(key.first_chunk()), record)
 }
 
+/// Reads the agent's state.
 #[inline(always)]
 fn read_state() -> Option<State> {
     let state = STATE.get_ptr(0)?;

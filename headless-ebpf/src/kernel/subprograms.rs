@@ -90,6 +90,7 @@ impl PerCpu {
     }
 }
 
+/// This CPU's counter of claims.
 #[inline(always)]
 fn busy() -> Option<*mut u64> {
     BUSY.get_ptr_mut(0)
@@ -152,6 +153,7 @@ extern "C" fn headless_ptr(_unused: u64) -> u64 {
     run::<Small>(Subprogram::Ptr)
 }
 
+/// Runs a subprogram in this CPU's working memory, over the maps.
 #[inline(always)]
 fn run<C: Capacity>(subprogram: Subprogram) -> u64 {
     match SCRATCH.get_ptr_mut(0) {

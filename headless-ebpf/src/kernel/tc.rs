@@ -47,7 +47,7 @@ pub(crate) struct SkbPacket<'a> {
 /// knows these bounds. The verifier before kernel 6.8 learns nothing from a comparison with 0.
 /// No verifier remembers a comparison of the number to which 1 is added afterwards.
 #[inline(always)]
-fn nonzero(len: usize) -> u32 {
+fn bounded(len: usize) -> u32 {
     (verifier::opaque(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1
 }
 
@@ -90,7 +90,7 @@ impl<'a> SkbPacket<'a> {
         // SAFETY: `from` has `len` bytes, which the verifier proves.
         unsafe {
             let skb = self.ctx.as_ptr().cast();
-            bpf_skb_store_bytes(skb, at as u32, from.cast(), nonzero(len), flags) == 0
+            bpf_skb_store_bytes(skb, at as u32, from.cast(), bounded(len), flags) == 0
         }
     }
 
@@ -176,7 +176,7 @@ impl Packet for SkbPacket<'_> {
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
         let to = image.as_mut_slice()[shape.at() & AT_MASK..].as_mut_ptr();
         // SAFETY: the image has space for the longest frame behind the masked offset.
-        unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), nonzero(len)) == 0 }
+        unsafe { bpf_skb_load_bytes(self.ctx.as_ptr().cast(), 0, to.cast(), bounded(len)) == 0 }
     }
 
     #[inline(always)]

@@ -157,7 +157,7 @@ impl<L: Lookup> Addresses<'_, L> {
             }
             let at = offset + i * record_len(Family::Ipv4);
             self.put_address(family, at, header, position as usize * 4);
-            position = verifier::following(position, rrset.total);
+            position = verifier::next_in_ring(position, rrset.total);
         }
     }
 
@@ -198,7 +198,7 @@ impl<L: Lookup> Addresses<'_, L> {
                 // access, which the verifier needs.
                 let within = verifier::opaque(position as usize * address_len(family));
                 self.put_address(family, at, header, within);
-                position = verifier::following(position, held);
+                position = verifier::next_in_ring(position, held);
                 at += record_len(family);
             }
         }

@@ -63,11 +63,11 @@ impl Extent {
         };
         // The words are read again and hashed one by one. The compiler would otherwise keep all
         // 14 words on the stack, a quarter of it.
-        let (hash_key, content) = (verifier::again(hash_key), verifier::reread(content));
+        let (hash_key, content) = (verifier::reload(hash_key), verifier::reread(content));
         let mut hash = id.begin(hash_key);
         for i in 0..CHUNK_BYTES / 8 {
             hash = ChunkId::content(hash, hash_key, i, content.u64_at(i * 8));
-            verifier::in_order();
+            verifier::compiler_barrier();
         }
         if hash.finish() == seal {
             Ok(())

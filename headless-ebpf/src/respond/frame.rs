@@ -2,7 +2,7 @@
 //! and the write back into the packet.
 
 use super::{
-    message::{Message, answer_by},
+    message::{Message, answer_with_config},
     subprogram::Runtime,
     verdict::{Verdict, VerdictCode},
 };
@@ -40,6 +40,7 @@ pub fn respond_coded<P: Packet, L: Lookup, M: Runtime>(
     }
 }
 
+/// The steps of [`respond`]. An error is a pass.
 #[inline(always)]
 fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,
@@ -67,24 +68,24 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     let scratch = runtime.scratch();
     // IPv4 and IPv6 share everything from here to the reply's headers. The shape goes through
     // memory, which keeps the verifier from checking that part twice (habit 1 of `verifier`).
-    let shape = Shape::from_at(scratch.at.forget(shape.at()));
+    let shape = Shape::from_at(scratch.shape.store_and_read(shape.at()));
     if !packet.load(&mut scratch.image, shape, frame_len) {
         return Err(PassReason::Length);
     }
     let message = Message {
         start: MESSAGE,
-        end: scratch.len.forget(shape.at() + frame_len),
+        end: scratch.len.store_and_read(shape.at() + frame_len),
         capacity: packet.message_capacity(family)?,
     };
-    let reply = answer_by::<P::Capacity, L>(&mut runtime, message, state, config, lookup)?;
+    let reply = answer_with_config::<P::Capacity, L>(&mut runtime, message, state, config, lookup)?;
     // Only the copy has changed until here.
     let scratch = runtime.scratch();
-    let message_len = scratch.len.forget(reply.len);
+    let message_len = scratch.len.store_and_read(reply.len);
     // The verdict is another constant on each path. The verifier would follow each of them
     // through the loops below.
     let code = VerdictCode::answer(reply.kind, reply.outcome).number();
-    let code = scratch.verdict.forget(code);
-    let shape = Shape::from_at(scratch.at.get());
+    let code = scratch.verdict.store_and_read(code);
+    let shape = Shape::from_at(scratch.shape.read());
     let len = shape.headers_len() + message_len;
     let image = &mut scratch.image;
     match shape.family() {

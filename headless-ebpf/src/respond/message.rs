@@ -18,7 +18,9 @@ use crate::{
     verifier,
     wire::{
         Capacity, Image,
-        dns::{DNS_HEADER_LEN, OPT_LEN, QUESTION_FIXED_LEN, Question, answer_kind, qtype, why_not},
+        dns::{
+            DNS_HEADER_LEN, OPT_LEN, QUESTION_FIXED_LEN, Question, answer_kind, pass_reason, qtype,
+        },
     },
 };
 
@@ -89,12 +91,12 @@ pub fn answer<C: Capacity, L: Lookup>(
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
-    answer_by::<C, L>(runtime, message, state, config, lookup)
+    answer_with_config::<C, L>(runtime, message, state, config, lookup)
 }
 
 /// Does the same as [`answer`] with a configuration that has been read already.
 #[inline(always)]
-pub(super) fn answer_by<C: Capacity, L: Lookup>(
+pub(super) fn answer_with_config<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
     message: Message,
     state: State,
@@ -111,7 +113,7 @@ pub(super) fn answer_by<C: Capacity, L: Lookup>(
     let scratch = runtime.scratch();
     // The decision goes through memory. The compiler would otherwise build the rest once for
     // each path on which the decision was made.
-    let decision = Decision::from_number(scratch.decision.forget(decision as usize));
+    let decision = Decision::from_number(scratch.decision.store_and_read(decision as usize));
     write::<C, L>(scratch, decision, state, request)
 }
 
@@ -137,8 +139,8 @@ fn decide<C: Capacity, L: Lookup>(
             return in_zone::<C, L>(runtime, early, request);
         }
     }
-    match why_not(&scratch.image, start, end) {
-        PassReason::OutsideZone if asks_for_pointer(&scratch.image, start, end) => {
+    match pass_reason(&scratch.image, start, end) {
+        PassReason::OutsideZone if asks_for_ptr(&scratch.image, start, end) => {
             call_ptr::<C, L>(runtime, request)?;
             Ok(Decision::Written)
         }
@@ -166,7 +168,7 @@ fn parts<'a, L>(
 /// Whether a question outside the zone, whose message ends at `end`, has type PTR. Most have
 /// not, and only this check delays them.
 #[inline(always)]
-fn asks_for_pointer(image: &Image, start: usize, end: usize) -> bool {
+fn asks_for_ptr(image: &Image, start: usize, end: usize) -> bool {
     let opt_len = usize::from(image.u8_at(start + DNS_HEADER_LEN - 1) != 0) * OPT_LEN;
     image.be16_at(end.wrapping_sub(QUESTION_FIXED_LEN + opt_len)) == qtype::PTR
 }

@@ -137,7 +137,7 @@ impl<L: Lookup> Names<'_, L> {
         if !self.lookup.name(self.config, class, self.key, hash, words) {
             return Ok(false);
         }
-        let hash_key = &verifier::again(self.config).hash_key;
+        let hash_key = &verifier::reload(self.config).hash_key;
         if record.seal == NameRecord::seal_of(hash_key, hash, bytemuck::cast(*record)) {
             Ok(true)
         } else {
@@ -164,7 +164,7 @@ impl<L> Names<'_, L> {
     #[inline(always)]
     fn build_endpoint<const WORDS: usize>(&mut self, word: u64, label: Span) -> KeyedHash {
         self.key.put_u64(0, word);
-        let hash = KeyedHash::new().word(&verifier::again(self.config).hash_key, HASH_NAME, word);
+        let hash = KeyedHash::new().word(&verifier::reload(self.config).hash_key, HASH_NAME, word);
         self.append::<1, WORDS>(hash, label)
     }
 
@@ -176,13 +176,13 @@ impl<L> Names<'_, L> {
         mut hash: KeyedHash,
         bytes: Span,
     ) -> KeyedHash {
-        let hash_key = &verifier::again(self.config).hash_key;
+        let hash_key = &verifier::reload(self.config).hash_key;
         for i in FROM..WORDS {
             let at = (i - FROM) * 8;
             let word = fold(self.image.u64_at(bytes.at + at)) & verifier::mask(bytes.len, at);
             self.key.put_u64(i * 8, word);
             hash = hash.word(hash_key, HASH_NAME + i, word);
-            verifier::in_order();
+            verifier::compiler_barrier();
         }
         hash
     }

@@ -23,7 +23,7 @@ pub struct Scratch {
     /// First the end of the query in the image, then the length of the reply.
     pub(super) len: Slot,
     /// [`crate::wire::frame::Shape::at`] of the frame.
-    pub(super) at: Slot,
+    pub(super) shape: Slot,
     /// The decision of [`super::message`] as a number.
     pub(super) decision: Slot,
     /// [`super::VerdictCode`] of the answer as a number.

@@ -128,6 +128,7 @@ pub(super) fn call_ptr<C: Capacity, L: Lookup>(
     decode(runtime.call::<C, L>(Subprogram::Ptr, request.lookup)).map(|_| ())
 }
 
+/// Stores the arguments of a subprogram in the working memory.
 #[inline(always)]
 fn put_task<L>(runtime: &mut impl Runtime, kind: u32, request: Request<'_, L>) {
     runtime.scratch().task = Task {
@@ -151,6 +152,7 @@ fn request<L: Lookup>(task: Task, lookup: &L) -> Result<Request<'_, L>, PassReas
     }
 }
 
+/// Runs [`Subprogram::Below`] with its arguments from the working memory.
 #[inline(always)]
 fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReason> {
     let task = scratch.task.get();
@@ -174,6 +176,7 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
     search.run(&mut names, request, question)
 }
 
+/// Runs [`Subprogram::Srv`] with its arguments from the working memory.
 #[inline(always)]
 fn srv<C: Capacity, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Ports, PassReason> {
     let task = scratch.task.get();
@@ -190,6 +193,7 @@ fn srv<C: Capacity, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Port
     question.answer::<C>()
 }
 
+/// Runs [`Subprogram::Ptr`] with its arguments from the working memory.
 #[inline(always)]
 fn ptr<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<(), PassReason> {
     let task = scratch.task.get();

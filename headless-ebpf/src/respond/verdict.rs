@@ -39,10 +39,13 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictCode(u32);
 
+/// The code of passes that are not counted.
 const NOT_DNS: VerdictCode = VerdictCode::pass(PassReason::NotDns);
 
+/// Number of outcomes of each kind of answer.
 const OUTCOMES: u32 = Outcome::ALL.len() as u32;
 
+/// The code of [`Verdict::Lost`].
 const LOST: VerdictCode = VerdictCode::pass(PassReason::Lost);
 
 impl VerdictCode {

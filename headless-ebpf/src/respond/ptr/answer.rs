@@ -65,7 +65,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
         let question = verifier::reread(self.question);
         self.memory.walk.limits = Body::new(start, question, capacity).limits();
         self.put_suffix()?;
-        if !self.is_service()? {
+        if !self.belongs_to_service()? {
             self.find_endpoint()?;
         }
         self.put_record()
@@ -79,7 +79,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
         if !self.reverse.read_ipv6(self.image, name) && !self.reverse.read_ipv4(self.image, name) {
             return Err(PassReason::OutsideZone);
         }
-        let name_len = verifier::reread(self.reverse).at;
+        let name_len = verifier::reread(self.reverse).name_len;
         let after = name + name_len as usize;
         if self.image.be16_at(after) != qtype::PTR {
             return Err(PassReason::OutsideZone);
@@ -90,7 +90,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
         self.question.labels = LabelOffsets::default();
         self.question.qtype = qtype::PTR;
         self.question.edns = Edns::absent();
-        // `why_not` has checked that nothing but an OPT record follows the question.
+        // `pass_reason` has checked that nothing but an OPT record follows the question.
         let has_additional = self.image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
         if has_additional && let Some(edns) = Edns::parse(self.image, after + QUESTION_FIXED_LEN) {
             self.question.edns = edns;
@@ -137,7 +137,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
     /// Whether the address belongs to the Service itself. [`PassReason::Userspace`] where the
     /// Service does not exist.
     #[inline(always)]
-    fn is_service(&mut self) -> Result<bool, PassReason> {
+    fn belongs_to_service(&mut self) -> Result<bool, PassReason> {
         self.memory.walk.label_len = 0;
         let name = Span {
             at: self.put_name(),
@@ -176,7 +176,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
             self.search()?;
         }
         let at = self.put_name();
-        if is_regular || self.is_endpoint(at)? {
+        if is_regular || self.has_address(at)? {
             Ok(())
         } else {
             Err(PassReason::Userspace)
@@ -185,7 +185,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
 
     /// Whether the endpoint whose name is at `at` of the image exists and has the address.
     #[inline(always)]
-    fn is_endpoint(&mut self, at: usize) -> Result<bool, PassReason> {
+    fn has_address(&mut self, at: usize) -> Result<bool, PassReason> {
         let label_len = verifier::reread(&mut self.memory.walk).label_len as usize;
         let reverse = verifier::reread(self.reverse);
         let (len, service) = (label_len + reverse.service_len as usize, reverse.service);
@@ -209,7 +209,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
         if !verifier::reread(&mut self.memory.details).exists() {
             return Err(PassReason::Userspace);
         }
-        let header = self.memory.open(self.content, self.request)?;
+        let header = self.memory.open_details(self.content, self.request)?;
         if header.flags & DetailsHeader::IMPLICIT != 0 {
             // Every endpoint with an IPv4 address has the dashed label of this address, which
             // `find_endpoint` has written already. IPv6 addresses have no label here.

@@ -43,8 +43,8 @@ pub(in crate::respond) struct ReverseName {
     pub(super) address: Address,
     /// The address's slot in [`crate::abi::map::REVERSE`].
     pub(super) slot: ReverseSlot,
-    /// Bytes of the question's name that have been read.
-    pub(super) at: u32,
+    /// Bytes of the question's name, root included, as far as they have been read.
+    pub(super) name_len: u32,
     /// Not zero where the name stands for no IPv4 address.
     wrong: u32,
     /// Bytes of the Service's relative name.
@@ -83,7 +83,7 @@ impl ReverseName {
             first: first.to_be(),
             last: last.to_be(),
         };
-        self.at = (2 * NIBBLES + IP6_ARPA_LEN) as u32;
+        self.name_len = (2 * NIBBLES + IP6_ARPA_LEN) as u32;
         // CoreDNS takes an IPv4 address that is mapped into IPv6 for the IPv4 address. Such
         // names are rare enough to pass.
         wrong == 0 && self.address.ipv4_word().is_none()
@@ -95,10 +95,10 @@ impl ReverseName {
     #[inline(always)]
     pub(super) fn read_ipv4(&mut self, image: &Image, name: usize) -> bool {
         const ZEROES: u32 = u32::from_le_bytes(*b"000\0");
-        (self.at, self.wrong) = (0, 0);
+        (self.name_len, self.wrong) = (0, 0);
         let mut address = 0;
         for _ in 0..OCTETS {
-            let label = name + verifier::reread(&mut *self).at as usize;
+            let label = name + verifier::reread(&mut *self).name_len as usize;
             let len = u32::from(image.u8_at(label));
             // A number of one or two digits is extended to three by zeros in front.
             let missing = 3_u32.wrapping_sub(len) & 3;
@@ -113,9 +113,9 @@ impl ReverseName {
             address = address << 8 | value & 0xff;
             let read = verifier::reread(&mut *self);
             read.wrong |= wrong;
-            read.at += 1 + (len & 3);
+            read.name_len += 1 + (len & 3);
         }
-        let end = name + verifier::reread(&mut *self).at as usize;
+        let end = name + verifier::reread(&mut *self).name_len as usize;
         let suffix = (
             fold(image.u64_at(end)),
             fold(image.u64_at(end + 8)) & verifier::mask(ARPA_LEN, 0),
@@ -124,7 +124,7 @@ impl ReverseName {
         // The label that was read last is the first byte of the address.
         self.address = Address::from_ipv4_word(u32::to_be(address.swap_bytes()));
         let read = verifier::reread(&mut *self);
-        read.at += 8 + ARPA_LEN as u32;
+        read.name_len += 8 + ARPA_LEN as u32;
         wrong == 0 && read.wrong == 0
     }
 

@@ -50,10 +50,11 @@ impl<L: Lookup> SrvQuestion<'_, L> {
             if differ || self.record.flags.intersects(flags) {
                 return Err(PassReason::Userspace);
             }
-            self.memory.only(self.record, self.content);
+            self.memory.use_name_as_target(self.record, self.content);
         } else if verifier::reread(&mut self.memory.walk).implicit != 0 {
             let (record, content) = (&*self.record, &mut *self.content);
-            self.memory.implicit(record, content, self.request)?;
+            self.memory
+                .use_addresses_as_targets(record, content, self.request)?;
         }
         let Request {
             start, capacity, ..
@@ -66,7 +67,7 @@ impl<L: Lookup> SrvQuestion<'_, L> {
             .put_suffix(self.image, start, self.question, label);
         let limits = Body::new(start, self.question, capacity).limits();
         self.memory
-            .put::<C, L>(self.image, limits, self.content, self.request)?;
+            .put_records::<C, L>(self.image, limits, self.content, self.request)?;
         Ok(Ports::Written)
     }
 
@@ -86,7 +87,7 @@ impl<L: Lookup> SrvQuestion<'_, L> {
                 };
                 *self.record = NameRecord::of_address(address);
             }
-            self.memory.port_of_pods();
+            self.memory.use_port_of_pods();
             return Ok(Ports::Numbered);
         }
         if !verifier::reread(&mut self.memory.details).exists() {
@@ -95,14 +96,16 @@ impl<L: Lookup> SrvQuestion<'_, L> {
         let at = |label| name + labels.from_right(label);
         let labels = self.is(NameKind::Port).then(|| (at(4), at(3)));
         self.memory
-            .read(self.image, labels, self.content, self.request)
+            .read_details(self.image, labels, self.content, self.request)
     }
 
+    /// Whether the name is of this kind.
     #[inline(always)]
     fn is(&self, kind: NameKind) -> bool {
         self.kind == kind as u32
     }
 
+    /// Whether the name is a pod, of either kind.
     #[inline(always)]
     fn is_pod(&self) -> bool {
         self.is(NameKind::Pod) || self.is(NameKind::VerifiedPod)

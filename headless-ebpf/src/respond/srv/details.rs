@@ -20,7 +20,7 @@ impl SrvMemory {
     /// Loads the first chunk of the details and prepares the walk over the targets. Returns
     /// the details' header.
     #[inline(always)]
-    pub(in crate::respond) fn open<L: Lookup>(
+    pub(in crate::respond) fn open_details<L: Lookup>(
         &mut self,
         content: &mut ChunkBytes,
         request: Request<'_, L>,
@@ -42,7 +42,7 @@ impl SrvMemory {
     /// offsets in the image of the labels that name a port and a protocol. Without labels the
     /// question means all ports.
     #[inline(always)]
-    pub(super) fn read<L: Lookup>(
+    pub(super) fn read_details<L: Lookup>(
         &mut self,
         image: &Image,
         labels: Option<(usize, usize)>,
@@ -56,7 +56,7 @@ impl SrvMemory {
             ),
             None => (PortLabel::default(), PortLabel::default()),
         };
-        self.open(content, request)?;
+        self.open_details(content, request)?;
         self.match_ports(content);
         let walk = verifier::reread(&mut self.walk);
         Ok(if walk.matched == 0 {
@@ -114,7 +114,7 @@ impl SrvMemory {
     /// Replaces the targets of the details by one: the asked name itself, with the addresses
     /// in its record and with all ports. `content` then holds this target.
     #[inline(always)]
-    pub(super) fn only(&mut self, record: &NameRecord, content: &mut ChunkBytes) {
+    pub(super) fn use_name_as_target(&mut self, record: &NameRecord, content: &mut ChunkBytes) {
         let counts = (record.ipv4 & 0xf) | (record.ipv6 & 0xf) << 4;
         content.put_u16(0, u16::MAX);
         content.put_u16(2, counts);
@@ -128,7 +128,7 @@ impl SrvMemory {
     /// Takes the IPv4 addresses of the Service's record as the targets
     /// ([`DetailsHeader::IMPLICIT`]), and loads the first of them into `content`.
     #[inline(always)]
-    pub(super) fn implicit<L: Lookup>(
+    pub(super) fn use_addresses_as_targets<L: Lookup>(
         &mut self,
         record: &NameRecord,
         content: &mut ChunkBytes,
@@ -148,7 +148,7 @@ impl SrvMemory {
     /// Sets the one port that CoreDNS gives to pods: number 0, without a name (`findPods` in
     /// `kubernetes.go`).
     #[inline(always)]
-    pub(super) fn port_of_pods(&mut self) {
+    pub(super) fn use_port_of_pods(&mut self) {
         self.ports.put_u32(0, 0);
         let walk = &mut self.walk;
         (walk.matched, walk.numbered, walk.bits) = (1, 1, 1);

@@ -14,7 +14,7 @@ use crate::{
 #[repr(C)]
 pub(in crate::respond) struct DetailsLocation {
     pub(super) chunks: Extent,
-    /// Whether there are details: 1 or 0.
+    /// 1 where the Service has these details, else 0.
     exists: u32,
 }
 
@@ -36,6 +36,7 @@ impl DetailsLocation {
         Self::where_flagged(service, NameFlags::ENDPOINTS, ChunkKind::Endpoints)
     }
 
+    /// The location of the details in the chunks of `kind`, which exist if `flag` is set.
     #[inline(always)]
     fn where_flagged(service: &NameRecord, flag: NameFlags, kind: ChunkKind) -> Self {
         Self {

@@ -75,7 +75,7 @@ impl SrvMemory {
     /// Targets are not compressed, since a resolver may refuse compressed targets (RFC 2782; Go's
     /// does). The owner names of the address records are compression pointers to the targets.
     #[inline(always)]
-    pub(super) fn put<C: Capacity, L: Lookup>(
+    pub(super) fn put_records<C: Capacity, L: Lookup>(
         &mut self,
         image: &mut Image,
         limits: Limits,

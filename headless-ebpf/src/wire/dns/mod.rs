@@ -17,6 +17,6 @@ pub use self::{
         OPT_LEN, QUESTION_NAME, UDP_PAYLOAD_MIN, answer_kind, flags, pointer, qtype, rcode,
     },
     opt::Edns,
-    question::{QUESTION_FIXED_LEN, Question, why_not},
+    question::{QUESTION_FIXED_LEN, Question, pass_reason},
     record::{RECORD_HEADER_LEN, RecordHeader, SOA_LEN, Soa, VERSION_LEN, put_version},
 };

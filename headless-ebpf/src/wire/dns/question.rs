@@ -38,7 +38,7 @@ pub struct Question {
 
 impl Question {
     /// Reads the message `start..end` of `image` as a query for a name that ends with the zone of
-    /// `config`. Returns `false` where it is none, and [`why_not`] then says why. An error where
+    /// `config`. Returns `false` where it is none, and [`pass_reason`] then says why. An error where
     /// the header alone says that the query passes.
     ///
     /// Only an OPT record without options may follow the question. So the length of the message
@@ -92,7 +92,7 @@ impl Question {
 
     /// Finds the labels before the zone in the name of the message at offset `start`. Returns
     /// `false` where a label is too long, where it is a compression pointer or the root, or where
-    /// the zone does not begin with a label. [`why_not`] then says why.
+    /// the zone does not begin with a label. [`pass_reason`] then says why.
     #[inline(always)]
     pub fn walk(&mut self, image: &Image, start: usize) -> bool {
         let name = start + DNS_HEADER_LEN;
@@ -139,7 +139,7 @@ fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
 ///
 /// [`PassReason::OutsideZone`] where the message is well-formed.
 #[inline(always)]
-pub fn why_not(image: &Image, start: usize, end: usize) -> PassReason {
+pub fn pass_reason(image: &Image, start: usize, end: usize) -> PassReason {
     let with_opt = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
     let name = start + DNS_HEADER_LEN;
     let mut at = 0;
@@ -216,7 +216,7 @@ mod tests {
         if question.parse(&image, 0, end, &config)? && question.walk(&image, 0) {
             Ok(question)
         } else {
-            Err(why_not(&image, 0, end))
+            Err(pass_reason(&image, 0, end))
         }
     }
 
