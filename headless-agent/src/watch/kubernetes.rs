@@ -7,7 +7,7 @@
 //! growing delays, and known objects are kept meanwhile. Objects are reduced to the
 //! fields that DNS needs as soon as they arrive ([`super::convert`]).
 //!
-//! [`watches`] says which objects are watched.
+//! `watches` says which objects are watched.
 
 mod connect;
 mod failure;

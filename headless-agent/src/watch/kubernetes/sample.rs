@@ -351,7 +351,8 @@ mod tests {
         let broken = |_: &str, _: &str| json!({ "items": 7 });
         let error = samples(server(broken), &selection(false)).await;
         let error = format!("{:#}", error.unwrap_err());
-        assert!(error.contains("cannot list namespaces"), "{error}");
+        // All lists are asked for at once, so any of them may be the first to fail.
+        assert!(error.contains("cannot list "), "{error}");
     }
 
     #[test]
