@@ -2,10 +2,10 @@
 //!
 //! Before a program is loaded, the verifier follows every control-flow path through the
 //! program and proves each memory access. It gives up after a million instructions. Where two
-//! paths reach the same instruction, the verifier drops the second one if it knows the same
-//! about all numbers there, and else follows both. Every exit of a loop knows another range
-//! for the number that the loop compares. Without care, the verifier follows each exit to the
-//! end of the program.
+//! paths reach the same instruction, the verifier drops the second one if the first one has
+//! proved everything for all values that the numbers can have on the second one. Else it
+//! follows both. On each exit of a loop, the number that the loop compares has another range.
+//! Without care, the verifier follows each exit to the end of the program.
 //!
 //! Six habits keep the engine below the limit. Their operations are in this module. No other
 //! module of the library has unsafe code or influences the compiler.
@@ -26,8 +26,8 @@
 //!    from before the loop keeps everything that the loop proved about the packet's length.
 //! 5. **The stack is short.** A program and the functions that it calls have 512 bytes together,
 //!    and kernel 5.10 counts each function in steps of 32 bytes. So structures are in the
-//!    working memory, subprograms call no functions, and [`reload`] and [`compiler_barrier`] keep the
-//!    compiler from storing values on the stack.
+//!    working memory, subprograms call no functions, and [`reload`] and [`compiler_barrier`]
+//!    keep the compiler from storing values on the stack.
 //! 6. **Rare questions are answered by subprograms** ([`crate::respond::Subprogram`]): functions
 //!    with global linkage. The verifier checks each of them once, not once for each path that
 //!    leads to it. They take no pointers and return one number.

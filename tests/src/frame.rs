@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use headless_ebpf::wire::dns::flags::RD;
+use headless_ebpf::wire::dns::qtype::OPT;
 
 /// The destination of IPv4 frames, a served address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -159,7 +160,8 @@ impl Query {
         message.extend(qtype.to_be_bytes());
         message.extend(qclass.to_be_bytes());
         if let Some(opt) = opt {
-            message.extend([0, 0, 41]);
+            message.push(0);
+            message.extend(OPT.to_be_bytes());
             message.extend(opt.size.to_be_bytes());
             message.extend([opt.rcode, opt.version]);
             message.extend(opt.flags.to_be_bytes());

@@ -17,6 +17,7 @@ mod tests;
 
 use fastrand::Rng;
 use headless_ebpf::wire::dns::UDP_PAYLOAD_MIN;
+use headless_ebpf::wire::dns::rcode::NOERROR;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 
@@ -146,7 +147,7 @@ fn bad_version(query: &Query) -> Vec<u8> {
         flags: query.reply_flags(false),
         // The lower four bits of BADVERS (16). The OPT record holds the upper bits (RFC
         // 6891, section 6.1.3).
-        rcode: 0,
+        rcode: NOERROR,
     };
     let opt = Opt {
         size: 0,
@@ -190,7 +191,7 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
     let header = Header {
         id: query.id,
         flags: query.reply_flags(authoritative),
-        rcode: u16::from(rcode) as u8,
+        rcode: rcode.into(),
     };
     let limit = match transport {
         Transport::Tcp => usize::from(u16::MAX),

@@ -149,7 +149,8 @@ impl Query {
         bytes.extend(qtype.to_be_bytes());
         bytes.extend(qclass.to_be_bytes());
         if let Some(Opt { size, ttl, options }) = opt {
-            bytes.extend([0, 0, 41]);
+            bytes.push(0);
+            bytes.extend(OPT.to_be_bytes());
             bytes.extend(size.to_be_bytes());
             bytes.extend(ttl.to_be_bytes());
             bytes.extend((options.len() as u16).to_be_bytes());

@@ -7,5 +7,5 @@ pub(super) struct Header {
     /// The second word without the RCODE.
     pub(super) flags: u16,
     /// The lower four bits of the RCODE.
-    pub(super) rcode: u8,
+    pub(super) rcode: u16,
 }

@@ -2,16 +2,12 @@
 
 use headless_ebpf::wire::dns::DNS_HEADER_LEN;
 use headless_ebpf::wire::dns::flags::{AA, AD, CD, OPCODE, QR, RA, RD, TC};
+use headless_ebpf::wire::dns::rcode::{FORMERR, NOTIMP, SERVFAIL};
 use hickory_proto::rr::RecordType;
 
 use super::edns::Opt;
 use super::reader::Reader;
 use crate::records::rules::Question;
-
-// RCODEs (RFC 1035, section 4.1.1).
-const FORMERR: u8 = 1;
-const SERVFAIL: u8 = 2;
-const NOTIMP: u8 = 4;
 
 /// The opcode NOTIFY (RFC 1996), which CoreDNS answers like a query.
 const NOTIFY: u16 = 4;
@@ -40,7 +36,7 @@ pub(super) struct Refusal {
     pub(super) flags: u16,
     /// The question, if it could be read.
     pub(super) question: Option<Question>,
-    pub(super) rcode: u8,
+    pub(super) rcode: u16,
 }
 
 impl Query {

@@ -42,7 +42,7 @@ impl MessageWriter {
             limit,
         };
         writer.word(id);
-        writer.word(flags | u16::from(rcode & 0xf));
+        writer.word(flags | rcode & 0xf);
         writer.bytes.extend([0; 8]);
         if let Some(question) = question {
             let Question {

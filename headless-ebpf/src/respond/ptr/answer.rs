@@ -99,8 +99,8 @@ impl<L: Lookup> PtrQuestion<'_, L> {
     }
 
     /// Writes the absolute name of the Service to which the slot leads into
-    /// [`SrvMemory::suffix`]: the relative name from the name chunk, `\3svc`, and the zone as
-    /// the operator wrote it.
+    /// [`SrvMemory::suffix`]: the relative name from the name chunk, `\3svc`, and the zone in
+    /// small letters.
     #[inline(always)]
     fn put_suffix(&mut self) -> Result<(), PassReason> {
         let Request { config, lookup, .. } = self.request;

@@ -36,7 +36,7 @@ const OCTETS: usize = 4;
 
 /// A reverse name, its address, and the Service to which the address leads.
 ///
-/// A structure in memory, see [`verifier`].
+/// The numbers are read from memory (habit 1 of [`verifier`]).
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub(in crate::respond) struct ReverseName {
@@ -105,8 +105,8 @@ impl ReverseName {
             let zeroes = ZEROES & ((1 << (8 * missing)) - 1);
             let digits = (image.u32_at(label + 1) << (8 * missing) & 0xff_ffff | zeroes) ^ ZEROES;
             let value = (digits & 0xff) * 100 + (digits >> 8 & 0xff) * 10 + (digits >> 16);
-            // Highest bits are set for bytes above 9. The number is at most 255 and has as few
-            // digits as possible.
+            // The highest bit of a byte is set if the byte is not from 0 to 9. The number must be
+            // at most 255 and have as few digits as possible.
             let not_digits = (digits | digits.wrapping_add(0x76_7676)) & 0x80_8080;
             let shortest = 1 + u32::from(value > 9) + u32::from(value > 99);
             let wrong = not_digits | value & !0xff | len ^ shortest;

@@ -41,8 +41,8 @@ const LABEL_BYTES: usize = 64;
 /// Words of eight bytes of the longest name.
 const NAME_WORDS: usize = 32;
 
-/// The sum of the weights of all records in a reply (CoreDNS, `plugin/backend_lookup.go`,
-/// `SRV`).
+/// The sum of the weights of all SRV records in a reply. Each weight is at least 1 (CoreDNS,
+/// `plugin/backend_lookup.go`, `SRV`).
 const WEIGHTS: u32 = 100;
 
 impl SrvMemory {

@@ -13,8 +13,9 @@ pub use self::{
     header::{Counts, check_query, put_counts, put_flags},
     name::{LabelOffsets, fold},
     numbers::{
-        CLASS_IN, DNS_HEADER_LEN, LABEL_LEN_MAX, LABELS_MAX, NAME_LEN_MAX, OPT_FLAGS_ECHOED,
-        OPT_LEN, QUESTION_NAME, UDP_PAYLOAD_MIN, answer_kind, flags, pointer, qtype, rcode,
+        CLASS_IN, DNS_HEADER_LEN, LABEL_LEN_MAX, LABELS_MAX, NAME_LEN_MAX, OPT_DO,
+        OPT_FLAGS_ECHOED, OPT_LEN, QUESTION_NAME, UDP_PAYLOAD_MIN, answer_kind, flags, pointer,
+        qtype, rcode,
     },
     opt::Edns,
     question::{QUESTION_FIXED_LEN, Question, pass_reason},

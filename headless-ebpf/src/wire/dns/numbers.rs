@@ -25,6 +25,9 @@ pub const LABELS_MAX: usize = 127;
 /// Bytes of an OPT record without options (RFC 6891, section 6.1.2).
 pub const OPT_LEN: usize = 11;
 
+/// The bit DO in the flags of an OPT record (RFC 6891, section 6.1.4).
+pub const OPT_DO: u16 = 1 << 15;
+
 /// The flags of an OPT record that CoreDNS's reply repeats: the byte with DO (`request.go`,
 /// `SizeAndDo`: `Ttl &= 0xff00`).
 pub const OPT_FLAGS_ECHOED: u16 = 0xff00;
@@ -56,8 +59,12 @@ pub mod rcode {
     pub const NOERROR: u16 = 0;
     /// The server cannot interpret the query.
     pub const FORMERR: u16 = 1;
+    /// The server failed.
+    pub const SERVFAIL: u16 = 2;
     /// The name does not exist.
     pub const NXDOMAIN: u16 = 3;
+    /// The server does not implement this kind of query.
+    pub const NOTIMP: u16 = 4;
 }
 
 /// Numbers of types (IANA, "DNS Resource Record TYPEs").

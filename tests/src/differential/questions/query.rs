@@ -1,6 +1,7 @@
 //! Random queries for the names: types, header bits and EDNS.
 
 use fastrand::Rng;
+use headless_ebpf::wire::dns::OPT_DO;
 use headless_ebpf::wire::dns::flags::{AA, AD, CD, RA, RD, TC};
 
 use super::{Questions, Topic};
@@ -156,7 +157,7 @@ impl Questions {
             options: Vec::new(),
         };
         match rng.u32(..40) {
-            0..12 => opt.ttl |= 0x8000,
+            0..12 => opt.ttl |= u32::from(OPT_DO),
             12 => opt.ttl |= 0x1_0000,
             13 => opt.ttl |= 0x7a55,
             14 => opt.ttl |= 0x5500_0000,
