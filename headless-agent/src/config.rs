@@ -37,11 +37,11 @@ pub enum Source {
     },
     /// A cluster's API server.
     Kubernetes {
-        /// How it is reached.
+        /// How the agent reaches the server.
         access: Access,
-        /// What is watched.
+        /// The objects that are watched.
         selection: Selection,
-        /// How long it may say nothing.
+        /// How long the server may send nothing.
         patience: Patience,
     },
 }
@@ -55,13 +55,13 @@ pub struct Run {
     pub records: Settings,
     /// Settings of the programs.
     pub programs: abi::Config,
-    /// Settings of the loop.
+    /// Settings of the mirror.
     pub policy: Policy,
     /// Settings of the data path.
     pub plan: Plan,
     /// Most memory in bytes that the maps take.
     pub map_memory: u64,
-    /// What the programs log.
+    /// The verdicts that the programs log.
     pub kernel_log: KernelLog,
     /// Where the responder listens.
     pub listen: BTreeSet<SocketAddr>,

@@ -73,7 +73,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             }
         }
     });
-    // Dropping it would wait for threads that block, however long stopping has taken.
+    // Dropping the runtime instead would wait for threads that block, without a limit.
     runtime.shutdown_background();
     outcome
 }

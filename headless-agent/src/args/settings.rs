@@ -111,7 +111,7 @@ impl From<Output> for client::Output {
 }
 
 impl SourceArgs {
-    /// Which kind of source is meant.
+    /// The kind of source that the options mean.
     pub(super) fn kind(&self, in_cluster: bool) -> Result<SourceKind, ConfigError> {
         let api = Access::from(&self.api).is_given();
         let wrong = |text: &str| Err(anyhow::Error::msg(text.to_owned()).into());

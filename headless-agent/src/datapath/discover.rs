@@ -1,7 +1,8 @@
 //! Hears by rtnetlink that interfaces or routes changed, and reads how they are.
 //!
-//! An event only says where to look. What is acted on is read after it, so that neither an
-//! event that comes late nor one that was lost can make the agent believe what is not so.
+//! An event only says which interface to read. The agent acts on the state that it reads after
+//! the event. So an event that comes late or is lost cannot make the agent act on a state that
+//! is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -23,8 +23,9 @@ const COMPARE: Duration = Duration::from_millis(800);
 /// How often the routes are read whatever the events say.
 const READ_ROUTES: Duration = Duration::from_secs(30);
 
-/// The programs, once the maps hold the cluster; `None` where the agent is to stop before,
-/// or the stage that fills the maps has ended, which then says why.
+/// Waits for the programs, which come once the maps hold the cluster. `None` where the agent is
+/// to stop before. If the stage that fills the maps has ended, this waits for the agent's stop:
+/// that stage reports the reason itself.
 pub async fn until(
     filled: oneshot::Receiver<Programs>,
     stop: &CancellationToken,

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The shortest time over which a rate is taken; over less it would be chance. The
-/// interfaces are listed a little less often.
+/// The shortest time over which a rate is taken, since a rate over less time would be chance.
+/// The time between two readings of all interfaces is a little longer.
 const WINDOW: Duration = Duration::from_millis(700);
 
 /// How long an interface must be quiet before XDP comes back.
@@ -33,7 +33,7 @@ fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<u64> {
 }
 
 impl Traffic {
-    /// Whether it is at one of these limits, or above.
+    /// Whether this traffic is at one of these limits, or above.
     fn reaches(self, limits: Self) -> bool {
         self.bytes >= limits.bytes || self.packets >= limits.packets
     }

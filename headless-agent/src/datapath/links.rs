@@ -1,4 +1,4 @@
-//! What rtnetlink says of a network interface.
+//! The properties of a network interface, read from messages of rtnetlink.
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp};

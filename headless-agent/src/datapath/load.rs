@@ -21,11 +21,11 @@ use crate::maps::kernel::{KernelCounters, KernelSink};
 pub struct Wanted {
     /// Settings of the programs.
     pub config: Config,
-    /// What the programs log.
+    /// The verdicts that the programs log.
     pub kernel_log: KernelLog,
 }
 
-/// What can be read from the kernel.
+/// The counters and maps that can be read from the kernel.
 #[derive(Debug)]
 pub struct Kernel {
     /// Counters of the programs.

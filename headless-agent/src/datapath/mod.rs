@@ -1,12 +1,11 @@
-//! 4. XDP AND TC ANSWER. The programs, and the interfaces that carry them.
+//! The programs that answer, and the interfaces that carry them.
 //!
-//! [`probe`] says what the machine lacks, [`object`] loads the programs, and [`load`] opens
-//! their maps. One task
-//! ([`keep`]) owns everything else: it hears from the kernel about interfaces and routes
-//! ([`discover`], [`links`], [`routes`]), and compares what each interface should carry
-//! with what the kernel says that it carries ([`attach`]). [`lift`] decides when a pod
-//! sends too much for XDP. [`plan`] holds the operator's choices. Everybody else reads
-//! the [`snapshot`] that the task publishes.
+//! [`probe`] names the requirements that the machine does not meet, [`object`] loads the
+//! programs, and [`load`] opens their maps. One task ([`keep`]) owns everything else. It
+//! hears from the kernel about interfaces and routes ([`discover`], [`links`], [`routes`]),
+//! and compares the programs that each interface should carry with the programs that it
+//! carries ([`attach`]). [`lift`] decides when a pod sends too much for XDP. [`plan`] holds
+//! the operator's choices. All other tasks read the [`snapshot`] that this task publishes.
 
 pub mod attach;
 pub mod discover;

@@ -33,7 +33,7 @@ const WEAKLY_ORDERED: u8 = if cfg!(any(target_arch = "x86", target_arch = "x86_6
 /// Global with which aya-log filters by level.
 const LOG_LEVEL_GLOBAL: &str = aya_log::LEVEL;
 
-/// What the programs log, through aya-log.
+/// The verdicts that the programs log, through aya-log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelLog {
     /// Nothing, at no cost: the verifier removes the code.
@@ -48,7 +48,7 @@ pub enum KernelLog {
 /// Why the object was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The agent was built without.
+    /// The agent was built without an object.
     #[error(
         "this agent was built without its BPF object: run `cargo xtask ebpf`, then build again"
     )]
@@ -62,20 +62,20 @@ pub enum LoadError {
          both must be built from the same source"
     )]
     Layout {
-        /// The object's.
+        /// The version of the object's layouts.
         object: u64,
     },
-    /// The verifier's word.
+    /// The verifier has refused a program.
     #[error("the kernel's verifier refuses program {program}; the end of its log:\n{log}\n")]
     Verifier {
         /// Name of the program.
         program: String,
         /// The end of the log.
         log: String,
-        /// What `BPF_PROG_LOAD` returned.
+        /// The error that `BPF_PROG_LOAD` returned.
         source: std::io::Error,
     },
-    /// Anything else that loading can meet.
+    /// Another error while loading.
     #[error("cannot load the BPF object")]
     Load(#[from] EbpfError),
     /// Anything else that a program can meet.

@@ -42,13 +42,13 @@ pub enum TcMode {
 /// The operator's choices for the data path.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Which programs.
+    /// The programs that are attached.
     pub hook: Hook,
     /// How XDP is attached.
     pub xdp: XdpMode,
     /// How tc is attached.
     pub tc: TcMode,
-    /// To which interfaces.
+    /// The interfaces to which programs are attached.
     pub interfaces: InterfacePatterns,
     /// The traffic in a second at which [`Hook::Auto`] takes XDP off an interface.
     pub limits: Traffic,
@@ -76,8 +76,8 @@ impl InterfacePatterns {
         })
     }
 
-    /// Whether the name, or without patterns the kind, of an interface makes it one that
-    /// gets the programs.
+    /// Whether an interface gets the programs: by its name if there are patterns, else by its
+    /// kind.
     pub fn choose(&self, link: &Link) -> bool {
         let Self { include, exclude } = self;
         let included = include.as_ref().map_or_else(

@@ -1,4 +1,4 @@
-//! Which interfaces lead out of the node: those that carry a default route.
+//! Finds uplinks: interfaces that lead out of the node, because they carry a default route.
 //!
 //! Where the node is itself a container, its uplink is a veth like the pods' and would be
 //! taken for one.

@@ -1,4 +1,4 @@
-//! Stage three: the names of the index become entries of BPF maps.
+//! Turns the names of the index into entries of BPF maps.
 //!
 //! The folders follow the way of a name into the kernel:
 //!

@@ -31,7 +31,7 @@ pub enum Output {
     Json,
 }
 
-/// Which agent is asked, and the form of the output.
+/// The agent that is asked, and the form of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     /// The agent's admin endpoint.
@@ -40,7 +40,7 @@ pub struct Ask {
     pub output: Output,
 }
 
-/// Which names `dump` prints.
+/// The names that `dump` prints.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// Only this one, with or without `svc.<zone>`.

@@ -21,17 +21,17 @@ const NAMES_AT_ONCE: usize = 1024;
 pub struct Name {
     /// The name, up to and without `svc.<zone>`.
     pub name: String,
-    /// The map that it belongs in.
+    /// The map in which the name belongs.
     pub map: String,
-    /// What the index has; `None` where it has nothing.
+    /// The name's data in the index; `None` where the index does not have the name.
     pub index: Option<Data>,
-    /// What the kernel has; `None` where it has nothing.
+    /// The name's data in the maps; `None` where the maps do not have the name.
     pub kernel: Option<Data>,
-    /// Whether the kernel has what would be written now.
+    /// Whether the maps have the data that the writer would write now.
     pub current: bool,
 }
 
-/// What is known of a name.
+/// The data of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     /// `pass`, `cluster_ip`, `endpoints_unknown`, `namespace`, `pod`.
@@ -40,7 +40,7 @@ pub struct Data {
     pub ipv4: Vec<Ipv4Addr>,
     /// IPv6 addresses, in ascending order.
     pub ipv6: Vec<Ipv6Addr>,
-    /// What is wrong with a record of the kernel.
+    /// The damage of a record in the maps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
 }

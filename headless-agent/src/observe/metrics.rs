@@ -59,7 +59,7 @@ fn rcode(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Writes metrics of a name, one for each set of labels.
+/// Writes the metrics of one name, one value for each set of labels.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {

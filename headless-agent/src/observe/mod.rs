@@ -1,4 +1,4 @@
-//! What an operator sees: logs, probes, metrics, `status` and `dump`.
+//! The agent's state as an operator sees it: logs, probes, metrics, `status` and `dump`.
 //!
 //! Every stage publishes a snapshot of its own state. [`Sources`] collects them into one
 //! [`Snapshot`], a plain value, and everything that is shown is made from it. So no

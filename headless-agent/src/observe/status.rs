@@ -60,18 +60,19 @@ pub struct Status {
 /// A number of answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answers {
-    /// Who gave them.
+    /// The path that gave the answers: `xdp`, `tc` or `agent`.
     pub path: String,
     /// Question type.
     pub qtype: String,
-    /// What they said.
+    /// The outcome of the answers.
     pub outcome: String,
     /// How many.
     pub count: u64,
 }
 
-/// Packets that the programs passed, by reason: by tc, which sees whatever XDP passes,
-/// and those that XDP lost, which nobody sees.
+/// Packets that the programs passed, by reason. The passes of tc are enough, because tc sees
+/// every packet that XDP passes. The packets that XDP lost are added, because tc does not see
+/// them.
 fn kernel_passes(tallies: &[(&'static str, Tally)]) -> BTreeMap<String, u64> {
     let mut passes = BTreeMap::new();
     for (path, tally) in tallies {

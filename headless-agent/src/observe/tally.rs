@@ -1,11 +1,11 @@
-//! What the programs and the agent counted, taken apart.
+//! Splits the counters of the programs and of the agent into answers and passes.
 
 use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path};
 
 /// Label of the agent's own answers, beside those of the programs.
 pub const AGENT: &str = "agent";
 
-/// Answers and passes, taken apart.
+/// The answers and passes of one path.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// By kind and outcome.
@@ -15,7 +15,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The cells of one path in counters by index.
+    /// The answers and passes of one path, from counters in the order of their indices.
     pub fn of(path: Path, cells: &[u64]) -> Self {
         let cell = |Counter(index): Counter| cells.get(index as usize).copied().unwrap_or_default();
         let mut tally = Self::default();

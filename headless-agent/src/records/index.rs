@@ -1,4 +1,4 @@
-//! The index of the cluster: events in, changes of names out.
+//! The index of the cluster: it takes in events, and returns the changes of names.
 
 mod events;
 mod parts;
@@ -77,7 +77,7 @@ impl NamespaceEntry {
     }
 }
 
-/// The place of a slice.
+/// A slice: the list in which it was last seen, and the Service to which it belongs.
 #[derive(Debug)]
 struct SliceEntry {
     list: u32,

@@ -1,4 +1,4 @@
-//! Stage two: which names exist, what they hold, and how questions are answered.
+//! The names that exist, their records, and the answers to questions about them.
 //!
 //! Events of the source change the index ([`index`]), which returns the names that have
 //! changed. Questions are answered from the index, by the rules of DNS for Services

@@ -5,7 +5,7 @@
 //! and `plugin/backend_lookup.go`, so that both can be read side by side.
 //!
 //! CoreDNS differs in places from an RFC or from what a reader expects. Such a place is
-//! a *trap*. Each trap has a number, which comments and tests name:
+//! a *trap*. Each trap has a number, which comments and tests name. T12 to T15 do not exist:
 //!
 //! | Trap | Behaviour |
 //! | --- | --- |
@@ -154,7 +154,8 @@ impl Resolver<'_> {
         Record::from_rdata(name, self.ttl(), rdata)
     }
 
-    /// CoreDNS, `ServeDNS` in `plugin/kubernetes/handler.go`.
+    /// Chooses the rule by the question's type (CoreDNS, `ServeDNS` in
+    /// `plugin/kubernetes/handler.go`).
     fn serve(&self, asked: &AskedName<'_>, qtype: u16) -> Resolution {
         let found = match RecordType::from(qtype) {
             kind @ (RecordType::A | RecordType::AAAA) => self.addresses(asked, kind),

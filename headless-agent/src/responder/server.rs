@@ -39,8 +39,8 @@ impl Responder {
         Self { mirror, counts }
     }
 
-    /// Replaces `reply` by the reply to a message that came by UDP; empty where
-    /// there is none.
+    /// Replaces `reply` by the reply to a message that came by UDP. `reply` is empty where
+    /// the message gets no reply.
     pub fn reply(&self, query: &[u8], memory: &mut Memory, reply: &mut Vec<u8>) {
         reply.clear();
         let Memory { scratch, rng } = memory;
@@ -121,12 +121,12 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What ends [`Self::serve`].
+    /// A stopper, which ends [`Self::serve`].
     pub fn stopper(&self) -> Stopper {
         Stopper {
             socket: Arc::clone(&self.socket),

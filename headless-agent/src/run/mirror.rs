@@ -1,5 +1,5 @@
-//! The stage of the mirror: reads the cluster while the programs are loaded, makes the
-//! maps hold it, and follows it.
+//! The stage of the mirror: reads the cluster while the programs are loaded, fills the maps
+//! with its names, and then follows its changes.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::mirror::{Intake, Keeper, Mirror, Policy};
 use crate::watch::Batch;
 use crate::watch::sample::Sample;
 
-/// What the stage needs.
+/// The parts of the stage.
 pub(super) struct Stage {
-    /// A first look at the cluster.
+    /// Samples of the cluster, from which its size is estimated.
     pub(super) samples: BoxFuture<'static, Vec<Sample>>,
     /// The index, empty.
     pub(super) mirror: Arc<Mirror>,
     /// Where the writer counts.
     pub(super) writes: Arc<WriteCounts>,
-    /// Settings of the loop.
+    /// Settings of the mirror's loop.
     pub(super) policy: Policy,
-    /// What is loaded.
+    /// The settings with which the programs are loaded.
     pub(super) wanted: Wanted,
     /// Most memory in bytes that the maps take.
     pub(super) map_memory: u64,
-    /// Where maps and counters can be read, once they are there.
+    /// Publishes maps and counters for reading, once the programs are loaded.
     pub(super) kernel: watch::Sender<Option<Arc<Kernel>>>,
     /// Gets the programs once their maps hold the cluster.
     pub(super) filled: oneshot::Sender<Programs>,
@@ -88,8 +88,8 @@ impl Start {
     /// Reads the whole cluster and loads the programs, with maps that have room for it.
     ///
     /// The verifier takes a second or more, so loading begins as soon as the cluster's
-    /// size is known from samples. If these have misled, the programs are loaded a second
-    /// time once the cluster has been read.
+    /// size is known from samples. If the samples have misled, the programs are loaded a
+    /// second time once the cluster has been read.
     async fn load(&mut self, samples: BoxFuture<'static, Vec<Sample>>) -> anyhow::Result<Loaded> {
         let mirror = Arc::clone(&self.mirror);
         let first_look = async {

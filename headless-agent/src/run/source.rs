@@ -1,4 +1,4 @@
-//! The source of objects, opened.
+//! Opens the source of objects, and follows it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -9,22 +9,22 @@ use tracing::{info, warn};
 
 use crate::responder::server::{Responder, Server};
 
-/// How long detaching may take, and after it ending the stages.
+/// How long detaching may take. The other stages may then take as long to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The running stages: none of them ends by itself.
+/// The running stages. No stage ends by itself.
 #[derive(Debug)]
 pub(super) struct Stages {
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
     stop: CancellationToken,
     /// Is cancelled when the programs are to be detached.
     detach: CancellationToken,
-    /// Is cancelled once they are.
+    /// Is cancelled once the programs are detached.
     detached: CancellationToken,
 }
 
 impl Stages {
-    /// None yet.
+    /// An empty set of stages.
     pub(super) fn new() -> Self {
         Self {
             tasks: JoinSet::new(),
@@ -49,7 +49,7 @@ impl Stages {
         });
     }
 
-    /// Is cancelled when the stages are to end.
+    /// A token that is cancelled when the stages are to end.
     pub(super) fn stopping(&self) -> CancellationToken {
         self.stop.clone()
     }
@@ -93,7 +93,8 @@ impl Stages {
         });
     }
 
-    /// Waits until a stage ends, which none should, and says which and why.
+    /// Waits until a stage ends, which is always a failure. Returns the stage's name and its
+    /// error.
     pub(super) async fn failure(&mut self) -> anyhow::Error {
         match self.tasks.join_next().await {
             Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} ended"),
@@ -103,8 +104,8 @@ impl Stages {
         }
     }
 
-    /// Detaches first, so that nothing is answered by what is about to stop,
-    /// then ends the stages.
+    /// Detaches the programs first, so that no program answers for an agent that is about to
+    /// stop. Then ends the other stages.
     pub(super) async fn stop(mut self) {
         self.detach.cancel();
         let detached = self.detached.cancelled();

@@ -76,7 +76,7 @@ struct Outage {
 /// The watch that has been silent for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Silence {
-    /// What the watch is called.
+    /// The name of the watch.
     pub watch: &'static str,
     /// The time since the API server last sent anything on it: changes, bookmarks,
     /// or the head of an answer.

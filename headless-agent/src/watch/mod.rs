@@ -1,4 +1,4 @@
-//! Stage one: the cluster as a stream of events about slim objects.
+//! The cluster as a stream of events about slim objects.
 //!
 //! A source ([`kubernetes`] for an API server, [`manifests`] for a folder of YAML)
 //! reduces Kubernetes objects to the few fields that DNS needs ([`objects`],
@@ -78,7 +78,7 @@ pub struct ServiceRef {
     pub name: String,
 }
 
-/// Which object: kind, namespace (empty for a Namespace) and name.
+/// Identifies an object by kind, namespace (empty for a Namespace) and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     /// Its kind.
@@ -114,7 +114,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// Which object this is.
+    /// The kind, namespace and name of this object.
     pub fn reference(&self) -> ObjectRef {
         let (kind, namespace, name) = match self {
             Self::Namespace(Namespace { name }) => (Kind::Namespace, "", name),
@@ -169,6 +169,6 @@ impl Batch {
 pub struct Report {
     /// The object ([`ObjectRef`] as text) or the file.
     pub about: String,
-    /// What is wrong with it.
+    /// The problems of the object or file.
     pub problems: Vec<Problem>,
 }

@@ -31,8 +31,8 @@ pub const KEY_WORDS_MAX: usize = 31;
 
 const _: () = assert!(HASH_RECORD - HASH_NAME == KEY_WORDS_MAX);
 
-/// The size class of a key. All elements of a BPF hash map have one size, so that a single map
-/// would take 248 bytes for every short key.
+/// The size class of a key. All elements of a BPF hash map have one size, so a single map would
+/// take 248 bytes for every short key.
 ///
 /// An element is the kernel's header (48 bytes), a node of the free list (8 bytes), the key and a
 /// [`super::NameRecord`] (48 bytes). The kernel allocates 192, 256 or 512 bytes for it.

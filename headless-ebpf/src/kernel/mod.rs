@@ -2,8 +2,8 @@
 //! `xdp_md`, [`tc`] over `__sk_buff`, and [`subprograms`] over per-CPU memory and functions with
 //! global linkage.
 //!
-//! All unsafe code of the programs is in this folder. The library itself has unsafe code only
-//! in [`headless_ebpf::verifier`].
+//! All unsafe code of `headless_xdp` and `headless_tc` is in this folder. The library itself has
+//! unsafe code only in [`headless_ebpf::verifier`].
 
 mod globals;
 mod maps;

@@ -44,8 +44,9 @@ pub(crate) struct SkbPacket<'a> {
 }
 
 /// Returns `len`, which must be from 1 to [`IMAGE_CAPACITY`], in a form from which the verifier
-/// knows these bounds. The verifier before kernel 6.8 learns nothing from a comparison with 0.
-/// No verifier remembers a comparison of the number to which 1 is added afterwards.
+/// knows these bounds. A comparison would not do: the verifier before kernel 6.8 learns nothing
+/// from a comparison of `len` with 0, and a comparison of `len - 1` teaches it nothing about
+/// `len`.
 #[inline(always)]
 fn bounded(len: usize) -> u32 {
     (verifier::opaque(len.wrapping_sub(1)) & (IMAGE_CAPACITY - 1)) as u32 + 1

@@ -16,7 +16,7 @@ use crate::{
     wire::dns::{DNS_HEADER_LEN, Question, fold, qtype},
 };
 
-/// What [`find`] knows about a name in the zone.
+/// The result of [`find`] for a name in the zone.
 pub(super) enum ZoneName {
     /// A name of this kind. Its record is in the working memory.
     Record(NameKind),

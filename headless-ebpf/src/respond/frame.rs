@@ -40,7 +40,7 @@ pub fn respond_coded<P: Packet, L: Lookup, M: Runtime>(
     }
 }
 
-/// The steps of [`respond`]. An error is a pass.
+/// The steps of [`respond`]. An error is the reason of a pass.
 #[inline(always)]
 fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     packet: &mut P,

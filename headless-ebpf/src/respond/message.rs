@@ -165,8 +165,8 @@ fn parts<'a, L>(
     (names, question, &mut scratch.record)
 }
 
-/// Whether a question outside the zone, whose message ends at `end`, has type PTR. Most have
-/// not, and only this check delays them.
+/// Whether a question outside the zone has type PTR. Its message ends at `end`. Most such
+/// questions have another type, and this check is all that they wait for.
 #[inline(always)]
 fn asks_for_ptr(image: &Image, start: usize, end: usize) -> bool {
     let opt_len = usize::from(image.u8_at(start + DNS_HEADER_LEN - 1) != 0) * OPT_LEN;

@@ -24,7 +24,8 @@ use super::programs;
 /// order. Among the filters of one number, the newest runs first (`cls_bpf_change`).
 const PREFERENCE: u16 = 1;
 
-/// Ask the kernel to choose a preference before those that it chose earlier.
+/// Asks the kernel to choose the preference: a lower one than it chose before, so that the
+/// filter runs earlier.
 const ANY_PREFERENCE: u16 = 0;
 
 /// `ETH_P_ALL` in network byte order: the filter sees packets of every protocol.
@@ -39,7 +40,7 @@ const INGRESS: TcHandle = TcHandle {
     minor: TcHandle::MIN_INGRESS,
 };
 
-/// What the agent remembers of qdiscs and filters; the rest is read from the kernel.
+/// The qdiscs and filters of this agent. Everything else is read from the kernel.
 #[derive(Debug)]
 pub(super) struct Clsact {
     program_id: u32,

@@ -1,5 +1,5 @@
-//! What each interface should carry: a pure function of the operator's plan and of what is
-//! known about the node.
+//! The programs that each interface should carry: a pure function of the operator's plan and
+//! of facts about the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ impl Absence {
 /// How a program should be on an interface, or why it should not.
 pub type Wish<Mode> = Result<Mode, Absence>;
 
-/// What one interface should carry.
+/// The programs that one interface should carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// The XDP program.
@@ -59,11 +59,11 @@ pub struct Desired {
     pub tc: Wish<TcWay>,
     /// Largest reply in bytes, from the IP header on.
     pub mtu: u32,
-    /// What the tc program must know of the interface.
+    /// The facts about the interface that the tc program needs.
     pub record: InterfaceRecord,
 }
 
-/// What is known about the node.
+/// Facts about the node.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// Its interfaces by index.
@@ -74,8 +74,8 @@ pub struct Facts<'a> {
     pub lifted: &'a BTreeSet<u32>,
 }
 
-/// What each interface should carry, by index. An interface that is not listed should
-/// carry nothing and is not shown.
+/// The programs that each interface should carry, by the interface's index. An interface that
+/// is not listed should carry no program and is not shown.
 pub fn desired(plan: &Plan, way: TcWay, facts: Facts<'_>) -> BTreeMap<u32, Desired> {
     let chosen = facts.links.values();
     let chosen = chosen.filter(|link| plan.interfaces.choose(link));
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// What the pod's interface should carry.
+    /// The programs that the pod's interface should carry.
     fn of_pod(plan: &Plan, uplinks: &[u32], lifted: &[u32]) -> Desired {
         let links = links(&[pod(), Link::named(1, "lo")]);
         let facts = Facts {

@@ -1,5 +1,6 @@
-//! What an interface carries, as the kernel says: XDP by rtnetlink's links, tc by its
-//! filters. (A tcx link has no such reading without `CAP_SYS_ADMIN`; see `tcx`.)
+//! The programs that an interface carries, read from the kernel: XDP from rtnetlink's list of
+//! interfaces, tc from the list of filters. The kernel lists tcx programs only for
+//! `CAP_SYS_ADMIN`; see `tcx`.
 
 use anyhow::Context as _;
 use aya::programs::ProgramError;
@@ -19,7 +20,7 @@ pub(super) mod tca_bpf {
     pub(crate) const ID: u16 = 11;
 }
 
-/// What came of making an interface carry a program.
+/// The result of the attempt to make an interface carry a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ensured {
     /// The program was there.
@@ -37,7 +38,7 @@ pub(super) enum Ensured {
 }
 
 impl Ensured {
-    /// What a failed call means.
+    /// The result if a call to the kernel failed.
     pub(super) fn failed(error: &anyhow::Error) -> Self {
         match errno(error) {
             Some(libc::ENODEV) => Self::Stale,
@@ -59,7 +60,7 @@ pub(super) fn errno(error: &anyhow::Error) -> Option<i32> {
     })
 }
 
-/// The same of an error of aya, which keeps its causes out of the chain.
+/// The error number in an error of aya, which keeps its causes out of the chain.
 fn errno_of_program(error: &ProgramError) -> Option<i32> {
     match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),

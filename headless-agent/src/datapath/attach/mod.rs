@@ -1,8 +1,9 @@
 //! Keeps the programs on the interfaces that should carry them.
 //!
-//! [`mod@desired`] says what each interface should carry, `installed` reads from the kernel
-//! what it carries, and the hooks (`xdp`, `tc`) make the second equal to the first. The
-//! comparison is repeated, so that a program which somebody removes comes back.
+//! [`mod@desired`] says which programs each interface should carry. `installed` reads from
+//! the kernel which programs it carries. The hooks (`xdp`, `tc`) make the second equal to
+//! the first. The comparison is repeated, so that a program which somebody removes comes
+//! back.
 
 mod clsact;
 pub mod desired;
@@ -49,8 +50,8 @@ struct Compared {
     logged: BTreeSet<&'static str>,
 }
 
-/// The loaded programs and everything about their attachments. Dropped, it detaches
-/// whatever is attached by links.
+/// The loaded programs and everything about their attachments. When it is dropped, the
+/// programs that are attached by links are detached.
 #[derive(Debug)]
 pub struct Attacher {
     ebpf: Ebpf,
@@ -73,8 +74,8 @@ pub struct Attacher {
 }
 
 impl Attacher {
-    /// For loaded programs, which are on no interface yet. Publishes
-    /// `snapshots`, the first one at once.
+    /// An attacher for loaded programs, which are on no interface yet. It publishes its
+    /// snapshots by `snapshots`, the first one at once.
     pub fn new(
         programs: Programs,
         plan: Plan,
@@ -107,9 +108,9 @@ impl Attacher {
         })
     }
 
-    /// Compares what the interfaces in the news should carry with what they carry, mends
-    /// the differences and publishes a snapshot. Ends early, without one, where the agent
-    /// is to stop.
+    /// Compares the programs that the interfaces in the news should carry with the programs
+    /// that they carry, mends the differences, and publishes a snapshot. If the agent is to
+    /// stop, this ends early and publishes nothing.
     ///
     /// # Errors
     /// Where rtnetlink does not answer. That a program cannot be attached is no error but
@@ -127,8 +128,8 @@ impl Attacher {
         let read = self.read(watcher, news).await?;
         self.measure(&read);
         let changed = self.changed(&self.desired());
-        // They are compared with what is read now, not with what was read before their
-        // programs were attached.
+        // These interfaces are read again, because the last reading may be older than the
+        // attachment of their programs.
         for index in changed.difference(&read) {
             self.read_one(watcher, *index).await?;
         }
@@ -161,7 +162,7 @@ impl Attacher {
         self.compared.clear();
     }
 
-    /// What each interface should carry, by index.
+    /// The programs that each interface should carry, by the interface's index.
     fn desired(&self) -> BTreeMap<u32, Desired> {
         let facts = Facts {
             links: &self.links,
@@ -171,7 +172,7 @@ impl Attacher {
         desired(&self.plan, self.way, facts)
     }
 
-    /// The interfaces that should carry something else than at the last comparison.
+    /// The interfaces that should carry other programs than at the last comparison.
     fn changed(&self, desired: &BTreeMap<u32, Desired>) -> BTreeSet<u32> {
         let changed = desired.iter().filter(|(index, desired)| {
             let before = self.compared.get(index).map(|it| &it.desired);
@@ -180,7 +181,7 @@ impl Attacher {
         changed.map(|(index, _)| *index).collect()
     }
 
-    /// The interfaces that may carry something of ours.
+    /// The interfaces that may carry our programs.
     fn carrying(&self) -> BTreeSet<u32> {
         let hooks = self.xdp.interfaces().chain(self.tc.interfaces());
         hooks.chain(self.compared.keys().copied()).collect()
@@ -219,7 +220,7 @@ impl Attacher {
         Ok(())
     }
 
-    /// Measures what the pods send, where that decides whether they have XDP.
+    /// Measures the pods' traffic, if `--hook auto` lets it decide about XDP.
     fn measure(&mut self, read: &BTreeSet<u32>) {
         if self.plan.hook != Hook::Auto {
             return;
@@ -249,7 +250,8 @@ impl Attacher {
         }
     }
 
-    /// Removes, once, filters that killed agents left where this one will not put any.
+    /// Removes filters that killed agents left on interfaces where this agent puts no filter.
+    /// Does so at the first call only.
     async fn sweep(&mut self, watcher: &Watcher, desired: &BTreeMap<u32, Desired>) {
         if std::mem::replace(&mut self.swept, true) {
             return;
@@ -261,7 +263,7 @@ impl Attacher {
         }
     }
 
-    /// Makes one interface carry what it should.
+    /// Makes one interface carry the programs that it should carry.
     async fn apply(&mut self, watcher: &Watcher, link: &Link, desired: Desired) {
         let requests = watcher.requests();
         // No packet may meet XDP without tc behind it: tc comes first and goes last.
@@ -314,8 +316,9 @@ impl Attacher {
         self.compared.insert(link.index, compared);
     }
 
-    /// The state that comes of an attempt; `None` where the interface is no longer what it
-    /// was, which an event will tell. Counts programs that somebody else had removed.
+    /// The state of a program after the attempt to attach it. `None` where the interface was
+    /// deleted or renamed meanwhile: an event about that is on its way. Counts programs that
+    /// somebody else had removed.
     fn settle(
         &mut self,
         link: &Link,
@@ -340,7 +343,7 @@ impl Attacher {
         })
     }
 
-    /// Takes the programs off an interface that should carry nothing any more.
+    /// Takes the programs off an interface that should carry no program any more.
     async fn detach(&mut self, watcher: &Watcher, index: u32) {
         self.xdp.remove(index);
         self.tc.remove(watcher.requests(), index).await;

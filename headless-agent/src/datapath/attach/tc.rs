@@ -37,8 +37,8 @@ impl TcHook {
         })
     }
 
-    /// Makes the interface carry the program, which knows `record` of it before the first
-    /// packet comes.
+    /// Makes the interface carry the program. `record` is in the map before the program gets
+    /// the interface's first packet.
     pub(super) async fn ensure(
         &mut self,
         ebpf: &mut Ebpf,
@@ -100,7 +100,7 @@ impl TcHook {
         }
     }
 
-    /// Removes filters that agents left which were killed.
+    /// Removes filters that killed agents left.
     pub(super) async fn sweep(&mut self, handle: &Handle, index: u32) {
         self.clsact.sweep(handle, index).await;
     }
@@ -113,7 +113,7 @@ impl TcHook {
     }
 }
 
-/// The way that a mode means on this kernel.
+/// The way of attaching that a mode stands for on this kernel.
 pub(super) fn way(mode: TcMode) -> TcWay {
     match mode {
         TcMode::Tcx => TcWay::Tcx,

@@ -10,9 +10,9 @@ use crate::maps::store::Arrays;
 /// The index of each Service's name chunk in `CHUNKS`.
 #[derive(Debug, Default)]
 pub(in crate::maps) struct NameChunks {
-    /// By the Service's number in [`crate::records::Pointers`]. 0 stands for none. The
-    /// numbers are used again, so the list stays as short as the index has had Services at
-    /// once.
+    /// By the Service's number in [`crate::records::Pointers`], which is not the number in the
+    /// Service's record. 0 stands for no chunk. A new Service may get the number of a deleted
+    /// one, so the list never has more elements than the index has had Services at once.
     by_number: Vec<u32>,
     /// Name chunks that another agent has written, by the relative name in wire form. The
     /// numbers of that agent's Services are unknown.

@@ -352,7 +352,8 @@ mod tests {
         assert!(find(&table.arrays, &table.hash_key, &key(0)).is_none());
     }
 
-    /// Two names that had the same buckets and tag in layout 4, whose hash was not keyed.
+    /// Two names that had the same buckets and tag under a hash without a secret key, which
+    /// the maps' layout 4 had.
     #[test]
     fn collisions_of_layout_4_do_not_collide() {
         let wires: [&[u8]; 2] = [

@@ -41,7 +41,7 @@ pub struct Reconcile {
     drift: Drift,
 }
 
-/// The next thing to look at. Numbers are those of the next bucket.
+/// The part of the maps that the pass looks at next. A number is the number of a bucket.
 #[derive(Debug, Default)]
 enum Stage {
     #[default]

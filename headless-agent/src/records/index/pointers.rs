@@ -1,4 +1,4 @@
-//! Which Service each address leads to, in the form that the maps need.
+//! The Service to which each address leads, in the form that the maps need.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

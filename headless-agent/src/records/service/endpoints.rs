@@ -242,7 +242,7 @@ impl Endpoints {
         uniform.then_some(ports)
     }
 
-    /// Whether one of them has this address.
+    /// Whether one of these endpoints has this address.
     pub(in crate::records) fn contains(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => self.ipv4.binary_search(&address).is_ok(),

@@ -42,7 +42,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(25);
 pub struct Access {
     /// A kubeconfig file.
     pub kubeconfig: Option<PathBuf>,
-    /// Which of a kubeconfig's contexts.
+    /// The name of a context of the kubeconfig.
     pub context: Option<String>,
     /// URL of the API server.
     pub server: Option<String>,

@@ -1,4 +1,5 @@
-//! One watch: its list, its changes, its failures.
+//! Follows one watch of the API server: sends its list and its changes as events, and starts
+//! it again after a failure.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -29,7 +30,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(16);
 /// [`super::hear`].
 const REQUEST_SECONDS: u32 = 240;
 
-/// Which watch.
+/// Identifies a watch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
     /// Name of the watch in messages.
@@ -38,15 +39,15 @@ pub(super) struct Watch {
     pub(super) kind: Kind,
     /// The resource as in RBAC rules, with its group.
     pub(super) resource: &'static str,
-    /// Which of several watches of slices.
+    /// The slices that the watch selects, if it is one of several watches of slices.
     pub(super) scope: Option<Scope>,
 }
 
-/// What a watch tells.
+/// An event of a watch.
 #[derive(Debug)]
 pub(super) enum WatchEvent {
-    /// The object exists and looks like this, in this version of the cluster; `None`
-    /// where no part of it can be used.
+    /// The object exists. The event has the slim object, or `None` where no part of the
+    /// object can be used, and the object's resource version.
     Apply(ObjectRef, Option<Object>, u64),
     /// The object no longer exists, or is no longer selected.
     Delete(ObjectRef),
@@ -56,16 +57,16 @@ pub(super) enum WatchEvent {
     Restarted,
 }
 
-/// An event and its circumstances.
+/// An event, with its watch, its time, and the problems of its object.
 #[derive(Debug)]
 pub(super) struct Heard {
-    /// The watch that told it.
+    /// The watch that sent the event.
     pub(super) watch: Watch,
-    /// When it came.
+    /// When the event came.
     pub(super) arrived: Instant,
     /// The event.
     pub(super) event: WatchEvent,
-    /// What is wrong with its object.
+    /// The problems of the event's object.
     pub(super) problems: Vec<Problem>,
 }
 
@@ -104,13 +105,14 @@ pub(super) struct Follow<K, C> {
     pub(super) heard: mpsc::Sender<Heard>,
 }
 
-/// Why a stream is given up for a new one.
+/// Why [`Follow::stream`] has given up a stream.
 enum Renew {
-    /// Nobody listens any more.
+    /// The receiver of the events is gone, so no new stream is needed.
     Closed,
-    /// The server cannot stream lists.
+    /// The server cannot stream lists. The new stream lists by pages.
     Pages,
-    /// The version to go on from is gone.
+    /// The server no longer has the version from which the watch should go on. The new
+    /// stream lists again.
     List,
 }
 
@@ -119,7 +121,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
 {
-    /// Runs until nobody listens any more.
+    /// Runs until the receiver of the events is gone.
     pub(super) async fn run(self) {
         let mut config = self.config.clone().timeout(REQUEST_SECONDS);
         config.initial_list_strategy = InitialListStrategy::StreamingList;
@@ -137,8 +139,8 @@ where
         }
     }
 
-    /// Follows one stream of the library, which starts with a list and goes on
-    /// after failures by itself.
+    /// Follows one stream of the library `kube`. The stream starts with a list, and goes
+    /// on after most failures by itself.
     async fn stream(&self, config: &watcher::Config, backoff: &mut Backoff) -> Renew {
         let Watch { name, kind, .. } = self.watch;
         let streaming = config.initial_list_strategy == InitialListStrategy::StreamingList;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::{EndpointSlice, Event, Kind, Object, ObjectRef};
 
-/// Which of the watches of slices; see [`super::watches`].
+/// One of the watches of slices, by the slices that it selects; see [`super::watches`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Slices of headless Services, or all.
@@ -20,10 +20,10 @@ impl Scope {
     pub(super) const ALL: [Self; 3] = [Self::Main, Self::Foreign, Self::ClusterDns];
 }
 
-/// What one watch tells about slices.
+/// An event of one watch of slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SliceEvent {
-    /// The slice looks like this, in this version of the cluster.
+    /// The slice exists and has this content and this resource version.
     Apply(EndpointSlice, u64),
     /// The watch no longer has the slice. Another watch may have it.
     Delete(ObjectRef),
@@ -38,14 +38,14 @@ pub(super) enum SliceEvent {
 struct Held {
     /// For each watch that has the slice, the number of the list that it was last in.
     lists: [Option<u32>; Scope::ALL.len()],
-    /// The watch that its data are from.
+    /// The watch from which the slice's data are.
     from: Scope,
     /// The version of the data.
     version: u64,
 }
 
 impl Held {
-    /// Whether no watch has it.
+    /// Whether no watch has the slice.
     fn is_free(&self) -> bool {
         self.lists.iter().all(Option::is_none)
     }
@@ -53,10 +53,10 @@ impl Held {
 
 /// Merges the watches' events into those of one kind.
 ///
-/// The watches' selectors exclude each other, but a slice whose labels change
-/// moves from one watch to another, and the two tell of it in any order. So a
-/// slice is gone when no watch has it, and of two watches that have it the later
-/// version counts. A list ends only what its own watch had.
+/// The watches' selectors exclude each other. But a slice whose labels change moves
+/// from one watch to another, and the events of these two watches come in any order.
+/// So a slice is gone when no watch has it. If two watches have it, the later version
+/// counts. A list can end only slices that its own watch had.
 #[derive(Debug)]
 pub(super) struct Merge {
     slices: HashMap<ObjectRef, Held>,

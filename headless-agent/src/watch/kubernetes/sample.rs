@@ -117,11 +117,11 @@ struct Page {
     objects: Vec<Object>,
     /// How many objects are on it.
     read: u64,
-    /// What the list has beyond it.
+    /// The rest of the list.
     beyond: Beyond,
 }
 
-/// What a list has beyond a page.
+/// The objects of a list that are not on its first page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Beyond {
     /// Nothing.
@@ -289,7 +289,7 @@ mod tests {
         json!({ "metadata": { "name": name, "namespace": "default" } })
     }
 
-    /// What a server answers that has more than a page of everything.
+    /// The answer of a server that has more than one page of each list.
     fn answer(path: &str, query: &str) -> Value {
         let selects = query.contains("Selector=");
         let one = [object("one")];

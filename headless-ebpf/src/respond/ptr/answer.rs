@@ -143,7 +143,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
             at: self.put_name(),
             len: verifier::reread(self.reverse).service_len as usize,
         };
-        // A name chunk cannot hold names of class Long.
+        // Hardly a Service has a name of class Long, so the subprogram has no code for it.
         if KeyClass::of_len(name.len) == KeyClass::Long {
             return Err(PassReason::Userspace);
         }

@@ -38,8 +38,8 @@ pub struct Question {
 
 impl Question {
     /// Reads the message `start..end` of `image` as a query for a name that ends with the zone of
-    /// `config`. Returns `false` where it is none, and [`pass_reason`] then says why. An error where
-    /// the header alone says that the query passes.
+    /// `config`. Returns `false` where the message is no such query, and [`pass_reason`] then says
+    /// why. Returns an error where the header alone decides that the query passes.
     ///
     /// Only an OPT record without options may follow the question. So the length of the message
     /// gives the length of the name and the offset of the zone, and a name outside the zone costs
@@ -134,8 +134,8 @@ fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
     difference == 0
 }
 
-/// The reason why [`Question::parse`] or [`Question::walk`] has refused a message. The name is
-/// read label by label to its end, which only these messages pay for.
+/// The reason why [`Question::parse`] or [`Question::walk`] has refused a message. This function
+/// reads the name label by label to its end. Only refused messages pay for that.
 ///
 /// [`PassReason::OutsideZone`] where the message is well-formed.
 #[inline(always)]
