@@ -16,7 +16,7 @@ pub(crate) const BPF_TOOLCHAIN: [&str; 6] = [
     "zlib1g-dev",
 ];
 
-/// Installs those of the packages that are missing.
+/// Installs the packages that are missing.
 ///
 /// # Errors
 /// When packages are missing and cannot be installed (not Debian, not root). The message
@@ -59,7 +59,7 @@ pub(crate) fn is_usable() -> bool {
     exec::is_root() && exec::on_path("apt-get").is_some()
 }
 
-/// The packages that are not installed. On a system without dpkg, all of them.
+/// The packages that are not installed. On a system without dpkg, all packages.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     if exec::on_path("dpkg-query").is_none() {
         return Ok(packages.to_vec());

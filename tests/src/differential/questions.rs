@@ -24,7 +24,7 @@ pub struct Questions {
     names: BTreeMap<Topic, Vec<DnsName>>,
 }
 
-/// What a name is about.
+/// The kind of thing that a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Topic {
     /// A Service.

@@ -64,7 +64,7 @@ fn try_receive(socket: &UdpSocket) -> Option<Vec<u8>> {
     received.ok().map(|len| buffer[..len].to_vec())
 }
 
-/// What happened to a query.
+/// The fate of a query: passed or answered.
 #[derive(Debug)]
 pub enum Fate {
     /// The query reached the cluster's DNS unchanged.

@@ -28,7 +28,7 @@ fn nothing_is_attached_after_stopping_began() {
                     }
                 });
             }
-            // Stops in the midst of them.
+            // Stops the agent while interfaces are being added.
             wait_for(|| match agent.get("/status.json") {
                 Ok((_, status)) if status.contains("va3") => Ok(()),
                 other => Err(format!("{other:?}")),

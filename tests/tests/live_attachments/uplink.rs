@@ -32,7 +32,7 @@ fn the_uplink_is_left_alone() {
     node.ip("route del default");
     wait_for(|| is(&agent, "veth-client", ATTACHED));
 
-    // A subnet's route is none, nor is that of another table.
+    // Neither a route to a subnet nor a default route of another table makes an uplink.
     node.ip("route add 192.0.2.0/24 via 10.244.0.11 dev veth-up");
     node.ip("route add default via 10.244.0.11 dev veth-up table 100");
     node.ip("-6 route add default dev veth-client");

@@ -1,4 +1,4 @@
-//! Which version of a name a reply has.
+//! Finds out which version of a name a reply has.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The machine that figures come from.
+//! Describes the machine on which the figures were measured.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: figures, each beside something real in the same run.
+//! `cargo xtask bench`: measures headless beside references in the same run: bare XDP
+//! reflection, CoreDNS, or another revision.
 
 mod against;
 mod cluster;
@@ -28,7 +29,7 @@ pub(crate) struct Bench {
     against: Option<String>,
 }
 
-/// What else can be measured.
+/// Other measurements than the hooks.
 #[derive(Debug, Subcommand)]
 enum Part {
     /// Memory, time to sync and freshness beside `CoreDNS`, in one cluster.

@@ -1,4 +1,5 @@
-//! A virtual machine without a disk, and its output.
+//! Boots a kernel in a virtual machine without a disk, and reads the results of suites from the
+//! machine's serial line.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -44,7 +45,7 @@ pub(crate) struct Report {
     pub(crate) release: Option<String>,
     /// Number of instructions that the verifier looked at, by program.
     pub(crate) verified: BTreeMap<String, u32>,
-    /// By name, in the order in which they ran.
+    /// The results of the suites with their names, in the order in which they ran.
     pub(crate) suites: Vec<(String, Suite)>,
     /// Other failures.
     pub(crate) problems: Vec<String>,
@@ -69,7 +70,7 @@ impl Report {
         if line.contains("Kernel panic - not syncing") {
             self.problems.push(line.to_owned());
         }
-        // libtest writes the test's name before that, without a line break.
+        // libtest writes the test's name before the count, without a line break.
         if let Some((_, verified)) = line.split_once(VERIFIED)
             && let Some((program, count)) = verified.split_once(' ')
             && let Ok(count) = count.parse()
@@ -81,7 +82,7 @@ impl Report {
         }
     }
 
-    /// What the machine was doing last.
+    /// The last known place of the machine in the script.
     fn at(&self) -> String {
         match self.suites.last() {
             Some((name, suite)) if suite.status.is_none() => format!("in suite {name}"),
@@ -136,10 +137,10 @@ impl Drop for Machine {
     }
 }
 
-/// What advances a machine's clock.
+/// The source of a machine's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
-    /// Time.
+    /// The host's time.
     Time,
     /// Each instruction advances it by a nanosecond.
     Instructions,

@@ -50,10 +50,11 @@ const PACKAGES: [&str; 10] = [
 /// has one CPU.
 const LEFT_OUT: [&str; 2] = ["live_resolvers", "replaced"];
 
-/// A suite without root that runs, too: the others compare with its frames.
+/// A suite that needs no root and runs in the guests all the same: it checks the golden frames,
+/// with which the other suites compare.
 const BESIDES: &str = "golden";
 
-/// A kernel that ran.
+/// The run of the suites on one kernel.
 struct Run {
     series: Series,
     /// The release of the package, or of the kernel once it has booted.
@@ -63,7 +64,7 @@ struct Run {
     duration: Duration,
 }
 
-/// Kernels, and the machines they can run in.
+/// Kernels that are ready to boot in virtual machines.
 pub(crate) struct Machines {
     kernels: Vec<(Series, Kernel)>,
     clock: Clock,

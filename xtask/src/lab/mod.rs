@@ -224,8 +224,8 @@ fn spawn(arguments: &LabArgs, pods: &[Pod], agent: &Agent) -> Result<Spawned> {
     }
 }
 
-/// Waits for the command's end. Forwards signals to it, but for those that the terminal has
-/// sent to it, too.
+/// Waits for the command's end. Forwards signals to the command, except signals that the
+/// terminal has sent to the command itself.
 async fn wait(mut child: Child, control: &mut Control) -> Result<u8> {
     let id = child.id().context("the command has no process id")?;
     let pid = Pid::from_raw(i32::try_from(id)?);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, loaded_programs};
 
-/// The program `id`.
+/// The loaded program with this id.
 ///
 /// # Errors
-/// When there is none.
+/// When no loaded program has it.
 pub(crate) fn find(id: u32) -> Result<ProgramInfo> {
     for program in loaded_programs() {
         let program = program?;

@@ -204,7 +204,7 @@ fn outside() -> Result<ExitCode> {
 
 /// PID 1 of the lab: makes the mounts, starts the node stage, reaps orphans.
 ///
-/// It handles no signals: the kernel discards those with default actions for PID 1.
+/// It handles no signals: the kernel discards signals with default actions for PID 1.
 fn init(control: RawFd) -> Result<ExitCode> {
     ensure!(getpid() == Pid::from_raw(1), "{STAGE} is set by hand");
     // /proc is still the one of the user's PID namespace.

@@ -1,4 +1,4 @@
-//! Names that ARCHITECTURE.md has to explain: BPF maps and metrics.
+//! The rule that ARCHITECTURE.md explains the name of each BPF map and of each metric.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ const NAMING: [&str; 5] = [
 /// Suffixes that the exposition format adds to a name.
 const SUFFIXES: [&str; 4] = ["_total", "_seconds", "_bytes", "_info"];
 
-/// Names of metrics, as they are exposed but for the suffixes.
+/// Names of metrics with the registry's prefix and without the suffixes of the format.
 fn metrics(text: &str) -> Vec<String> {
     let lines: Vec<_> = code(text).collect();
     let text = lines.join("\n");

@@ -12,7 +12,7 @@ const EMPTY_NAMES: [&str; 7] = [
     "common", "helper", "helpers", "manager", "misc", "util", "utils",
 ];
 
-/// Breaches of the rules by one file. `name` is its path relative to the workspace, `text` its
+/// Findings in one file. `name` is its path relative to the workspace, `text` its
 /// content.
 pub(super) fn findings(name: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();

@@ -1,4 +1,5 @@
-//! The agent beside CoreDNS on one cluster: `cargo xtask bench scale`.
+//! Measures the agent and CoreDNS, one after the other, on the same cluster: memory, time to
+//! sync and freshness. `cargo xtask bench scale` runs this program.
 //!
 //! Arguments: a plan in JSON, and the file for the figures.
 #![expect(

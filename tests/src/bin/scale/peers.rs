@@ -40,13 +40,13 @@ pub(crate) struct Common {
     pub(crate) memory_changed: Memory,
     /// From a write to the API to the answer, at a steady rate.
     pub(crate) steady: Latency,
-    /// Changes per second of these.
+    /// Number of these changes in a second.
     pub(crate) steady_rate: f64,
     /// Processor time of such a change in seconds.
     pub(crate) steady_cpu: f64,
-    /// Changes written at once.
+    /// Number of changes that were written at once.
     pub(crate) burst_changes: usize,
-    /// Until all of them were answered, in seconds.
+    /// Time in seconds from these writes until all changes were answered.
     pub(crate) burst: f64,
     /// As `steady`, in the largest Service.
     pub(crate) large: Latency,

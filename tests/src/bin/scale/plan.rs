@@ -1,4 +1,4 @@
-//! What `cargo xtask bench scale` asks for.
+//! The plan of a benchmark, which `cargo xtask bench scale` gives.
 
 use std::time::Duration;
 

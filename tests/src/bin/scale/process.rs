@@ -129,7 +129,7 @@ impl<'a> Process<'a> {
         format!("/proc/{}/{file}", self.child.id())
     }
 
-    /// Its memory now.
+    /// The memory that the process has now.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let status = fs::read_to_string(self.proc("status"))?;
         let field = |name| {

@@ -11,7 +11,7 @@ use crate::differential::cluster::Cluster;
 use crate::differential::message::{DnsName, Query};
 use crate::differential::questions::{self, Questions};
 
-/// What may be expected of the replies to a query.
+/// The form of a query. It decides what the comparison may expect of the replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Asks as libraries do, for a name of the zone that leads to no other name. The

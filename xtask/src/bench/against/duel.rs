@@ -18,13 +18,13 @@ use crate::latency::{self, Client, Target};
 /// The agent of this checkout and the agent of the other revision.
 pub(super) type Pair = [Served; 2];
 
-/// What is asked: A, 8 AAAA with OPT, NXDOMAIN.
+/// The questions: A, 8 AAAA with OPT, NXDOMAIN.
 const QUESTIONS: [Question; 3] = [Question::A, Question::Aaaa, Question::Absent];
 
 /// Queries of a side before its first round.
 const WARM_UP: u32 = 500;
 
-/// How much is measured of each question.
+/// The extent of the measurement of each question.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Extent {
     /// Rounds, in each of which both sides are asked.

@@ -1,5 +1,5 @@
-//! `cargo xtask bench --against REVISION`: this checkout's programs beside those of
-//! another revision, in alternating rounds of one lab.
+//! `cargo xtask bench --against REVISION`: measures the programs of this checkout beside the
+//! programs of another revision, in alternating rounds of one lab.
 //!
 //! A revision's maps have a layout of their own, so each side has its own agent, too.
 
@@ -24,7 +24,7 @@ use crate::lab::network::{self, Netns};
 use crate::lab::sandbox;
 use crate::{exec, lab, latency};
 
-/// What is compared: hook and number of Services.
+/// The pairs of agents that are compared, by hook and number of Services.
 const PAIRS: [(Hook, u32); 3] = [
     (Hook::Xdp, SERVICES_SMALL),
     (Hook::Tc, SERVICES_SMALL),

@@ -1,10 +1,10 @@
-//! How much is measured.
+//! The extent of a measurement: numbers of rounds, queries and flows.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// How much is measured.
+/// The extent of one measurement.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Extent {
     /// Number of rounds of questions.
@@ -18,9 +18,10 @@ pub(super) struct Extent {
     pub(super) flow: Duration,
 }
 
-/// For round trips and for run times. The full extent has a million runs of each program,
-/// the quick one a tenth of that.
+/// The extents without `--quick`: first of round trips and traffic, then of run times, with a
+/// million runs of each program.
 pub(super) const FULL: [Extent; 2] = [extent(31, 5_000, 31), extent(20, 50_000, 0)];
+/// The extents with `--quick`, with a hundred thousand runs of each program.
 pub(super) const QUICK: [Extent; 2] = [extent(15, 2_000, 9), extent(10, 10_000, 0)];
 
 const fn extent(rounds: u32, queries: u32, flow_rounds: u32) -> Extent {

@@ -91,8 +91,8 @@ pub(super) fn tcp(
     })
 }
 
-/// Sends small packets over UDP from one namespace to `address` in the other,
-/// to a port that is not DNS's.
+/// Sends small packets over UDP from one namespace to `address` in the other. The port is not
+/// the port of DNS, so the programs pass the packets.
 pub(super) fn small(
     (from, to): (&Netns, &Netns),
     address: Ipv4Addr,

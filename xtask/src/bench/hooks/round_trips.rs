@@ -32,8 +32,8 @@ const PATHS: [&str; 5] = [
 pub(crate) struct Row {
     pub(crate) question: &'static str,
     pub(crate) path: &'static str,
-    /// Who gave the answers, by the agent's counters. The agent answers questions that a
-    /// program passes.
+    /// The program or process that gave the answers, by the agent's counters. It may differ
+    /// from the path, because the agent answers questions that a program passes.
     pub(crate) answered_by: &'static str,
     /// Medians of the rounds' quantiles in microseconds.
     pub(crate) p50_us: f64,
@@ -131,8 +131,8 @@ fn ask(netns: &Netns, target: &Target, cpus: &CpuSet, count: u32) -> Result<(f64
     })
 }
 
-/// Who answered at least `asked` questions between two statuses of an agent. If several
-/// did, the one nearest to the pod.
+/// The path that answered at least `asked` questions between two statuses of an agent. If
+/// several paths did, the one nearest to the pod.
 ///
 /// # Errors
 /// When nobody answered so many.

@@ -33,8 +33,8 @@ pub(super) fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// What a `cfg` condition is where `test` is not set; `None` where that depends
-/// on something else.
+/// The value of a `cfg` condition if `test` is not set. `None` where the value depends on
+/// other conditions.
 fn without_tests(condition: &Meta) -> Option<bool> {
     match condition {
         Meta::Path(path) => path.is_ident("test").then_some(false),

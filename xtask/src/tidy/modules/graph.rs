@@ -1,4 +1,4 @@
-//! Which file reads which, and the shortest ways round in a circle.
+//! The graph of files that read from each other, and the shortest circles in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -23,11 +23,11 @@ pub(super) struct Foreign {
 }
 
 impl Package {
-    /// All that modules read from other files, and from foreign crates.
+    /// All edges from modules to other files, and all foreign crates that modules name.
     ///
-    /// What a module re-exports from below itself is no edge: who uses it reads
-    /// from the file that defines it. Importing a module is none either, the
-    /// paths that start with its name are.
+    /// A re-export of an item from below the module is no edge: a user of the item reads
+    /// from the file that defines it. The import of a module is no edge either: the paths
+    /// that start with the module's name are edges.
     pub(super) fn edges(&self) -> (Vec<Edge>, Vec<Foreign>) {
         let (mut edges, mut foreign) = (BTreeSet::new(), BTreeSet::new());
         for (from, module) in self.modules.iter().enumerate() {

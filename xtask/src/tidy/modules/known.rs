@@ -1,5 +1,5 @@
-//! Files that still read from others against the rules.
+//! The files that still break the rules of modules.
 
-/// The first file of a pair reads from the second, or from this foreign crate.
-/// The list may only shrink: a pair that keeps the rules by now is a finding.
+/// Pairs of a file and the file, or the foreign crate, that it reads from against the rules.
+/// The list may only shrink: a pair that no longer breaks a rule is a finding.
 pub(super) const KNOWN: &[(&str, &str)] = &[("tests/src/node/pod.rs", "tests/src/node.rs")];

@@ -1,12 +1,12 @@
-//! The rules of modules: none reads from a layer above its own, and no files
-//! read from each other in a circle.
+//! The rules of modules: a module reads only from rows above its own in the table of
+//! layers, and no files read from each other in a circle.
 //!
-//! Both look at parsed sources. A path counts where it stands in a `use` item,
-//! in code, in a type, or among a macro's arguments, and leads to the file that
-//! defines the item, through imports, globs and re-exports. So a child may use
-//! its siblings through its parent; it may use what the parent's own file
-//! defines as long as the parent uses nothing of the child, but for
-//! re-exporting it. Methods are not seen: they need no path.
+//! Both rules look at parsed sources. A path counts where it stands in a `use` item, in
+//! code, in a type, or among a macro's arguments. It leads to the file that defines the
+//! item, through imports, globs and re-exports. So a child may use its siblings through
+//! its parent. A child may use items of its parent's file as long as the parent uses no
+//! item of the child; a re-export is no use. Methods are not seen, because a call of a
+//! method names no path.
 
 mod attributes;
 mod graph;
@@ -74,13 +74,13 @@ pub(super) fn check(
 /// A file, and a file or a foreign crate that it may read from against the rules.
 type Excuse = (&'static str, &'static str);
 
-/// A package, with what is excused in it.
+/// A package without the edges and foreign crates that [`KNOWN`] excuses.
 struct Checked<'a> {
     package: &'a Package,
     layers: Option<&'a Layers>,
     edges: Vec<Edge>,
     foreign: Vec<Foreign>,
-    /// What would be a finding if it were not excused.
+    /// The pairs of [`KNOWN`] that would be findings in this package.
     excused: Vec<Excuse>,
 }
 
@@ -173,8 +173,8 @@ impl<'a> Checked<'a> {
         missing.chain(gone).collect()
     }
 
-    /// Modules that read from a row below their own, or from another in it; for
-    /// two files the first line.
+    /// Modules that read from a row below their own, or from another module of their own
+    /// row. Two files make one finding, with the first line.
     fn misplaced(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let misplaced = self.edges.iter().filter(|edge| !self.is_ordered(**edge));
@@ -188,8 +188,8 @@ impl<'a> Checked<'a> {
         text.collect()
     }
 
-    /// Modules that name a foreign crate that is kept to other layers; for a file
-    /// the first line.
+    /// Modules that name a foreign crate which the table keeps to other rows. A file and a
+    /// crate make one finding, with the first line.
     fn misused(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let misused = self
@@ -204,7 +204,8 @@ impl<'a> Checked<'a> {
         text.collect()
     }
 
-    /// Whether the table allows it: no row keeps the crate, or the module's does.
+    /// Whether the table allows the module to name the crate: no row lists the crate, or
+    /// the module's own row does.
     fn is_allowed(&self, Foreign { from, name, .. }: &Foreign) -> bool {
         let Some(layers) = self.layers else {
             return true;
@@ -216,8 +217,8 @@ impl<'a> Checked<'a> {
         !is_kept || layers.rows[row].crates.contains(name)
     }
 
-    /// Whether the table allows it. A crate's root reads from all, and nothing
-    /// reads from it.
+    /// Whether the table allows the edge. A crate's root may read from all modules, and no
+    /// module may read from the root.
     fn is_ordered(&self, edge: Edge) -> bool {
         let Some(layers) = self.layers else {
             return true;

@@ -3,11 +3,11 @@
 
 use super::source::{Import, Mention, Package};
 
-/// How many imports and globs may lead from one to the next; the compiler has
-/// seen to it that they end, but not in our simpler order of looking.
+/// The most imports and globs that are followed for one path. The compiler refuses imports
+/// that lead in a circle, but our simpler search may go round in sources that compile.
 const STEPS_MAX: u32 = 12;
 
-/// What a path leads to.
+/// The end of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     /// A module itself.
@@ -19,8 +19,8 @@ pub(super) enum Target {
 }
 
 impl Package {
-    /// What the path names where `from` says it. More than one target where a
-    /// module and an item have the same name.
+    /// The targets of a path that the module `from` mentions. There is more than one target
+    /// where a module and an item have the same name.
     pub(super) fn resolve(&self, from: usize, mention: &Mention) -> Vec<Target> {
         self.walk(from, mention, STEPS_MAX)
     }
@@ -69,7 +69,7 @@ impl Package {
         found
     }
 
-    /// What a name is in a module.
+    /// The targets of a name in a module.
     fn lookup(&self, module: usize, name: &str, steps: u32) -> Vec<Target> {
         let here = &self.modules[module];
         let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! Reads a package's modules from its sources: what each defines, imports and
-//! mentions. Code of tests (`#[cfg(test)]`, `#[test]`) is left out.
+//! Reads a package's modules from its sources: the items that each module defines, its
+//! imports, and the paths that it mentions. Code of tests (`#[cfg(test)]`, `#[test]`) is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -356,7 +356,7 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     }
 }
 
-/// The name that an item gives to its module, but for modules and imports.
+/// The name that an item defines in its module. `None` for modules and imports.
 fn defined(item: &Item) -> Option<String> {
     let ident = match item {
         Item::Const(item) => &item.ident,

@@ -3,13 +3,13 @@
 
 use anyhow::{Result, bail, ensure};
 
-/// Stands before a table; the package's name and ` -->` follow.
+/// The start of the comment before a table. The package's name and ` -->` follow.
 const MARK: &str = "<!-- layers of ";
 
-/// One row: modules that read from the rows above alone.
+/// One row: modules that read only from the rows above it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// As in the source: `["maps", "kernel"]`.
+    /// The modules' paths by names: `["maps", "kernel"]`.
     pub(super) modules: Vec<Vec<String>>,
     /// Foreign crates that no row may name unless it lists them.
     pub(super) crates: Vec<String>,
@@ -69,8 +69,8 @@ fn quoted(cell: &str) -> Vec<&str> {
 }
 
 impl Layers {
-    /// The row of a module, and the module's path there: the longest in the
-    /// table that the module's own begins with.
+    /// The row of a module, and the path in that row. It is the longest path in the table
+    /// with which the module's own path begins.
     pub(super) fn row(&self, module: &[String]) -> Option<(usize, &[String])> {
         let listed = self.listed();
         let holds = listed.filter(|(_, path)| module.starts_with(path));

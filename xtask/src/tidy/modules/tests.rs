@@ -10,8 +10,8 @@ use super::*;
 const LAYERS: &str = "<!-- layers of p -->\n| Module | Crates |\n| --- | --- |\n\
     | `low`, `beside` | `kube` |\n| `middle` | |\n| `middle::kernel` | `aya` |\n| `high` | |\n";
 
-/// Findings of a package of these files below its `src`, `lib.rs` made from the
-/// others' names, but for what `known` excuses.
+/// Findings of a package with these files below its `src`, and the pairs of `known` that it
+/// excuses. If there is no `lib.rs`, one is made from the names of the other files.
 fn check(files: &[(&str, &str)], known: &[Excuse]) -> (Vec<String>, Vec<Excuse>) {
     let folder = TempDir::new().unwrap();
     let src = folder.path().join("src");
