@@ -41,6 +41,8 @@
 #[cfg(target_arch = "bpf")]
 use core::arch::asm;
 
+use bytemuck::Pod;
+
 /// Returns the same number, but the compiler knows nothing about the result.
 ///
 /// The compiler removes a mask that it can prove to be needless. The verifier needs the mask
@@ -116,6 +118,20 @@ pub fn compiler_barrier() {
     }
 }
 
+/// Sets `value` to zeros, word by word.
+///
+/// The compiler would call a function for it, which clears single bytes in a loop. The verifier
+/// follows that loop byte by byte.
+#[inline(always)]
+pub fn clear<T: Pod>(value: &mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    let first = (&raw mut *value).cast::<u64>();
+    for i in 0..size_of::<T>() / 8 {
+        // SAFETY: the value consists of so many words, any content of which is a value.
+        unsafe { first.add(i).write_volatile(0) };
+    }
+}
+
 /// A number in the working memory, for habit 1.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -174,14 +190,37 @@ pub fn mask(len: usize, offset: usize) -> u64 {
     }
 }
 
+/// All bits set where `number` is 0, else 0. A mask made of it chooses between two numbers
+/// without a branch (habit 2).
+#[inline(always)]
+pub fn ones_if_zero(number: u32) -> usize {
+    let number = number as usize;
+    !ones_if_negative(number | number.wrapping_neg())
+}
+
+/// All bits set where `left` is below `right`, else 0. Both are below 2^62.
+#[inline(always)]
+pub fn ones_if_below(left: usize, right: usize) -> usize {
+    ones_if_negative(left.wrapping_sub(right))
+}
+
+/// All bits set where `number` is negative as a signed number, else 0. Its two highest bits are
+/// equal.
+#[inline(always)]
+fn ones_if_negative(number: usize) -> usize {
+    // `opaque` twice, since the compiler would turn the sign into a comparison, or the mask into
+    // a choice. Both are branches in BPF. Two bits of the sign, since the verifier of newer
+    // kernels follows both values of a number that is 0 or -1, as if there were a branch
+    // (`maybe_fork_scalars`, kernel commit bffacdb80b93).
+    let sign = opaque(number).cast_signed() >> (usize::BITS - 2);
+    opaque(sign.cast_unsigned())
+}
+
 /// The position after `position` in a ring of `count` positions.
 #[inline(always)]
 pub fn next_in_ring(position: u32, count: u32) -> u32 {
     let next = position as usize + 1;
-    // `opaque`, since the compiler would turn the sign of the difference into a branch.
-    let difference = opaque(next.wrapping_sub(count as usize));
-    let is_inside = (difference.cast_signed() >> (usize::BITS - 1)).cast_unsigned();
-    (next & is_inside) as u32
+    (next & ones_if_below(next, count as usize)) as u32
 }
 
 #[cfg(test)]
@@ -200,6 +239,18 @@ mod tests {
                 };
                 assert_eq!(mask(len, word * 8), expected, "{len} bytes, word {word}");
             }
+        }
+    }
+
+    #[test]
+    fn masks_choose_by_a_comparison() {
+        for number in [0, 1, 2, 255, 1 << 31, u32::MAX] {
+            let expected = if number == 0 { usize::MAX } else { 0 };
+            assert_eq!(ones_if_zero(number), expected, "{number}");
+        }
+        for (left, right) in [(0, 0), (0, 1), (1, 0), (7, 8), (8, 8), (1 << 61, 1)] {
+            let expected = if left < right { usize::MAX } else { 0 };
+            assert_eq!(ones_if_below(left, right), expected, "{left} {right}");
         }
     }
 

@@ -68,7 +68,7 @@ impl EndpointSearch<'_> {
         let exists = names.look_up_inline(service_name, self.service)?;
         let service = verifier::reread(self.service);
         if !exists {
-            *service = NameRecord::NOTHING;
+            verifier::clear(service);
         }
         *self.details = DetailsLocation::endpoints(service);
         let record = verifier::reread(self.record);

@@ -147,7 +147,7 @@ pub(super) fn find<L: Lookup>(
             ZoneName::Record(NameKind::Endpoint)
         } else {
             if !exists {
-                *record = NameRecord::NOTHING;
+                verifier::clear(record);
             }
             ZoneName::Below(NameKind::Endpoint)
         });

@@ -19,6 +19,9 @@ const SHORT: usize = KeyClass::Short.words();
 const MEDIUM: usize = KeyClass::Medium.words();
 const LONG: usize = KeyClass::Long.words();
 
+/// Offset in the memory of a key behind the longest key.
+const SPAN_AT: usize = KeyClass::Long.bytes();
+
 /// Names in an image, with everything that a look-up needs.
 pub(super) struct Names<'a, L> {
     pub(super) image: &'a Image,
@@ -190,7 +193,13 @@ impl<L> Names<'_, L> {
     /// Does the same as [`Self::build`] by a function call.
     #[inline(always)]
     fn build_by_call<const WORDS: usize>(&mut self, name: Span) -> KeyedHash {
-        let sum = build_key::<WORDS>(self.image, name.at, name.len, self.key, self.config);
+        // The span goes through memory behind the key, so that the verifier checks the function
+        // for one unknown span and not for each of the caller's paths.
+        self.key
+            .put_u64(SPAN_AT, (name.at as u64) << 32 | name.len as u64);
+        let span = verifier::reread(self.key).u64_at(SPAN_AT);
+        let (at, len) = ((span >> 32) as usize, (span & 0xff) as usize);
+        let sum = build_key::<WORDS>(self.image, at, len, self.key, self.config);
         KeyedHash::resume(sum)
     }
 }

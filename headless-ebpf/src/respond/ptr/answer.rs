@@ -2,10 +2,7 @@
 
 use super::name::ReverseName;
 use crate::{
-    abi::{
-        Address, CHUNK_BYTES, DetailsHeader, KeyClass, NameFlags, NameRecord, PassReason,
-        TARGET_HEADER_LEN,
-    },
+    abi::{CHUNK_BYTES, DetailsHeader, KeyClass, NameFlags, NameRecord, PassReason},
     maps::Lookup,
     respond::{
         chunks::Extent,
@@ -25,14 +22,10 @@ use crate::{
     },
 };
 
-/// Most chunks of details that the engine searches for the endpoint with an address. Where a
-/// Service has more, the question passes. Most targets take 16 bytes, so that 24 chunks hold
-/// some 160 endpoints.
-const CHUNKS_MAX: usize = 24;
-
-/// Most targets in a chunk: a target with a dashed label takes its header and an IPv4
-/// address.
-const TARGETS_MAX: usize = CHUNK_BYTES / (TARGET_HEADER_LEN + 4);
+/// Most steps of the search for the endpoint with an address among a Service's targets. A step
+/// is a target or a change of chunks. Where more are needed, the question passes. Most targets
+/// take 16 bytes, so that the steps lead over some 110 endpoints.
+const STEPS_MAX: usize = 128;
 
 /// A question for a reverse name, and the working memory for its answer.
 pub(in crate::respond) struct PtrQuestion<'a, L> {
@@ -220,45 +213,43 @@ impl<L: Lookup> PtrQuestion<'_, L> {
             };
         }
         self.memory.walk.rewind();
-        for _ in 0..CHUNKS_MAX {
-            if self.search_chunk()? {
-                return Ok(());
-            }
-            let walk = verifier::reread(&mut self.memory.walk);
-            walk.next_chunk();
-            walk.load(self.content, self.request)?;
+        self.reverse.found = 0;
+        self.search_targets()?;
+        if verifier::reread(self.reverse).found == 0 {
+            return Err(PassReason::Userspace);
         }
-        Err(PassReason::Userspace)
+        let walk = verifier::reread(&mut self.memory.walk);
+        let Some(target) = walk.target(self.content) else {
+            return Err(PassReason::Userspace);
+        };
+        self.memory.put_label(target, self.content);
+        Ok(())
     }
 
-    /// Searches the targets in the loaded chunk. Returns whether a target has the address.
-    /// [`PassReason::Userspace`] where no target is left.
+    /// Searches the targets for the address. Leaves the walk at the target that has it, and
+    /// [`ReverseName::found`] set.
+    ///
+    /// One loop, whose body has few branches: the verifier checks it for each step and path.
     #[inline(always)]
-    fn search_chunk(&mut self) -> Result<bool, PassReason> {
-        for _ in 0..TARGETS_MAX {
+    fn search_targets(&mut self) -> Result<(), PassReason> {
+        for _ in 0..STEPS_MAX {
             let walk = verifier::reread(&mut self.memory.walk);
             if walk.left == 0 {
-                return Err(PassReason::Userspace);
+                break;
             }
             let Some(target) = walk.target(self.content) else {
-                break;
+                walk.next_chunk();
+                walk.load(self.content, self.request)?;
+                continue;
             };
-            // Only the first address of each family is compared.
-            let address = verifier::reread(self.reverse).address;
-            let ipv4_at = target.addresses_at;
-            let ipv6_at = ipv4_at + target.ipv4 * 4;
-            let is_ipv4 = target.ipv4 != 0
-                && Address::from_ipv4_word(self.content.u32_at(ipv4_at)) == address;
-            let is_ipv6 = target.ipv6 != 0
-                && address.first == self.content.u64_at(ipv6_at)
-                && address.last == self.content.u64_at(ipv6_at + 8);
-            if is_ipv4 || is_ipv6 {
-                self.memory.put_label(target, self.content);
-                return Ok(true);
+            let found = target.has(self.content, &self.reverse.address);
+            self.reverse.found = found;
+            if found != 0 {
+                break;
             }
             verifier::reread(&mut self.memory.walk).skip(target);
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Writes label and suffix where the record's RDATA goes. Returns this offset.

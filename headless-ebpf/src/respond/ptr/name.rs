@@ -43,6 +43,8 @@ pub(in crate::respond) struct ReverseName {
     pub(super) address: Address,
     /// The address's slot in [`crate::abi::map::REVERSE`].
     pub(super) slot: ReverseSlot,
+    /// Not zero where the search through the Service's targets has found the address.
+    pub(super) found: u64,
     /// Bytes of the question's name, root included, as far as they have been read.
     pub(super) name_len: u32,
     /// Not zero where the name stands for no IPv4 address.

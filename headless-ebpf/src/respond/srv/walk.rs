@@ -4,13 +4,14 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    abi::{CHUNK_BYTES, PassReason, TARGET_CONTINUES, TARGET_HEADER_LEN, TARGET_LABELS},
+    abi::{Address, CHUNK_BYTES, PassReason, TARGET_CONTINUES, TARGET_HEADER_LEN, TARGET_LABELS},
     maps::Lookup,
     respond::{
         chunks::Extent,
         reply::{Limits, Written},
         request::Request,
     },
+    verifier,
     wire::ChunkBytes,
 };
 
@@ -74,6 +75,12 @@ pub(in crate::respond) struct Walk {
     pub(in crate::respond) written: Written,
 }
 
+/// The header of an address that is a target itself: all ports, one IPv4 address, and a dashed
+/// label.
+const IMPLICIT_HEADER: usize = 0xffff | 1 << 16 | (TARGET_LABELS as usize) << 24;
+
+const _: () = assert!(TARGET_HEADER_LEN == 4);
+
 /// A target in the loaded chunk.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::respond) struct Target {
@@ -83,11 +90,10 @@ pub(in crate::respond) struct Target {
     pub(in crate::respond) addresses_at: usize,
     /// A bit for each port of the target.
     pub(super) ports: u32,
-    /// Whether the label is the same as the label of the target before.
-    pub(super) continues: bool,
-    /// Whether the label consists of several labels in wire form. With a length of 0, the label
-    /// is the dashed form of the target's IPv4 address.
-    pub(super) is_wire: bool,
+    /// [`TARGET_CONTINUES`]: the label is the same as the label of the target before.
+    /// [`TARGET_LABELS`]: the label consists of several labels in wire form; with a length of 0,
+    /// it is the dashed form of the target's IPv4 address.
+    flags: u32,
     /// Bytes of the label.
     pub(super) label_len: usize,
     /// Number of IPv4 addresses.
@@ -100,7 +106,44 @@ impl Target {
     /// Whether the label is the dashed form of the IPv4 address.
     #[inline(always)]
     pub(super) const fn is_dashed(self) -> bool {
-        self.is_wire && self.label_len == 0
+        self.label_len == 0 && self.flags & TARGET_LABELS as u32 != 0
+    }
+
+    /// Offset behind the target.
+    #[inline(always)]
+    const fn end(self) -> u32 {
+        (self.addresses_at + self.ipv4 * 4 + self.ipv6 * 16) as u32
+    }
+
+    /// Compares the first address of each family. Returns 0 where neither is `address`.
+    #[inline(always)]
+    pub(in crate::respond) fn has(self, content: &ChunkBytes, address: &Address) -> u64 {
+        let ipv4 = Address::from_ipv4_word(content.u32_at(self.addresses_at));
+        let ipv6_at = self.addresses_at + self.ipv4 * 4;
+        let ipv6 = Address {
+            first: content.u64_at(ipv6_at),
+            last: content.u64_at(ipv6_at + 8),
+        };
+        let ones_if_equal = |other: Address| {
+            let difference = (address.first ^ other.first) | (address.last ^ other.last);
+            verifier::ones_if_zero((difference | difference >> 32) as u32)
+        };
+        let is_ipv4 = ones_if_equal(ipv4) & !verifier::ones_if_zero(self.ipv4 as u32);
+        let is_ipv6 = ones_if_equal(ipv6) & !verifier::ones_if_zero(self.ipv6 as u32);
+        (is_ipv4 | is_ipv6) as u64
+    }
+
+    /// All bits set where the label is the same as the label of the target before, else 0.
+    #[inline(always)]
+    pub(super) fn continues(self) -> usize {
+        !verifier::ones_if_zero(self.flags & u32::from(TARGET_CONTINUES))
+    }
+
+    /// Bytes of the label's length byte: 1, or 0 for a label in wire form and for no label.
+    #[inline(always)]
+    pub(super) fn length_len(self) -> usize {
+        let is_one_label = verifier::ones_if_zero(self.flags & u32::from(TARGET_LABELS));
+        1 & is_one_label & !verifier::ones_if_zero(self.label_len as u32)
     }
 }
 
@@ -143,32 +186,25 @@ impl Walk {
     #[inline(always)]
     pub(in crate::respond) fn target(&self, content: &ChunkBytes) -> Option<Target> {
         let at = self.at as usize;
-        if self.implicit != 0 {
-            return (at < CHUNK_BYTES).then_some(Target {
-                label_at: at,
-                addresses_at: at,
-                ports: u16::MAX.into(),
-                continues: false,
-                is_wire: true,
-                label_len: 0,
-                ipv4: 1,
-                ipv6: 0,
-            });
-        }
-        let counts = usize::from(content.u8_at(at + 2));
+        // An address that is a target itself has no header. A branch for it would double the
+        // paths through the loop over targets.
+        let stored = verifier::ones_if_zero(self.implicit);
+        let header = content.u32_at(at) as usize & stored | IMPLICIT_HEADER & !stored;
         // The bytes behind the chunk's content are from earlier use, so that the offset is
-        // compared, too.
-        if at + TARGET_HEADER_LEN > CHUNK_BYTES || counts == 0 {
+        // compared, too. An address has as many bytes as a header. One branch for both, since
+        // the next chunk is loaded behind it.
+        let is_inside = verifier::ones_if_below(at, CHUNK_BYTES - TARGET_HEADER_LEN + 1);
+        let counts = header >> 16 & 0xff & is_inside;
+        if counts == 0 {
             return None;
         }
-        let label_at = at + TARGET_HEADER_LEN;
-        let label_len = usize::from(content.u8_at(at + 3)) & 0x3f;
+        let label_at = at + (TARGET_HEADER_LEN & stored);
+        let label_len = header >> 24 & 0x3f;
         Some(Target {
             label_at,
             addresses_at: label_at + label_len,
-            ports: content.u16_at(at).into(),
-            continues: content.u8_at(at + 3) & TARGET_CONTINUES != 0,
-            is_wire: content.u8_at(at + 3) & TARGET_LABELS != 0,
+            ports: header as u32 & 0xffff,
+            flags: (header >> 24) as u32,
             label_len,
             ipv4: counts & 0xf,
             ipv6: counts >> 4,
@@ -178,7 +214,7 @@ impl Walk {
     /// Goes on to the target after `target`.
     #[inline(always)]
     pub(in crate::respond) fn skip(&mut self, target: Target) {
-        self.at = (target.addresses_at + target.ipv4 * 4 + target.ipv6 * 16) as u32;
+        self.at = target.end();
         (self.record, self.last) = (0, 0);
         self.left -= 1;
     }

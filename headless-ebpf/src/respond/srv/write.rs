@@ -121,8 +121,7 @@ impl SrvMemory {
         let len = if target.is_dashed() {
             put_dashed(&mut self.label, content.u32_at(target.addresses_at))
         } else {
-            // A target without a label has no length byte either.
-            let own_len = usize::from(!target.is_wire && target.label_len != 0);
+            let own_len = target.length_len();
             self.label.put_u8(0, target.label_len as u8);
             for i in 0..LABEL_BYTES / 16 {
                 let from = target.label_at + i * 16;
@@ -184,12 +183,13 @@ impl SrvMemory {
     #[inline(always)]
     fn next_port(&mut self, target: Target, index: usize) -> Option<u32> {
         let walk = verifier::reread(&mut self.walk);
-        if walk.record == 0 {
-            let before = self.names.u16_at((index * 2).wrapping_sub(2));
-            let name = if target.continues { before } else { 0 };
-            self.names.put_u16(index * 2, name);
-            walk.seen = if target.continues { walk.seen } else { 0 };
-        }
+        // Masks instead of branches: the step's other work would be checked once more for each.
+        let is_started = !verifier::ones_if_zero(walk.record);
+        let continues = is_started | target.continues();
+        let at = (index * 2).wrapping_sub(2 & !is_started);
+        let name = usize::from(self.names.u16_at(at)) & continues;
+        self.names.put_u16(index * 2, name as u16);
+        walk.seen &= continues as u32;
         let port = self.ports.u32_at(walk.record as usize * 4);
         let (number, last) = (port & 0xffff | 1 << 16, walk.last);
         let bit = 1 << (port >> 16 & 0xf);
@@ -219,10 +219,12 @@ impl SrvMemory {
         if !walk.limits.allow(end)? {
             return Ok(false);
         }
-        if port >> 16 != 0 {
-            let name = (data + SRV_DATA_LEN).wrapping_sub(walk.limits.start as usize);
-            self.names.put_u16(index * 2, name as u16);
-        }
+        // A later record of the target leaves the offset of the target's name as it is.
+        let is_later = verifier::ones_if_zero(port >> 16);
+        let name = (data + SRV_DATA_LEN).wrapping_sub(walk.limits.start as usize);
+        let before = usize::from(self.names.u16_at(index * 2));
+        let name = before & is_later | name & !is_later;
+        self.names.put_u16(index * 2, name as u16);
         let header = RecordHeader::new(QUESTION_NAME, qtype::SRV, walk.ttl, data_len as u16);
         // The first four bytes of the RDATA: priority 0 and the weight.
         let weight = u32::from((walk.weight as u16).swap_bytes()) << 16;
@@ -276,20 +278,18 @@ impl Walk {
         name: u16,
     ) -> Result<bool, PassReason> {
         let record = self.record as usize;
-        let is_ipv4 = record < target.ipv4;
-        let (rtype, len, from) = if is_ipv4 {
-            (qtype::A, 4, target.addresses_at + record * 4)
-        } else {
-            let first = target.addresses_at + target.ipv4 * 4;
-            (qtype::AAAA, 16, first + (record - target.ipv4) * 16)
-        };
+        let is_ipv4 = verifier::ones_if_below(record, target.ipv4);
+        let rtype = usize::from(qtype::A) & is_ipv4 | usize::from(qtype::AAAA) & !is_ipv4;
+        let len = 4 & is_ipv4 | 16 & !is_ipv4;
+        let ipv4 = record & is_ipv4 | target.ipv4 & !is_ipv4;
+        let from = target.addresses_at + ipv4 * 4 + record.wrapping_sub(ipv4) * 16;
         let at = self.written.end as usize;
         let end = at + RECORD_HEADER_LEN + len;
         if !self.limits.allow(end)? {
             return Ok(false);
         }
         let owner = pointer(usize::from(name & 0x3fff));
-        RecordHeader::new(owner, rtype, self.ttl, len as u16).put(image, at);
+        RecordHeader::new(owner, rtype as u16, self.ttl, len as u16).put(image, at);
         // The copy of 16 bytes writes beyond an IPv4 address. The next record overwrites these
         // bytes, or they are not sent.
         image.put_u128(at + RECORD_HEADER_LEN, content.u128_at(from));

@@ -78,7 +78,7 @@ impl Dashed {
         if len > LABEL_MAX {
             return false;
         }
-        *verifier::reread(&mut *self) = Self::zeroed();
+        verifier::clear(verifier::reread(&mut *self));
         for i in 0..LABEL_MAX {
             if i >= len {
                 break;
@@ -135,16 +135,18 @@ impl Dashed {
         const DASH: u32 = b'-' as u32;
         let digit = byte.wrapping_sub(u32::from(b'0'));
         let letter = byte.wrapping_sub(u32::from(b'a'));
+        // Masks instead of branches: the verifier checks the loop's body for each path.
+        let no_digits = ones_if_zero(self.digits);
         if byte == DASH {
             self.dashes += 1;
-            self.wrong_ipv4 |= u32::from(self.digits == 0);
+            self.wrong_ipv4 |= no_digits;
             if self.digits != 0 {
                 self.end_number();
             } else if !is_first {
                 // The second of two adjacent dashes. A third counts as another pair.
                 self.gaps += 1;
                 self.head = self.tail;
-                self.tail = Groups::zeroed();
+                verifier::clear(&mut self.tail);
                 self.heads = self.groups;
             }
             self.digits = 0;
@@ -153,16 +155,15 @@ impl Dashed {
             return;
         }
         // A dash at the start must be followed by another dash.
-        let alone = u32::from(self.dashes == 1) & u32::from(self.groups == 0);
-        self.wrong_ipv6 |= alone & u32::from(self.digits == 0);
+        self.wrong_ipv6 |= no_digits & ones_if_zero(self.dashes ^ 1) & ones_if_zero(self.groups);
         if digit < 10 {
             // A leading zero.
-            self.wrong_ipv4 |= u32::from(self.digits != 0) & u32::from(self.number == 0);
+            self.wrong_ipv4 |= !no_digits & ones_if_zero(self.number);
             self.number = (self.number * 10 + digit) & 0xffff;
             self.group = (self.group << 4 | digit) & 0xffff;
         } else {
             self.wrong_ipv4 = 1;
-            self.wrong_ipv6 |= u32::from(letter >= 6);
+            self.wrong_ipv6 |= ones_if_below(5, letter);
             self.group = (self.group << 4 | (letter.wrapping_add(10) & 0xf)) & 0xffff;
         }
         self.digits += 1;
@@ -171,9 +172,9 @@ impl Dashed {
     /// Appends the number that has just ended to the address and the groups.
     #[inline(always)]
     fn end_number(&mut self) {
-        self.wrong_ipv4 |= u32::from(self.digits > 3) | u32::from(self.number > 255);
+        self.wrong_ipv4 |= ones_if_below(3, self.digits) | ones_if_below(255, self.number);
         self.address = self.address << 8 | self.number & 0xff;
-        self.wrong_ipv6 |= u32::from(self.digits > 4);
+        self.wrong_ipv6 |= ones_if_below(4, self.digits);
         self.tail = self.tail.push(u64::from(self.group));
         self.groups += 1;
     }
@@ -209,6 +210,18 @@ impl Dashed {
         part.tail.high |= part.head.high;
         part.tail.low |= part.head.low;
     }
+}
+
+/// [`verifier::ones_if_zero`] of half a word.
+#[inline(always)]
+fn ones_if_zero(number: u32) -> u32 {
+    verifier::ones_if_zero(number) as u32
+}
+
+/// [`verifier::ones_if_below`] of half a word.
+#[inline(always)]
+fn ones_if_below(left: u32, right: u32) -> u32 {
+    verifier::ones_if_below(left as usize, right as usize) as u32
 }
 
 /// The IPv4 address whose dashed form `label` is: [`Dashed::ipv4`] for bytes outside of an
