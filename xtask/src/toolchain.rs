@@ -1,6 +1,5 @@
-//! Finds or installs what the BPF build needs: a compiler that takes unstable
-//! options, the sources of `core`, and bpf-linker with an LLVM that reads that
-//! compiler's bitcode.
+//! Finds or installs the tools of the BPF build: a compiler that takes unstable options,
+//! the sources of `core`, and bpf-linker with an LLVM that reads this compiler's bitcode.
 
 use crate::cache::Entry;
 use crate::{apt, exec};
@@ -9,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The target all programs are built for: little-endian, as every
-/// architecture that Kubernetes runs on but s390x.
+/// The target for which all programs are built. It is little-endian, like every
+/// architecture on which Kubernetes runs, except s390x.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
 /// Without this feature LLVM reads a `u64` of the packet byte by byte.
 pub(crate) const MISALIGNED: &str = "allows-misaligned-mem-access";
 
-/// Debian's compiler. It comes before rustup's on no `PATH`, so by full name.
+/// Debian's compiler, by its full path, since rustup's compiler may come first on `PATH`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 

@@ -25,19 +25,19 @@ use super::routes;
 /// of 208 KiB holds some fifty events, fewer than ten pods that start together cause.
 const EVENTS_BYTES: u32 = 1 << 20;
 
-/// Where to look.
+/// The interfaces and routes to read again after events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Look at every interface.
+    /// Whether to read every interface.
     pub all: bool,
-    /// Interfaces to look at.
+    /// Indices of the interfaces to read.
     pub links: BTreeSet<u32>,
-    /// Look at the default routes.
+    /// Whether to read the default routes.
     pub routes: bool,
 }
 
 impl News {
-    /// Look at everything.
+    /// Every interface, and the default routes.
     pub fn everything() -> Self {
         Self {
             all: true,
@@ -46,7 +46,7 @@ impl News {
         }
     }
 
-    /// Look at every interface.
+    /// Every interface.
     pub fn of_links() -> Self {
         Self {
             all: true,
@@ -121,13 +121,13 @@ impl Watcher {
         })
     }
 
-    /// For other requests to rtnetlink.
+    /// The connection for other requests to rtnetlink.
     pub fn requests(&self) -> &Handle {
         &self.requests
     }
 
-    /// Waits until there is something to look at. Events that came together are told
-    /// together. Can be dropped and called again without losing one.
+    /// Waits for events. Events that came together become one result. The future can be
+    /// dropped, and the next call loses no event.
     pub async fn next(&mut self) -> anyhow::Result<News> {
         loop {
             let first = self.events.next().await;

@@ -1,8 +1,9 @@
 //! Decides when XDP comes off an interface, and when it comes back.
 //!
-//! Generic XDP copies each TCP segment that a pod sends, which costs a busy pod a
-//! seventh of its throughput, and makes room before each packet, a tenth of what a small
-//! packet costs; tc costs next to nothing. So a busy interface is left to tc.
+//! Generic XDP copies each TCP segment that a pod sends, which costs a busy pod up to a
+//! seventh of its throughput. It also makes room before each packet, which costs a tenth
+//! of the time of a small packet. tc costs next to nothing, so a busy interface is left to
+//! tc.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// about at the limit, XDP should not come and go.
 const QUIET_PART: u64 = 2;
 
-/// Traffic that an interface receives from its pod, in all or in a second.
+/// Traffic that an interface receives from its pod, either in total or in one second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes.

@@ -74,8 +74,8 @@ impl Wanted {
 }
 
 impl Programs {
-    /// Hands what the programs log to the agent's log, from now on; `None` where they
-    /// log nothing.
+    /// A future that hands the programs' log lines to the agent's log. `None` where the
+    /// programs log nothing.
     ///
     /// # Errors
     /// Where the ring of log lines cannot be opened.

@@ -78,23 +78,23 @@ pub enum LoadError {
     /// Another error while loading.
     #[error("cannot load the BPF object")]
     Load(#[from] EbpfError),
-    /// Anything else that a program can meet.
+    /// Another error while loading a program.
     #[error("cannot load program {program}")]
     Program {
         /// Name of the program.
         program: String,
-        /// Why.
+        /// The cause.
         source: ProgramError,
     },
 }
 
-/// Loads the embedded object: maps are created with these capacities, all its
-/// programs are verified, none is attached.
+/// Loads the embedded object: makes its maps with these capacities, and lets the kernel
+/// verify all its programs. Attaches no program.
 pub fn load(capacities: &Capacities, log: KernelLog) -> Result<Ebpf, LoadError> {
     load_object(OBJECT, capacities, log)
 }
 
-/// As [`load`], for any object.
+/// Does the same as [`load`] with any object.
 pub fn load_object(
     object: &[u8],
     capacities: &Capacities,

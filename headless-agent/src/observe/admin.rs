@@ -25,14 +25,15 @@ struct Page {
     registry: Registry,
 }
 
-/// Binds the address. Done first, so that an address in use ends the start early.
+/// Binds the address. The agent does this first, so that it ends early if the address is in
+/// use.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}/tcp"))
 }
 
-/// Serves until told to stop.
+/// Serves the endpoint until the agent stops.
 pub async fn serve(
     listener: TcpListener,
     sources: Arc<Sources>,

@@ -1,4 +1,4 @@
-//! Whether the agent lives and whether it is ready: `/livez` and `/readyz`.
+//! The answers of `/livez` and `/readyz`: whether the agent lives, and whether it is ready.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +30,7 @@ impl Signs {
         Arc::clone(&self.datapath.borrow())
     }
 
-    /// The signs, now.
+    /// The signs of life at this moment.
     pub fn vitals(&self) -> Vitals {
         let source = self.mirror.source();
         let beat = self.writes.beat_ns.load(Ordering::Relaxed);
@@ -64,7 +64,7 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// A sentence if the loop is stuck.
+    /// A sentence for the operator if the loop is stuck.
     pub fn stuck(&self) -> Option<String> {
         let age = self.heartbeat_age.filter(|age| *age >= STUCK_AFTER)?;
         Some(format!(
@@ -74,8 +74,8 @@ impl Vitals {
         ))
     }
 
-    /// A sentence if negative answers are withheld because the source has been silent for
-    /// too long.
+    /// A sentence for the operator if negative answers are withheld because the source has
+    /// been silent for too long.
     pub fn silent(&self) -> Option<String> {
         let silence = self.silence.filter(|_| !self.mirror.current);
         silence.map(|silence| format!("{silence}: negative answers are withheld"))

@@ -56,9 +56,9 @@ pub struct Snapshot {
 /// A map.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Map {
-    /// Entries it has.
+    /// Number of entries.
     pub entries: u64,
-    /// Entries it can have.
+    /// The most entries that the map can hold.
     pub capacity: u64,
     /// Estimate of its kernel memory in bytes.
     pub bytes: u64,
@@ -110,7 +110,7 @@ impl Sources {
         kernel.context("the programs are being loaded, there are no maps yet")
     }
 
-    /// Everything, now.
+    /// The state of the whole agent at this moment.
     ///
     /// # Errors
     /// Where the kernel does not let the counters be read.

@@ -1,5 +1,5 @@
-//! The state of the agent as one value: what `status` prints and
-//! `/status.json` has. Other tools rely on the keys.
+//! The state of the agent as one value, which `status` prints and `/status.json` serves.
+//! Other tools rely on the keys.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,23 +12,23 @@ use super::snapshot::Map;
 use super::tally::{AGENT, Tally};
 use crate::datapath::snapshot::{Attachment, Program};
 
-/// The whole.
+/// The state of the agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the agent.
     pub version: String,
-    /// Answers by who gave them: `xdp`, `tc`, `agent`.
+    /// Answers by path: `xdp`, `tc`, `agent`.
     pub answers: BTreeMap<String, u64>,
-    /// Packets that the programs passed, by reason: each once, by the tc program,
-    /// which is behind XDP wherever that is; `lost` is of both.
+    /// Packets that the programs passed, by reason. The tc program counts each packet once,
+    /// because it is behind XDP on every interface. `lost` counts both programs.
     pub passes: BTreeMap<String, u64>,
-    /// Answers by who gave them, question type and outcome.
+    /// Answers by path, question type and outcome.
     pub answers_by_type: Vec<Answers>,
     /// Messages that the agent's engine passed, by reason.
     pub agent_passes: BTreeMap<String, u64>,
     /// Messages that the agent answered by the rules outside the engine.
     pub agent_resolved: u64,
-    /// Interfaces that were to get the programs.
+    /// Interfaces that could get the programs.
     pub interfaces: Vec<Attachment>,
     /// The maps.
     pub maps: BTreeMap<String, Map>,

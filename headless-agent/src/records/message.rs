@@ -1,4 +1,4 @@
-//! From a query's bytes to a reply's bytes: what CoreDNS's server does around its
+//! From a query's bytes to a reply's bytes: the work that CoreDNS's server does around its
 //! plugins (miekg/dns, `server.go` and `msg_truncate.go`; CoreDNS,
 //! `request/request.go` and `plugin/loadbalance`).
 //!
@@ -38,7 +38,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// What the server has to do about a query.
+/// The next step of the server for a query.
 #[derive(Debug)]
 pub enum Reply {
     /// Send this message.

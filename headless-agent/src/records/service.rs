@@ -1,4 +1,4 @@
-//! One Service with the endpoints of its slices: which names it has, and what they hold.
+//! One Service with the endpoints of its slices: the names that it has, and their records.
 
 mod endpoints;
 mod targets;

@@ -1,5 +1,5 @@
-//! [`Lookup`] over the index: records are rendered as they are asked for, so
-//! that there is no second copy of the data.
+//! [`Lookup`] over the index. It renders a record when the engine asks for it, so that
+//! there is no second copy of the data.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use crate::maps::encode::{Place, encode};
 use crate::maps::{MapKey, heartbeat};
 use crate::records::Index;
 
-/// The index as the engine wants it, for one query.
+/// The index in the form that the engine reads, for one query.
 #[derive(Debug)]
 pub struct IndexLookup<'a> {
     index: &'a Index,
@@ -24,7 +24,7 @@ pub struct IndexLookup<'a> {
 }
 
 impl<'a> IndexLookup<'a> {
-    /// Over `index`, with the choices of `config`.
+    /// A look-up in `index`, with the operator's choices in `config`.
     pub fn new(index: &'a Index, config: &'a Config) -> Self {
         Self {
             index,
@@ -35,8 +35,8 @@ impl<'a> IndexLookup<'a> {
 }
 
 impl IndexLookup<'_> {
-    /// The record of a name or an endpoint, without the details: the resolver gives SRV
-    /// records, too.
+    /// The record of a name or an endpoint. It has no details, so the engine leaves SRV
+    /// questions to the resolver.
     fn record(&self, key: &MapKey) -> Option<NameRecord> {
         let wire = key.wire();
         let (data, service) = match key.endpoint_service() {
@@ -65,7 +65,8 @@ impl Lookup for IndexLookup<'_> {
         Some(self.config)
     }
 
-    /// Always alive. Denies while the index may.
+    /// The deadline never passes, because the agent itself is running. Denials are given
+    /// while the index allows them.
     fn state(&self) -> Option<State> {
         Some(State {
             deadline_ns: u64::MAX,
@@ -78,7 +79,7 @@ impl Lookup for IndexLookup<'_> {
         })
     }
 
-    /// Whoever asks here has asked the right address.
+    /// Always true: the query has reached the responder, so its address is right.
     fn serves(&self, _config: &Config, _address: &Address) -> bool {
         true
     }
@@ -116,7 +117,7 @@ impl Lookup for IndexLookup<'_> {
         })
     }
 
-    /// The resolver answers reverse names, too.
+    /// Finds nothing, so the engine leaves reverse names to the resolver.
     fn reverse(&self, _bucket: u32, _slots: &mut ChunkBytes) -> bool {
         false
     }

@@ -26,7 +26,7 @@ use crate::records::{self, Reply, Transport};
 /// Longest UDP payload.
 const DATAGRAM_MAX: usize = 65_535;
 
-/// Answers messages from the mirror.
+/// Answers messages by the index of the mirror.
 #[derive(Clone, Debug)]
 pub struct Responder {
     mirror: Arc<Mirror>,
@@ -34,7 +34,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// From `mirror`, counting in `counts`.
+    /// A responder that answers by the index of `mirror` and counts in `counts`.
     pub fn new(mirror: Arc<Mirror>, counts: Arc<Counts>) -> Self {
         Self { mirror, counts }
     }
@@ -70,7 +70,8 @@ impl Responder {
         reply
     }
 
-    /// Leaves the answer in the image and returns its length in bytes.
+    /// Answers by the engine: leaves the answer in the image and returns its length in
+    /// bytes.
     fn by_engine(&self, query: &[u8], scratch: &mut Scratch) -> Result<usize, PassReason> {
         let image = scratch.image.as_mut_slice();
         let room = image.get_mut(..query.len());
@@ -108,7 +109,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds; the address need not exist yet (`IP_FREEBIND`).
+    /// Binds a socket to the address, which need not exist yet (`IP_FREEBIND`).
     pub fn bind(address: SocketAddr) -> anyhow::Result<Self> {
         let socket = bind(address).with_context(|| format!("cannot listen on {address}/udp"))?;
         let address = socket
@@ -147,7 +148,7 @@ impl Server {
         loop {
             let received = socket.recv_from(&mut buffer);
             if stop.load(Ordering::Acquire) {
-                // What the shutdown woke is no datagram.
+                // The shutdown has woken the thread. No datagram has come.
                 break;
             }
             let (len, client) = match received {
@@ -164,7 +165,7 @@ impl Server {
                 continue;
             }
             if let Err(error) = socket.send_to(&reply, client) {
-                // The client may have gone, or its route.
+                // The client or its route may be gone.
                 responder.counts.unsent.fetch_add(1, Ordering::Relaxed);
                 debug!(%client, %error, "reply not sent");
             }
@@ -192,8 +193,8 @@ impl Stopper {
     }
 }
 
-/// Errors of receiving that say nothing about the socket: a signal, or what
-/// became of an earlier reply.
+/// Whether an error of receiving says nothing about the socket: a signal came, or an
+/// earlier reply could not be delivered.
 fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),

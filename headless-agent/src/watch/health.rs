@@ -1,5 +1,5 @@
-//! The health of the source: which watches fail, since when, and when each was
-//! last heard.
+//! The health of the source: the watches that fail, with the times of their failures, and
+//! the time at which the server last sent something on each watch.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -99,12 +99,12 @@ impl fmt::Display for Silence {
 pub struct Ear(std::sync::Arc<watch::Sender<Instant>>);
 
 impl Ear {
-    /// The server has sent something just now.
+    /// Records that the server has sent something just now.
     pub fn heard(&self) {
         self.0.send_replace(Instant::now());
     }
 
-    /// Changes whenever the server sends something.
+    /// A receiver that changes whenever the server sends something.
     pub fn subscribe(&self) -> watch::Receiver<Instant> {
         self.0.subscribe()
     }

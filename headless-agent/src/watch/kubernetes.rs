@@ -98,7 +98,7 @@ struct Running {
 }
 
 impl Watches for Running {
-    /// Starts a watch, whose client tells when the server sends something on it.
+    /// Starts a watch. Its client records when the server sends something on the watch.
     fn take<K, C>(
         &mut self,
         watch: Watch,
@@ -142,7 +142,7 @@ struct Reported {
     /// A digest of the problems: an update or a new list that only repeats them is
     /// not reported again.
     digest: u64,
-    /// The watch that told of the object last, and in which list.
+    /// The watch that sent the object last, and the number of its list then.
     watch: &'static str,
     list: u32,
 }
@@ -179,7 +179,8 @@ impl Collector {
         batch
     }
 
-    /// Follows what is wrong with objects, and forgets objects that are gone.
+    /// Adds a report if the problems of the event's object have changed. Forgets objects that
+    /// are gone.
     fn report(
         &mut self,
         watch: &'static str,
@@ -234,7 +235,7 @@ impl Collector {
     }
 }
 
-/// Says that nothing is wrong with the object any more.
+/// A report that the object has no problems any more.
 fn settled(reference: &ObjectRef) -> Report {
     Report {
         about: reference.to_string(),
@@ -242,8 +243,8 @@ fn settled(reference: &ObjectRef) -> Report {
     }
 }
 
-/// As the index takes it. An object of which no part can be used does not exist for
-/// the index, even where an earlier version of it did.
+/// The event in the form that the index takes. An object of which no part can be used does
+/// not exist for the index, even if an earlier version of it could be used.
 fn index_event(kind: Kind, event: WatchEvent) -> Event {
     match event {
         WatchEvent::Apply(_, Some(object), _) => Event::Apply(object),

@@ -25,7 +25,7 @@ pub const ENCODING: u64 = 0x914d_1571_7f62_c6e3;
 
 /// The layout version: a digest of all structures (names, sizes, fields with types and offsets),
 /// of the constants that they use, and of [`ENCODING`]. The object holds it under the symbol
-/// `LAYOUT`, and the path of pinned maps contains it.
+/// `LAYOUT`, and the agent's loader refuses an object with another version.
 pub const LAYOUT: u64 = Digest::NEW
     .number(<Address as Described>::DIGEST)
     .number(<Chunk as Described>::DIGEST)

@@ -62,7 +62,7 @@ pub mod global {
 pub mod map {
     /// `ARRAY[1]` of [`super::Config`], written before the programs are attached.
     pub const CONFIG: &str = "CONFIG";
-    /// `ARRAY[1]` of [`super::State`], written once a second.
+    /// `ARRAY[1]` of [`super::State`], written once a second and around changes of names.
     pub const STATE: &str = "STATE";
     /// `ARRAY` of [`super::ServedSlot`]: the served addresses, in a table with open addressing.
     pub const SERVED: &str = "SERVED";

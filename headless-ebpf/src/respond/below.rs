@@ -35,8 +35,8 @@ pub(super) fn verified_pod<L: Lookup>(
 
 /// The search for an endpoint, and its working memory.
 pub(super) struct EndpointSearch<'a> {
-    /// The endpoint's record. Where it is filled in already, only the location of the details
-    /// is missing.
+    /// The endpoint's record. If [`super::find`] has filled it in already, the search finds
+    /// only the location of the details.
     pub(super) record: &'a mut NameRecord,
     /// Memory for the Service's record.
     pub(super) service: &'a mut NameRecord,

@@ -1,4 +1,4 @@
-//! Pods whose questions an agent of their own answers.
+//! Pods that have an agent of their own, which answers their questions.
 
 use std::ffi::OsString;
 use std::fs;

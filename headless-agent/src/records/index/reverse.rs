@@ -10,7 +10,7 @@ use super::pointers::{Pointers, Stale};
 use super::{AddressEntry, Index, ServiceEntry, ServiceState, ServiceView};
 use crate::watch::ServiceKind;
 
-/// The one Service that something leads to.
+/// The Services found for an address: none, one, or several.
 #[derive(Clone, Copy)]
 enum Only {
     None,
@@ -138,7 +138,7 @@ impl Index {
         let mut sole = Vec::with_capacity(addresses.len());
         let mut of_endpoints = Vec::new();
         for address in addresses {
-            // A Service's own address is its alone.
+            // A cluster IP leads to its Service only, even if endpoints have the address, too.
             let (mut own_of, mut others) = (Only::None, Only::None);
             for (number, view) in self.having(*address) {
                 if own(view.state).contains(address) {

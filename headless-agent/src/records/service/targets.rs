@@ -143,7 +143,7 @@ impl Targets {
         for endpoint in endpoints.by_name() {
             total += 1;
             let label = endpoint_label(endpoint);
-            // WireLabels that differ in case only are next to each other, in any order.
+            // Labels that differ in case only are next to each other, in any order.
             let mut alike = targets.iter_mut().rev().take_while(|target| {
                 let other = target.label.as_deref().unwrap_or_default();
                 other.eq_ignore_ascii_case(&label)

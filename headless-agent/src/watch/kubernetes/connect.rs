@@ -1,4 +1,4 @@
-//! How the API server is reached.
+//! Makes a client of the API server from the operator's options.
 
 use std::env;
 use std::path::PathBuf;
@@ -33,11 +33,12 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// for about 15 minutes (`tcp_retries2`).
 const USER_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The operator's word on the API server's address and on the agent's credentials.
+/// The operator's options about the API server's address and the agent's credentials.
 ///
-/// Without `kubeconfig` and `context`, a pod's own service account is used in a
-/// cluster, and elsewhere the user's kubeconfig, unless `server` is given. Each
-/// of `server`, `ca` and `token_file` replaces what was found so.
+/// If `kubeconfig` or `context` is given, a kubeconfig has address and credentials. Else
+/// they come from the pod's own service account in a cluster, and from the user's
+/// kubeconfig elsewhere, unless `server` is given. `server`, `ca` and `token_file` each
+/// replace their part of the result.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// A kubeconfig file.

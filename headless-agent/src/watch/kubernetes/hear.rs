@@ -2,12 +2,12 @@
 //!
 //! A watch in a quiet cluster has nothing to say for hours, so a time limit on
 //! reading would end healthy watches. The server does send bookmarks, about one a
-//! minute (`defaultBookmarkFrequency` of kube-apiserver's watch cache), but promises
-//! none: a server that has seen no change of a resource since its start sends none,
-//! and neither does one without a watch cache. So a watch that has been quiet for
-//! longer than bookmarks take is not given up as failed, but asked for anew from the
-//! version it has reached. A healthy server answers that at once, with the head of
-//! its answer; a hung one does not, and that is a failure.
+//! minute (`defaultBookmarkFrequency` of kube-apiserver's watch cache), but does not
+//! promise them: a server that has seen no change of a resource since its start sends
+//! no bookmarks, and a server without a watch cache sends none either. So a watch that
+//! has been quiet for longer than bookmarks take does not count as failed. The agent asks
+//! for it anew, from the version that it has reached. A healthy server sends the head of its
+//! answer at once. A hung server does not, and that is a failure.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ use tracing::debug;
 
 use super::super::health::Ear;
 
-/// How long to wait for a server that says nothing.
+/// How long to wait for a server that sends nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// For the head of an answer.
+    /// The wait for the head of an answer.
     pub answer: Duration,
-    /// For the next piece of an answer's body.
+    /// The wait for the next piece of an answer's body.
     pub quiet: Duration,
 }
 
@@ -39,7 +39,8 @@ impl Patience {
     /// Longest wait for a piece of a body. Bookmarks come every 60 to 62 s.
     const QUIET_MAX: Duration = Duration::from_secs(80);
 
-    /// So that a server is asked anew, and its silence noticed, within `age`.
+    /// The waits with which the agent asks a silent server anew, and notices its silence,
+    /// within `age`.
     pub fn within(age: Duration) -> Self {
         Self {
             answer: (age / 4).min(Self::ANSWER_MAX),
@@ -48,14 +49,14 @@ impl Patience {
     }
 }
 
-/// The server did not answer at all.
+/// The error of a request to which the server sent no head of an answer in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the API server has not answered within {} s", .0.as_secs_f32())]
 struct Unanswered(Duration);
 
-/// A client that tells `ear` of everything that the server sends, that gives up a
-/// request whose answer does not begin in time, and that ends the body of an answer
-/// which stays quiet for too long as if the server had ended it.
+/// A client that records in `ear` when the server sends something. It gives up a request
+/// whose answer does not begin in time. If the body of an answer stays quiet for too long,
+/// it ends the body as if the server had ended it.
 pub(super) fn listening(client: Client, ear: &Ear, patience: Patience) -> Client {
     let namespace = client.default_namespace().to_owned();
     let ear = ear.clone();

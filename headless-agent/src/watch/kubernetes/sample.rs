@@ -1,6 +1,6 @@
-//! A first look at the cluster: one page of the objects of each watch, and how many
-//! objects there are. The size of the cluster is estimated from it, while the watches
-//! still read their lists.
+//! Samples: one page of the objects of each watch, and the number of all its objects. The
+//! size of the cluster is estimated from samples while the watches still read their
+//! lists.
 
 use std::fmt::{self, Debug};
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! The watches: which objects each of them selects.
+//! The watches, and the objects that each watch selects.
 //!
 //! # Which slices
 //!
@@ -18,8 +18,8 @@
 //! - Slices of the cluster's DNS Service, which has a cluster IP: the addresses
 //!   of its pods are served too.
 //!
-//! A slice whose labels change moves from one of these watches to another, and the two
-//! watches tell of it in any order. The slice is gone when no watch has it.
+//! A slice whose labels change moves from one of these watches to another, and the events
+//! of these two watches come in any order. The slice is gone when no watch has it.
 
 use std::fmt::Debug;
 
@@ -62,10 +62,10 @@ pub struct Selection {
     pub keep: Keep,
 }
 
-/// Does something with every watch, whatever the type of its objects.
+/// A visitor of all watches, whose objects have different types.
 pub(super) trait Watches {
-    /// Takes a watch: where its objects are, which of them it selects, and how an object
-    /// is reduced to its slim form.
+    /// Visits a watch. `api` has its objects, `config` selects among them, and `convert`
+    /// reduces an object to its slim form.
     fn take<K, C>(
         &mut self,
         watch: Watch,

@@ -1,4 +1,4 @@
-//! The figures, for people and for programs.
+//! Writes the figures as a table for people and as JSON for programs.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;

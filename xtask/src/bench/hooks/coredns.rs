@@ -45,8 +45,8 @@ pub(crate) struct CoreDns {
 }
 
 impl CoreDns {
-    /// Starts it on these CPUs, so that Go's runtime sees no other CPU, and waits until it
-    /// is ready.
+    /// Starts `CoreDNS` on these CPUs, so that Go's runtime sees no other CPU, and waits
+    /// until it is ready.
     ///
     /// # Errors
     /// When it cannot be started, ends, or is not ready in time.

@@ -42,7 +42,7 @@ pub(crate) struct Loaded {
     pub(crate) instructions: Option<u32>,
 }
 
-/// All of it.
+/// All figures of the programs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Programs {
     pub(crate) rows: Vec<Row>,

@@ -1,4 +1,4 @@
-//! The figures, for people and for programs.
+//! Writes the figures as tables for people and as JSON for programs.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
@@ -14,7 +14,7 @@ use crate::bench::cluster::{Question, SERVICES_SMALL};
 use crate::bench::machine::Machine;
 use crate::bench::tables::table;
 
-/// All of it.
+/// All figures of one run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,

@@ -26,7 +26,8 @@ impl<'a> PortFilter<'a> {
         }
     }
 
-    /// CoreDNS, `matchPortAndProtocol` in `plugin/kubernetes/kubernetes.go`.
+    /// Whether a port matches (CoreDNS, `matchPortAndProtocol` in
+    /// `plugin/kubernetes/kubernetes.go`).
     fn matches(self, name: &str, protocol: &str) -> bool {
         let matches = |wanted: &str, is: &str| wanted.is_empty() || wanted.eq_ignore_ascii_case(is);
         matches(self.name, name) && matches(self.protocol, protocol)
