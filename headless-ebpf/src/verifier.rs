@@ -17,7 +17,8 @@
 //!    structures in the working memory.
 //! 2. **Masks replace branches that depend on a length.** [`mask`] reads the mask for a word
 //!    from a constant table. A branch for each word would double the number of paths with each
-//!    word. [`next_in_ring`] is the next position in a ring, without a branch.
+//!    word. [`ones_if_zero`] and [`ones_if_below`] make a mask of a comparison, and
+//!    [`next_in_ring`] finds the next position in a ring with such a mask.
 //! 3. **Numbers that depend on a choice are calculated** or are stored in a map beforehand
 //!    ([`crate::abi::InterfaceRecord`]). An example: `present * LEN` replaces `if present { LEN
 //!    } else { 0 }`. With a branch, each number would lead to a path of its own through every
@@ -127,7 +128,7 @@ pub fn clear<T: Pod>(value: &mut T) {
     const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
     let first = (&raw mut *value).cast::<u64>();
     for i in 0..size_of::<T>() / 8 {
-        // SAFETY: the value consists of so many words, any content of which is a value.
+        // SAFETY: the value has this many words, and all bits may have any value (`Pod`).
         unsafe { first.add(i).write_volatile(0) };
     }
 }
@@ -204,8 +205,8 @@ pub fn ones_if_below(left: usize, right: usize) -> usize {
     ones_if_negative(left.wrapping_sub(right))
 }
 
-/// All bits set where `number` is negative as a signed number, else 0. Its two highest bits are
-/// equal.
+/// All bits set where `number` is negative as a signed number, else 0. The two highest bits of
+/// `number` must be equal.
 #[inline(always)]
 fn ones_if_negative(number: usize) -> usize {
     // `opaque` twice, since the compiler would turn the sign into a comparison, or the mask into
