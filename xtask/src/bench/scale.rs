@@ -108,9 +108,9 @@ struct Programs {
     agent: PathBuf,
 }
 
-/// Optimized programs, the agent with the image's allocator.
+/// Optimized programs, the agent as the image has it.
 fn release_programs() -> Result<Programs> {
-    lab::build_agent_with(&["jemalloc"])?;
+    let agent = lab::build_image_agent()?;
     let target = exec::target();
     let mut build = exec::cargo();
     build
@@ -121,7 +121,7 @@ fn release_programs() -> Result<Programs> {
     exec::run(&mut build)?;
     Ok(Programs {
         scale: target.join("release/scale"),
-        agent: lab::built_agent(),
+        agent,
     })
 }
 

@@ -113,15 +113,21 @@ pub(crate) fn run(arguments: &LabArgs) -> Result<ExitCode> {
 
 /// Builds the BPF objects, and the agent with the object inside.
 pub(crate) fn build_agent() -> Result<()> {
-    build_agent_with(&[])
+    build_agent_as("release", &[])
 }
 
-/// Like [`build_agent`], with these features of the agent.
-pub(crate) fn build_agent_with(features: &[&str]) -> Result<()> {
+/// Builds the BPF objects, and the agent as the image has it, but linked with the system's libc.
+/// Returns its path.
+pub(crate) fn build_image_agent() -> Result<PathBuf> {
+    build_agent_as("image", &["jemalloc"])?;
+    Ok(exec::target().join("image/headless-agent"))
+}
+
+fn build_agent_as(profile: &str, features: &[&str]) -> Result<()> {
     ebpf::build()?;
     let mut command = exec::cargo();
     command
-        .args(["build", "--release", "--package", "headless-agent"])
+        .args(["build", "--profile", profile, "--package", "headless-agent"])
         .args(["--features", &features.join(",")])
         .arg("--target-dir")
         .arg(exec::target());
