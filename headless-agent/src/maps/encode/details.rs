@@ -1,6 +1,7 @@
 //! The details of a Service, that is its ports and SRV targets, as bytes of chunks. The
 //! layout stands at [`headless_ebpf::abi::DetailsHeader`].
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use headless_ebpf::abi::{
@@ -26,20 +27,17 @@ pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
     for port in &details.ports {
         ports.extend(self::port(port)?);
     }
-    let mut run = vec![0; DETAILS_HEADER_LEN];
-    run.extend(&ports);
-    if run.len() > CHUNK_BYTES {
+    if DETAILS_HEADER_LEN + ports.len() > CHUNK_BYTES {
         return None;
     }
-    let mut runs = Vec::new();
+    let mut runs = Runs(Vec::new());
+    runs.room(CHUNK_BYTES).resize(DETAILS_HEADER_LEN, 0);
+    runs.room(ports.len()).extend(&ports);
     let (targets, flags) = match &details.targets {
         TargetSet::Addresses => (details.endpoints, DetailsHeader::IMPLICIT),
-        TargetSet::Each(targets) => {
-            let written = put_targets(targets, &details.ports, &mut run, &mut runs)?;
-            (written, 0)
-        }
+        TargetSet::Each(targets) => (put_targets(targets, &details.ports, &mut runs)?, 0),
     };
-    runs.push(run);
+    let Runs(mut runs) = runs;
     let header = DetailsHeader {
         endpoints: count(details.endpoints),
         targets: u16::try_from(targets).ok()?,
@@ -51,16 +49,26 @@ pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
     Some(runs)
 }
 
-/// Appends targets to `run`, and moves `run` to `runs` whenever the next target does not fit.
-/// Returns the number of written targets, which counts each part of a target.
+/// The content of chunks.
+struct Runs(Vec<Vec<u8>>);
+
+impl Runs {
+    /// The last chunk if it has room for `len` bytes, else a new chunk.
+    fn room(&mut self, len: usize) -> &mut Vec<u8> {
+        let has_room = |run: &Vec<u8>| run.len() + len <= CHUNK_BYTES;
+        if !self.0.last().is_some_and(has_room) {
+            self.0.push(Vec::with_capacity(CHUNK_BYTES));
+        }
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+}
+
+/// Appends targets. Returns the number of written targets, which counts each part of a
+/// target.
 ///
 /// `None` as for [`runs`].
-fn put_targets(
-    targets: &[Target],
-    ports: &[Counted],
-    run: &mut Vec<u8>,
-    runs: &mut Vec<Vec<u8>>,
-) -> Option<usize> {
+fn put_targets(targets: &[Target], ports: &[Counted], runs: &mut Runs) -> Option<usize> {
     let mut written = 0;
     for group in targets.chunk_by(|a, b| a.label == b.label) {
         if group.len() > 1 && !numbers_once(ports) {
@@ -68,13 +76,7 @@ fn put_targets(
         }
         let mut continues = false;
         for target in group {
-            for bytes in parts(target, &mut continues)? {
-                if run.len() + bytes.len() > CHUNK_BYTES {
-                    runs.push(std::mem::take(run));
-                }
-                run.extend(bytes);
-                written += 1;
-            }
+            written += put_target(target, &mut continues, runs)?;
         }
     }
     Some(written)
@@ -126,11 +128,12 @@ fn port(counted: &Counted) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The bytes of a target, in several parts if it has too many addresses for one.
+/// Appends a target, in several parts if it has too many addresses for one. Returns the number
+/// of parts.
 ///
 /// A part that continues the target before it has the same label. The first part does so if
 /// `continues` is set, all others always do. `None` as for [`runs`].
-fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
+fn put_target(target: &Target, continues: &mut bool, runs: &mut Runs) -> Option<usize> {
     let Target {
         label,
         addresses,
@@ -140,62 +143,62 @@ fn parts(target: &Target, continues: &mut bool) -> Option<Vec<Vec<u8>>> {
     let is_dashed =
         matches!(addresses.as_slice(), [IpAddr::V4(address)] if is_dashed(label, *address));
     let is_wire = is_dashed || label.contains('.');
-    let label = if is_dashed {
-        Vec::new()
+    let label: Cow<'_, [u8]> = if is_dashed {
+        Cow::default()
     } else if is_wire {
-        wire(label)?
+        wire(label)?.into()
     } else {
-        label.into()
+        label.as_bytes().into()
     };
     if label.len() > 63 {
         return None;
     }
     let bits = ports.iter().fold(0_u16, |bits, port| bits | 1 << port);
-    let mut head = |ipv4: usize, ipv6: usize| {
+    let mut put = |ipv4: &[[u8; 4]], ipv6: &[[u8; 16]]| {
+        let (ipv4_bytes, ipv6_bytes) = (ipv4.as_flattened(), ipv6.as_flattened());
+        let addresses = ipv4_bytes.len() + ipv6_bytes.len();
+        let run = runs.room(TARGET_HEADER_LEN + label.len() + addresses);
         let continues = std::mem::replace(continues, true);
         let continues = if continues { TARGET_CONTINUES } else { 0 };
         let labels = if is_wire { TARGET_LABELS } else { 0 };
-        let mut bytes = bits.to_le_bytes().to_vec();
-        let len = label.len() as u8 | continues | labels;
-        bytes.extend([(ipv4 | ipv6 << 4) as u8, len]);
-        bytes.extend(&label);
-        bytes
+        run.extend(bits.to_le_bytes());
+        run.push((ipv4.len() | ipv6.len() << 4) as u8);
+        run.push(label.len() as u8 | continues | labels);
+        run.extend_from_slice(&label);
+        run.extend_from_slice(ipv4_bytes);
+        run.extend_from_slice(ipv6_bytes);
     };
+    // The usual target has one address, and needs no lists.
+    if let [IpAddr::V4(address)] = addresses.as_slice() {
+        put(&[address.octets()], &[]);
+        return Some(1);
+    }
+    let (ipv4, ipv6) = by_family(addresses);
     let room = CHUNK_BYTES - TARGET_HEADER_LEN - label.len();
-    let ipv4: Vec<[u8; 4]> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(address) => Some(address.octets()),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    let ipv6: Vec<[u8; 16]> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V6(address) => Some(address.octets()),
-            IpAddr::V4(_) => None,
-        })
-        .collect();
     if ipv4.len().max(ipv6.len()) <= TARGET_ADDRESSES_MAX
         && ipv4.len() * 4 + ipv6.len() * 16 <= room
     {
-        let mut bytes = head(ipv4.len(), ipv6.len());
-        bytes.extend(ipv4.as_flattened());
-        bytes.extend(ipv6.as_flattened());
-        return Some(vec![bytes]);
+        put(&ipv4, &ipv6);
+        return Some(1);
     }
-    let mut parts = Vec::new();
-    for some in ipv4.chunks((room / 4).min(TARGET_ADDRESSES_MAX)) {
-        let mut bytes = head(some.len(), 0);
-        bytes.extend(some.as_flattened());
-        parts.push(bytes);
-    }
-    for some in ipv6.chunks((room / 16).min(TARGET_ADDRESSES_MAX)) {
-        let mut bytes = head(0, some.len());
-        bytes.extend(some.as_flattened());
-        parts.push(bytes);
-    }
+    let ipv4 = ipv4.chunks((room / 4).min(TARGET_ADDRESSES_MAX));
+    let ipv6 = ipv6.chunks((room / 16).min(TARGET_ADDRESSES_MAX));
+    let parts = ipv4.len() + ipv6.len();
+    ipv4.for_each(|some| put(some, &[]));
+    ipv6.for_each(|some| put(&[], some));
     Some(parts)
+}
+
+/// The addresses of each family, in network byte order.
+fn by_family(addresses: &[IpAddr]) -> (Vec<[u8; 4]>, Vec<[u8; 16]>) {
+    let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpAddr::V4(address) => ipv4.push(address.octets()),
+            IpAddr::V6(address) => ipv6.push(address.octets()),
+        }
+    }
+    (ipv4, ipv6)
 }
 
 /// Whether a label is the dashed form of the address. The layout leaves out such a label,

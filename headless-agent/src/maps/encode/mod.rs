@@ -108,7 +108,7 @@ pub fn encode(data: &NameData) -> Encoded {
         }
         encoded.flag(flag);
         encoded.put(kind, runs, |run, bytes| {
-            put_items(bytes, run.into_iter().map(|byte| [byte]));
+            bytes[..run.len()].copy_from_slice(&run);
         });
     }
     encoded
