@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 use super::reported::Reported;
 use super::{EventKind, Mirror, Snapshot};
 use crate::maps::heartbeat;
-use crate::records::{NameChange, Pointers};
+use crate::records::{Index, NameChange, Pointers};
 use crate::watch::{Batch, Event, Object, Report};
 
 /// The most events and endpoints that are applied to the index under one lock. Readers of the
@@ -53,7 +53,7 @@ impl Intake {
             };
             self.report(batch.reports);
             for piece in Pieces::new(batch.events) {
-                self.index(piece);
+                self.apply(piece, Index::absorb);
                 yield_now().await;
             }
             self.show();
@@ -68,6 +68,17 @@ impl Intake {
     /// Applies events to the index under one lock, so that no reader sees only a part of them.
     /// Returns the changed names and hints.
     pub(super) fn index(&mut self, events: Vec<Event>) -> (Vec<NameChange>, Pointers) {
+        self.apply(events, |index, events| {
+            (index.apply_all(events), index.take_pointers())
+        })
+    }
+
+    /// Counts events, and applies them to the index under one lock.
+    fn apply<T>(
+        &mut self,
+        events: Vec<Event>,
+        apply: impl FnOnce(&mut Index, Vec<Event>) -> T,
+    ) -> T {
         for event in &events {
             if let Some(counted) = EventKind::of(event) {
                 *self.shown.events.entry(counted).or_default() += 1;
@@ -75,12 +86,11 @@ impl Intake {
         }
         let mut index = self.mirror.index.write();
         let before = index.revision();
-        let names = index.apply_all(events);
-        let pointers = index.take_pointers();
+        let applied = apply(&mut index, events);
         if index.revision() != before {
             index.set_serial(heartbeat::unix_serial());
         }
-        (names, pointers)
+        applied
     }
 
     /// Publishes the state.

@@ -244,6 +244,21 @@ impl Index {
     /// The cost grows with the Services of the events, and with all Services of a Namespace
     /// that comes or goes.
     pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<NameChange> {
+        let touched = self.take_events(events);
+        let mut changes = Vec::new();
+        self.settle(touched, Some(&mut changes));
+        changes
+    }
+
+    /// Applies events that belong together, for an index of which nobody follows the changes
+    /// yet. Making the changes of a cluster's first lists takes as long as reading them.
+    pub fn absorb(&mut self, events: impl IntoIterator<Item = Event>) {
+        let touched = self.take_events(events);
+        self.settle(touched, None);
+        self.stale = Stale::default();
+    }
+
+    fn take_events(&mut self, events: impl IntoIterator<Item = Event>) -> Touched {
         let mut touched = Touched::default();
         for event in events {
             match event {
@@ -264,28 +279,21 @@ impl Index {
                 }
             }
         }
-        self.settle(touched)
+        touched
     }
 
-    /// The changes of all touched namespaces, Services and pods.
-    fn settle(&mut self, touched: Touched) -> Vec<NameChange> {
+    /// Brings all touched Services up to date, and appends the changes of all touched
+    /// namespaces, Services and pods, if somebody wants them.
+    fn settle(&mut self, touched: Touched, mut changes: Option<&mut Vec<NameChange>>) {
         let Touched {
             services,
             slices,
             namespaces,
             pods,
         } = touched;
-        let scope = self.settings.endpoints;
-        let mut changes = Vec::new();
         let mut gone = Vec::new();
-        for (name, before) in &namespaces {
-            let now = entry_exists(&self.namespaces, name);
-            let name = RelativeName::from_labels([&**name]);
-            if let Some(name) = name.filter(|_| *before != now) {
-                let data = now.then(namespace_data);
-                let list = if now { &mut changes } else { &mut gone };
-                list.push(NameChange { name, data });
-            }
+        if let Some(changes) = changes.as_deref_mut() {
+            self.namespace_changes(&namespaces, changes, &mut gone);
         }
         for (number, before) in services {
             let entry = &mut self.services[number];
@@ -294,21 +302,16 @@ impl Index {
                 entry.state.endpoints = Arc::new(endpoints);
             }
             let entry = &self.services[number];
-            let naming = entry.naming(self.name_max);
-            service::changes(&before, &entry.state, naming, scope, &mut changes);
+            if let Some(changes) = changes.as_deref_mut() {
+                let (naming, scope) = (entry.naming(self.name_max), self.settings.endpoints);
+                service::changes(&before, &entry.state, naming, scope, changes);
+            }
             self.settle_reverse(number, &before, slices.contains(&number));
             self.release_service(number);
         }
-        for ((namespace, address), before) in pods {
-            let before = pod_data(address, before);
-            let now = pod_data(address, self.pods(&namespace, address));
-            if before != now
-                && let Some(name) = self.pod_name(&namespace, address)
-            {
-                let exists = now.is_some();
-                let list = if exists { &mut changes } else { &mut gone };
-                list.push(NameChange { name, data: now });
-            }
+        if let Some(changes) = changes {
+            self.pod_changes(pods, changes, &mut gone);
+            changes.append(&mut gone);
         }
         for name in namespaces.keys() {
             let entry = self.namespaces.get(name);
@@ -316,8 +319,47 @@ impl Index {
                 self.namespaces.remove(name);
             }
         }
-        changes.append(&mut gone);
-        changes
+    }
+
+    /// The changes of namespaces, of which is known whether they existed before.
+    fn namespace_changes(
+        &self,
+        namespaces: &BTreeMap<Box<str>, bool>,
+        changes: &mut Vec<NameChange>,
+        gone: &mut Vec<NameChange>,
+    ) {
+        for (name, before) in namespaces {
+            let now = entry_exists(&self.namespaces, name);
+            let name = RelativeName::from_labels([&**name]);
+            if let Some(name) = name.filter(|_| *before != now) {
+                let data = now.then(namespace_data);
+                let list = if now { &mut *changes } else { &mut *gone };
+                list.push(NameChange { name, data });
+            }
+        }
+    }
+
+    /// The changes of pods' addresses, of which is known how many pods had them before.
+    fn pod_changes(
+        &self,
+        pods: BTreeMap<(Box<str>, IpAddr), u32>,
+        changes: &mut Vec<NameChange>,
+        gone: &mut Vec<NameChange>,
+    ) {
+        for ((namespace, address), before) in pods {
+            let before = pod_data(address, before);
+            let now = pod_data(address, self.pods(&namespace, address));
+            if before != now
+                && let Some(name) = self.pod_name(&namespace, address)
+            {
+                let list = if now.is_some() {
+                    &mut *changes
+                } else {
+                    &mut *gone
+                };
+                list.push(NameChange { name, data: now });
+            }
+        }
     }
 
     fn address_entry(&self, address: IpAddr, service: u32) -> AddressEntry {

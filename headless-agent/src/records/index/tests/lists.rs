@@ -63,3 +63,35 @@ fn a_namespace_that_goes_takes_its_services_along() {
     assert_eq!(changes.first().unwrap().name.to_string(), "default");
     assert_eq!(installed.len(), 6);
 }
+
+/// The index is the same whether somebody follows its changes or not.
+#[test]
+fn an_index_without_followers_is_the_same() {
+    let lists = || {
+        let others = [
+            pod("default", "a", "10.0.0.22"),
+            service("default", "api", "10.96.0.1", WEB),
+            delete(Kind::Service, "default/none"),
+            Event::Restarted(Kind::EndpointSlice),
+        ];
+        nginx().into_iter().chain(others)
+    };
+    let settings = Settings {
+        pods: PodsMode::Verified,
+        ..all()
+    };
+    let mut followed = Index::new(settings.clone());
+    let mut index = Index::new(settings);
+    assert!(!followed.apply_all(lists()).is_empty());
+    assert!(!followed.take_pointers().addresses.is_empty());
+    index.absorb(lists());
+    let names = |index: &Index| -> BTreeMap<_, _> { index.names().collect() };
+    assert_eq!(names(&index), names(&followed));
+    assert_eq!(names(&index).len(), 6);
+    assert_eq!(index.pointers(), followed.pointers());
+    assert_eq!(index.missing(), followed.missing());
+    assert_eq!(index.take_pointers(), Pointers::default());
+    let event = || slice("default/nginx-1", "nginx", WEB, &["10.0.0.22=web-0"]);
+    assert_eq!(index.apply(event()), followed.apply(event()));
+    assert_eq!(index.take_pointers(), followed.take_pointers());
+}
