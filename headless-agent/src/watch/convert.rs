@@ -6,6 +6,7 @@
 //! cannot find it by its name either.
 
 mod checks;
+mod read;
 mod service;
 mod slice;
 
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use self::checks::{Checks, is_found, reference};
+pub use self::read::{ReadConditions, ReadEndpoint, ReadSlice, ReadTarget};
 pub use self::service::service;
 pub use self::slice::{SERVICE_NAME_LABEL, endpoint_slice};
 use super::{EndpointSlice, Kind, Namespace, Object, Pod, Problem, Reason, Service, ServiceKind};
@@ -91,9 +93,9 @@ pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
             })
         }
         Kind::EndpointSlice => {
-            let object = k8s_openapi::api::discovery::v1::EndpointSlice {
+            let object = ReadSlice {
                 metadata,
-                ..Default::default()
+                ..ReadSlice::default()
             };
             let slice = endpoint_slice(&object, super::Keep::default(), problems);
             slice.map(|slice| {

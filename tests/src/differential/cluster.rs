@@ -116,7 +116,8 @@ impl Object {
             }
             Self::Service(object) => convert::service(object, problems).map(watch::Object::Service),
             Self::EndpointSlice(object) => {
-                convert::endpoint_slice(object, keep, problems).map(watch::Object::EndpointSlice)
+                let object = convert::ReadSlice::from(object);
+                convert::endpoint_slice(&object, keep, problems).map(watch::Object::EndpointSlice)
             }
             Self::Pod(object) => convert::pod(object, problems).map(watch::Object::Pod),
         };

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::discovery::v1 as discovery;
-
 use super::super::objects::{dashed, dashed_address};
 use super::super::{Alias, Endpoint, EndpointSlice, Keep, Kind, Port, Problem, Reason};
 use super::checks::{Checks, is_plain_name, reference};
+use super::read::{ReadEndpoint, ReadSlice};
 
 /// The label by which an EndpointSlice names its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -27,7 +26,7 @@ struct ReadyEndpoints {
 /// (`plugin/etcd/msg/type.go`), `addressType` decides nothing: a text that is no IP
 /// address is a domain name.
 pub fn endpoint_slice(
-    object: &discovery::EndpointSlice,
+    object: &ReadSlice,
     keep: Keep,
     problems: &mut Vec<Problem>,
 ) -> Option<EndpointSlice> {
@@ -62,7 +61,7 @@ pub fn endpoint_slice(
         checks.report("addressType", reason);
     }
     let mut ready = ReadyEndpoints::default();
-    for (i, endpoint) in object.endpoints.iter().flatten().enumerate() {
+    for (i, endpoint) in object.endpoints.iter().enumerate() {
         let are_names = address_type == "FQDN";
         ready.add(i, endpoint, keep, are_names, &mut checks);
     }
@@ -79,13 +78,9 @@ pub fn endpoint_slice(
 }
 
 /// The ports. Where a port cannot be used, it is left out and `partial` becomes true.
-fn ports(
-    object: &discovery::EndpointSlice,
-    partial: &mut bool,
-    checks: &mut Checks<'_>,
-) -> Box<[Port]> {
+fn ports(object: &ReadSlice, partial: &mut bool, checks: &mut Checks<'_>) -> Box<[Port]> {
     let mut ports = Vec::new();
-    for (i, port) in object.ports.iter().flatten().enumerate() {
+    for (i, port) in object.ports.iter().enumerate() {
         let field = format!("ports[{i}].port");
         let number = port
             .port
@@ -112,12 +107,12 @@ impl ReadyEndpoints {
     fn add(
         &mut self,
         i: usize,
-        endpoint: &discovery::Endpoint,
+        endpoint: &ReadEndpoint,
         keep: Keep,
         are_names: bool,
         checks: &mut Checks<'_>,
     ) {
-        let conditions = endpoint.conditions.as_ref();
+        let conditions = endpoint.conditions;
         if conditions.and_then(|conditions| conditions.ready) == Some(false) {
             return;
         }

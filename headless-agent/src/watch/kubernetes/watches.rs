@@ -24,12 +24,11 @@
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1;
-use k8s_openapi::api::discovery::v1 as discovery;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::super::convert::{self, SERVICE_NAME_LABEL};
+use super::super::convert::{self, ReadSlice, SERVICE_NAME_LABEL};
 use super::super::{Keep, Kind, Object, Problem, ServiceRef};
 use super::follow::Watch;
 use super::merge::Scope;
@@ -99,7 +98,7 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
         |object, problems| convert::service(object, problems).map(Object::Service),
     );
     for (scope, namespace, selector) in slices(selection) {
-        let api = move |client| -> Api<discovery::EndpointSlice> {
+        let api = move |client| -> Api<ReadSlice> {
             match &namespace {
                 Some(namespace) => Api::namespaced(client, namespace),
                 None => Api::all(client),

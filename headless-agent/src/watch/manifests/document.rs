@@ -7,6 +7,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::watch::convert::ReadSlice;
 use crate::watch::{Keep, Kind, Object, Problem, Reason, convert};
 
 /// The content of a file.
@@ -235,6 +236,7 @@ impl DocumentReader<'_> {
             Kind::EndpointSlice => {
                 let keep = self.keep;
                 let found = self.decode::<discovery::EndpointSlice>(prefix, kind, value);
+                let found = found.map(|object| ReadSlice::from(&object));
                 self.add(found, |object, problems| {
                     convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
                 });
