@@ -16,14 +16,26 @@ impl RelativeName {
     ///
     /// `None` where a label is empty, contains a dot or is longer than 63 bytes, and where
     /// the name is longer than [`RELATIVE_BYTES_MAX`] bytes (RFC 1035, section 2.3.4).
-    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let mut bytes = Vec::with_capacity(40);
+    pub fn from_labels<'a>(
+        labels: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+    ) -> Option<Self> {
+        let labels = labels.into_iter();
+        let len = labels.clone().map(|label| 1 + label.len()).sum();
+        let mut bytes = Vec::with_capacity(len);
         for label in labels {
             if label.contains('.') || !push_label(&mut bytes, label.as_bytes()) {
                 return None;
             }
         }
         (bytes.len() <= RELATIVE_BYTES_MAX).then(|| Self(bytes.into()))
+    }
+
+    /// The name of this label below `self`. `None` as in [`Self::from_labels`].
+    pub(super) fn below(&self, label: &str) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(1 + label.len() + self.0.len());
+        let is_label = !label.contains('.') && push_label(&mut bytes, label.as_bytes());
+        bytes.extend(&self.0);
+        (is_label && bytes.len() <= RELATIVE_BYTES_MAX).then(|| Self(bytes.into()))
     }
 
     /// The bytes: each label behind its length.
@@ -104,6 +116,8 @@ mod tests {
     fn is_what_the_key_is_made_of() {
         let name = RelativeName::from_labels(["Web-0", "nginx", "default"]).unwrap();
         assert_eq!(name.as_bytes(), b"\x05web-0\x05nginx\x07default");
+        let service = RelativeName::from_labels(["nginx", "default"]).unwrap();
+        assert_eq!(service.below("Web-0").unwrap(), name);
         assert_eq!(name.to_string(), "web-0.nginx.default");
         let (key, len) = NameKey::from_labels(name.labels()).unwrap();
         assert_eq!(len, name.as_bytes().len());
@@ -119,6 +133,9 @@ mod tests {
         assert_eq!(RelativeName::from_labels(["a.b", "c"]), None);
         let four = [long.as_str(); 4];
         assert_eq!(RelativeName::from_labels(four), None, "256 bytes");
+        let three = RelativeName::from_labels([long.as_str(); 3]).unwrap();
+        assert_eq!(three.below(&long), None, "256 bytes");
+        assert_eq!((three.below("a.b"), three.below("")), (None, None));
         let rest = "a".repeat(RELATIVE_BYTES_MAX - 3 * 64 - 1);
         let fits = [long.as_str(), &long, &long, &rest];
         assert_eq!(

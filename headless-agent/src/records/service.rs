@@ -1,6 +1,7 @@
 //! One Service with the endpoints of its slices: the names that it has, and their records.
 
 mod endpoints;
+mod label;
 mod targets;
 
 use std::net::IpAddr;
@@ -8,9 +9,10 @@ use std::sync::Arc;
 
 use headless_ebpf::abi::NameFlags;
 
+pub(super) use self::endpoints::Endpoints;
 use self::endpoints::Group;
 pub(super) use self::endpoints::families;
-pub(super) use self::endpoints::{Endpoints, endpoint_label};
+pub(super) use self::label::EndpointLabel;
 use super::name::RelativeName;
 use super::types::{Details, EndpointScope, NameChange, NameData, Targets};
 use crate::watch::{Port, Service, ServiceKind};
@@ -137,7 +139,8 @@ impl ServiceState {
         Some(group.data())
     }
 
-    fn groups(&self, scope: EndpointScope) -> impl Iterator<Item = Group<'_>> {
+    /// The endpoints that have names, by their labels.
+    pub(super) fn groups(&self, scope: EndpointScope) -> impl Iterator<Item = Group<'_>> {
         let endpoints = self.named_endpoints(scope);
         endpoints.into_iter().flat_map(Endpoints::groups)
     }
@@ -194,7 +197,14 @@ impl Naming<'_> {
         self.fits(RelativeName::from_labels([self.service, self.namespace]))
     }
 
-    fn endpoint(&self, label: &str) -> Option<RelativeName> {
+    /// Whether [`Self::endpoint`] has a name for this label, which is one label.
+    pub(super) fn has_endpoint(&self, label: &str) -> bool {
+        let labels = [label, self.service, self.namespace];
+        let len = labels.map(|label| 1 + label.len()).iter().sum::<usize>();
+        len <= self.name_max
+    }
+
+    pub(super) fn endpoint(&self, label: &str) -> Option<RelativeName> {
         self.fits(RelativeName::from_labels([
             label,
             self.service,

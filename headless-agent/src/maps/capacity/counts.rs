@@ -51,6 +51,7 @@ impl Counts {
                     counts.chunks += u64::from(encode(data).len());
                 }
             }
+            counts.endpoints += part.regular.len() as u64;
             if let Some(pointed) = part.pointed {
                 counts.chunks += 1;
                 counts.addresses += pointed.addresses.len() as u64;

@@ -1,12 +1,14 @@
 //! Compares one part of the index with the maps, and marks entries that are right.
 
+use headless_ebpf::abi::EndpointEntry;
+
 use super::drift::Drift;
-use crate::maps::encode::{EndpointName, MapKey, encode, is_service};
+use crate::maps::encode::{EndpointName, MapKey, encode, endpoint_entry, is_service};
 use crate::maps::place::endpoints;
 use crate::maps::place::record::{self, Located};
 use crate::maps::store::{RecordSink, SinkError};
 use crate::maps::writer::Writer;
-use crate::records::{NameData, Part, Pointed};
+use crate::records::{NameData, Part, Pointed, RelativeName};
 
 /// A name in the maps, compared with the index.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,33 +23,99 @@ impl<S: RecordSink> Writer<S> {
     /// generation, because the endpoints of a Service have new keys if the Service's record
     /// gets a new number.
     pub(super) fn check_part(&mut self, part: &Part, drift: &mut Drift) -> Result<(), SinkError> {
-        let mut is_writing = false;
-        let checked = part.names.iter().try_for_each(|(name, data)| {
-            let wire = name.as_bytes();
-            let standing = self.standing(wire, data)?;
-            if standing == Standing::Current {
-                return Ok(());
-            }
-            // A failed or crowded name is known to differ, so it is no drift.
-            if !self.failed.contains(wire) && !self.crowded.contains(wire) {
-                match standing {
-                    Standing::Missing => drift.missing += 1,
-                    _ => drift.differing += 1,
-                }
-            }
-            if !std::mem::replace(&mut is_writing, true) {
-                self.begin_writing();
-            }
-            self.install(wire, Some(data));
-            Ok(())
-        });
-        if is_writing {
-            self.end_writing();
+        let checked = self.check_names(part, drift);
+        if self.fresh {
+            self.forget_number(part);
+        } else {
+            self.end_filling();
         }
         if let Some(pointed) = &part.pointed {
             self.check_pointed(pointed, drift);
         }
         checked
+    }
+
+    /// Ends the generation in which names were written, if one has begun.
+    pub(super) fn end_filling(&mut self) {
+        if self.is_writing() {
+            self.end_writing();
+        }
+    }
+
+    fn check_names(&mut self, part: &Part, drift: &mut Drift) -> Result<(), SinkError> {
+        for (name, data) in &part.names {
+            self.check_name(name, data, drift)?;
+        }
+        let Some((service, _)) = part.names.first().filter(|_| !part.regular.is_empty()) else {
+            return Ok(());
+        };
+        let mut number = None;
+        for address in &part.regular {
+            if number.is_none() {
+                number = self.known_service(service.as_bytes())?;
+            }
+            let entry = number.map(|number| endpoint_entry(number, *address));
+            let is_there = entry.is_some_and(|entry| self.check_entry(entry, drift));
+            if !is_there && let Some((name, data)) = part.regular_name(*address) {
+                self.check_name(&name, &data, drift)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Corrects a name.
+    fn check_name(
+        &mut self,
+        name: &RelativeName,
+        data: &NameData,
+        drift: &mut Drift,
+    ) -> Result<(), SinkError> {
+        let wire = name.as_bytes();
+        let standing = if self.fresh {
+            Standing::Missing
+        } else {
+            self.standing(wire, data)?
+        };
+        if standing == Standing::Current {
+            return Ok(());
+        }
+        // A failed or crowded name is known to differ, so it is no drift.
+        if !self.failed.contains(wire) && !self.crowded.contains(wire) {
+            match standing {
+                Standing::Missing => drift.missing += 1,
+                _ => drift.differing += 1,
+            }
+        }
+        self.ensure_writing();
+        self.install(wire, Some(data));
+        Ok(())
+    }
+
+    /// [`Self::mark_entry`], but fresh maps get the entry. Returns whether the
+    /// maps have it now.
+    fn check_entry(&mut self, entry: EndpointEntry, drift: &mut Drift) -> bool {
+        if self.fresh {
+            self.ensure_writing();
+            let has_room = self.put_entry(entry);
+            drift.missing += u64::from(has_room);
+            return has_room;
+        }
+        self.mark_entry(entry)
+    }
+
+    /// Marks the entry of a regular endpoint. Returns whether the maps have it.
+    fn mark_entry(&mut self, entry: EndpointEntry) -> bool {
+        let number = endpoints::find(self.sink.arrays(), &self.config.hash_key, entry);
+        if let (Some(number), Some(marks)) = (number, &mut self.marks) {
+            marks.endpoints[number] = true;
+        }
+        number.is_some()
+    }
+
+    fn ensure_writing(&mut self) {
+        if !self.is_writing() {
+            self.begin_writing();
+        }
     }
 
     /// Compares a name with its entry in the maps, and marks the entry if it is right.
@@ -57,12 +125,8 @@ impl<S: RecordSink> Writer<S> {
                 return Ok(Standing::Missing);
             };
             if let Some(entry) = name.entry(service, data)
-                && let Some(number) =
-                    endpoints::find(self.sink.arrays(), &self.config.hash_key, entry)
+                && self.mark_entry(entry)
             {
-                if let Some(marks) = &mut self.marks {
-                    marks.endpoints[number] = true;
-                }
                 return Ok(Standing::Current);
             }
             (MapKey::of_endpoint(wire, service), Some(service))
@@ -100,7 +164,7 @@ impl<S: RecordSink> Writer<S> {
         let Some(marks) = &mut self.marks else { return };
         match located {
             Located::Table(found) => marks.hints[found.hint()] = true,
-            Located::Map(_) => drop(marks.keys.insert(*key)),
+            Located::Map(_) => drop(marks.keys.insert(key.words().into())),
         }
     }
 

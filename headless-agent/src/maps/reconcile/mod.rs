@@ -7,6 +7,9 @@
 //! over the index: it corrects entries that are missing or differ, and marks entries that
 //! are right. All writes of the writer set marks, too. Then the pass walks over the maps and
 //! deletes entries without a mark.
+//!
+//! A pass that begins with empty maps only writes: it looks up nothing, and nothing can be
+//! stale.
 
 mod check;
 mod drift;
@@ -73,6 +76,19 @@ impl Reconcile {
         index: &Index,
         budget: usize,
     ) -> Result<Progress, SinkError> {
+        let progress = self.advance(writer, index, budget);
+        writer.end_filling();
+        progress
+    }
+
+    /// Makes a step. If it fills empty maps, all of its names are written in one generation,
+    /// which the caller ends.
+    fn advance<S: RecordSink>(
+        &mut self,
+        writer: &mut Writer<S>,
+        index: &Index,
+        budget: usize,
+    ) -> Result<Progress, SinkError> {
         let mut left = budget;
         while left > 0 {
             let (next, cost) = match std::mem::take(&mut self.stage) {
@@ -105,11 +121,17 @@ impl Reconcile {
         index: &Index,
     ) -> Result<(Stage, usize), SinkError> {
         let Some(part) = parts.next(index) else {
-            return Ok((Stage::Table(0), 1));
+            let next = if writer.filling {
+                Stage::Chunks
+            } else {
+                Stage::Table(0)
+            };
+            return Ok((next, 1));
         };
         writer.check_part(&part, &mut self.drift)?;
         let addresses = part.pointed.map_or(0, |pointed| pointed.addresses.len());
-        Ok((Stage::Index(parts), 1 + part.names.len() + addresses))
+        let names = part.names.len() + part.regular.len();
+        Ok((Stage::Index(parts), 1 + names + addresses))
     }
 
     /// Deletes entries without a mark: of one bucket, of one hash map, or all chunks. Returns

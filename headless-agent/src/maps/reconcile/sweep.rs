@@ -14,7 +14,8 @@ impl<S: RecordSink> Writer<S> {
     /// Begins a full pass: from now on all writes set marks.
     pub(super) fn begin_pass(&mut self) {
         self.filling = self.is_empty();
-        self.marks = Some(Marks::new(self.sink.arrays()));
+        self.fresh = self.filling;
+        self.marks = (!self.filling).then(|| Marks::new(self.sink.arrays()));
         self.sets.extents.begin_pass();
     }
 
@@ -22,6 +23,7 @@ impl<S: RecordSink> Writer<S> {
     /// number of freed runs of chunks.
     pub(super) fn end_pass(&mut self) -> u64 {
         self.marks = None;
+        self.end_fresh();
         self.name_chunks.forget_leftovers();
         // The chunk at index 0 is never used and never free.
         self.sets.extents.see(&(0..1));
@@ -63,13 +65,17 @@ impl<S: RecordSink> Writer<S> {
     /// Deletes the records of a hash map that have no mark. Returns the number of all records
     /// and of deleted ones.
     pub(super) fn sweep_map(&mut self, class: KeyClass) -> Result<(usize, u64), SinkError> {
-        let mut keys = Vec::new();
+        let Some(marks) = &self.marks else {
+            return Ok((0, 0));
+        };
+        let (mut all, mut keys) = (0, Vec::new());
         if self.config.has_names(class) {
-            self.sink.for_each(class, &mut |key, _| keys.push(key))?;
-        }
-        let all = keys.len();
-        if let Some(marks) = &self.marks {
-            keys.retain(|key| !marks.keys.contains(key));
+            self.sink.for_each(class, &mut |key, _| {
+                all += 1;
+                if !marks.keys.contains(key.words()) {
+                    keys.push(key);
+                }
+            })?;
         }
         if !keys.is_empty() {
             self.begin_writing();

@@ -1,5 +1,7 @@
 //! Maps that check themselves around each system call that changes names.
 
+use std::cell::Cell;
+
 use headless_ebpf::abi::ServedSlot;
 
 use super::*;
@@ -10,6 +12,8 @@ pub(super) struct Checked {
     pub(super) sink: MemorySink,
     /// Number of checks.
     pub(super) changed: u32,
+    /// Number of system calls that read records.
+    pub(super) reads: Cell<u32>,
     /// Whether writes of records fail.
     pub(super) refuses: bool,
 }
@@ -17,13 +21,19 @@ pub(super) struct Checked {
 impl Checked {
     /// Maps whose table has no slots, so that every write of a record is a system call.
     pub(super) fn new() -> Self {
+        Self::with(CAPACITIES)
+    }
+
+    /// As [`Self::new`], with other capacities of the other maps.
+    pub(super) fn with(capacities: Capacities) -> Self {
         let capacities = Capacities {
             table_slots: 0,
-            ..CAPACITIES
+            ..capacities
         };
         Self {
             sink: MemorySink::new(config(), capacities),
             changed: 0,
+            reads: Cell::new(0),
             refuses: false,
         }
     }
@@ -73,6 +83,7 @@ impl RecordSink for Checked {
     }
 
     fn get(&self, key: &MapKey) -> Result<Option<NameRecord>, SinkError> {
+        self.reads.update(|reads| reads + 1);
         self.sink.get(key)
     }
 
@@ -103,6 +114,7 @@ impl RecordSink for Checked {
         class: KeyClass,
         visit: &mut dyn FnMut(MapKey, NameRecord),
     ) -> Result<(), SinkError> {
+        self.reads.update(|reads| reads + 1);
         self.sink.for_each(class, visit)
     }
 }

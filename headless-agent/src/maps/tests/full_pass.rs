@@ -2,6 +2,7 @@
 
 use headless_ebpf::abi::EndpointEntry;
 
+use super::checked::Checked;
 use super::*;
 use crate::maps::place::endpoints;
 use crate::maps::reconcile::{Drift, Progress, Reconcile};
@@ -166,11 +167,17 @@ fn a_full_pass_corrects_every_kind_of_difference() {
 #[test]
 fn names_may_change_during_a_full_pass() {
     let (mut writer, mut index) = filled();
+    assert_eq!(changing(&mut writer, &mut index), Drift::default());
+    check(&mut writer, &index);
+}
+
+/// Makes a full pass, and changes some Service after each step.
+fn changing(writer: &mut Writer<impl RecordSink>, index: &mut Index) -> Drift {
     let mut pass = Reconcile::new();
     let mut rng = fastrand::Rng::with_seed(7);
     let mut steps = 0;
     let drift = loop {
-        let progress = pass.step(&mut writer, &index, 8).unwrap();
+        let progress = pass.step(writer, index, 8).unwrap();
         let namespace = if rng.bool() { "default" } else { LONG };
         let of = ["web", "api", "new"][rng.usize(..3)];
         let events = if rng.u8(..4) > 0 {
@@ -190,15 +197,62 @@ fn names_may_change_during_a_full_pass() {
                 name: of.into(),
             })]
         };
-        take(&mut writer, &mut index, events);
+        take(writer, index, events);
         steps += 1;
         if let Progress::Done(drift) = progress {
             break drift;
         }
     };
-    assert!(steps > 50, "{steps} steps");
-    assert_eq!(drift, Drift::default());
+    assert!(steps > 5, "{steps} steps");
     assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
+    drift
+}
+
+/// The writer of empty maps, and an index with a cluster.
+fn empty() -> (Writer<Checked>, Index) {
+    let mut index = index();
+    index.absorb(events());
+    (open(Checked::with(ROOMY)), index)
+}
+
+#[test]
+fn empty_maps_are_filled_without_a_read() {
+    let (mut writer, index) = empty();
+    let before = writer.sink().reads.get();
+    let mut pass = Reconcile::new();
+    let mut steps = 0;
+    while pass.step(&mut writer, &index, 8).unwrap() == Progress::More {
+        assert!(
+            !writer.is_writing(),
+            "the programs may deny between two steps"
+        );
+        steps += 1;
+    }
+    assert!(steps > 2 && writer.sink().changed > 30);
+    assert_eq!(writer.sink().reads.get(), before);
+    assert_eq!(writer.counts.drift.load(Ordering::Relaxed), 0);
+    check(&mut writer, &index);
+    assert!(writer.counts.entries(MapKind::Reverse) > 80);
+}
+
+#[test]
+fn names_may_change_while_empty_maps_are_filled() {
+    let (mut writer, mut index) = empty();
+    changing(&mut writer, &mut index);
+    check(&mut writer, &index);
+}
+
+/// A Service keeps its number while its record cannot be written.
+#[test]
+fn names_that_empty_maps_refuse_are_written_later() {
+    let (mut writer, index) = empty();
+    writer.sink_mut().refuses = true;
+    writer.reconcile(&index).unwrap();
+    assert!(writer.failed().len() > 30);
+    assert!(writer.counts.entries(MapKind::Endpoints) > 50);
+    writer.sink_mut().refuses = false;
+    writer.retry(|name| index.detailed(name));
+    assert_eq!(writer.failed().len(), 0);
     check(&mut writer, &index);
 }
 

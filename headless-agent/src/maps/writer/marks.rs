@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use headless_ebpf::abi::{ENDPOINT_ENTRIES, REVERSE_SLOTS, TABLE_HINTS};
 
-use crate::maps::encode::MapKey;
 use crate::maps::store::Arrays;
 
 /// Entries that the index is known to have. Whatever has no mark at the end of a full pass
@@ -13,8 +12,8 @@ use crate::maps::store::Arrays;
 pub(in crate::maps) struct Marks {
     /// Hints of the table, by their numbers.
     pub(in crate::maps) hints: Vec<bool>,
-    /// Keys of the hash maps.
-    pub(in crate::maps) keys: HashSet<MapKey>,
+    /// Words of the keys of the hash maps. Their number says the class.
+    pub(in crate::maps) keys: HashSet<Box<[u64]>>,
     /// Entries of regular endpoints, by the numbers of their places.
     pub(in crate::maps) endpoints: Vec<bool>,
     /// Slots of `REVERSE`, by their numbers.

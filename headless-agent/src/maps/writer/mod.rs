@@ -66,7 +66,12 @@ pub struct Writer<S> {
     /// Whether the full pass that is under way began with empty maps. Then nothing that it
     /// writes is drift.
     pub(super) filling: bool,
-    /// The marks of the full pass that is under way. All writes set marks, too.
+    /// Whether the maps hold only what the full pass that is under way has written. Then no
+    /// name is looked up before it is written. The maps are the agent's own: what another
+    /// program writes meanwhile is found by the next pass.
+    pub(super) fresh: bool,
+    /// The marks of the full pass that is under way. All writes set marks, too. A pass that
+    /// began with empty maps needs none, because nothing in them can be stale.
     pub(super) marks: Option<Marks>,
     /// The state as last written.
     state: State,
@@ -110,6 +115,7 @@ impl<S: RecordSink> Writer<S> {
         if changes.is_empty() {
             return;
         }
+        self.end_fresh();
         self.begin_writing();
         for change in changes {
             self.install(change.name.as_bytes(), change.data.as_ref());
@@ -123,6 +129,7 @@ impl<S: RecordSink> Writer<S> {
         let names = self.waiting();
         let Some(last) = names.last() else { return };
         self.retried.clone_from(last);
+        self.end_fresh();
         self.begin_writing();
         for name in &names {
             self.install(name, lookup(name).as_ref());
@@ -145,6 +152,11 @@ impl<S: RecordSink> Writer<S> {
         let before = some((Bound::Unbounded, Bound::Included(last())));
         let names = behind.into_iter().chain(before);
         names.take(RETRY_NAMES_MAX).cloned().collect()
+    }
+
+    /// From now on names are looked up before they are written ([`Self::fresh`]).
+    pub(super) fn end_fresh(&mut self) {
+        self.fresh = false;
     }
 
     /// Writes or deletes one name, and remembers whether that failed.

@@ -12,7 +12,7 @@ use crate::maps::place::record::{self, Located};
 use crate::maps::place::sets::following;
 use crate::maps::place::{Placed, endpoints};
 use crate::maps::store::{MapKind, RecordSink, SinkError};
-use crate::records::NameData;
+use crate::records::{NameData, Part};
 
 /// The error for a name without a key. [`Writer::install`] has refused such names before.
 const NO_KEY: SinkError = SinkError::Full {
@@ -33,7 +33,11 @@ impl<S: RecordSink> Writer<S> {
         // Endpoints are stored under this number, even if the Service's record fails.
         self.numbers.insert(wire.into(), service);
         let stored = self.store(&key, service, &encode(data))?;
-        self.numbers.remove(wire);
+        // While fresh maps are filled, nobody looks up records, so the endpoints find the
+        // number here.
+        if !self.fresh {
+            self.numbers.remove(wire);
+        }
         Ok(stored)
     }
 
@@ -48,10 +52,23 @@ impl<S: RecordSink> Writer<S> {
         Ok(number)
     }
 
+    /// Forgets the number of a part's Service that [`Self::put_name`] has kept for the
+    /// Service's endpoints, if the Service has a record now.
+    pub(in crate::maps) fn forget_number(&mut self, part: &Part) {
+        if let Some((name, _)) = part.names.first()
+            && !self.failed.contains(name.as_bytes())
+        {
+            self.numbers.remove(name.as_bytes());
+        }
+    }
+
     /// The number of the Service with this name, if it has one.
     pub(in crate::maps) fn known_service(&self, service: &[u8]) -> Result<Option<u32>, SinkError> {
         if let Some(number) = self.numbers.get(service) {
             return Ok(Some(*number));
+        }
+        if self.fresh {
+            return Ok(None);
         }
         let key = MapKey::of_name(service).ok_or(NO_KEY)?;
         let number = self.locate(&key)?.map(|located| located.record().service);
@@ -66,11 +83,13 @@ impl<S: RecordSink> Writer<S> {
         if let Some(entry) = name.entry(service, data)
             && self.put_entry(entry)
         {
-            self.delete_record(&key)?;
+            if !self.fresh {
+                self.delete_record(&key)?;
+            }
             return Ok(true);
         }
         let stored = self.store(&key, service, &encode(data))?;
-        if let Some(address) = name.address() {
+        if let Some(address) = name.address().filter(|_| !self.fresh) {
             self.delete_entry(endpoint_entry(service, address));
         }
         Ok(stored)
@@ -113,7 +132,11 @@ impl<S: RecordSink> Writer<S> {
     /// room.
     fn store(&mut self, key: &MapKey, service: u32, encoded: &Encoded) -> Result<bool, SinkError> {
         let hash_key = self.config.hash_key;
-        let old = self.locate(key)?.map(|located| located.record());
+        let old = if self.fresh {
+            None
+        } else {
+            self.locate(key)?.map(|located| located.record())
+        };
         let place = self.sets.put(self.sink.arrays(), &hash_key, encoded);
         let has_room = place.is_some();
         let place = Place {
@@ -149,9 +172,8 @@ impl<S: RecordSink> Writer<S> {
     /// to the table, and to the hash map if the table has no room.
     fn put_record(&mut self, key: &MapKey, record: NameRecord) -> Result<(), SinkError> {
         let class = key.class();
-        if class == KeyClass::Short
-            && !(self.config.has_names(class) && self.sink.get(key)?.is_some())
-        {
+        let in_map = || self.config.has_names(class) && !self.fresh;
+        if class == KeyClass::Short && !(in_map() && self.sink.get(key)?.is_some()) {
             let hash_key = &self.config.hash_key;
             match self.table.put(self.sink.arrays(), hash_key, key, record) {
                 Placed::New(hint) | Placed::Replaced(hint) => {
@@ -175,7 +197,7 @@ impl<S: RecordSink> Writer<S> {
         let entries = i64::from(is_new);
         self.counts.add_entries(MapKind::of_class(class), entries);
         if let Some(marks) = &mut self.marks {
-            marks.keys.insert(*key);
+            marks.keys.insert(key.words().into());
         }
         Ok(())
     }
@@ -201,7 +223,7 @@ impl<S: RecordSink> Writer<S> {
     }
 
     /// Stores a regular endpoint. Returns whether it found room.
-    fn put_entry(&mut self, entry: EndpointEntry) -> bool {
+    pub(in crate::maps) fn put_entry(&mut self, entry: EndpointEntry) -> bool {
         let (arrays, hash_key) = (self.sink.arrays(), &self.config.hash_key);
         let number = match endpoints::put(arrays, hash_key, entry) {
             Placed::New(number) => {

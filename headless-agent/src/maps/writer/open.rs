@@ -97,6 +97,7 @@ impl<S: RecordSink> Writer<S> {
         }
         let mut writer = Self {
             filling: false,
+            fresh: false,
             config,
             table,
             sets,

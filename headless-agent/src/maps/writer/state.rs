@@ -14,7 +14,7 @@ impl<S: RecordSink> Writer<S> {
     /// Begins an odd generation: until [`Self::end_writing`] the programs deny no name,
     /// because a look-up may miss a name that is being written ([`State::denies_since`]).
     pub(in crate::maps) fn begin_writing(&mut self) {
-        debug_assert_eq!(self.state.flags & State::GENERATION, 0);
+        debug_assert!(!self.is_writing());
         self.next_generation();
         // Arrays are written by plain stores. No reader may see one before the generation.
         fence(Ordering::SeqCst);
@@ -27,6 +27,11 @@ impl<S: RecordSink> Writer<S> {
         // Every reader that sees the generation sees all stores.
         fence(Ordering::SeqCst);
         self.next_generation();
+    }
+
+    /// Whether an odd generation has begun.
+    pub(in crate::maps) fn is_writing(&self) -> bool {
+        self.state.flags & State::GENERATION != 0
     }
 
     fn next_generation(&mut self) {

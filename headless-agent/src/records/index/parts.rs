@@ -1,18 +1,40 @@
 //! A walk over all names and addresses of the index, part by part.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use headless_ebpf::abi::NameFlags;
 
 use super::super::name::RelativeName;
+use super::super::service::EndpointLabel;
 use super::{Index, NameData, namespace_data, pod_data};
 
 /// A namespace's own name and its pods' names, or a Service's own name and its endpoints'
 /// names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The names that exist. A Service's own name comes first and has its details.
+    /// The names that exist, without those of [`Self::regular`]. A Service's own name comes
+    /// first and has its details.
     pub names: Vec<(RelativeName, NameData)>,
+    /// The addresses of regular endpoints. The name of such an endpoint has this address
+    /// only, and its label is the dashed form of the address. Most endpoints are regular, so
+    /// their names are not made ([`Self::regular_name`]).
+    pub regular: Vec<Ipv4Addr>,
     /// The addresses that lead to the Service, if the part is one.
     pub pointed: Option<Pointed>,
+}
+
+impl Part {
+    /// The name of the regular endpoint with this address, and its records.
+    pub fn regular_name(&self, address: Ipv4Addr) -> Option<(RelativeName, NameData)> {
+        let (service, _) = self.names.first()?;
+        let data = NameData {
+            flags: NameFlags::empty(),
+            ipv4: vec![address],
+            ipv6: Vec::new(),
+            details: None,
+        };
+        Some((service.below(&EndpointLabel::dashed(address))?, data))
+    }
 }
 
 /// The addresses that only one Service has, as in [`super::Pointers`].
@@ -76,13 +98,22 @@ impl Index {
     fn service_part(&self, number: usize) -> Part {
         let entry = &self.services[number];
         let (naming, scope) = (entry.naming(self.name_max), self.settings.endpoints);
-        let mut names: Vec<_> = entry.state.names(naming, scope).collect();
         let own = naming.own();
-        if let Some((name, data)) = names.first_mut()
-            && own.as_ref() == Some(name)
-            && let Some(detailed) = entry.state.detailed(scope)
-        {
-            *data = detailed;
+        let detailed = own.clone().zip(entry.state.detailed(scope));
+        let mut names: Vec<_> = detailed.into_iter().collect();
+        let mut regular = Vec::new();
+        for group in entry.state.groups(scope) {
+            // A name that is too long does not exist.
+            match group.regular() {
+                Some(address) if own.is_some() && naming.has_endpoint(&group.label) => {
+                    regular.push(address);
+                }
+                Some(_) => {}
+                None => {
+                    let name = naming.endpoint(&group.label);
+                    names.extend(name.map(|name| (name, group.data())));
+                }
+            }
         }
         let addresses = entry.state.reverse(scope);
         let pointed = own.filter(|_| !addresses.is_empty()).map(|name| Pointed {
@@ -90,7 +121,11 @@ impl Index {
             name,
             addresses: self.alone(number as u32 + 1, &addresses),
         });
-        Part { names, pointed }
+        Part {
+            names,
+            regular,
+            pointed,
+        }
     }
 }
 
@@ -98,7 +133,7 @@ impl Index {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use headless_ebpf::abi::PodsMode;
 
@@ -135,7 +170,15 @@ mod tests {
     fn a_walk_finds_what_there_is() {
         let index = index();
         let parts = all(&index);
-        let names: BTreeMap<_, _> = parts.iter().flat_map(|part| part.names.clone()).collect();
+        let regular = |part: &Part| -> Vec<_> {
+            let addresses = part.regular.iter();
+            addresses
+                .map(|address| part.regular_name(*address).unwrap())
+                .collect()
+        };
+        let all = |part: &Part| [part.names.clone(), regular(part)].concat();
+        let names: BTreeMap<_, _> = parts.iter().flat_map(all).collect();
+        assert!(parts.iter().any(|part| part.regular.len() == 1));
         let mut expected: BTreeMap<_, _> = index.names().collect();
         assert_eq!(names.len(), 7);
         for (name, data) in &mut expected {
@@ -147,6 +190,41 @@ mod tests {
         let mut pointed: Vec<_> = pointed.collect();
         pointed.sort_unstable();
         assert_eq!(pointed, index.pointers().addresses);
+    }
+
+    #[test]
+    fn only_an_endpoint_that_follows_from_its_address_is_regular() {
+        let mut index = index();
+        let endpoints = [
+            "10.0.1.1",
+            "10.0.1.2",
+            "10.0.1.2",
+            "10.0.1.3=a",
+            "fd00::1",
+            "10.0.1.4",
+        ];
+        index.apply(slice("default/web-1", "web", &[], &endpoints));
+        let parts = all(&index);
+        let is_web = |part: &&Part| part.names[0].0.to_string() == "web.default";
+        let web = parts.iter().find(is_web).unwrap();
+        let regular = [[10, 0, 1, 1], [10, 0, 1, 4]].map(Ipv4Addr::from);
+        assert_eq!(web.regular, regular);
+        let names = web.names.iter().map(|(name, _)| name.to_string());
+        let names: BTreeSet<_> = names.collect();
+        let expected = [
+            "web.default",
+            "10-0-1-2.web.default",
+            "a.web.default",
+            "fd00--1.web.default",
+        ];
+        assert_eq!(names, expected.map(str::to_owned).into());
+        // No name is longer than the zone allows, whatever its form.
+        index.name_max = "10-0-1-1".len() + "web.default".len() + 1;
+        let web = all(&index).into_iter().find(|part| is_web(&part)).unwrap();
+        assert_eq!((web.names.len(), web.regular.len()), (3, 0));
+        index.name_max += 1;
+        let web = all(&index).into_iter().find(|part| is_web(&part)).unwrap();
+        assert_eq!((web.names.len(), web.regular.len()), (4, 2));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The Services of each address, for reverse names.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::super::name::RelativeName;
-use super::super::service::endpoint_label;
+use super::super::service::EndpointLabel;
 use super::super::types::EndpointScope;
 use super::pointers::{Pointers, Stale};
 use super::{AddressEntry, Index, ServiceEntry, ServiceState, ServiceView};
@@ -158,9 +157,9 @@ impl Index {
             let number = asked[0].0;
             let endpoints = self.services[number as usize].state.endpoints.all();
             let endpoints = endpoints.map(|(endpoint, _)| (endpoint.address, endpoint));
-            let mut labels: Vec<(IpAddr, Cow<'_, str>)> = endpoints
+            let mut labels: Vec<(IpAddr, EndpointLabel<'_>)> = endpoints
                 .filter(|(address, _)| asked.binary_search(&(number, *address)).is_ok())
-                .map(|(address, endpoint)| (address, endpoint_label(endpoint)))
+                .map(|(address, endpoint)| (address, EndpointLabel::of(endpoint)))
                 .collect();
             labels.sort_unstable();
             for named in labels.chunk_by(|(a, _), (b, _)| a == b) {

@@ -13,7 +13,7 @@ use self::ports::PortFilter;
 use super::name::Zone;
 use crate::records::Index;
 use crate::records::index::ServiceView;
-use crate::records::service::endpoint_label;
+use crate::records::service::EndpointLabel;
 use crate::records::types::EndpointScope;
 use crate::watch::{Alias, Endpoint, Port, Service, ServiceKind};
 
@@ -108,7 +108,7 @@ pub(super) fn candidates(
 /// The SRV target that is a Service or one of its endpoints.
 fn target(view: &ServiceView<'_>, endpoint: Option<&Endpoint>) -> Vec<String> {
     let mut target = Vec::with_capacity(4);
-    target.extend(endpoint.map(|endpoint| endpoint_label(endpoint).into_owned()));
+    target.extend(endpoint.map(|endpoint| EndpointLabel::of(endpoint).to_string()));
     target.extend([view.name, view.namespace, "svc"].map(str::to_owned));
     target
 }

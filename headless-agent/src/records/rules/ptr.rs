@@ -10,7 +10,7 @@ use super::candidates::{self, Miss};
 use super::name::{AskedName, name_below};
 use super::{Resolver, Sections};
 use crate::records::index::ServiceView;
-use crate::records::service::endpoint_label;
+use crate::records::service::EndpointLabel;
 use crate::watch::ServiceKind;
 
 impl Resolver<'_> {
@@ -52,7 +52,7 @@ impl Resolver<'_> {
                 if endpoint.address != at {
                     continue;
                 }
-                let label = endpoint_label(endpoint);
+                let label = EndpointLabel::of(endpoint);
                 let name = name_below(&[&*label, view.name, view.namespace, "svc"], zone);
                 names.extend(name.filter(|name| !names.contains(name)));
             }

@@ -1,6 +1,5 @@
 //! The ready endpoints of a Service, merged from its slices.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use headless_ebpf::abi::NameFlags;
 
 use super::super::types::NameData;
-use crate::watch::objects::dashed_address;
+use super::label::{EndpointLabel, has_capitals};
 use crate::watch::{Alias, Endpoint, EndpointSlice, Port};
 
 /// The place of an endpoint: its slice, and its place in the slice.
@@ -37,34 +36,22 @@ pub(in crate::records) struct Endpoints {
     partial: bool,
 }
 
-/// The label of an endpoint (CoreDNS, `endpointHostname` in
-/// `plugin/kubernetes/kubernetes.go`). It may have dots where it is a pod's name, and
-/// capitals where it is made of an address that is written with capitals.
-pub(in crate::records) fn endpoint_label(endpoint: &Endpoint) -> Cow<'_, str> {
-    endpoint.name.as_deref().map_or_else(
-        || Cow::Owned(dashed_address(endpoint.address)),
-        Cow::Borrowed,
-    )
-}
-
-/// [`endpoint_label`] in lower case, as questions are compared with it.
-fn folded_label(endpoint: &Endpoint) -> Cow<'_, str> {
-    let label = endpoint_label(endpoint);
-    if label.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(label.to_ascii_lowercase())
-    } else {
-        label
-    }
-}
-
 /// The addresses of each family, sorted, each once.
 pub(in crate::records) fn families(
     addresses: impl IntoIterator<Item = IpAddr>,
 ) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
     let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+    let addresses = addresses.into_iter();
+    // A list without spare room for the usual case of one family.
+    let most = addresses.size_hint().0;
     for address in addresses {
         match address {
-            IpAddr::V4(address) => ipv4.push(address),
+            IpAddr::V4(address) => {
+                if ipv4.is_empty() {
+                    ipv4.reserve_exact(most.max(1));
+                }
+                ipv4.push(address);
+            }
             IpAddr::V6(address) => ipv6.push(address),
         }
     }
@@ -111,13 +98,13 @@ impl Endpoints {
         for number in kept.into_iter().flatten() {
             is_new[number as usize] = false;
         }
-        let mut new: Vec<(Cow<'_, str>, Position)> = (0..)
+        let mut new: Vec<(EndpointLabel<'_>, Position)> = (0..)
             .zip(slices)
             .zip(is_new)
             .filter(|(_, is_new)| *is_new)
             .flat_map(|((slice, object), _)| {
                 let position = move |endpoint| Position { slice, endpoint };
-                let labels = object.endpoints.iter().map(folded_label);
+                let labels = object.endpoints.iter().map(EndpointLabel::folded);
                 labels.zip((0..).map(position))
             })
             .collect();
@@ -148,7 +135,10 @@ impl Endpoints {
 
     /// The labels of endpoints that `other` does not have alike. It may hold more labels, but
     /// lacks none whose records differ.
-    pub(in crate::records) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<Cow<'a, str>> {
+    pub(in crate::records) fn differing<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> BTreeSet<EndpointLabel<'a>> {
         let mut labels = BTreeSet::new();
         for slice in &self.slices {
             let version = other.version_of(slice).map(|(_, version)| version);
@@ -162,7 +152,7 @@ impl Endpoints {
             });
             let same = same.unwrap_or_default();
             let differing = slice.endpoints.iter().filter(|at| !same.contains(at));
-            labels.extend(differing.map(folded_label));
+            labels.extend(differing.map(EndpointLabel::folded));
         }
         labels
     }
@@ -172,8 +162,8 @@ impl Endpoints {
         (slice, &slice.endpoints[position.endpoint as usize])
     }
 
-    fn label(&self, position: Position) -> Cow<'_, str> {
-        folded_label(self.get(position).1)
+    fn label(&self, position: Position) -> EndpointLabel<'_> {
+        EndpointLabel::folded(self.get(position).1)
     }
 
     /// The records of a headless Service's own name.
@@ -296,7 +286,7 @@ impl Endpoints {
     /// The folded labels in order, each with its endpoints.
     pub(super) fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         let mut rest = &*self.by_name;
-        // Making a label may allocate, so each is made once.
+        // Each label is made once.
         let mut ahead = None;
         iter::from_fn(move || {
             let label = ahead.take().or_else(|| Some(self.label(*rest.first()?)))?;
@@ -323,7 +313,7 @@ impl Endpoints {
     pub(super) fn find<'a>(&'a self, label: &'a str) -> Option<Group<'a>> {
         let positions = self.group(label);
         (!positions.is_empty()).then_some(Group {
-            label: Cow::Borrowed(label),
+            label: label.into(),
             endpoints: self,
             positions,
         })
@@ -331,22 +321,34 @@ impl Endpoints {
 }
 
 /// The endpoints that share a label.
-pub(super) struct Group<'a> {
-    pub(super) label: Cow<'a, str>,
+pub(in crate::records) struct Group<'a> {
+    pub(in crate::records) label: EndpointLabel<'a>,
     endpoints: &'a Endpoints,
     positions: &'a [Position],
 }
 
 impl Group<'_> {
-    pub(super) fn data(&self) -> NameData {
-        let members = || self.positions.iter().map(|at| self.endpoints.get(*at));
-        let (ipv4, ipv6) = families(members().map(|(_, endpoint)| endpoint.address));
+    /// The address of the only endpoint, if its label is the dashed form of this address,
+    /// which is an IPv4 address.
+    pub(in crate::records) fn regular(&self) -> Option<Ipv4Addr> {
+        let &[position] = self.positions else {
+            return None;
+        };
+        match self.endpoints.get(position).1 {
+            Endpoint {
+                address: IpAddr::V4(address),
+                name: None,
+            } => Some(*address),
+            _ => None,
+        }
+    }
+
+    pub(in crate::records) fn data(&self) -> NameData {
+        let members = || self.positions.iter().map(|at| self.endpoints.get(*at).1);
+        let (ipv4, ipv6) = families(members().map(|endpoint| endpoint.address));
         // The SRV records of this name follow from its addresses, unless an address counts
         // twice or the target has capitals.
-        let plain = members().all(|(_, endpoint)| {
-            let label = endpoint_label(endpoint);
-            !label.bytes().any(|byte| byte.is_ascii_uppercase())
-        });
+        let plain = !members().any(has_capitals);
         let flags = if plain && ipv4.len() + ipv6.len() == self.positions.len() {
             NameFlags::empty()
         } else {
@@ -367,7 +369,7 @@ impl Group<'_> {
             return self.data() == other.data();
         };
         let ((_, a), (_, b)) = (self.endpoints.get(a), other.endpoints.get(b));
-        a.address == b.address && endpoint_label(a) == endpoint_label(b)
+        a.address == b.address && EndpointLabel::of(a) == EndpointLabel::of(b)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The SRV targets of a Service.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::super::types::{Counted, Target, TargetSet, Targets};
-use super::endpoints::{Endpoints, endpoint_label};
+use super::endpoints::Endpoints;
+use super::label::EndpointLabel;
 use crate::watch::Port;
 
 /// The ports of a Service or slice, in order. As in CoreDNS
@@ -101,7 +101,7 @@ impl Targets {
         }
         // An address gets the ports of all slices that have it, so that each reply holds it
         // once.
-        let mut found: BTreeMap<(Cow<'_, str>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
+        let mut found: BTreeMap<(EndpointLabel<'_>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
         let mut total = 0;
         let mut current: Option<(&[Port], Box<[usize]>)> = None;
         for (endpoint, list) in endpoints.all() {
@@ -111,18 +111,20 @@ impl Targets {
             };
             total += 1;
             ports.iter().for_each(|port| counts[*port] += 1);
-            let key = (endpoint_label(endpoint), endpoint.address);
+            let key = (EndpointLabel::of(endpoint), endpoint.address);
             found.entry(key).or_default().extend(ports);
         }
-        let mut targets: BTreeMap<(Cow<'_, str>, BTreeSet<usize>), Vec<IpAddr>> = BTreeMap::new();
+        let mut targets: BTreeMap<(EndpointLabel<'_>, BTreeSet<usize>), Vec<IpAddr>> =
+            BTreeMap::new();
         for ((label, address), ports) in found {
             targets.entry((label, ports)).or_default().push(address);
         }
-        let target = |((label, ports), addresses): ((Cow<'_, str>, BTreeSet<usize>), _)| Target {
-            label: Some(label.into()),
-            addresses,
-            ports: ports.into_iter().collect(),
-        };
+        let target =
+            |((label, ports), addresses): ((EndpointLabel<'_>, BTreeSet<usize>), _)| Target {
+                label: Some((*label).into()),
+                addresses,
+                ports: ports.into_iter().collect(),
+            };
         let counted = all.into_iter().zip(counts);
         Some(Self {
             ports: counted
@@ -142,7 +144,7 @@ impl Targets {
         let mut total = 0;
         for endpoint in endpoints.by_name() {
             total += 1;
-            let label = endpoint_label(endpoint);
+            let label = EndpointLabel::of(endpoint);
             // Labels that differ in case only are next to each other, in any order.
             let mut alike = targets.iter_mut().rev().take_while(|target| {
                 let other = target.label.as_deref().unwrap_or_default();
@@ -155,7 +157,7 @@ impl Targets {
                     }
                 }
                 None => targets.push(Target {
-                    label: Some(label.into()),
+                    label: Some((*label).into()),
                     addresses: vec![endpoint.address],
                     ports: places.into(),
                 }),
