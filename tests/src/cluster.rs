@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use headless_agent::records::{EndpointScope, Index, Settings};
 use headless_agent::watch::{
     Alias, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Protocol, Service,
-    ServiceKind, ServiceRef,
+    ServiceKind, ServiceRef, SliceEndpoints,
 };
 use hickory_proto::rr::Name;
 use proptest::collection::vec;
@@ -90,7 +90,7 @@ impl Cluster {
                 Event::Apply(Object::EndpointSlice(slice)) => {
                     for endpoint in slice.endpoints.iter().take(3) {
                         let dashed = endpoint.address.to_string().replace(['.', ':'], "-");
-                        let label = endpoint.name.as_deref().unwrap_or(&dashed);
+                        let label = endpoint.name.unwrap_or(&dashed);
                         push(&[label, &slice.service, &slice.namespace]);
                     }
                     for alias in &slice.aliases {
@@ -189,7 +189,7 @@ fn service() -> impl Strategy<Value = Object> {
     })
 }
 
-fn endpoints() -> impl Strategy<Value = Box<[Endpoint]>> {
+fn endpoints() -> impl Strategy<Value = SliceEndpoints> {
     let address = prop_oneof![3 => ipv4(), 1 => ipv6()];
     let some = vec((address, prop::option::of(name())), 1..6).prop_map(|endpoints| {
         let endpoint = |(address, name)| Endpoint { address, name };

@@ -6,6 +6,7 @@
 //! batches, whose receiver needs no Kubernetes types and no I/O. [`health`] says which
 //! watches fail or are silent. [`sample`] is a first look at a large cluster.
 
+mod endpoints;
 pub mod objects;
 pub mod problem;
 pub mod sample;
@@ -21,8 +22,9 @@ pub mod manifests;
 use std::fmt;
 use std::time::Instant;
 
+pub use self::endpoints::{Endpoint, EndpointView, SliceEndpoints};
 pub use self::objects::{
-    Alias, Endpoint, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
+    Alias, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
 };
 pub use self::problem::{Problem, Reason};
 

@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+use super::endpoints::SliceEndpoints;
+
 /// Which optional parts of objects are kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
@@ -100,7 +102,7 @@ pub struct EndpointSlice {
     /// The ports of every endpoint; empty where none are declared.
     pub ports: Box<[Port]>,
     /// One entry for each address of each ready endpoint.
-    pub endpoints: Box<[Endpoint]>,
+    pub endpoints: SliceEndpoints,
     /// One entry for each domain name that a ready endpoint has in place of an
     /// address.
     pub aliases: Box<[Alias]>,
@@ -122,17 +124,6 @@ pub struct Alias {
     pub name: Box<str>,
 }
 
-/// One address of a ready endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// The address. An IPv4 address that is mapped into IPv6 is kept as IPv4.
-    pub address: IpAddr,
-    /// The endpoint's label; `None` where the label is [`dashed_address`]. It may contain
-    /// dots where it is a pod's name.
-    pub name: Option<Box<str>>,
-}
-
-const _: () = assert!(size_of::<Endpoint>() == 40);
 const _: () = assert!(size_of::<Port>() == 24);
 
 /// A pod.

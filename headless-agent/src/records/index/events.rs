@@ -100,7 +100,11 @@ impl Index {
         let slices = &mut self.services[owner].slices;
         match found {
             Ok(at) => slices[at] = Arc::new(slice),
-            Err(at) => slices.insert(at, Arc::new(slice)),
+            Err(at) => {
+                // Most Services have one slice, and lists have room for four.
+                slices.reserve_exact(1);
+                slices.insert(at, Arc::new(slice));
+            }
         }
     }
 

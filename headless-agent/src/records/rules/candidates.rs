@@ -15,7 +15,7 @@ use crate::records::Index;
 use crate::records::index::ServiceView;
 use crate::records::service::EndpointLabel;
 use crate::records::types::EndpointScope;
-use crate::watch::{Alias, Endpoint, Port, Service, ServiceKind};
+use crate::watch::{Alias, EndpointView, Port, Service, ServiceKind};
 
 /// Why a name has no list of candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub(super) fn candidates(
 }
 
 /// The SRV target that is a Service or one of its endpoints.
-fn target(view: &ServiceView<'_>, endpoint: Option<&Endpoint>) -> Vec<String> {
+fn target(view: &ServiceView<'_>, endpoint: Option<EndpointView<'_>>) -> Vec<String> {
     let mut target = Vec::with_capacity(4);
     target.extend(endpoint.map(|endpoint| EndpointLabel::of(endpoint).to_string()));
     target.extend([view.name, view.namespace, "svc"].map(str::to_owned));
@@ -196,7 +196,7 @@ fn of_cluster_ips(
 /// an address in two slices counts twice. Without candidates the name does not exist.
 fn of_endpoints<'a>(
     view: &ServiceView<'_>,
-    endpoints: impl Iterator<Item = (&'a Endpoint, &'a [Port])>,
+    endpoints: impl Iterator<Item = (EndpointView<'a>, &'a [Port])>,
     aliases: impl Iterator<Item = (&'a Alias, &'a [Port])>,
     filter: PortFilter<'_>,
 ) -> Result<Vec<Candidate>, Miss> {

@@ -9,7 +9,7 @@ use headless_ebpf::abi::NameFlags;
 
 use super::super::types::NameData;
 use super::label::{EndpointLabel, has_capitals};
-use crate::watch::{Alias, Endpoint, EndpointSlice, Port};
+use crate::watch::{Alias, EndpointSlice, EndpointView, Port};
 
 /// The place of an endpoint: its slice, and its place in the slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,9 +157,9 @@ impl Endpoints {
         labels
     }
 
-    fn get(&self, position: Position) -> (&EndpointSlice, &Endpoint) {
+    fn get(&self, position: Position) -> (&EndpointSlice, EndpointView<'_>) {
         let slice = &self.slices[position.slice as usize];
-        (slice, &slice.endpoints[position.endpoint as usize])
+        (slice, slice.endpoints.at(position.endpoint as usize))
     }
 
     fn label(&self, position: Position) -> EndpointLabel<'_> {
@@ -248,7 +248,7 @@ impl Endpoints {
 
     /// Every endpoint of every slice, with the ports of its slice. An address in two slices
     /// comes twice.
-    pub(in crate::records) fn all(&self) -> impl Iterator<Item = (&Endpoint, &[Port])> {
+    pub(in crate::records) fn all(&self) -> impl Iterator<Item = (EndpointView<'_>, &[Port])> {
         self.slices.iter().flat_map(|slice| {
             let ports = &*slice.ports;
             slice
@@ -259,7 +259,7 @@ impl Endpoints {
     }
 
     /// Every endpoint of every slice, in the order of the folded labels.
-    pub(super) fn by_name(&self) -> impl Iterator<Item = &Endpoint> {
+    pub(super) fn by_name(&self) -> impl Iterator<Item = EndpointView<'_>> {
         self.by_name.iter().map(|position| self.get(*position).1)
     }
 
@@ -267,7 +267,7 @@ impl Endpoints {
     pub(in crate::records) fn named(
         &self,
         label: &str,
-    ) -> impl Iterator<Item = (&Endpoint, &[Port])> {
+    ) -> impl Iterator<Item = (EndpointView<'_>, &[Port])> {
         self.group(label).iter().map(|position| {
             let (slice, endpoint) = self.get(*position);
             (endpoint, &*slice.ports)
@@ -335,10 +335,10 @@ impl Group<'_> {
             return None;
         };
         match self.endpoints.get(position).1 {
-            Endpoint {
+            EndpointView {
                 address: IpAddr::V4(address),
                 name: None,
-            } => Some(*address),
+            } => Some(address),
             _ => None,
         }
     }

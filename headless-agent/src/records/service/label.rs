@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Deref;
 
-use crate::watch::Endpoint;
+use crate::watch::EndpointView;
 use crate::watch::objects::dashed_address;
 
 /// The most bytes of a dashed IPv4 address.
@@ -29,8 +29,8 @@ pub(in crate::records) enum EndpointLabel<'a> {
 
 impl<'a> EndpointLabel<'a> {
     /// The label of an endpoint.
-    pub(in crate::records) fn of(endpoint: &'a Endpoint) -> Self {
-        match (endpoint.name.as_deref(), endpoint.address) {
+    pub(in crate::records) fn of(endpoint: EndpointView<'a>) -> Self {
+        match (endpoint.name, endpoint.address) {
             (Some(name), _) => Self::Text(Cow::Borrowed(name)),
             (None, IpAddr::V4(address)) => Self::dashed(address),
             (None, address) => Self::Text(Cow::Owned(dashed_address(address))),
@@ -38,7 +38,7 @@ impl<'a> EndpointLabel<'a> {
     }
 
     /// The label in lower case, as questions are compared with it.
-    pub(super) fn folded(endpoint: &'a Endpoint) -> Self {
+    pub(super) fn folded(endpoint: EndpointView<'a>) -> Self {
         if has_capitals(endpoint) {
             Self::Text(Cow::Owned(Self::of(endpoint).to_ascii_lowercase()))
         } else {
@@ -71,8 +71,8 @@ impl<'a> EndpointLabel<'a> {
 }
 
 /// Whether the label of an endpoint has capitals. No label that is made of an address has.
-pub(super) fn has_capitals(endpoint: &Endpoint) -> bool {
-    let name = endpoint.name.as_deref().unwrap_or_default();
+pub(super) fn has_capitals(endpoint: EndpointView<'_>) -> bool {
+    let name = endpoint.name.unwrap_or_default();
     name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
@@ -130,24 +130,24 @@ mod tests {
     fn a_label_of_an_address_is_its_dashed_form() {
         for octet in 0..=255 {
             for octets in [[octet, 0, 9, 10], [1, 99, 100, octet], [octet; 4]] {
-                let endpoint = Endpoint {
+                let endpoint = EndpointView {
                     address: IpAddr::from(octets),
                     name: None,
                 };
                 let expected = dashed_address(endpoint.address);
-                assert_eq!(*EndpointLabel::of(&endpoint), *expected);
-                assert_eq!(*EndpointLabel::folded(&endpoint), *expected);
+                assert_eq!(*EndpointLabel::of(endpoint), *expected);
+                assert_eq!(*EndpointLabel::folded(endpoint), *expected);
             }
         }
     }
 
     #[test]
     fn a_name_with_capitals_is_folded() {
-        let endpoint = Endpoint {
+        let endpoint = EndpointView {
             address: IpAddr::from([10, 0, 0, 1]),
-            name: Some("FD00--1".into()),
+            name: Some("FD00--1"),
         };
-        assert_eq!(&*EndpointLabel::of(&endpoint), "FD00--1");
-        assert_eq!(&*EndpointLabel::folded(&endpoint), "fd00--1");
+        assert_eq!(&*EndpointLabel::of(endpoint), "FD00--1");
+        assert_eq!(&*EndpointLabel::folded(endpoint), "fd00--1");
     }
 }

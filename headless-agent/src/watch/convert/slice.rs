@@ -71,7 +71,7 @@ pub fn endpoint_slice(
         name: reference.name.clone(),
         service: if is_plain_name(service) { service } else { "" }.into(),
         ports,
-        endpoints: ready.endpoints.into(),
+        endpoints: ready.endpoints.as_slice().into(),
         aliases: ready.aliases.into(),
         partial: ready.partial,
     })

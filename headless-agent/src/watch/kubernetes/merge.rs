@@ -150,10 +150,11 @@ mod tests {
             ports: Box::new([]),
             aliases: Box::default(),
             partial: false,
-            endpoints: Box::new([Endpoint {
+            endpoints: [Endpoint {
                 address: IpAddr::from([10, 0, 0, last]),
                 name: None,
-            }]),
+            }]
+            .into(),
         }
     }
 

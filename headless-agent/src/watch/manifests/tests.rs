@@ -185,7 +185,7 @@ fn the_later_of_two_files_wins() {
         ["b.yaml: EndpointSlice default/nginx-1: also defined in a.yaml; the later one is used"]
     );
     let address = |batch: &Batch| match &batch.events[0] {
-        Event::Apply(Object::EndpointSlice(slice)) => slice.endpoints[0].address.to_string(),
+        Event::Apply(Object::EndpointSlice(slice)) => slice.endpoints.at(0).address.to_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(address(&batch), "10.0.0.2");

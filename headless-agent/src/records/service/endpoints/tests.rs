@@ -1,4 +1,5 @@
 use super::*;
+use crate::watch::Endpoint;
 
 /// A slice of a few endpoints. Their names and addresses often repeat those of other
 /// slices.

@@ -26,7 +26,7 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<(String, Option<&str>)> {
     slice
         .endpoints
         .iter()
-        .map(|endpoint| (endpoint.address.to_string(), endpoint.name.as_deref()))
+        .map(|endpoint| (endpoint.address.to_string(), endpoint.name))
         .collect()
 }
 
@@ -76,11 +76,7 @@ fn endpoint_names() {
     let hostname =
         "EndpointSlice default/web-abc: endpoints[3].hostname: `Web_4` is not a DNS label";
     assert_eq!(problems, [hostname]);
-    let names: Vec<_> = slice
-        .endpoints
-        .iter()
-        .map(|at| at.name.as_deref())
-        .collect();
+    let names: Vec<_> = slice.endpoints.iter().map(|at| at.name).collect();
     let [spelled, capitals] = [Some("FD00-0--5"), Some("FD00--6")];
     // In a text with dots, CoreDNS does not replace colons.
     let mapped = Some("::ffff:10-0-0-7");
@@ -90,14 +86,10 @@ fn endpoint_names() {
         [None, Some("web-0"), None, odd, spelled, capitals, mapped]
     );
     assert!(!slice.partial);
-    assert_eq!(slice.endpoints[6].address.to_string(), "10.0.0.7");
+    assert_eq!(slice.endpoints.at(6).address.to_string(), "10.0.0.7");
 
     let (slice, _) = slice_with(Keep { pod_names: true }, &fields);
-    let names: Vec<_> = slice
-        .endpoints
-        .iter()
-        .map(|at| at.name.as_deref())
-        .collect();
+    let names: Vec<_> = slice.endpoints.iter().map(|at| at.name).collect();
     assert_eq!(names[..3], [Some("web-5d4f"), Some("web-0"), None]);
 }
 
