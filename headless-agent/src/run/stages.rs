@@ -9,7 +9,12 @@ use tracing::{info, warn};
 
 use crate::responder::server::{Responder, Server};
 
-/// How long detaching may take. The other stages may then take as long to end.
+/// The longest wait for the programs to be detached. A node has up to 250 pods, and removing a
+/// qdisc waits for the kernel. With [`STOP_TIMEOUT`] this is less than the 10 s that Kubernetes
+/// gives the agent's pod (`terminationGracePeriodSeconds` in `deploy/base`).
+const DETACH_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// The longest wait for the stages to end after that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The running stages. No stage ends by itself.
@@ -109,7 +114,7 @@ impl Stages {
     pub(super) async fn stop(mut self) {
         self.detach.cancel();
         let detached = self.detached.cancelled();
-        if tokio::time::timeout(STOP_TIMEOUT, detached).await.is_err() {
+        if tokio::time::timeout(DETACH_TIMEOUT, detached).await.is_err() {
             warn!("not all interfaces were detached in time");
         }
         self.stop.cancel();

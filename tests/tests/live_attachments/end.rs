@@ -20,7 +20,7 @@ fn nothing_is_attached_after_stopping_began() {
             for adder in ["a", "b", "c"] {
                 let (node, ended) = (&node, &ended);
                 scope.spawn(move || {
-                    for number in 0..60 {
+                    for number in 0..20 {
                         if !ended.load(Ordering::Relaxed) {
                             let name = format!("{adder}{number}");
                             node.ip(&format!("link add v{name} type veth peer name p{name}"));
