@@ -77,5 +77,6 @@ fn reverse_names_follow_the_cluster(hook: &str) {
     pod.client().send(&foreign);
     // The queries that passed before come first.
     while cluster_dns.receive() != foreign.message() {}
-    assert!(agent.number("/passes/outside_zone") >= 2);
+    // The question that passed first may have met the write, which has a reason of its own.
+    assert!(agent.number("/passes/outside_zone") >= 1);
 }

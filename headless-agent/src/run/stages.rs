@@ -114,7 +114,10 @@ impl Stages {
     pub(super) async fn stop(mut self) {
         self.detach.cancel();
         let detached = self.detached.cancelled();
-        if tokio::time::timeout(DETACH_TIMEOUT, detached).await.is_err() {
+        if tokio::time::timeout(DETACH_TIMEOUT, detached)
+            .await
+            .is_err()
+        {
             warn!("not all interfaces were detached in time");
         }
         self.stop.cancel();
