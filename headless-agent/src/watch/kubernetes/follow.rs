@@ -192,11 +192,11 @@ where
                 watcher::Event::Init => listing = true,
                 watcher::Event::InitApply(_) => {}
                 watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_) => {
-                    listing = false;
-                    if failing {
-                        failing = false;
+                    // A complete list ends a failure of an earlier stream, too.
+                    if failing || listing {
                         self.health.runs(name);
                     }
+                    (listing, failing) = (false, false);
                     backoff.reset();
                 }
             }
@@ -240,7 +240,118 @@ where
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::collections::VecDeque;
+    use std::io;
+
+    use axum::body::Bytes;
+    use axum::http::{Request, Response};
+    use futures::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Client;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+
     use super::*;
+
+    /// An answer of the server: status, pieces of the body, and how the body goes on.
+    type Answer = (u16, &'static [&'static str], Rest);
+
+    /// How a body goes on behind its pieces.
+    #[derive(Clone, Copy)]
+    enum Rest {
+        End,
+        Break,
+        Silence,
+    }
+
+    /// A server that gives these answers in turn.
+    fn server(answers: impl IntoIterator<Item = Answer>) -> Client {
+        let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let (status, pieces, rest) = answers.lock().pop_front().unwrap();
+            let pieces = pieces
+                .iter()
+                .map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
+            let rest = match rest {
+                Rest::End => stream::empty().boxed(),
+                Rest::Break => stream::iter([Err(io::Error::other("broken"))]).boxed(),
+                Rest::Silence => stream::pending().boxed(),
+            };
+            let body = stream::iter(pieces).chain(rest);
+            let body = StreamBody::new(body.map(|piece| piece.map(Frame::data)));
+            let response = Response::builder().status(status).body(body).unwrap();
+            async { Ok::<_, tower::BoxError>(response) }
+        });
+        Client::new(service, "default")
+    }
+
+    const ADDED: &str = r#"{"type":"ADDED","object":{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a","resourceVersion":"1"}}}
+"#;
+
+    const LISTED: &str = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Namespace","metadata":{"resourceVersion":"2","annotations":{"k8s.io/initial-events-end":"true"}}}}
+"#;
+
+    const PAGE: &str = r#"{"apiVersion":"v1","kind":"NamespaceList","metadata":{"resourceVersion":"2"},"items":[]}"#;
+
+    const GONE: &str = r#"{"apiVersion":"v1","kind":"Status","status":"Failure","message":"too old","reason":"Expired","code":410}"#;
+
+    /// Follows the server until so many lists are complete. Returns the failures that count as
+    /// not over then, and the number of failures.
+    async fn after_lists(lists: usize, answers: impl IntoIterator<Item = Answer>) -> (usize, u64) {
+        let health = Arc::<Health>::default();
+        let (heard, mut events) = mpsc::channel(16);
+        let follow = Follow {
+            watch: Watch {
+                name: "namespaces",
+                kind: Kind::Namespace,
+                resource: "namespaces",
+                scope: None,
+            },
+            api: Api::<Namespace>::all(server(answers)),
+            config: watcher::Config::default(),
+            convert: |_: &Namespace, _: &mut Vec<Problem>| None,
+            health: Arc::clone(&health),
+            ear: health.listen("namespaces"),
+            heard,
+        };
+        let following = tokio::spawn(follow.run());
+        let mut complete = 0;
+        while complete < lists {
+            let next = tokio::time::timeout(BACKOFF_MAX * 4, events.recv());
+            let Heard { event, .. } = next.await.unwrap().unwrap();
+            complete += usize::from(matches!(event, WatchEvent::Restarted));
+        }
+        following.abort();
+        let reasons = crate::watch::health::FailureReason::ALL.into_iter();
+        let failures = reasons.map(|reason| health.failures(Kind::Namespace, reason));
+        (health.outages().len(), failures.sum())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_by_pages_ends_the_failure_of_a_streamed_list() {
+        let answers = [
+            (200, &[ADDED][..], Rest::Break),
+            // The library asks for a streamed list again before it says so.
+            (200, &[], Rest::Silence),
+            (200, &[PAGE], Rest::End),
+            (200, &[], Rest::Silence),
+        ];
+        assert_eq!(after_lists(1, answers).await, (0, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_list_ends_the_failure_of_a_watch_from_an_old_version() {
+        let answers = [
+            (200, &[LISTED][..], Rest::End),
+            (410, &[GONE], Rest::End),
+            (200, &[LISTED], Rest::Silence),
+        ];
+        assert_eq!(after_lists(2, answers).await, (0, 1));
+    }
 
     #[test]
     fn delays_double_up_to_a_limit_and_are_spread() {
