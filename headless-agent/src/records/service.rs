@@ -160,6 +160,18 @@ impl ServiceState {
             .filter_map(|(name, data)| Some((name?, data)))
     }
 
+    /// Number of bytes of the longest of [`Self::names`], which are not made for this.
+    pub(super) fn longest_name(&self, naming: Naming<'_>, scope: EndpointScope) -> Option<usize> {
+        self.served()?;
+        let own = naming.own()?.as_bytes().len();
+        let below = self
+            .groups(scope)
+            .filter(|group| (1..64).contains(&group.label.len()) && !group.label.contains('.'))
+            .map(|group| 1 + group.label.len() + own)
+            .filter(|len| *len <= naming.name_max);
+        Some(below.max().unwrap_or(own))
+    }
+
     /// The addresses whose reverse names lead to the Service or its endpoints, sorted. An
     /// endpoint's reverse name needs neither Namespace nor Service (CoreDNS,
     /// `serviceRecordForIP` in `plugin/kubernetes/reverse.go`).

@@ -171,9 +171,7 @@ impl Index {
         }
         let unlimited = entry.naming(RELATIVE_BYTES_MAX);
         let longest = state
-            .names(unlimited, self.settings.endpoints)
-            .map(|(name, _)| name.as_bytes().len())
-            .max()
+            .longest_name(unlimited, self.settings.endpoints)
             .filter(|len| *len > self.name_max);
         if let Some(len) = longest {
             // The length of the whole name in presentation form, without the root.

@@ -48,6 +48,12 @@ fn check(index: &Index, installed: &mut BTreeMap<RelativeName, NameData>, change
     }
     let names: BTreeMap<_, _> = index.names().collect();
     assert!(names.keys().eq(installed.keys()));
+    for (_, entry) in &index.services {
+        let (naming, scope) = (entry.naming(index.name_max), index.settings.endpoints);
+        let lens = entry.state.names(naming, scope);
+        let longest = lens.map(|(name, _)| name.as_bytes().len()).max();
+        assert_eq!(entry.state.longest_name(naming, scope), longest);
+    }
     for (name, data) in installed {
         let wire = name.as_bytes();
         assert_eq!(index.detailed(wire).as_ref(), Some(&*data), "{name}");
