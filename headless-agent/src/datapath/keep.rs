@@ -80,13 +80,16 @@ async fn follow(mut attacher: Attacher, stop: CancellationToken) -> anyhow::Resu
         interval
     });
     let result = loop {
+        // In no order, so that neither the ticks nor the events of netlink wait for ever.
         let news = tokio::select! {
-            biased;
             () = stop.cancelled() => break Ok(()),
             _ = everything.tick() => Ok(News::everything()),
             _ = links.tick() => Ok(News::of_links()),
             news = watcher.next() => news,
         };
+        if stop.is_cancelled() {
+            break Ok(());
+        }
         // A comparison is never dropped halfway: it would leave filters that nobody knows.
         let compared = match news {
             Ok(news) => attacher.compare(&watcher, &news, &stop).await,

@@ -81,8 +81,9 @@ impl KeyClass {
 }
 
 /// First byte of endpoint keys. No label has this length, so that no other key begins with this
-/// byte.
-const ENDPOINT_MARK: u64 = 0xff;
+/// byte. The engine folds all bytes of a question's name, and no folded byte is a capital. So no
+/// question, however malformed, can spell an endpoint key.
+const ENDPOINT_MARK: u64 = b'A' as u64;
 
 /// First word of the endpoint keys of a Service, given by its number. The label follows.
 #[inline(always)]
@@ -169,7 +170,7 @@ mod tests {
         let (key, class) = NameKey::of_endpoint(0x0102_0304, b"Web-0").unwrap();
         assert_eq!(class, KeyClass::Short);
         let bytes: [u8; 248] = bytemuck::cast(key.words.map(u64::to_le));
-        assert_eq!(&bytes[..15], b"\xff\0\0\0\x04\x03\x02\x01\x05web-0\0");
+        assert_eq!(&bytes[..15], b"A\0\0\0\x04\x03\x02\x01\x05web-0\0");
         assert_eq!(key.endpoint_service(), Some(0x0102_0304));
         let (name, _) = NameKey::from_labels([b"web".as_slice(), b"default"]).unwrap();
         assert_eq!(name.endpoint_service(), None);

@@ -44,11 +44,6 @@ impl ReverseSlot {
         !self.is_empty() && self.0 >> 32 == place.tag as u64
     }
 
-    /// Whether both slots have the same tag.
-    pub const fn is_like(self, other: Self) -> bool {
-        self.0 >> 32 == other.0 >> 32
-    }
-
     /// Index of the Service's name chunk.
     #[inline(always)]
     pub const fn chunk(self) -> u32 {

@@ -1,5 +1,9 @@
 //! Endpoints, and the numbers of their Services.
 
+use headless_ebpf::abi::PassReason;
+use headless_ebpf::respond::{self, Message, Scratch};
+use headless_ebpf::wire::{Capacity as _, Small};
+
 use super::*;
 
 /// An endpoint has either an entry or a record, also after it has changed.
@@ -127,4 +131,41 @@ fn regular_endpoints_without_room_get_records() {
     writer.apply(&gone.collect::<Vec<_>>());
     assert_eq!(writer.counts.entries(MapKind::Endpoints), 0);
     assert_eq!(writer.counts.entries(MapKind::Table), 1);
+}
+
+/// No question can spell the key of an endpoint: its first byte is no length of a label.
+#[test]
+fn a_question_does_not_find_an_endpoint_by_its_key() {
+    let mut writer = writer();
+    let service = format!("web.{LONG}");
+    let endpoint = format!("web-0.{service}");
+    writer.apply(&[
+        change(&service, Some(data(1))),
+        change(&endpoint, Some(data(1))),
+    ]);
+    beat(&mut writer);
+    let Some(Stored::Record(key, record)) = stored(writer.sink(), &endpoint) else {
+        panic!("not stored");
+    };
+    assert_eq!(key.endpoint_service(), Some(record.service));
+    let words = key.words().iter();
+    let mut name: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+    name.truncate(name.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    let header = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let query = [
+        &header,
+        &*name,
+        b"\x03svc\x07cluster\x05local\0\0\x01\0\x01",
+    ]
+    .concat();
+    let mut scratch = Box::<Scratch>::default();
+    scratch.image.as_mut_slice()[..query.len()].copy_from_slice(&query);
+    let message = Message {
+        start: 0,
+        end: query.len(),
+        capacity: Small::MESSAGE_MAX,
+    };
+    let sink = writer.sink();
+    let reply = respond::answer::<Small, _>(&mut *scratch, message, sink.state, sink);
+    assert_eq!(reply, Err(PassReason::Name));
 }
