@@ -14,10 +14,38 @@ use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::{Node, command, set_feature};
+use super::namespace::{Node, command, set_feature};
 use crate::decode;
-use crate::frame::{Query, SERVER};
+use crate::frame::{CLIENT_V6, Query, SERVER, SERVER_V6};
 use crate::network::{Netns, connect_pod};
+
+/// The node's address on the link to a pod.
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1);
+
+impl Node {
+    /// Adds a pod with the address `10.244.0.<number>` behind the interface `host_end`.
+    pub fn pod(&self, host_end: &str, number: u8) -> Pod {
+        let address = Ipv4Addr::new(10, 244, 0, number);
+        let netns = Netns::new().unwrap();
+        connect_pod(&self.netns, host_end, &netns, address).unwrap();
+        Pod::new(netns, host_end)
+    }
+
+    /// Adds IPv6 addresses: [`CLIENT_V6`] to a pod, and [`SERVER_V6`] to the node.
+    pub fn add_ipv6(&self, pod: &Pod) {
+        self.ip(&format!("-6 addr add {SERVER_V6}/128 dev lo nodad"));
+        let gateway = format!("-6 addr add {GATEWAY_V6}/64 dev {} nodad", pod.host_end);
+        self.ip(&gateway);
+        for arguments in [
+            format!("-6 addr add {CLIENT_V6}/64 dev eth0 nodad"),
+            format!("-6 route add default via {GATEWAY_V6}"),
+        ] {
+            let arguments: Vec<_> = arguments.split(' ').collect();
+            let output = pod.run("ip", &arguments);
+            assert!(output.status.success(), "ip {arguments:?}: {output:?}");
+        }
+    }
+}
 
 /// A pod with the `/etc/resolv.conf` that kubelet writes.
 #[derive(Debug)]

@@ -352,10 +352,9 @@ mod tests {
         assert!(find(&table.arrays, &table.hash_key, &key(0)).is_none());
     }
 
-    /// Two names that had the same buckets and tag under a hash without a secret key, which
-    /// the maps' layout 4 had.
+    /// Two names that have the same buckets and tag under a hash without a secret key.
     #[test]
-    fn collisions_of_layout_4_do_not_collide() {
+    fn names_that_collide_without_a_key_do_not_collide() {
         let wires: [&[u8]; 2] = [
             b"\x21aa44aaaazdadaaaalinjaaaeon8eaaafrp\x04evil",
             b"\x08payments\x04prod",

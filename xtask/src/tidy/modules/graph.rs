@@ -75,11 +75,6 @@ impl Graph {
         graph
     }
 
-    /// Whether the edge is part of a circle.
-    pub(super) fn is_circular(&self, (from, to): (usize, usize)) -> bool {
-        self.way(to, from).is_some()
-    }
-
     /// For each group of files that read from each other, one of the shortest
     /// circles in it: files in order, the first not repeated.
     pub(super) fn circles(&self) -> Vec<Vec<usize>> {

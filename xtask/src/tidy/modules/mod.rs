@@ -10,7 +10,6 @@
 
 mod attributes;
 mod graph;
-mod known;
 mod resolve;
 mod source;
 mod table;
@@ -23,7 +22,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use self::graph::{Edge, Foreign, Graph};
-use self::known::KNOWN;
 use self::source::Package;
 pub(super) use self::source::Root;
 use self::table::Layers;
@@ -47,15 +45,10 @@ pub(super) fn check(
 ) -> Result<Vec<String>> {
     let tables = table::read(architecture).context("cannot read the layers of ARCHITECTURE.md")?;
     let mut findings = Vec::new();
-    let mut stale: BTreeSet<_> = KNOWN.iter().copied().collect();
     for Sources { name, roots } in packages {
         let package = Package::read(workspace, roots)?;
         let layers = tables.iter().find(|table| table.package == *name);
-        let checked = Checked::new(&package, layers, KNOWN);
-        findings.extend(checked.findings());
-        for known in &checked.excused {
-            stale.remove(known);
-        }
+        findings.extend(Checked::new(&package, layers).findings());
     }
     for table in tables {
         if !packages.iter().any(|package| package.name == table.package) {
@@ -65,65 +58,25 @@ pub(super) fn check(
             ));
         }
     }
-    findings.extend(stale.into_iter().map(|(from, to)| {
-        format!("{from} no longer reads from {to} against the rules: take it off the list KNOWN")
-    }));
     Ok(findings)
 }
 
-/// A file, and a file or a foreign crate that it may read from against the rules.
-type Excuse = (&'static str, &'static str);
-
-/// A package without the edges and foreign crates that [`KNOWN`] excuses.
+/// A package, its edges, and the foreign crates that it names.
 struct Checked<'a> {
     package: &'a Package,
     layers: Option<&'a Layers>,
     edges: Vec<Edge>,
     foreign: Vec<Foreign>,
-    /// The pairs of [`KNOWN`] that would be findings in this package.
-    excused: Vec<Excuse>,
 }
 
 impl<'a> Checked<'a> {
-    fn new(package: &'a Package, layers: Option<&'a Layers>, known: &[Excuse]) -> Self {
+    fn new(package: &'a Package, layers: Option<&'a Layers>) -> Self {
         let (edges, foreign) = package.edges();
-        let all = Self {
+        Self {
             package,
             layers,
             edges,
             foreign,
-            excused: Vec::new(),
-        };
-        let graph = all.graph();
-        let broken = all
-            .edges
-            .iter()
-            .filter(|edge| graph.is_circular(all.files(**edge)) || !all.is_ordered(**edge));
-        let misused = all
-            .foreign
-            .iter()
-            .filter(|foreign| !all.is_allowed(foreign));
-        let broken: BTreeSet<(&str, &str)> = broken
-            .map(|edge| all.names(*edge))
-            .chain(misused.map(|foreign| (all.file(foreign.from), foreign.name.as_str())))
-            .collect();
-        let excused = known
-            .iter()
-            .copied()
-            .filter(|excuse| broken.contains(excuse));
-        let excused: Vec<_> = excused.collect();
-        let edges = all.edges.iter().copied();
-        let foreign = all.foreign.iter();
-        Self {
-            edges: edges
-                .filter(|edge| !excused.contains(&all.names(*edge)))
-                .collect(),
-            foreign: foreign
-                .filter(|foreign| !excused.contains(&(all.file(foreign.from), &foreign.name)))
-                .cloned()
-                .collect(),
-            excused,
-            ..all
         }
     }
 
@@ -241,10 +194,6 @@ impl<'a> Checked<'a> {
     fn files(&self, edge: Edge) -> (usize, usize) {
         let file = |module: usize| self.package.modules[module].file;
         (file(edge.from), file(edge.to))
-    }
-
-    fn names(&self, edge: Edge) -> (&'a str, &'a str) {
-        (self.file(edge.from), self.file(edge.to))
     }
 
     fn file(&self, module: usize) -> &'a str {

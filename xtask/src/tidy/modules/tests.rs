@@ -10,9 +10,9 @@ use super::*;
 const LAYERS: &str = "<!-- layers of p -->\n| Module | Crates |\n| --- | --- |\n\
     | `low`, `beside` | `kube` |\n| `middle` | |\n| `middle::kernel` | `aya` |\n| `high` | |\n";
 
-/// Findings of a package with these files below its `src`, and the pairs of `known` that it
-/// excuses. If there is no `lib.rs`, one is made from the names of the other files.
-fn check(files: &[(&str, &str)], known: &[Excuse]) -> (Vec<String>, Vec<Excuse>) {
+/// Findings of a package with these files below its `src`. If there is no `lib.rs`, one is made
+/// from the names of the other files.
+fn findings(files: &[(&str, &str)]) -> Vec<String> {
     let folder = TempDir::new().unwrap();
     let src = folder.path().join("src");
     let mut root = String::new();
@@ -38,17 +38,12 @@ fn check(files: &[(&str, &str)], known: &[Excuse]) -> (Vec<String>, Vec<Excuse>)
     }
     let package = Package::read(folder.path(), &roots).unwrap();
     let layers = table::read(LAYERS).unwrap().remove(0);
-    let checked = Checked::new(&package, Some(&layers), known);
-    let findings = checked.findings();
+    let findings = Checked::new(&package, Some(&layers)).findings();
     // Only the modules that a test has are of interest to it.
     let findings = findings
         .into_iter()
         .filter(|finding| !finding.contains("has no module"));
-    (findings.collect(), checked.excused)
-}
-
-fn findings(files: &[(&str, &str)]) -> Vec<String> {
-    check(files, &[]).0
+    findings.collect()
 }
 
 const LOW: (&str, &str) = ("low.rs", "pub struct Low;\npub fn low() {}\n");
@@ -282,27 +277,4 @@ fn modules_and_rows_belong_together() {
         assert!(found.contains(&finding), "{found:?}");
     }
     assert!(super::check(folder.path(), &[], LAYERS).unwrap()[0].contains("is no package"));
-}
-
-#[test]
-fn an_excuse_holds_while_it_is_needed() {
-    let upwards = [
-        ("low.rs", "use crate::high::High;"),
-        ("high.rs", "pub struct High;"),
-    ];
-    let excuse = ("src/low.rs", "src/high.rs");
-    assert_eq!(check(&upwards, &[excuse]), (Vec::new(), vec![excuse]));
-    let foreign = [("high.rs", "use aya::Pod;")];
-    let excuse = ("src/high.rs", "aya");
-    assert_eq!(check(&foreign, &[excuse]), (Vec::new(), vec![excuse]));
-    let circle = [
-        ("low/mod.rs", "mod a;\npub struct Low(a::A);"),
-        ("low/a.rs", "use super::Low;\npub struct A;"),
-    ];
-    let excuse = ("src/low/a.rs", "src/low/mod.rs");
-    assert_eq!(check(&circle, &[excuse]), (Vec::new(), vec![excuse]));
-    // Nothing is wrong with this, so there is nothing to excuse.
-    let mended = [LOW, ("high.rs", "use crate::low::Low;")];
-    let excuse = ("src/high.rs", "src/low.rs");
-    assert_eq!(check(&mended, &[excuse]), (Vec::new(), Vec::new()));
 }
