@@ -1,5 +1,5 @@
 //! Makes questions about a cluster: for every name that exists, and for names that are
-//! similar to these. [`query`] varies how the questions are asked.
+//! similar to these. `query` varies how the questions are asked.
 
 mod names;
 mod query;

@@ -42,7 +42,7 @@ pub struct Report {
     pub allowed: BTreeMap<&'static str, u64>,
     /// Number of differences that are not allowed.
     pub differing: u64,
-    /// The first [`SHOWN_MAX`] differences that are not allowed.
+    /// The first `SHOWN_MAX` differences that are not allowed.
     pub differences: Vec<String>,
 }
 
