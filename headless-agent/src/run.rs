@@ -116,7 +116,7 @@ impl Prepared {
                 writes: Arc::clone(&writes),
                 datapath,
             },
-            responder: Arc::<responder::Counts>::default(),
+            responder: Arc::<responder::ResponderCounts>::default(),
             kernel,
             lease: policy.lease,
         };

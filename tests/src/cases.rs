@@ -9,7 +9,7 @@ use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::mirror::Mirror;
 use headless_agent::records::EndpointScope;
-use headless_agent::responder::Counts;
+use headless_agent::responder::ResponderCounts;
 use headless_agent::responder::server::{Memory, Responder};
 use headless_agent::watch::{Event, Keep, Object, ServiceKind, manifests};
 use headless_ebpf::respond::Verdict;
@@ -219,7 +219,7 @@ impl Servers {
         let mirror = Arc::new(Mirror::new(index, config));
         Self {
             writer,
-            responder: Responder::new(mirror, Arc::<Counts>::default()),
+            responder: Responder::new(mirror, Arc::<ResponderCounts>::default()),
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) enum Peer {
 
 /// A value on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Selection {
+enum PeerArgument {
     All,
     One(Peer),
 }
@@ -54,18 +54,18 @@ pub(crate) struct Options {
     /// coredns, etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet,
     /// kube-proxy, kubectl or all [default: the programs that tests need].
     #[arg(value_parser = selection)]
-    peers: Vec<Selection>,
+    peers: Vec<PeerArgument>,
 }
 
 /// The programs that tests need. The first build takes about 15 minutes on two cores.
 pub(crate) const TESTED: [Peer; 3] = [Peer::Coredns, Peer::Etcd, Peer::KubeApiserver];
 
-fn selection(name: &str) -> Result<Selection, String> {
+fn selection(name: &str) -> Result<PeerArgument, String> {
     if name == "all" {
-        return Ok(Selection::All);
+        return Ok(PeerArgument::All);
     }
     Peer::from_str(name, false)
-        .map(Selection::One)
+        .map(PeerArgument::One)
         .map_err(|_| {
             let names: Vec<_> = Peer::value_variants().iter().map(|p| p.name()).collect();
             format!("not one of {}, all", names.join(", "))
@@ -76,12 +76,12 @@ fn selection(name: &str) -> Result<Selection, String> {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let selected = if options.peers.is_empty() {
         TESTED.to_vec()
-    } else if options.peers.contains(&Selection::All) {
+    } else if options.peers.contains(&PeerArgument::All) {
         Peer::value_variants().to_vec()
     } else {
-        let one = |selection: &Selection| match selection {
-            Selection::One(peer) => Some(*peer),
-            Selection::All => None,
+        let one = |selection: &PeerArgument| match selection {
+            PeerArgument::One(peer) => Some(*peer),
+            PeerArgument::All => None,
         };
         options.peers.iter().filter_map(one).collect()
     };

@@ -25,7 +25,7 @@ pub struct Sources {
     /// Signs of life of the loop and the data path.
     pub signs: Signs,
     /// Counters of the responder.
-    pub responder: Arc<responder::Counts>,
+    pub responder: Arc<responder::ResponderCounts>,
     /// Counters and maps, once they are there.
     pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
     /// How long the programs answer after the last heartbeat.

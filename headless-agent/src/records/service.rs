@@ -108,7 +108,7 @@ impl ServiceState {
         Some(data)
     }
 
-    /// Whether the details may differ from those of `other`, given that all other records are
+    /// Whether the details may differ from the details of `other`, given that all other records are
     /// the same.
     fn details_may_differ(&self, other: &Self, scope: EndpointScope) -> bool {
         fn ports(state: &ServiceState) -> Option<&[Port]> {

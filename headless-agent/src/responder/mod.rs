@@ -18,7 +18,7 @@ use headless_ebpf::abi::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Pat
 /// Counters of the responder. Verdicts of the engine are counted in the same cells as
 /// the XDP program's.
 #[derive(Debug)]
-pub struct Counts {
+pub struct ResponderCounts {
     cells: Vec<AtomicU64>,
     /// Messages answered by the resolver.
     pub resolved: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Counts {
     pub unsent: AtomicU64,
 }
 
-impl Default for Counts {
+impl Default for ResponderCounts {
     fn default() -> Self {
         Self {
             cells: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
@@ -42,7 +42,7 @@ impl Default for Counts {
     }
 }
 
-impl Counts {
+impl ResponderCounts {
     fn count(&self, Counter(index): Counter) {
         if let Some(cell) = self.cells.get(index as usize) {
             cell.fetch_add(1, Ordering::Relaxed);

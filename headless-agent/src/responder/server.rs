@@ -18,7 +18,7 @@ use headless_ebpf::{abi::PassReason, maps::Lookup as _};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
 
-use super::Counts;
+use super::ResponderCounts;
 use super::lookup::IndexLookup;
 use crate::mirror::Mirror;
 use crate::records::{self, Reply, Transport};
@@ -30,12 +30,12 @@ const DATAGRAM_MAX: usize = 65_535;
 #[derive(Clone, Debug)]
 pub struct Responder {
     mirror: Arc<Mirror>,
-    counts: Arc<Counts>,
+    counts: Arc<ResponderCounts>,
 }
 
 impl Responder {
     /// A responder that answers by the index of `mirror` and counts in `counts`.
-    pub fn new(mirror: Arc<Mirror>, counts: Arc<Counts>) -> Self {
+    pub fn new(mirror: Arc<Mirror>, counts: Arc<ResponderCounts>) -> Self {
         Self { mirror, counts }
     }
 

@@ -14,18 +14,18 @@ use headless_ebpf::abi::{
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::Counts;
+use super::ResponderCounts;
 use super::server::{Memory, Responder, Server};
 use crate::mirror::Mirror;
 use crate::records::{Index, Settings};
 use crate::watch::{Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Service, ServiceKind};
 
 /// A cluster with a headless Service `web` of this many endpoints.
-fn responder(endpoints: u32) -> (Responder, Arc<Counts>) {
+fn responder(endpoints: u32) -> (Responder, Arc<ResponderCounts>) {
     over(index(endpoints))
 }
 
-fn over(index: Index) -> (Responder, Arc<Counts>) {
+fn over(index: Index) -> (Responder, Arc<ResponderCounts>) {
     let config = Config::new(
         "cluster.local",
         30,
@@ -33,7 +33,7 @@ fn over(index: Index) -> (Responder, Arc<Counts>) {
         &HashKey::from_seed(1),
     )
     .unwrap();
-    let counts = Arc::<Counts>::default();
+    let counts = Arc::<ResponderCounts>::default();
     let mirror = Arc::new(Mirror::new(index, config));
     (Responder::new(mirror, Arc::clone(&counts)), counts)
 }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::datapath::load::{Kernel, Loaded, Programs, Wanted};
 use crate::maps::WriteCounts;
-use crate::maps::capacity::{self, Counts};
+use crate::maps::capacity::{self, EntryCounts};
 use crate::maps::writer::Writer;
 use crate::mirror::{Intake, Keeper, Mirror, Policy};
 use crate::watch::Batch;
@@ -104,15 +104,15 @@ impl Start {
         let estimated = spawn_blocking(move || match samples {
             Some(samples) => {
                 let settings = mirror.index().settings().clone();
-                Counts::estimated(samples, &settings)
+                EntryCounts::estimated(samples, &settings)
             }
-            None => Counts::of(&mirror.index()),
+            None => EntryCounts::of(&mirror.index()),
         });
         let estimated = self.intake.until(estimated, &mut self.batches).await??;
         let loaded = self.load_for(&estimated).await?;
         let mirror = Arc::clone(&self.mirror);
         self.intake.until(mirror.read(), &mut self.batches).await?;
-        let counts = spawn_blocking(move || Counts::of(&mirror.index())).await?;
+        let counts = spawn_blocking(move || EntryCounts::of(&mirror.index())).await?;
         if let Some(left_out) = capacity::capacities(&counts, self.map_memory).left_out {
             warn!(
                 bound = self.map_memory,
@@ -135,7 +135,7 @@ impl Start {
     }
 
     /// Loads the programs, with maps for a cluster of this size.
-    async fn load_for(&mut self, counts: &Counts) -> anyhow::Result<Loaded> {
+    async fn load_for(&mut self, counts: &EntryCounts) -> anyhow::Result<Loaded> {
         let capacities = capacity::capacities(counts, self.map_memory).capacities;
         let wanted = self.wanted.clone();
         let loading = spawn_blocking(move || wanted.load(capacities));

@@ -34,7 +34,7 @@ pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
 pub use self::sample::samples;
 pub use self::watches::Selection;
-use self::watches::Watches;
+use self::watches::{Watched, Watches};
 use super::health::Health;
 use super::{Batch, Event, Kind, Object, ObjectRef, Problem, Report};
 
@@ -99,17 +99,13 @@ struct Running {
 
 impl Watches for Running {
     /// Starts a watch. Its client records when the server sends something on the watch.
-    fn take<K, C>(
+    fn take<K: Watched>(
         &mut self,
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
         config: Config,
-        convert: C,
-    ) where
-        K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-        K: Send + Sync + 'static,
-        C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
-    {
+        convert: impl Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+    ) {
         self.scopes.extend(watch.scope);
         let ear = self.health.listen(watch.name);
         let client = hear::listening(self.client.clone(), &ear, self.patience);

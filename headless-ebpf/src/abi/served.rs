@@ -52,7 +52,7 @@ impl ServedPlace {
     #[inline(always)]
     pub const fn of(key: &HashKey, address: Address) -> Self {
         // Both words become one, because every query pays for this hash. Collisions can be made
-        // on purpose, but only by those who choose the addresses of the cluster's DNS.
+        // on purpose, but only by operators, who choose the addresses of the cluster's DNS.
         let word = address.first.rotate_left(32) ^ address.last;
         let hash = KeyedHash::new().word(key, HASH_SERVED, word);
         Self {

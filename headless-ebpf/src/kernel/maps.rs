@@ -199,7 +199,7 @@ fn read_state() -> Option<State> {
 /// order loads, from 5.12. Kernel 5.10 has `bpf_ktime_get_ns`: it reads the clock under a
 /// sequence count, with read barriers around these reads (`__ktime_get_fast_ns` in
 /// kernel/time/timekeeping.c). The barrier is `smp_rmb`, on arm64 `dmb ishld`, which orders all
-/// loads and not only those of the clock. The call costs some 20 ns. x86 never reorders loads
+/// loads and not only the clock's. The call costs some 20 ns. x86 never reorders loads
 /// and does without.
 #[inline(always)]
 fn order_loads() {

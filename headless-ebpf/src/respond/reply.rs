@@ -9,8 +9,8 @@ use crate::{
     wire::{
         Image,
         dns::{
-            Counts, DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, SOA_LEN, Soa,
-            UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_version,
+            DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, SOA_LEN, SectionCounts,
+            Soa, UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_version,
             rcode,
         },
     },
@@ -72,7 +72,7 @@ pub(super) struct Body {
     /// A compression pointer to the zone in the question.
     zone: u16,
     edns: Edns,
-    counts: Counts,
+    counts: SectionCounts,
 }
 
 impl Body {
@@ -90,7 +90,7 @@ impl Body {
             capacity,
             zone: pointer(DNS_HEADER_LEN + question.zone as usize),
             edns: question.edns,
-            counts: Counts::default(),
+            counts: SectionCounts::default(),
         }
     }
 

@@ -57,7 +57,7 @@ type Rounds = Vec<[Quantiles; PATHS.len()]>;
 
 /// The server of each path, and the namespace of its client.
 #[derive(Clone, Debug)]
-struct Asked([(Arc<Netns>, Target); PATHS.len()]);
+struct Targets([(Arc<Netns>, Target); PATHS.len()]);
 
 /// Measures and prints. Checks that each query took the path that it is counted for.
 ///
@@ -69,7 +69,7 @@ pub(crate) async fn show(cluster: &Cluster, screen: Screen, reflect: &Path) -> R
     let client = cluster.client.netns();
     let kernel = Target::addresses(CLUSTER_DNS, SERVICE_NAME, answers)?;
     let agent = Target::addresses(UNSERVED_DNS, SERVICE_NAME, answers)?;
-    let asked = Asked([
+    let asked = Targets([
         (Arc::clone(client), kernel.clone()),
         (Arc::clone(client), agent),
         (Arc::clone(floor.netns()), kernel.reflected()),
@@ -118,7 +118,7 @@ pub(crate) async fn show(cluster: &Cluster, screen: Screen, reflect: &Path) -> R
     ))
 }
 
-async fn measure(asked: Asked, cpus: CpuSet) -> Result<Rounds> {
+async fn measure(asked: Targets, cpus: CpuSet) -> Result<Rounds> {
     tokio::task::spawn_blocking(move || {
         for (netns, target) in &asked.0 {
             measure_path(netns, target, &cpus, WARM_UP)?;

@@ -7,7 +7,7 @@ use crate::records::{Index, Parts};
 
 /// How many entries of each kind a cluster needs in the maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct EntryCounts {
     /// Name records by the class of their key: Services, namespaces, pods (with `--pods
     /// verified`), and endpoints that are not regular.
     pub records: [u64; KeyClass::ALL.len()],
@@ -19,7 +19,7 @@ pub struct Counts {
     pub addresses: u64,
 }
 
-impl Counts {
+impl EntryCounts {
     /// The least counts that maps are made for, so that an empty cluster can grow.
     pub const LEAST: Self = Self {
         records: [1024, 256, 64],
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_part_stands_for_the_whole() {
-        let part = Counts {
+        let part = EntryCounts {
             records: [10, 1, 0],
             chunks: 3,
             endpoints: 7,

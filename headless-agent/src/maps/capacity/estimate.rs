@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::counts::Counts;
+use super::counts::EntryCounts;
 use crate::records::{Index, Settings};
 use crate::watch::sample::{Sample, Total};
 use crate::watch::{Event, Namespace, Object, Service, ServiceKind};
 
-impl Counts {
+impl EntryCounts {
     /// Estimates the counts of a cluster from samples, one for each watch. The samples of
-    /// Namespaces and Services come before those of objects that belong to them.
+    /// Namespaces and Services come before the samples of slices and pods.
     ///
     /// The estimate takes each object that was not sampled for an average one of the sample.
     /// A server lists objects in the order of namespaces and names. So the first page may
@@ -204,7 +204,7 @@ mod tests {
     }
 
     /// The objects of a cluster with this many Services, and its true counts.
-    fn cluster(services: u32, scope: EndpointScope) -> ([Vec<Object>; 3], Counts) {
+    fn cluster(services: u32, scope: EndpointScope) -> ([Vec<Object>; 3], EntryCounts) {
         let headless = (0..services).filter(|i| scope == EndpointScope::All || i % 5 == 0);
         let objects = [
             (0..services / 10).map(namespace).collect(),
@@ -214,13 +214,13 @@ mod tests {
         let mut index = Index::new(settings(scope));
         let all = objects.iter().flatten().cloned();
         index.apply_all(all.map(Event::Apply));
-        (objects, Counts::of(&index))
+        (objects, EntryCounts::of(&index))
     }
 
     /// Whether each estimated count is at least the exact count and at most `times` as large.
-    fn within(estimate: Counts, exact: Counts, times: u64) -> bool {
+    fn within(estimate: EntryCounts, exact: EntryCounts, times: u64) -> bool {
         let over = |estimate: u64, exact: u64| estimate.saturating_sub(exact * times);
-        let nothing = |counts: Counts| counts == Counts::default();
+        let nothing = |counts: EntryCounts| counts == EntryCounts::default();
         nothing(exact.combined(estimate, u64::saturating_sub))
             && nothing(estimate.combined(exact, over))
     }
@@ -230,11 +230,11 @@ mod tests {
         for scope in [EndpointScope::Headless, EndpointScope::All] {
             let (objects, exact) = cluster(200, scope);
             let samples = objects.map(whole).into();
-            assert_eq!(Counts::estimated(samples, &settings(scope)), exact);
+            assert_eq!(EntryCounts::estimated(samples, &settings(scope)), exact);
         }
         assert_eq!(
-            Counts::estimated(Vec::new(), &settings(EndpointScope::All)),
-            Counts::default()
+            EntryCounts::estimated(Vec::new(), &settings(EndpointScope::All)),
+            EntryCounts::default()
         );
     }
 
@@ -257,7 +257,8 @@ mod tests {
     #[test]
     fn a_page_stands_for_the_cluster() {
         let (objects, exact) = cluster(3000, EndpointScope::All);
-        let estimate = Counts::estimated(pages(objects, 100, true), &settings(EndpointScope::All));
+        let estimate =
+            EntryCounts::estimated(pages(objects, 100, true), &settings(EndpointScope::All));
         assert!(within(estimate, exact, 1), "{estimate:?} {exact:?}");
     }
 
@@ -267,14 +268,14 @@ mod tests {
         let scope = EndpointScope::Headless;
         let (objects, exact) = cluster(3000, scope);
         let samples = pages(objects, 100, false);
-        let estimate = Counts::estimated(samples.clone(), &settings(scope));
+        let estimate = EntryCounts::estimated(samples.clone(), &settings(scope));
         assert!(within(estimate, exact, 1), "{estimate:?} {exact:?}");
         // Without a headless Service in the sample, all slices are taken for selected.
         let mut unknown = samples;
         unknown[1].objects.retain(|object| {
             matches!(object, Object::Service(service) if service.kind != ServiceKind::Headless)
         });
-        let bound = Counts::estimated(unknown, &settings(scope));
+        let bound = EntryCounts::estimated(unknown, &settings(scope));
         assert_eq!(
             bound.endpoints,
             3000 * 2,
@@ -289,7 +290,8 @@ mod tests {
         let [namespaces, services, mut slices] = objects;
         slices.reverse();
         let objects = [namespaces, services, slices];
-        let estimate = Counts::estimated(pages(objects, 50, true), &settings(EndpointScope::All));
+        let estimate =
+            EntryCounts::estimated(pages(objects, 50, true), &settings(EndpointScope::All));
         assert_eq!(estimate.endpoints, exact.endpoints);
         assert!(within(estimate, exact, 2), "{estimate:?} {exact:?}");
     }
@@ -311,7 +313,7 @@ mod tests {
             pods: headless_ebpf::abi::PodsMode::Verified,
             ..settings(EndpointScope::Headless)
         };
-        let estimate = Counts::estimated(vec![pods], &settings);
+        let estimate = EntryCounts::estimated(vec![pods], &settings);
         assert_eq!(estimate.records.iter().sum::<u64>(), 1000);
     }
 }

@@ -1,6 +1,6 @@
 //! The capacities of the maps for a cluster, within a bound of memory.
 //!
-//! [`Counts`] are the entries that a cluster needs. The maps get twice as many if the bound
+//! [`EntryCounts`] are the entries that a cluster needs. The maps get twice as many if the bound
 //! allows it. If it does not, first the room for growth is cut, then reverse names are left
 //! out, then names.
 
@@ -13,7 +13,7 @@ use std::fmt;
 use headless_ebpf::abi::{ENDPOINT_ENTRIES, REVERSE_SLOTS};
 
 pub use self::bound::default_bound;
-pub use self::counts::Counts;
+pub use self::counts::EntryCounts;
 pub use super::store::Capacities;
 use super::store::MapKind;
 
@@ -70,9 +70,9 @@ const TABLE_SHARE: u64 = 62;
 
 /// The capacities for a cluster. When all maps are full, they take at most `bound` bytes.
 /// A bound that is too small even for maps of one entry each is exceeded.
-pub fn capacities(counts: &Counts, bound: u64) -> Sizing {
-    let counts = counts.at_least(Counts::LEAST);
-    let forward = Counts {
+pub fn capacities(counts: &EntryCounts, bound: u64) -> Sizing {
+    let counts = counts.at_least(EntryCounts::LEAST);
+    let forward = EntryCounts {
         addresses: 0,
         ..counts
     };
@@ -109,7 +109,7 @@ const FINE: u64 = 10_000;
 
 /// Whether each map has room for 1.25 times the cluster's entries, or as much room as the
 /// bound allows. If not, larger maps are worth loading the programs a second time.
-pub fn suffice(capacities: &Capacities, counts: &Counts, bound: u64) -> bool {
+pub fn suffice(capacities: &Capacities, counts: &EntryCounts, bound: u64) -> bool {
     let needed = sized(counts, HEADROOM_LEAST);
     let possible = self::capacities(counts, bound).capacities;
     MapKind::ALL.into_iter().all(|map| {
@@ -119,13 +119,13 @@ pub fn suffice(capacities: &Capacities, counts: &Counts, bound: u64) -> bool {
 }
 
 /// Capacities for `percent` hundredths of the cluster.
-fn sized(counts: &Counts, percent: u64) -> Capacities {
+fn sized(counts: &EntryCounts, percent: u64) -> Capacities {
     scaled(counts, percent, 100)
 }
 
 /// Capacities for `part` out of `whole` parts of the cluster. A count beyond 32 bits becomes
 /// the largest number of entries that a map can have.
-fn scaled(counts: &Counts, part: u64, whole: u64) -> Capacities {
+fn scaled(counts: &EntryCounts, part: u64, whole: u64) -> Capacities {
     let entries = |count: u64| {
         let scaled = count.saturating_mul(part).div_ceil(whole);
         u32::try_from(scaled).unwrap_or(u32::MAX)
@@ -155,7 +155,7 @@ mod tests {
     const MB: u64 = 1_000_000;
 
     /// 10,000 Services with 150,000 endpoints.
-    const LARGE: Counts = Counts {
+    const LARGE: EntryCounts = EntryCounts {
         records: [60_000, 12_000, 1_000],
         chunks: 40_000,
         endpoints: 150_000,
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn maps_suffice_if_they_have_headroom_or_fill_the_bound() {
-        let loaded = |counts: &Counts, bound| capacities(counts, bound).capacities;
+        let loaded = |counts: &EntryCounts, bound| capacities(counts, bound).capacities;
         let suffices = |loaded: &Capacities, percent: u64, bound| {
             suffice(loaded, &LARGE.map(|count| count * percent / 100), bound)
         };
@@ -173,15 +173,15 @@ mod tests {
         assert!(suffices(&maps, 159, u64::MAX));
         assert!(!suffices(&maps, 162, u64::MAX));
         for other in [
-            Counts {
+            EntryCounts {
                 chunks: 70_000,
                 ..LARGE
             },
-            Counts {
+            EntryCounts {
                 endpoints: 250_000,
                 ..LARGE
             },
-            Counts {
+            EntryCounts {
                 records: [60_000, 12_000, 2_000],
                 ..LARGE
             },
@@ -195,7 +195,11 @@ mod tests {
         // An estimate that was too high may have left out reverse names without need.
         let high = LARGE.map(|count| count * 3);
         assert!(!suffices(&loaded(&high, 40 * MB), 100, 40 * MB));
-        assert!(suffices(&loaded(&Counts::LEAST, u64::MAX), 0, u64::MAX));
+        assert!(suffices(
+            &loaded(&EntryCounts::LEAST, u64::MAX),
+            0,
+            u64::MAX
+        ));
     }
 
     #[test]
@@ -205,7 +209,7 @@ mod tests {
             left_out,
         } = capacities(&LARGE, u64::MAX);
         assert_eq!(left_out, None);
-        let Counts {
+        let EntryCounts {
             records: [short, medium, long],
             chunks,
             endpoints,
@@ -226,7 +230,7 @@ mod tests {
             table_slots,
             chunks,
             ..
-        } = capacities(&Counts::default(), u64::MAX).capacities;
+        } = capacities(&EntryCounts::default(), u64::MAX).capacities;
         assert!(table_slots > 1000 && chunks > 2000);
     }
 
@@ -271,7 +275,7 @@ mod tests {
             endpoints in 0_u64..10_000_000,
             bound in 1_000_000_u64..1_000_000_000,
         ) {
-            let counts = Counts {
+            let counts = EntryCounts {
                 records: [short, short / 7, short / 100],
                 chunks,
                 endpoints,

@@ -268,7 +268,7 @@ mod tests {
     }
 
     proptest! {
-        /// Extents never overlap. Once all are freed, the free blocks are those of the start.
+        /// Extents never overlap. Once every extent is freed, the free blocks are the blocks of the start.
         #[test]
         fn extents_are_disjoint(
             capacity in 1_u32..300,

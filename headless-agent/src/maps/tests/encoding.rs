@@ -117,7 +117,7 @@ fn changes() -> Vec<NameChange> {
     .collect()
 }
 
-/// The digest of all maps except those that change with time.
+/// The digest of all maps except the maps that change with time.
 fn digest(sink: &MemorySink) -> u64 {
     let mut digest = Digest(0xcbf2_9ce4_8422_2325);
     for (name, words) in sink.arrays().all_words() {

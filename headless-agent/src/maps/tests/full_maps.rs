@@ -3,7 +3,7 @@
 use headless_ebpf::abi::CHUNK_IPV4;
 
 use super::*;
-use crate::maps::capacity::{self, Counts};
+use crate::maps::capacity::{self, EntryCounts};
 
 #[test]
 fn a_full_map_withdraws_negative_answers_until_there_is_room() {
@@ -151,9 +151,9 @@ fn names_without_room_keep_no_chunks() {
 #[test]
 fn the_largest_set_can_be_replaced() {
     for addresses in [5_000, 30_000, 65_000] {
-        let counts = Counts {
+        let counts = EntryCounts {
             chunks: data(addresses).ipv4.len().div_ceil(CHUNK_IPV4) as u64,
-            ..Counts::default()
+            ..EntryCounts::default()
         };
         let capacities = capacity::capacities(&counts, u64::MAX).capacities;
         let mut writer = with(capacities);

@@ -137,8 +137,8 @@ impl<S: RecordSink> Writer<S> {
         self.end_writing();
     }
 
-    /// The next names that [`Self::retry`] tries: those that follow the last one in
-    /// alphabetical order, then those from the beginning. The cost does not grow with the
+    /// The next names that [`Self::retry`] tries: the names that follow the last one in
+    /// alphabetical order, then names from the beginning. The cost does not grow with the
     /// number of waiting names.
     fn waiting(&self) -> Vec<Box<[u8]>> {
         type Bounds = (Bound<Box<[u8]>>, Bound<Box<[u8]>>);

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use super::intake::Pieces;
 use super::reported::PROBLEMS_SHOWN_MAX;
 use super::*;
-use crate::maps::capacity::{self, Counts};
+use crate::maps::capacity::{self, EntryCounts};
 use crate::maps::memory::MemorySink;
 use crate::maps::writer::Writer;
 use crate::maps::{WriteCounts, read};
@@ -107,10 +107,10 @@ fn keeper(mirror: &Arc<Mirror>) -> Keeper<MemorySink> {
 }
 
 fn keeper_of(intake: Intake) -> Keeper<MemorySink> {
-    let counts = Counts {
+    let counts = EntryCounts {
         endpoints: 10_000,
         addresses: 10_000,
-        ..Counts::LEAST
+        ..EntryCounts::LEAST
     };
     let capacities = capacity::capacities(&counts, u64::MAX).capacities;
     let sink = MemorySink::new(config(), capacities);

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::maps::capacity::{self, Counts};
+use crate::maps::capacity::{self, EntryCounts};
 use crate::maps::memory::MemorySink;
 use crate::maps::writer::Writer;
 use crate::mirror::{Intake, Keeper, Policy};
@@ -68,7 +68,7 @@ async fn a_stuck_loop_is_not_alive_until_it_goes_on() {
         },
         listen: Vec::new(),
     };
-    let capacities = capacity::capacities(&Counts::LEAST, u64::MAX).capacities;
+    let capacities = capacity::capacities(&EntryCounts::LEAST, u64::MAX).capacities;
     let sink = MemorySink::new(config, capacities);
     let filling = Writer::open(sink, Arc::clone(&writes)).unwrap();
     let attached = Arc::new(Snapshot {

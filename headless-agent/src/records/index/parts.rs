@@ -12,7 +12,7 @@ use super::{Index, NameData, namespace_data, pod_data};
 /// names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The names that exist, without those of [`Self::regular`]. A Service's own name comes
+    /// The names that exist, without the names of [`Self::regular`]. A Service's own name comes
     /// first and has its details.
     pub names: Vec<(RelativeName, NameData)>,
     /// The addresses of regular endpoints. The name of such an endpoint has this address

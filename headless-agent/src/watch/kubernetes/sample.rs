@@ -2,9 +2,6 @@
 //! size of the cluster is estimated from samples while the watches still read their
 //! lists.
 
-use std::fmt::{self, Debug};
-use std::marker::PhantomData;
-
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
@@ -12,16 +9,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::ListParams;
 use kube::core::Request;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client, Resource};
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Deserializer;
+use kube::{Api, Client};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::task::spawn_blocking;
 
 use super::super::sample::{Sample, Total};
 use super::super::{Object, Problem};
 use super::follow::Watch;
 use super::merge::Scope;
-use super::watches::{self, Selection, Watches};
+use super::watches::{self, Selection, Watched, Watches};
 
 /// Objects on a page, as many as other clients ask for at once.
 const PAGE: u32 = 500;
@@ -49,16 +46,13 @@ struct Asking {
 }
 
 impl Watches for Asking {
-    fn take<K, C>(
+    fn take<K: Watched>(
         &mut self,
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
         config: Config,
-        convert: C,
-    ) where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-        C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
-    {
+        convert: impl Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+    ) {
         let client = self.client.clone();
         let url = api(client.clone()).resource_url().to_owned();
         let headless = watch.scope == Some(Scope::Main) && !self.all_endpoints;
@@ -111,7 +105,7 @@ where
 }
 
 /// One page of a list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Page {
     /// The usable objects on it.
     objects: Vec<Object>,
@@ -122,10 +116,9 @@ struct Page {
 }
 
 /// The objects of a list that are not on its first page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beyond {
     /// Nothing.
-    #[default]
     Nothing,
     /// This many objects.
     Objects(u64),
@@ -161,100 +154,32 @@ where
     Ok(page)
 }
 
-/// Reads a page. Each object is reduced to its slim form before the next one is read.
+/// A list as the API server writes it. Go writes a list without objects as null where nobody has
+/// made it.
+#[derive(Deserialize)]
+struct List<K> {
+    #[serde(default)]
+    metadata: ListMeta,
+    items: Option<Vec<K>>,
+}
+
+/// Reads a page.
 fn read<K, C>(text: &str, convert: C) -> serde_json::Result<Page>
 where
     K: DeserializeOwned,
     C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
 {
-    let mut reader = Deserializer::from_str(text);
-    let page = serde::Deserializer::deserialize_map(
-        &mut reader,
-        ListReader {
-            convert,
-            kind: PhantomData,
-        },
-    )?;
-    reader.end()?;
-    Ok(page)
-}
-
-struct ListReader<K, C> {
-    convert: C,
-    kind: PhantomData<K>,
-}
-
-impl<'de, K, C> Visitor<'de> for ListReader<K, C>
-where
-    K: DeserializeOwned,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
-{
-    type Value = Page;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of objects")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
-        let mut page = Page::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "metadata" => page.beyond = map.next_value::<ListMeta>()?.into(),
-                "items" => map.next_value_seed(ItemsReader {
-                    list: &self,
-                    page: &mut page,
-                })?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(page)
-    }
-}
-
-struct ItemsReader<'a, K, C> {
-    list: &'a ListReader<K, C>,
-    page: &'a mut Page,
-}
-
-impl<'de, K, C> DeserializeSeed<'de> for ItemsReader<'_, K, C>
-where
-    K: DeserializeOwned,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
-{
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, items: D) -> Result<(), D::Error> {
-        items.deserialize_any(self)
-    }
-}
-
-impl<'de, K, C> Visitor<'de> for ItemsReader<'_, K, C>
-where
-    K: DeserializeOwned,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("objects")
-    }
-
-    /// Go writes a list without objects as null where nobody has made it.
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(object) = items.next_element::<K>()? {
-            // The watch reports the problems.
-            let slim = (self.list.convert)(&object, &mut Vec::new());
-            self.page.objects.extend(slim);
-            self.page.read += 1;
-        }
-        Ok(())
-    }
+    let List { metadata, items } = serde_json::from_str(text)?;
+    let items: Vec<K> = items.unwrap_or_default();
+    // The watch reports the problems.
+    let slim = items
+        .iter()
+        .filter_map(|item| convert(item, &mut Vec::new()));
+    Ok(Page {
+        objects: slim.collect(),
+        read: items.len() as u64,
+        beyond: metadata.into(),
+    })
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.pha
 /// The part of the cluster that is watched.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Whether the slices of every Service are watched, or those of headless Services.
+    /// Whether the slices of every Service are watched, or only the slices of headless
+    /// Services.
     pub all_endpoints: bool,
     /// Whether pods are watched.
     pub pods: bool,
@@ -61,19 +62,25 @@ pub struct Selection {
     pub keep: Keep,
 }
 
+/// A type of objects that the API server can send.
+pub(super) trait Watched:
+    Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
+}
+
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static> Watched for K {}
+
 /// A visitor of all watches, whose objects have different types.
 pub(super) trait Watches {
     /// Visits a watch. `api` has its objects, `config` selects among them, and `convert`
     /// reduces an object to its slim form.
-    fn take<K, C>(
+    fn take<K: Watched>(
         &mut self,
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
         config: Config,
-        convert: C,
-    ) where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-        C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static;
+        convert: impl Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+    );
 }
 
 /// Gives every watch of the selection to `watches`: Namespaces and Services first.

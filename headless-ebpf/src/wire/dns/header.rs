@@ -25,7 +25,7 @@ pub fn check_query(image: &Image, start: usize) -> Result<(), PassReason> {
 
 /// Turns the query's flags into the reply's flags. `more` holds TC and the RCODE.
 ///
-/// The flags are those of CoreDNS's answers for its own zone (miekg/dns, `SetReply`): AA is
+/// CoreDNS sets the same flags in answers for its own zone (miekg/dns, `SetReply`): AA is
 /// set, RD and CD are copied from the query, RA and AD are cleared.
 #[inline(always)]
 pub fn put_flags(image: &mut Image, start: usize, more: u16) {
@@ -36,7 +36,7 @@ pub fn put_flags(image: &mut Image, start: usize, more: u16) {
 
 /// The numbers of records in the sections of a reply.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub struct SectionCounts {
     /// ANCOUNT.
     pub answers: u16,
     /// NSCOUNT.
@@ -47,7 +47,7 @@ pub struct Counts {
 
 /// Writes the counts of a reply. QDCOUNT stays 1, as in the query.
 #[inline(always)]
-pub fn put_counts(image: &mut Image, start: usize, counts: Counts) {
+pub fn put_counts(image: &mut Image, start: usize, counts: SectionCounts) {
     image.put_be16(start + 6, counts.answers);
     image.put_be16(start + 8, counts.authorities);
     image.put_be16(start + 10, counts.additionals);

@@ -10,7 +10,7 @@ mod record;
 
 pub use self::{
     dashed::{Dashed, dashed_ipv4, put_dashed},
-    header::{Counts, check_query, put_counts, put_flags},
+    header::{SectionCounts, check_query, put_counts, put_flags},
     name::{LabelOffsets, fold},
     numbers::{
         CLASS_IN, DNS_HEADER_LEN, LABEL_LEN_MAX, LABELS_MAX, NAME_LEN_MAX, OPT_DO,

@@ -75,7 +75,7 @@ pub(super) fn label(hook: Hook) -> &'static str {
 
 /// Where one side's question is asked.
 #[derive(Clone)]
-struct Asked {
+struct DuelSide {
     netns: Arc<Netns>,
     target: Target,
     program: u32,
@@ -97,7 +97,7 @@ pub(super) async fn measure(
         let mut asked = Vec::new();
         for served in pair {
             before.push(served.status().await?);
-            asked.push(Asked {
+            asked.push(DuelSide {
                 netns: Arc::clone(served.pod.netns()),
                 target: question.target(served.server, served.services)?,
                 program: served.program_id(label).await?,
@@ -142,9 +142,9 @@ pub(super) async fn measure(
 /// The figures of each round for both sides, after a round without figures. The side
 /// that goes first changes from round to round.
 fn alternate(
-    asked: &[Asked],
+    asked: &[DuelSide],
     rounds: u32,
-    measure: impl Fn(&Asked, bool) -> Result<f64>,
+    measure: impl Fn(&DuelSide, bool) -> Result<f64>,
 ) -> Result<[Vec<f64>; 2]> {
     for side in asked {
         measure(side, true)?;
@@ -160,7 +160,7 @@ fn alternate(
 }
 
 /// The median round trip in microseconds.
-fn p50(side: &Asked, cpus: &CpuSet, queries: u32) -> Result<f64> {
+fn p50(side: &DuelSide, cpus: &CpuSet, queries: u32) -> Result<f64> {
     side.netns.run(|| {
         latency::pin_thread(cpus)?;
         let histogram = Client::new(&side.target)?.measure(queries)?;
@@ -169,7 +169,7 @@ fn p50(side: &Asked, cpus: &CpuSet, queries: u32) -> Result<f64> {
 }
 
 /// The program's mean run time in nanoseconds.
-fn run_time(side: &Asked, cpus: &CpuSet, queries: u32) -> Result<f64> {
+fn run_time(side: &DuelSide, cpus: &CpuSet, queries: u32) -> Result<f64> {
     let (time, runs) = program::run_time(side.program)?;
     p50(side, cpus, queries)?;
     let (time_after, runs_after) = program::run_time(side.program)?;

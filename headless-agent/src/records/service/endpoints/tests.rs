@@ -1,8 +1,8 @@
 use super::*;
 use crate::watch::Endpoint;
 
-/// A slice of a few endpoints. Their names and addresses often repeat those of other
-/// slices.
+/// A slice of a few endpoints. Other slices often have the same names and
+/// addresses.
 fn slice(name: u8) -> Arc<EndpointSlice> {
     let endpoint = || Endpoint {
         address: IpAddr::from([10, 0, 0, fastrand::u8(..6)]),
