@@ -42,8 +42,18 @@ fn the_uplink_is_left_alone() {
     wait_for(|| is(&agent, "veth-client", ATTACHED));
     stop(agent);
 
-    // A pattern that names it is the operator's decision.
+    // An agent knows the routes before it attaches anything, whichever it hears of first.
     node.ip("route add default via 10.244.0.11 dev veth-up");
+    for _ in 0..6 {
+        let agent = Agent::start(&node, manifests.path(), &["--hook", "xdp"]);
+        assert_eq!(is(&agent, "veth-up", UPLINK), Ok(()));
+        let log = agent.log();
+        let attached = |line: &&str| line.contains("attached interface=\"veth-up\"");
+        assert_eq!(log.lines().find(attached), None);
+        stop(agent);
+    }
+
+    // A pattern that names it is the operator's decision.
     let named = ["--hook", "xdp", "--interface", "veth-up"];
     let agent = Agent::start(&node, manifests.path(), &named);
     assert_eq!(is(&agent, "veth-up", ATTACHED), Ok(()));

@@ -64,8 +64,8 @@ pub struct Attacher {
     /// Interfaces whose pods send too much for XDP.
     lifted: BTreeSet<u32>,
     links: BTreeMap<u32, Link>,
-    /// Interfaces by which default routes send.
-    routes: BTreeSet<u32>,
+    /// Interfaces by which default routes send; `None` until they have been read.
+    routes: Option<BTreeSet<u32>>,
     compared: BTreeMap<u32, Compared>,
     /// Whether filters of earlier agents have been removed.
     swept: bool,
@@ -100,7 +100,7 @@ impl Attacher {
             meters: BTreeMap::new(),
             lifted: BTreeSet::new(),
             links: BTreeMap::new(),
-            routes: BTreeSet::new(),
+            routes: None,
             compared: BTreeMap::new(),
             swept: false,
             restored,
@@ -121,10 +121,7 @@ impl Attacher {
         news: &News,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        // A route goes silently with the interface that it sends by (`fib_sync_down_dev`).
-        if news.routes || !self.routes.is_disjoint(&news.links) {
-            self.routes = watcher.default_routes().await?;
-        }
+        self.read_routes(watcher, news).await?;
         let read = self.read(watcher, news).await?;
         self.measure(&read);
         let changed = self.changed(&self.desired());
@@ -164,9 +161,13 @@ impl Attacher {
 
     /// The programs that each interface should carry, by the interface's index.
     fn desired(&self) -> BTreeMap<u32, Desired> {
+        // The routes are read before any comparison, see `read_routes`.
+        let Some(routes) = &self.routes else {
+            return BTreeMap::new();
+        };
         let facts = Facts {
             links: &self.links,
-            uplinks: &routes::carriers(&self.routes, &self.links),
+            uplinks: &routes::carriers(routes, &self.links),
             lifted: &self.lifted,
         };
         desired(&self.plan, self.way, facts)
@@ -185,6 +186,17 @@ impl Attacher {
     fn carrying(&self) -> BTreeSet<u32> {
         let hooks = self.xdp.interfaces().chain(self.tc.interfaces());
         hooks.chain(self.compared.keys().copied()).collect()
+    }
+
+    /// Reads the default routes if the news may concern them, and at the first comparison
+    /// whatever its news: without routes the uplink looks like a pod's interface.
+    async fn read_routes(&mut self, watcher: &Watcher, news: &News) -> anyhow::Result<()> {
+        // A route goes silently with the interface that it sends by (`fib_sync_down_dev`).
+        let known = self.routes.as_ref();
+        if news.routes || known.is_none_or(|known| !known.is_disjoint(&news.links)) {
+            self.routes = Some(watcher.default_routes().await?);
+        }
+        Ok(())
     }
 
     /// Reads the interfaces in the news from the kernel and returns their indices.
