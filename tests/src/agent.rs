@@ -117,14 +117,19 @@ impl<'a> Agent<'a> {
     /// Waits until `/readyz` answers 200. Panics with the log if the agent ends.
     pub fn ready(&mut self) {
         wait_for(|| {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the agent ended: {status}\n{}", self.log());
-            }
+            self.alive();
             match self.get("/readyz") {
                 Ok((200, _)) => Ok(()),
                 other => Err(format!("{other:?}\n{}", self.log())),
             }
         });
+    }
+
+    /// Panics with the log if the agent has ended.
+    pub fn alive(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("the agent ended: {status}\n{}", self.log());
+        }
     }
 
     /// Asks the admin endpoint; returns the HTTP status and the body.
@@ -204,6 +209,11 @@ impl<'a> Agent<'a> {
     /// Number of answers that the XDP and the tc program have given.
     pub fn kernel_answers(&self) -> u64 {
         self.number("/answers/xdp") + self.number("/answers/tc")
+    }
+
+    /// The agent's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal to the agent.

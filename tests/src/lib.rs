@@ -13,7 +13,8 @@
 //!    [`bpf_link`]: finds and detaches links.
 //!    [`tap`]: captures frames of an interface. [`twin`]: a pod beside the engine on the
 //!    host.
-//! 8. [`control_plane`]: starts a real API server on a node.
+//! 8. [`control_plane`]: starts a real API server on a node. [`scene`]: agents that follow
+//!    it, and questions to them.
 //! 9. [`differential`]: compares headless with CoreDNS. [`cases`]: keeps questions with
 //!    CoreDNS's answers in files.
 //!
@@ -66,3 +67,5 @@ pub mod differential;
 pub mod cases;
 
 pub mod control_plane;
+
+pub mod scene;

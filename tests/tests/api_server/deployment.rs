@@ -12,7 +12,7 @@ use headless_tests::control_plane::objects::{headless, service, slice};
 use headless_tests::frame::qtype;
 use serde_json::{Value, json};
 
-use crate::scene::run;
+use headless_tests::scene::run;
 
 /// All rights that a folder's roles grant, as (group, resource, verb).
 fn granted(name: &str) -> BTreeSet<(String, String, String)> {

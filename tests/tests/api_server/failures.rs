@@ -8,7 +8,7 @@ use headless_tests::node::Fate;
 use hickory_proto::op::ResponseCode;
 use serde_json::{Value, json};
 
-use crate::scene::{addresses, count, run};
+use headless_tests::scene::{addresses, count, run};
 
 /// Waits until `/readyz` has status 503 and contains all of `texts`.
 async fn unready(agent: &Agent<'_>, texts: &[&str]) {

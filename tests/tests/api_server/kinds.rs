@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
-use crate::scene::{addresses, answer, answers, missing, run};
+use headless_tests::scene::{addresses, answer, answers, missing, run};
 
 const OK: ResponseCode = ResponseCode::NoError;
 

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
-use crate::scene::{addresses, answer, answers, behind, count, missing, run};
+use headless_tests::scene::{addresses, answer, answers, behind, count, missing, run};
 
 /// Port of the proxy in front of the API server.
 const LINE: u16 = 6445;

@@ -6,8 +6,6 @@
 #![cfg(all(feature = "root-tests", feature = "peers"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod scene;
-
 mod deployment;
 mod failures;
 mod kinds;

@@ -10,7 +10,7 @@ use headless_tests::frame::{Query, qtype};
 use headless_tests::node::{Client, ClusterDns, Fate};
 use hickory_proto::op::ResponseCode;
 
-use crate::scene::{addresses, ask, behind, count, missing, refused, run};
+use headless_tests::scene::{addresses, ask, behind, count, missing, refused, run};
 
 /// A name that exists.
 const WEB: &str = "web.default.svc.cluster.local";

@@ -10,7 +10,7 @@ use headless_tests::node::Pod;
 use serde_json::{Value, json};
 
 use crate::failures::without;
-use crate::scene::{Scene, run};
+use headless_tests::scene::{Scene, run};
 
 /// More than a page of 500.
 const MANY: usize = 600;

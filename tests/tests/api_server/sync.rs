@@ -11,7 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::scene::{
+use headless_tests::scene::{
     DNS_PODS, Scene, addresses, answer, answers, behind, count, missing, refused, run,
 };
 

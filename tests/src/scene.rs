@@ -4,13 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use headless_tests::agent::Agent;
-use headless_tests::control_plane::objects::{Cluster, managed};
-use headless_tests::control_plane::objects::{bare_slice, service_in};
-use headless_tests::control_plane::{API, ControlPlane, account, eventually};
-use headless_tests::decode;
-use headless_tests::frame::{Query, qtype};
-use headless_tests::node::Node;
+use crate::agent::Agent;
+use crate::control_plane::objects::{Cluster, bare_slice, managed, service_in};
+use crate::control_plane::{API, ControlPlane, account, eventually};
+use crate::decode;
+use crate::frame::{Query, qtype};
+use crate::node::Node;
 use hickory_proto::op::{Message, ResponseCode};
 use serde_json::json;
 
@@ -18,22 +17,25 @@ use serde_json::json;
 const LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
 
 /// Addresses of the pods of the cluster's DNS.
-pub(crate) const DNS_PODS: [&str; 2] = ["10.244.0.2", "10.244.0.3"];
+pub const DNS_PODS: [&str; 2] = ["10.244.0.2", "10.244.0.3"];
 
 /// Only one control plane runs at a time, because each keeps two cores busy while it
 /// starts.
 static ONE: Mutex<()> = Mutex::new(());
 
 /// A node, its control plane, and the cluster's objects.
-pub(crate) struct Scene<'a> {
-    pub(crate) node: &'a Node,
-    pub(crate) plane: ControlPlane<'a>,
-    pub(crate) cluster: Cluster,
+pub struct Scene<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its control plane.
+    pub plane: ControlPlane<'a>,
+    /// The cluster's objects.
+    pub cluster: Cluster,
 }
 
 /// Runs a test on a node with a control plane, whose API server gets `arguments`. The
 /// cluster has the Service `kube-dns` and its EndpointSlice.
-pub(crate) fn run(arguments: &[&str], test: impl AsyncFnOnce(Scene<'_>) + Send) {
+pub fn run(arguments: &[&str], test: impl AsyncFnOnce(Scene<'_>) + Send) {
     let one = ONE
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -73,13 +75,13 @@ pub(crate) fn run(arguments: &[&str], test: impl AsyncFnOnce(Scene<'_>) + Send) 
 
 impl<'a> Scene<'a> {
     /// A token with the rights that `deploy/base` grants.
-    pub(crate) async fn token(&self) -> String {
+    pub async fn token(&self) -> String {
         account::token(&self.cluster.0, &["base"], |_| {}).await
     }
 
     /// Starts an agent that follows the API server on `port`. Does not wait until the
     /// agent is ready.
-    pub(crate) fn spawn(&self, port: u16, token: &str, arguments: &[&str]) -> Agent<'a> {
+    pub fn spawn(&self, port: u16, token: &str, arguments: &[&str]) -> Agent<'a> {
         let kubeconfig = self.plane.kubeconfig(port, token);
         let listen = LISTEN.to_string();
         let own = ["--kubeconfig", &kubeconfig, "--listen", &listen];
@@ -88,7 +90,7 @@ impl<'a> Scene<'a> {
 
     /// Starts an agent with the rights that `deploy/base` grants, and waits until it is
     /// ready.
-    pub(crate) async fn agent(&self, arguments: &[&str]) -> Agent<'a> {
+    pub async fn agent(&self, arguments: &[&str]) -> Agent<'a> {
         let mut agent = self.spawn(API, &self.token().await, arguments);
         agent.ready();
         agent
@@ -112,20 +114,20 @@ fn exchange(name: &str, qtype: u16) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Asks the agent and returns its reply, after checking that it fits the query.
-pub(crate) fn ask(name: &str, qtype: u16) -> Message {
+pub fn ask(name: &str, qtype: u16) -> Message {
     let (query, reply) = exchange(name, qtype);
     decode::message(&query, &reply)
 }
 
 /// Whether the agent leaves this question to the cluster's DNS.
-pub(crate) fn refused(name: &str, qtype: u16) -> bool {
+pub fn refused(name: &str, qtype: u16) -> bool {
     let (_, reply) = exchange(name, qtype);
     let reply = Message::from_vec(&reply).unwrap();
     reply.metadata.response_code == ResponseCode::Refused
 }
 
 /// The RCODE of a reply, and its answers as `TYPE RDATA`, sorted.
-pub(crate) fn answer(name: &str, qtype: u16) -> (ResponseCode, Vec<String>) {
+pub fn answer(name: &str, qtype: u16) -> (ResponseCode, Vec<String>) {
     let reply = ask(name, qtype);
     let mut records: Vec<_> = reply
         .answers
@@ -137,7 +139,7 @@ pub(crate) fn answer(name: &str, qtype: u16) -> (ResponseCode, Vec<String>) {
 }
 
 /// Waits until a name has exactly these addresses.
-pub(crate) async fn addresses(name: &str, expected: &[&str]) {
+pub async fn addresses(name: &str, expected: &[&str]) {
     let mut wanted: Vec<IpAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
     wanted.sort_unstable();
     eventually(async || {
@@ -156,7 +158,7 @@ pub(crate) async fn addresses(name: &str, expected: &[&str]) {
 }
 
 /// Waits until a name is answered with this RCODE and these records.
-pub(crate) async fn answers(name: &str, qtype: u16, rcode: ResponseCode, expected: &[&str]) {
+pub async fn answers(name: &str, qtype: u16, rcode: ResponseCode, expected: &[&str]) {
     eventually(async || {
         let (code, records) = answer(name, qtype);
         if code == rcode && records == expected {
@@ -169,7 +171,7 @@ pub(crate) async fn answers(name: &str, qtype: u16, rcode: ResponseCode, expecte
 }
 
 /// Waits until a name does not exist.
-pub(crate) async fn missing(name: &str) {
+pub async fn missing(name: &str) {
     answers(name, qtype::A, ResponseCode::NXDomain, &[]).await;
 }
 
@@ -185,12 +187,12 @@ fn metric(agent: &Agent<'_>, sample: &str) -> String {
 }
 
 /// The value of a counter of the metrics.
-pub(crate) fn count(agent: &Agent<'_>, sample: &str) -> u64 {
+pub fn count(agent: &Agent<'_>, sample: &str) -> u64 {
     metric(agent, sample).parse().unwrap()
 }
 
 /// Whether the agent reports that its objects may be older than the cluster's.
-pub(crate) fn behind(agent: &Agent<'_>) -> bool {
+pub fn behind(agent: &Agent<'_>) -> bool {
     let age: f64 = metric(agent, "headless_source_age_seconds")
         .parse()
         .unwrap();
