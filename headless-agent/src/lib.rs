@@ -15,9 +15,12 @@
 //! [`datapath`] keeps the BPF programs on pods' interfaces. [`responder`] answers
 //! queries that the programs pass. [`observe`] shows the state of all of them.
 //! [`args`] reads the command line, [`config`] holds the settings that follow from
-//! it, and [`run`] starts and stops everything.
+//! it, and [`run`] starts and stops everything, on [`threads`] of which few have
+//! capabilities.
 // Only `maps::store::words` has unsafe code: it maps arrays of the kernel into memory.
 #![deny(unsafe_code)]
+
+pub mod threads;
 
 pub mod watch;
 

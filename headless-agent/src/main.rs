@@ -54,25 +54,30 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, log } = cli;
     log::init(&log.log, log.log_format.into()).map_err(ConfigError::from)?;
+    match command {
+        Command::Run(args) => {
+            let settings = args.settings()?;
+            // The runtime's threads get the capabilities that this thread has left: none.
+            let threads = run::Threads::start()?;
+            block_on(run::run(settings, threads))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status(args) => print(&block_on(client::status(args.ask()))?),
+        Command::Dump(args) => print(&block_on(client::dump(args.ask(), &args.names()))?),
+        Command::Check(args) => {
+            let problems = block_on(check::check(args.settings()?))?;
+            let found = !problems.is_empty();
+            print(&problems)?;
+            Ok(ExitCode::from(u8::from(found)))
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(async {
-        match command {
-            Command::Run(args) => {
-                run::run(args.settings()?).await?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Command::Status(args) => print(&client::status(args.ask()).await?),
-            Command::Dump(args) => print(&client::dump(args.ask(), &args.names()).await?),
-            Command::Check(args) => {
-                let problems = check::check(args.settings()?).await?;
-                let found = !problems.is_empty();
-                print(&problems)?;
-                Ok(ExitCode::from(u8::from(found)))
-            }
-        }
-    });
+    let outcome = runtime.block_on(work);
     // Dropping the runtime instead would wait for threads that block, without a limit.
     runtime.shutdown_background();
     outcome

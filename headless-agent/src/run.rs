@@ -3,6 +3,7 @@
 mod mirror;
 mod source;
 mod stages;
+mod threads;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use tracing::info;
 
 use self::source::Source;
 use self::stages::Stages;
+pub use self::threads::Threads;
 use crate::config;
 use crate::datapath::attach::Attacher;
 use crate::datapath::load::{Programs, Wanted};
@@ -33,10 +35,10 @@ const CHANNEL_LEN: usize = 64;
 
 /// Follows the cluster and answers until SIGTERM or SIGINT, or until a stage
 /// fails, which is the error.
-pub async fn run(settings: config::Run) -> anyhow::Result<()> {
+pub async fn run(settings: config::Run, threads: Threads) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let prepared = Prepared::new(settings).await?;
-    let mut stages = prepared.start();
+    let prepared = Prepared::new(settings, &threads).await?;
+    let mut stages = prepared.start(threads);
     let outcome = tokio::select! {
         name = signals.next() => {
             info!("stopping on {name}");
@@ -86,7 +88,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    async fn new(settings: config::Run) -> anyhow::Result<Self> {
+    async fn new(settings: config::Run, threads: &Threads) -> anyhow::Result<Self> {
         let config::Run {
             source,
             records,
@@ -100,10 +102,16 @@ impl Prepared {
         } = settings;
         let source = Source::open(source).await?;
 
-        probe::probe()?;
-        let admin = admin::bind(admin).await?;
-        let servers = listen.into_iter().map(Server::bind);
-        let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
+        threads.datapath.call(probe::probe).await??;
+        // Ports below 1024 need a capability that no thread keeps. A listener belongs to the
+        // runtime in which it is made.
+        let admin = threads.admin.run(move || admin::bind(admin)).await??;
+        let servers = threads.datapath.call(|| {
+            let servers = listen.into_iter().map(Server::bind);
+            servers.collect::<anyhow::Result<Vec<_>>>()
+        });
+        let servers = servers.await??;
+        threads.settle().await?;
 
         let mirror = Arc::new(Mirror::new(Index::new(records), programs));
         let writes = Arc::<WriteCounts>::default();
@@ -130,6 +138,7 @@ impl Prepared {
                 kernel_log,
             },
             map_memory,
+            loader: threads.datapath.clone(),
             kernel: readable,
             filled: on_filled,
         };
@@ -145,7 +154,12 @@ impl Prepared {
         })
     }
 
-    fn start(self) -> Stages {
+    fn start(self, threads: Threads) -> Stages {
+        let Threads {
+            datapath,
+            mirror,
+            admin: observer,
+        } = threads;
         let Self {
             source,
             sources,
@@ -163,7 +177,9 @@ impl Prepared {
         stages.spawn("source", source.follow(health, sender));
         let (log, logs) = oneshot::channel();
         let kernel_log = stage.wanted.kernel_log;
-        stages.spawn("mirror", stage.run(batches));
+        stages.spawn("mirror", async move {
+            mirror.run(move || stage.run(batches)).await?
+        });
         stages.attach(|stop| async move {
             let Some(mut programs) = keep::until(filled, &stop).await else {
                 return Ok(());
@@ -171,7 +187,9 @@ impl Prepared {
             if let Some(follow) = programs.log(kernel_log)? {
                 log.send(follow).ok();
             }
-            keep::keep(Attacher::new(programs, plan, snapshots)?, stop).await
+            let attach =
+                async move |stop| keep::keep(Attacher::new(programs, plan, snapshots)?, stop).await;
+            datapath.run(move || attach(stop)).await?
         });
         stages.spawn("kernel log", async {
             match logs.await {
@@ -184,10 +202,10 @@ impl Prepared {
             stages.serve(server, responder.clone());
         }
         let stop = stages.stopping();
-        stages.finish(
-            "admin endpoint",
-            admin::serve(admin, Arc::new(sources), stop),
-        );
+        stages.finish("admin endpoint", async move {
+            let serve = move || admin::serve(admin, Arc::new(sources), stop);
+            observer.run(serve).await?
+        });
         stages
     }
 }

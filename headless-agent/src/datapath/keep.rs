@@ -1,13 +1,11 @@
 //! The one task that owns the programs: it attaches them once the maps are filled, keeps
 //! them attached, and takes them off at the end.
 //!
-//! The task has a thread and a runtime of its own. Attaching blocks on locks of the kernel,
-//! and must neither hold up the threads that serve requests nor wait for them.
+//! Run the task on a thread of its own. Attaching blocks on locks of the kernel, and must
+//! neither hold up the threads that serve requests nor wait for them.
 
-use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -47,31 +45,7 @@ pub async fn until(
 ///
 /// # Errors
 /// Where rtnetlink fails; the programs are taken off then, too.
-pub async fn keep(attacher: Attacher, stop: CancellationToken) -> anyhow::Result<()> {
-    on_thread(move || follow(attacher, stop)).await
-}
-
-/// Runs a future to its end on a thread and a runtime of its own.
-async fn on_thread<F>(work: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot make a runtime")?;
-    let (sender, result) = oneshot::channel();
-    thread::Builder::new()
-        .name("datapath".into())
-        .spawn(move || {
-            // Nobody waits any more where stopping took too long.
-            let _unheard = sender.send(runtime.block_on(work()));
-        })
-        .context("cannot start a thread")?;
-    result.await.context("the thread panicked")?
-}
-
-async fn follow(mut attacher: Attacher, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn keep(mut attacher: Attacher, stop: CancellationToken) -> anyhow::Result<()> {
     // Subscribed first, read second: nothing falls in between.
     let mut watcher = Watcher::connect()?;
     let [mut everything, mut links] = [READ_ROUTES, COMPARE].map(|period| {

@@ -13,6 +13,26 @@ use tracing::warn;
 /// (5.9, commit `aa8d3a716b59`) and `bpf_redirect_peer` (5.10, `9aa1206e8f48`).
 const KERNEL_MIN: KernelVersion = KernelVersion::new(5, 10, 0);
 
+/// The kernel from which on an open map can be read and written without `CAP_BPF` while
+/// `kernel.unprivileged_bpf_disabled` is set (commit `c8644cd0efe7`).
+const KERNEL_OPEN_MAPS: KernelVersion = KernelVersion::new(5, 19, 0);
+
+/// The capabilities with which the object is loaded and its programs are attached.
+pub const TO_LOAD: CapabilitySet = CapabilitySet::BPF
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::PERFMON);
+
+/// The capabilities with which open maps are read and written: none, or `CAP_BPF` on kernels
+/// before 5.19.
+pub fn to_use_maps() -> CapabilitySet {
+    let version = KernelVersion::current();
+    if version.is_ok_and(|version| version >= KERNEL_OPEN_MAPS) {
+        CapabilitySet::empty()
+    } else {
+        CapabilitySet::BPF
+    }
+}
+
 /// The machine lacks something.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {

@@ -14,6 +14,7 @@ use crate::maps::WriteCounts;
 use crate::maps::capacity::{self, EntryCounts};
 use crate::maps::writer::Writer;
 use crate::mirror::{Intake, Keeper, Mirror, Policy};
+use crate::threads::Worker;
 use crate::watch::Batch;
 use crate::watch::sample::Sample;
 
@@ -31,6 +32,8 @@ pub(super) struct Stage {
     pub(super) wanted: Wanted,
     /// Most memory in bytes that the maps take.
     pub(super) map_memory: u64,
+    /// Loads the programs.
+    pub(super) loader: Worker,
     /// Publishes maps and counters for reading, once the programs are loaded.
     pub(super) kernel: watch::Sender<Option<Arc<Kernel>>>,
     /// Gets the programs once their maps hold the cluster.
@@ -47,6 +50,7 @@ impl Stage {
             policy,
             wanted,
             map_memory,
+            loader,
             kernel,
             filled,
         } = self;
@@ -56,6 +60,7 @@ impl Stage {
             batches,
             wanted,
             map_memory,
+            loader,
             kernel,
         };
         let Loaded { programs, sink, .. } = start.load(samples).await?;
@@ -81,6 +86,7 @@ struct Start {
     batches: mpsc::Receiver<Batch>,
     wanted: Wanted,
     map_memory: u64,
+    loader: Worker,
     kernel: watch::Sender<Option<Arc<Kernel>>>,
 }
 
@@ -138,7 +144,8 @@ impl Start {
     async fn load_for(&mut self, counts: &EntryCounts) -> anyhow::Result<Loaded> {
         let capacities = capacity::capacities(counts, self.map_memory).capacities;
         let wanted = self.wanted.clone();
-        let loading = spawn_blocking(move || wanted.load(capacities));
+        let thread = self.loader.clone();
+        let loading = thread.call(move || wanted.load(capacities));
         let loaded = self.intake.until(loading, &mut self.batches).await???;
         self.kernel.send_replace(Some(Arc::clone(&loaded.kernel)));
         Ok(loaded)
