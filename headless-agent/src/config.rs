@@ -88,5 +88,18 @@ pub fn folder(path: &Path) -> Result<PathBuf, ConfigError> {
     if path.is_dir() {
         return Ok(path.to_owned());
     }
-    Err(anyhow::anyhow!("--manifests: {} is not a folder", path.display()).into())
+    let shown = path.display();
+    let error = match path.parent() {
+        Some(parent) if path.is_file() => {
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            let parent = parent.display();
+            anyhow::anyhow!("--manifests: {shown} is a file, not a folder: its folder is {parent}")
+        }
+        _ => anyhow::anyhow!("--manifests: {shown} is not a folder"),
+    };
+    Err(error.into())
 }

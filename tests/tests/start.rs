@@ -37,11 +37,13 @@ fn path(folder: &Path) -> &str {
 fn wrong_settings_are_named_in_one_line() {
     let manifests = manifests();
     let folder = path(manifests.path());
+    let missing = "/nowhere/to/be/found";
+    let output = run(&["--manifests", missing]);
+    assert_refused(&output, 64, &[missing, "is not a folder"]);
     let file = manifests.path().join("namespaces.yaml");
-    for missing in ["/nowhere/to/be/found", path(&file)] {
-        let output = run(&["--manifests", missing]);
-        assert_refused(&output, 64, &[missing, "not a folder"]);
-    }
+    let output = run(&["--manifests", path(&file)]);
+    let words = [path(&file), "is a file", &format!("its folder is {folder}")];
+    assert_refused(&output, 64, &words);
     for zone in ["", ".", "a..b", &"a".repeat(64)] {
         let output = run(&["--manifests", folder, "--zone", zone]);
         assert_refused(&output, 64, &["zone"]);

@@ -225,6 +225,24 @@ fn the_counters_are_written_when_the_command_ends() {
 }
 
 #[test]
+fn the_agents_complaints_about_the_folder_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("broken.yaml"), "a: [").unwrap();
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    lab.arg("lab").arg("--manifests").arg(folder.path());
+    if let Some(agent) = std::env::var_os("HEADLESS_AGENT") {
+        lab.arg("--agent").arg(agent);
+    }
+    let output = lab.args(["--", "true"]).output().unwrap();
+    assert!(output.status.success());
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        shown.contains("broken.yaml document 1: unclosed bracket"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn nothing_is_left_when_the_lab_is_killed_or_interrupted() {
     for signal in [
         Signal::SIGKILL,

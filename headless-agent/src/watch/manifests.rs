@@ -8,11 +8,17 @@
 //! affects only its own object. A file that is not valid YAML, as in the middle of an
 //! edit, keeps the objects that it had before. An object in two files is taken from the
 //! later file.
+//!
+//! A name may lead to anything, such as a pipe without a writer or a device without an end.
+//! So only regular files are read, and at most [`FILE_MAX`] bytes of each. The module
+//! `document` bounds what a file's text may become.
 
 mod document;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +37,10 @@ const QUIET: Duration = Duration::from_millis(5);
 
 /// Longest time that further changes may put off the reading.
 const HELD_BACK_MAX: Duration = Duration::from_millis(100);
+
+/// The most bytes of a file: ten objects of the largest size that an API server stores, which
+/// is etcd's limit for a request, 1.5 MiB.
+const FILE_MAX: u64 = 16 << 20;
 
 /// Why the source ends.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +134,29 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
+/// The content of a regular file of at most [`FILE_MAX`] bytes.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let refuse = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let not_regular = || refuse("not a regular file".to_owned());
+    // Asked first, because to open a device may already do something.
+    if !fs::metadata(path)?.is_file() {
+        return Err(not_regular());
+    }
+    // The file may be another one by now: to open a pipe must not wait for its writer.
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(not_regular());
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(refuse(format!("more than {} MiB", FILE_MAX >> 20)));
+    }
+    Ok(bytes)
+}
+
 /// A report that takes back all problems of `about`.
 fn solved(about: &str) -> Report {
     Report {
@@ -146,8 +179,8 @@ struct Folder {
 /// A file with the objects of its last valid content.
 #[derive(Default)]
 struct File {
-    /// A hash of the file's bytes when it was last read.
-    hash: u64,
+    /// A hash of the file's bytes when it was last read. `None` where it could not be read.
+    hash: Option<u64>,
     objects: Vec<Arc<Object>>,
 }
 
@@ -249,20 +282,23 @@ impl Folder {
                 reason,
             }])
         };
-        let bytes = match fs::read(self.path.join(name)) {
+        let bytes = match read_file(&self.path.join(name)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.files.remove(name).map(|_| solved(name));
             }
-            Err(error) => return of_file(Reason::Unreadable(error.to_string())),
+            Err(error) => {
+                self.files.entry(name.to_owned()).or_default().hash = None;
+                return of_file(Reason::Unreadable(error.to_string()));
+            }
         };
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
-        let hash = hasher.finish();
-        if self.files.get(name).is_some_and(|file| file.hash == hash) {
+        let hash = Some(hasher.finish());
+        let file = self.files.entry(name.to_owned()).or_default();
+        if file.hash == hash {
             return None;
         }
-        let file = self.files.entry(name.to_owned()).or_default();
         file.hash = hash;
         let text = match str::from_utf8(&bytes) {
             Ok(text) => text,

@@ -93,6 +93,12 @@ pub enum Reason {
     /// A file that cannot be read.
     #[error("cannot read the file: {0}")]
     Unreadable(String),
+    /// A document of a size that is not read.
+    #[error("{0}, so the document is not read")]
+    TooLarge(String),
+    /// Problems that were counted, and left out.
+    #[error("{0} more problems")]
+    MoreProblems(usize),
 }
 
 impl Reason {
@@ -119,11 +125,13 @@ impl Reason {
             Self::InvalidField(_) => "invalid_field",
             Self::Syntax(_) => "syntax",
             Self::Unreadable(_) => "unreadable",
+            Self::TooLarge(_) => "too_large",
+            Self::MoreProblems(_) => "more_problems",
         }
     }
 
     /// Every label, so that counters can start at zero.
-    pub const LABELS: [&'static str; 20] = [
+    pub const LABELS: [&'static str; 22] = [
         "invalid_address",
         "unknown_address_type",
         "invalid_label",
@@ -144,5 +152,7 @@ impl Reason {
         "invalid_field",
         "syntax",
         "unreadable",
+        "too_large",
+        "more_problems",
     ];
 }

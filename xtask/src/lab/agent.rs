@@ -148,6 +148,23 @@ impl Agent {
         Ok(output.stdout)
     }
 
+    /// The problems that the agent has with its manifests and with itself.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub(crate) async fn complaints(&self) -> Result<Vec<String>> {
+        /// The part of the status that lists problems.
+        #[derive(serde::Deserialize)]
+        struct Status {
+            problems: Vec<String>,
+            reported: Vec<String>,
+        }
+        let status = self.status().await?;
+        let Status { problems, reported } =
+            serde_json::from_slice(&status).context("cannot read the agent's status")?;
+        Ok(reported.into_iter().chain(problems).collect())
+    }
+
     /// Stops the agent as a kubelet does, with SIGTERM.
     ///
     /// # Errors

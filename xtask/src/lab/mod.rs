@@ -179,6 +179,9 @@ async fn node(arguments: &LabArgs, mut control: Control) -> Result<ExitCode> {
         lab = Lab::set_up(arguments) => lab?,
         interrupt = control.interrupted() => return Ok(interrupt?.exit_code()),
     };
+    for complaint in agent.complaints().await? {
+        exec::progress("lab", &format!("the agent: {complaint}"));
+    }
     let mut status = match spawn(arguments, &pods, &agent)? {
         Spawned::Running(child) => wait(child, &mut control).await?,
         Spawned::Refused(status) => status,

@@ -69,6 +69,8 @@ fn every_reason_has_a_label_that_is_listed() {
         Reason::InvalidField(text()),
         Reason::Syntax(text()),
         Reason::Unreadable(text()),
+        Reason::TooLarge(text()),
+        Reason::MoreProblems(0),
     ];
     assert_eq!(reasons.map(|reason| reason.label()), Reason::LABELS);
 }

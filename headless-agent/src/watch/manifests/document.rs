@@ -1,6 +1,10 @@
 //! From the text of a manifest to slim objects.
+//!
+//! The documents of a file are read one after the other. What one document can become in
+//! memory is bounded, with its aliases replaced by what they stand for.
 
 use std::path::Path;
+use std::{iter, mem};
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -10,11 +14,28 @@ use serde_json::{Map, Value};
 use crate::watch::convert::ReadSlice;
 use crate::watch::{Keep, Kind, Object, Problem, Reason, convert};
 
+/// The most bytes of a document: an object has at most 1.5 MiB (etcd's limit for a request),
+/// a list may have more. A file of JSON counts as one document.
+const DOCUMENT_MAX: usize = 4 << 20;
+
+/// The most scalars, sequences and mappings of a document of YAML: one in eight bytes. Each
+/// takes some 100 bytes of memory.
+const NODES_MAX: usize = DOCUMENT_MAX / 8;
+
+/// The deepest nesting of a document of YAML. The API's own objects have less than 32 levels.
+const DEPTH_MAX: usize = 64;
+
+/// The most problems of one file that are told.
+const PROBLEMS_MAX: usize = 1000;
+
 /// The content of a file.
 #[derive(Default)]
 pub(super) struct Documents {
     pub(super) objects: Vec<Object>,
+    /// At most [`PROBLEMS_MAX`], and one that says how many were left out.
     pub(super) problems: Vec<Problem>,
+    /// Number of problems that were left out.
+    untold: usize,
     /// Whether a part of the file is not valid YAML or JSON.
     pub(super) broken: bool,
 }
@@ -24,73 +45,123 @@ pub(super) struct Documents {
 pub(super) fn read(name: &str, text: &str, keep: Keep) -> Documents {
     let mut documents = Documents::default();
     let json = Path::new(name).extension();
-    let values = if json.is_some_and(|kind| kind == "json") {
-        json_values(name, text)
+    if json.is_some_and(|kind| kind == "json") {
+        documents.read_all(name, keep, json_values(text));
     } else {
-        yaml_values(name, text)
-    };
-    for (number, value) in (1..).zip(values) {
-        match value {
-            Ok(value) => {
-                let mut reader = DocumentReader {
-                    place: format!("{name} document {number}"),
-                    keep,
-                    documents: &mut documents,
-                };
-                reader.value("", value);
-            }
-            Err(problem) => {
-                documents.broken = true;
-                documents.problems.push(problem);
-            }
-        }
+        documents.read_all(name, keep, yaml_values(text));
     }
+    documents.tell_untold(name);
     documents
 }
 
-fn syntax(name: &str, number: usize, message: String) -> Problem {
-    Problem {
-        object: format!("{name} document {number}"),
-        field: String::new(),
-        reason: Reason::Syntax(message),
-    }
-}
-
-fn json_values(name: &str, text: &str) -> Vec<Result<Value, Problem>> {
-    let values = serde_json::Deserializer::from_str(text).into_iter();
-    (1..)
-        .zip(values)
-        .map(|(number, value)| value.map_err(|error| syntax(name, number, error.to_string())))
-        .collect()
-}
-
-fn yaml_values(name: &str, text: &str) -> Vec<Result<Value, Problem>> {
-    let parse = |text: &str| {
-        let options = serde_saphyr::options! {
-            // The limits protect from documents of strangers. Manifests are the operator's,
-            // and may describe a large cluster.
-            budget: None,
-            with_snippet: false,
-            // kubectl and the API server refuse repeated keys, too.
-            duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
-        };
-        serde_saphyr::from_str_with_options::<Value>(text, options)
-    };
-    let mut values = Vec::new();
-    for (first_line, document) in split(text) {
-        if document.lines().all(is_blank) {
-            continue;
+impl Documents {
+    /// Reads the documents of a file.
+    fn read_all(
+        &mut self,
+        name: &str,
+        keep: Keep,
+        values: impl Iterator<Item = Result<Value, Reason>>,
+    ) {
+        for (number, value) in (1..).zip(values) {
+            let place = format!("{name} document {number}");
+            match value {
+                Ok(value) => {
+                    let mut reader = DocumentReader {
+                        place,
+                        keep,
+                        documents: self,
+                    };
+                    reader.value("", value);
+                }
+                Err(reason) => {
+                    self.broken = true;
+                    self.tell(Problem {
+                        object: place,
+                        field: String::new(),
+                        reason,
+                    });
+                }
+            }
         }
-        let number = values.len() + 1;
-        values.push(parse(document).map_err(|error| {
-            // Parsing again behind as many empty lines as stand before the document makes the
-            // message name the line of the file.
-            let padded = "\n".repeat(first_line) + document;
-            let error = parse(&padded).err().unwrap_or(error);
-            syntax(name, number, error.without_snippet().to_string())
-        }));
     }
-    values
+
+    /// Adds a problem, or counts it where there are too many.
+    fn tell(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// Adds a problem that says how many were left out, if any were.
+    fn tell_untold(&mut self, name: &str) {
+        if self.untold > 0 {
+            self.problems.push(Problem {
+                object: name.to_owned(),
+                field: String::new(),
+                reason: Reason::MoreProblems(self.untold),
+            });
+        }
+    }
+}
+
+fn too_large() -> Reason {
+    Reason::TooLarge(format!("more than {} MiB", DOCUMENT_MAX >> 20))
+}
+
+/// The documents of a file of JSON. Ends with the first error.
+fn json_values(text: &str) -> impl Iterator<Item = Result<Value, Reason>> {
+    let fits = text.len() <= DOCUMENT_MAX;
+    let refused = (!fits).then(|| Err(too_large()));
+    let text = if fits { text } else { "" };
+    let values = serde_json::Deserializer::from_str(text).into_iter();
+    let values = values.map(|value| value.map_err(|error| Reason::Syntax(error.to_string())));
+    refused.into_iter().chain(values)
+}
+
+/// The documents of a file of YAML that are not empty.
+fn yaml_values(text: &str) -> impl Iterator<Item = Result<Value, Reason>> {
+    let documents = split(text).filter(|(_, document)| !document.lines().all(is_blank));
+    documents.map(|(first_line, document)| {
+        if document.len() > DOCUMENT_MAX {
+            return Err(too_large());
+        }
+        parse_yaml(document).map_err(|error| Reason::Syntax(of_file(&error, first_line)))
+    })
+}
+
+/// An error's message, with the line of the file. `before`: the number of lines before the
+/// document.
+fn of_file(error: &serde_saphyr::Error, before: usize) -> String {
+    let text = error.without_snippet().to_string();
+    let of_file = error.location().and_then(|location| {
+        let (line, column) = (location.line(), location.column());
+        let message = text.strip_suffix(&format!(" at line {line}, column {column}"))?;
+        let line = line + before as u64;
+        Some(format!("{message} at line {line}, column {column}"))
+    });
+    of_file.unwrap_or_else(|| format!("in the document that begins at line {}: {text}", before + 1))
+}
+
+fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        // The budget counts what an alias stands for each time that the alias appears.
+        budget: serde_saphyr::budget! {
+            max_nodes: NODES_MAX,
+            max_events: 3 * NODES_MAX,
+            max_depth: DEPTH_MAX,
+            max_total_scalar_bytes: DOCUMENT_MAX,
+            max_recorded_anchor_events: NODES_MAX,
+            max_recorded_anchor_bytes: DOCUMENT_MAX,
+            // Aliases that make a document no larger do no harm.
+            enforce_alias_anchor_ratio: false,
+        },
+        with_snippet: false,
+        // kubectl and the API server refuse repeated keys, too.
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
+    };
+    serde_saphyr::from_str_with_options(text, options)
 }
 
 fn is_blank(line: &str) -> bool {
@@ -101,26 +172,31 @@ fn is_blank(line: &str) -> bool {
 /// The documents of a YAML stream with the number of lines before each. Every line that
 /// starts with `---` begins a document: not even a block scalar may hold such a line (YAML
 /// 1.2.2, section 9.1.2).
-fn split(text: &str) -> Vec<(usize, &str)> {
-    let mut documents = Vec::new();
+fn split(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut lines = text.split_inclusive('\n').enumerate();
     let (mut start, mut start_line, mut offset) = (0, 0, 0);
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        let marker = line
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
-        if marker {
-            documents.push((start_line, &text[start..offset]));
-            (start, start_line) = (offset, number);
-            // Text behind the marker is part of the document. A comment is not needed.
-            let rest = line["---".len()..].trim();
-            if rest.is_empty() || rest.starts_with('#') {
-                (start, start_line) = (offset + line.len(), number + 1);
+    let mut ended = false;
+    iter::from_fn(move || {
+        for (number, line) in lines.by_ref() {
+            let at = offset;
+            offset += line.len();
+            let marker = line
+                .strip_prefix("---")
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+            if marker {
+                let document = (start_line, &text[start..at]);
+                (start, start_line) = (at, number);
+                // Text behind the marker is part of the document. A comment is not needed.
+                let rest = line["---".len()..].trim();
+                if rest.is_empty() || rest.starts_with('#') {
+                    (start, start_line) = (offset, number + 1);
+                }
+                return Some(document);
             }
         }
-        offset += line.len();
-    }
-    documents.push((start_line, &text[start..]));
-    documents
+        let last = !mem::replace(&mut ended, true);
+        last.then(|| (start_line, &text[start..]))
+    })
 }
 
 /// Turns values into objects.
@@ -139,7 +215,7 @@ fn path(prefix: &str, field: &str) -> String {
 
 impl DocumentReader<'_> {
     fn problem(&mut self, field: String, reason: Reason) {
-        self.documents.problems.push(Problem {
+        self.documents.tell(Problem {
             object: self.place.clone(),
             field,
             reason,
@@ -284,12 +360,12 @@ impl DocumentReader<'_> {
         let mut problems = Vec::new();
         let slim = slim(&object, &mut problems);
         self.documents.objects.extend(slim);
-        let place = &self.place;
-        self.documents
-            .problems
-            .extend(problems.into_iter().map(|problem| Problem {
+        for problem in problems {
+            let place = &self.place;
+            self.documents.tell(Problem {
                 object: format!("{place}: {}", problem.object),
                 ..problem
-            }));
+            });
+        }
     }
 }

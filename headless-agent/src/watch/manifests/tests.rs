@@ -4,6 +4,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod bounds;
+
 use std::os::unix::fs::symlink;
 
 use tempfile::TempDir;
