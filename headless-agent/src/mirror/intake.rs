@@ -9,12 +9,13 @@ use tokio::task::yield_now;
 use super::reported::Reported;
 use super::{EventKind, Mirror, Snapshot};
 use crate::maps::heartbeat;
-use crate::records::{Index, NameChange, Pointers};
-use crate::watch::{Batch, Event, Object, Report};
+use crate::records::{NameChange, Pointers};
+use crate::watch::{Batch, Event, Report};
 
-/// The most events and endpoints that are applied to the index under one lock. Readers of the
-/// index wait for one or two milliseconds meanwhile.
-const PIECE_MAX: usize = 2048;
+/// The most work ([`Index::work`]) of one step under the lock of the index, but for a Service
+/// or slice that needs more by itself. Readers of the index wait for one or two milliseconds
+/// meanwhile.
+pub(super) const WORK_MAX: usize = 4096;
 
 /// Applies events to the index, counts them, and collects the problems of objects.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ impl Intake {
     /// Applies batches to the index until `ready` is complete, and returns the result of
     /// `ready`. So the agent reads the cluster while the maps are made.
     ///
+    /// Names are made when no batch waits. So a Service whose slices come in many batches is
+    /// merged once.
+    ///
     /// # Errors
     /// When the source ends before `ready` is complete.
     pub async fn until<T>(
@@ -47,16 +51,46 @@ impl Intake {
     ) -> anyhow::Result<T> {
         let mut ready = std::pin::pin!(ready);
         loop {
+            let unsettled = self.mirror.index().is_unsettled();
             let batch = tokio::select! {
+                biased;
                 result = &mut ready => return Ok(result),
                 batch = batches.recv() => batch.context(SOURCE_ENDED)?,
+                () = yield_now(), if unsettled => {
+                    if !self.absorb_step() {
+                        self.show();
+                    }
+                    continue;
+                }
             };
-            self.report(batch.reports);
-            for piece in Pieces::new(batch.events) {
-                self.apply(piece, Index::absorb);
+            let Batch {
+                events,
+                reports,
+                arrived: _,
+                room: _room,
+            } = batch;
+            self.report(reports);
+            let mut events = events.into_iter();
+            while self.take_step(&mut events) {
+                self.mirror.index.write().forget_changes();
                 yield_now().await;
             }
             self.show();
+        }
+    }
+
+    /// Brings some names up to date, without their changes. Returns whether others are left.
+    fn absorb_step(&mut self) -> bool {
+        let mut index = self.mirror.index.write();
+        let more = index.settle(WORK_MAX, None);
+        index.forget_changes();
+        more
+    }
+
+    /// Brings all names up to date, without their changes.
+    pub(super) async fn absorb(&mut self) {
+        while self.absorb_step() {
+            yield_now().await;
         }
     }
 
@@ -65,32 +99,43 @@ impl Intake {
         self.reported.take(reports, &mut self.shown);
     }
 
-    /// Applies events to the index under one lock, so that no reader sees only a part of them.
-    /// Returns the changed names and hints.
-    pub(super) fn index(&mut self, events: Vec<Event>) -> (Vec<NameChange>, Pointers) {
-        self.apply(events, |index, events| {
-            (index.apply_all(events), index.take_pointers())
-        })
-    }
-
-    /// Counts events, and applies them to the index under one lock.
-    fn apply<T>(
-        &mut self,
-        events: Vec<Event>,
-        apply: impl FnOnce(&mut Index, Vec<Event>) -> T,
-    ) -> T {
-        for event in &events {
+    /// Takes some events into the index, and counts them. Returns whether some are left.
+    pub(super) fn take_step(&mut self, events: &mut impl Iterator<Item = Event>) -> bool {
+        let counts = &mut self.shown.events;
+        let mut counted = events.inspect(|event| {
             if let Some(counted) = EventKind::of(event) {
-                *self.shown.events.entry(counted).or_default() += 1;
+                *counts.entry(counted).or_default() += 1;
             }
-        }
+        });
         let mut index = self.mirror.index.write();
         let before = index.revision();
-        let applied = apply(&mut index, events);
+        let more = index.take(&mut counted, WORK_MAX);
         if index.revision() != before {
             index.set_serial(heartbeat::unix_serial());
         }
-        applied
+        more
+    }
+
+    /// Brings some names up to date. Returns the changed names and hints; `None` where nothing
+    /// is left.
+    pub(super) fn settle_step(&mut self) -> Option<(Vec<NameChange>, Pointers)> {
+        let mut index = self.mirror.index.write();
+        let mut names = Vec::new();
+        if index.has_pointers() {
+            // At most as many wait as one step has left.
+        } else if index.is_unsettled() {
+            index.settle(WORK_MAX, Some(&mut names));
+        } else {
+            return None;
+        }
+        Some((names, index.take_pointers_within(WORK_MAX)))
+    }
+
+    /// Returns some changed hints.
+    pub(super) fn pointers_step(&mut self) -> Option<Pointers> {
+        let mut index = self.mirror.index.write();
+        let changed = index.has_pointers();
+        changed.then(|| index.take_pointers_within(WORK_MAX))
     }
 
     /// Publishes the state.
@@ -106,40 +151,3 @@ impl Intake {
 
 /// The error that ends the loop.
 pub(super) const SOURCE_ENDED: &str = "the source of cluster objects ended";
-
-/// The events of a batch in pieces of at most [`PIECE_MAX`], or of one event.
-pub(super) struct Pieces {
-    events: std::iter::Peekable<std::vec::IntoIter<Event>>,
-}
-
-impl Pieces {
-    pub(super) fn new(events: Vec<Event>) -> Self {
-        Self {
-            events: events.into_iter().peekable(),
-        }
-    }
-
-    fn weight(event: &Event) -> usize {
-        match event {
-            Event::Apply(Object::EndpointSlice(slice)) => 1 + slice.endpoints.len(),
-            _ => 1,
-        }
-    }
-}
-
-impl Iterator for Pieces {
-    type Item = Vec<Event>;
-
-    fn next(&mut self) -> Option<Vec<Event>> {
-        let first = self.events.next()?;
-        let mut weight = Self::weight(&first);
-        let mut piece = vec![first];
-        while let Some(event) = self.events.next_if(|event| {
-            weight += Self::weight(event);
-            weight <= PIECE_MAX
-        }) {
-            piece.push(event);
-        }
-        Some(piece)
-    }
-}

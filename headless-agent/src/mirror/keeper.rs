@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::full_pass::FullPass;
-use super::intake::{Intake, Pieces, SOURCE_ENDED};
+use super::intake::{Intake, SOURCE_ENDED};
 use super::served::Served;
 use crate::maps::heartbeat::{self, Beat};
 use crate::maps::writer::Writer;
@@ -74,6 +74,7 @@ impl<S: RecordSink> Keeper<S> {
     /// # Errors
     /// When the maps cannot be read, or the heartbeat cannot be written.
     pub async fn fill(&mut self) -> anyhow::Result<()> {
+        self.intake.absorb().await;
         self.serve();
         self.pass = Some(FullPass::default());
         let context = "cannot compare the maps with the index";
@@ -120,18 +121,27 @@ impl<S: RecordSink> Keeper<S> {
         }
     }
 
-    /// Applies a batch to index and maps, piece by piece.
+    /// Applies a batch to index and maps, step by step. All of its events come before the first
+    /// name, so that an endpoint that moves between slices is never missing.
     pub(super) async fn take(&mut self, batch: Batch) -> anyhow::Result<()> {
         let Batch {
             events,
             reports,
             arrived,
+            room: _room,
         } = batch;
         let arrived = arrived.unwrap_or_else(Instant::now);
         self.intake.report(reports);
         let mut written = 0;
-        for piece in Pieces::new(events) {
-            let (names, pointers) = self.intake.index(piece);
+        let mut events = events.into_iter();
+        while self.intake.take_step(&mut events) {
+            // An event of a large Service changes hints at once.
+            while let Some(pointers) = self.intake.pointers_step() {
+                self.write(&[], &pointers).await?;
+            }
+            self.breathe().await?;
+        }
+        while let Some((names, pointers)) = self.intake.settle_step() {
             written += names.len();
             self.write(&names, &pointers).await?;
         }

@@ -1,33 +1,44 @@
 //! The index of the cluster: it takes in events, and returns the changes of names.
 
+mod addresses;
 mod events;
+mod holders;
 mod parts;
+mod pending;
 mod pointers;
 mod read;
 mod reverse;
+mod settle;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use headless_ebpf::abi::{NameFlags, PodsMode};
 use slab::Slab;
 
+use self::holders::Holders;
 pub use self::parts::{Part, Parts, Pointed};
+use self::pending::{Dirty, Pending};
 pub use self::pointers::Pointers;
 use self::pointers::Stale;
+use self::slices::Slices;
 pub use self::walk::Walk;
-use super::name::{RELATIVE_BYTES_MAX, RelativeName};
+use super::name::RELATIVE_BYTES_MAX;
 use super::service::{self, Naming, ServiceState};
 use super::types::{NameChange, NameData, Settings};
-use crate::watch::{EndpointSlice, Event, Kind, Object};
+use crate::watch::{ENTRIES_MAX, Event, Kind, Service};
 
 /// The DNS-relevant part of the cluster.
+///
+/// Events are applied in two steps, so that no single one takes long. [`Index::take`] keeps the
+/// objects, and [`Index::settle`] brings the names of the changed Services up to date, one
+/// Service after the other. Until then readers see a Service as it was. Both count the elements
+/// that they visit, and stop once they have visited as many as the caller allows.
 #[derive(Debug)]
 pub struct Index {
     settings: Settings,
@@ -39,10 +50,17 @@ pub struct Index {
     revision: u64,
     namespaces: HashMap<Box<str>, NamespaceEntry>,
     services: Slab<ServiceEntry>,
-    /// The Services of each address, for reverse names.
-    reverse: HashTable<AddressEntry>,
-    hasher: RandomState,
+    /// The Services of each cluster IP, for reverse names.
+    owners: Holders,
+    /// The Services of each endpoint's address, for reverse names. Empty unless all endpoints
+    /// are known.
+    holders: Holders,
+    pending: Pending,
     stale: Stale,
+    /// [`ENTRIES_MAX`]; less in tests.
+    entries_max: usize,
+    /// See [`Index::work`].
+    work: usize,
     /// Number of the current list of each kind. Objects with an older number are gone once
     /// the list is complete.
     lists: [u32; Kind::ALL.len()],
@@ -98,9 +116,13 @@ struct ServiceEntry {
     name: Arc<str>,
     /// Number of the list in which the Service was last seen.
     list: u32,
+    /// What `state` lacks.
+    dirty: Dirty,
+    /// The Service object.
+    object: Option<Arc<Service>>,
+    slices: Slices,
+    /// The state that readers see.
     state: ServiceState,
-    /// The slices, in the order of their names.
-    slices: Vec<Arc<EndpointSlice>>,
 }
 
 impl ServiceEntry {
@@ -113,39 +135,12 @@ impl ServiceEntry {
     }
 }
 
-/// One address of one Service. The entry holds half of the address's hash, since the
-/// Service itself holds the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AddressEntry {
-    hash: u32,
-    service: u32,
-}
-
-impl AddressEntry {
-    /// Extends the half of a hash to the whole hash that [`HashTable`] needs.
-    const fn spread(hash: u32) -> u64 {
-        (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
 /// A Service as the resolver sees it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::records) struct ServiceView<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
     pub(super) state: &'a ServiceState,
-}
-
-/// The objects that a batch of events touches, with their states before the batch.
-#[derive(Default)]
-struct Touched {
-    services: BTreeMap<usize, ServiceState>,
-    /// Services whose slices have changed.
-    slices: HashSet<usize>,
-    /// Namespaces, and whether they existed.
-    namespaces: BTreeMap<Box<str>, bool>,
-    /// Addresses in namespaces, and the number of pods that had them.
-    pods: BTreeMap<(Box<str>, IpAddr), u32>,
 }
 
 impl Index {
@@ -169,9 +164,12 @@ impl Index {
             revision: 0,
             namespaces: HashMap::new(),
             services: Slab::new(),
-            reverse: HashTable::new(),
-            hasher: RandomState::new(),
+            owners: Holders::default(),
+            holders: Holders::default(),
+            pending: Pending::default(),
             stale: Stale::default(),
+            entries_max: ENTRIES_MAX,
+            work: 0,
             lists: [0; Kind::ALL.len()],
             listed: [false; Kind::ALL.len()],
             current: true,
@@ -217,6 +215,12 @@ impl Index {
         self.current && self.synced()
     }
 
+    /// Number of elements (events, entries of slices, names, addresses) that the index has
+    /// visited for changes. It measures their cost.
+    pub fn work(&self) -> usize {
+        self.work
+    }
+
     /// Whether every kind that the settings need has been listed once.
     pub fn synced(&self) -> bool {
         self.missing().is_empty()
@@ -242,137 +246,26 @@ impl Index {
     /// is never missing. Each Service's additions come before its removals.
     ///
     /// The cost grows with the Services of the events, and with all Services of a Namespace
-    /// that comes or goes.
+    /// that comes or goes. [`Self::take`] and [`Self::settle`] do the same in steps.
     pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<NameChange> {
-        let touched = self.take_events(events);
         let mut changes = Vec::new();
-        self.settle(touched, Some(&mut changes));
+        self.take(&mut events.into_iter(), usize::MAX);
+        self.settle(usize::MAX, Some(&mut changes));
         changes
     }
 
     /// Applies events that belong together, for an index of which nobody follows the changes
     /// yet. Making the changes of a cluster's first lists takes as long as reading them.
     pub fn absorb(&mut self, events: impl IntoIterator<Item = Event>) {
-        let touched = self.take_events(events);
-        self.settle(touched, None);
-        self.stale = Stale::default();
-    }
-
-    fn take_events(&mut self, events: impl IntoIterator<Item = Event>) -> Touched {
-        let mut touched = Touched::default();
-        for event in events {
-            match event {
-                Event::Apply(Object::Namespace(namespace)) => {
-                    let list = Some(self.lists[Kind::Namespace as usize]);
-                    self.put_namespace(&namespace.name, list, &mut touched);
-                }
-                Event::Apply(Object::Service(service)) => self.put_service(service, &mut touched),
-                Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice, &mut touched),
-                Event::Apply(Object::Pod(pod)) => self.put_pod(pod, &mut touched),
-                Event::Delete(reference) => self.remove(&reference, &mut touched),
-                Event::Restart(kind) => self.lists[kind as usize] += 1,
-                Event::Restarted(kind) => {
-                    self.listed[kind as usize] = true;
-                    for reference in self.unlisted(kind) {
-                        self.remove(&reference, &mut touched);
-                    }
-                }
-            }
-        }
-        touched
-    }
-
-    /// Brings all touched Services up to date, and appends the changes of all touched
-    /// namespaces, Services and pods, if somebody wants them.
-    fn settle(&mut self, touched: Touched, mut changes: Option<&mut Vec<NameChange>>) {
-        let Touched {
-            services,
-            slices,
-            namespaces,
-            pods,
-        } = touched;
-        let mut gone = Vec::new();
-        if let Some(changes) = changes.as_deref_mut() {
-            self.namespace_changes(&namespaces, changes, &mut gone);
-        }
-        for (number, before) in services {
-            let entry = &mut self.services[number];
-            if slices.contains(&number) {
-                let endpoints = entry.state.endpoints.replaced(&entry.slices);
-                entry.state.endpoints = Arc::new(endpoints);
-            }
-            let entry = &self.services[number];
-            if let Some(changes) = changes.as_deref_mut() {
-                let (naming, scope) = (entry.naming(self.name_max), self.settings.endpoints);
-                service::changes(&before, &entry.state, naming, scope, changes);
-            }
-            self.settle_reverse(number, &before, slices.contains(&number));
-            self.release_service(number);
-        }
-        if let Some(changes) = changes {
-            self.pod_changes(pods, changes, &mut gone);
-            changes.append(&mut gone);
-        }
-        for name in namespaces.keys() {
-            let entry = self.namespaces.get(name);
-            if entry.is_some_and(NamespaceEntry::is_empty) {
-                self.namespaces.remove(name);
-            }
-        }
-    }
-
-    /// The changes of namespaces, of which is known whether they existed before.
-    fn namespace_changes(
-        &self,
-        namespaces: &BTreeMap<Box<str>, bool>,
-        changes: &mut Vec<NameChange>,
-        gone: &mut Vec<NameChange>,
-    ) {
-        for (name, before) in namespaces {
-            let now = entry_exists(&self.namespaces, name);
-            let name = RelativeName::from_labels([&**name]);
-            if let Some(name) = name.filter(|_| *before != now) {
-                let data = now.then(namespace_data);
-                let list = if now { &mut *changes } else { &mut *gone };
-                list.push(NameChange { name, data });
-            }
-        }
-    }
-
-    /// The changes of pods' addresses, of which is known how many pods had them before.
-    fn pod_changes(
-        &self,
-        pods: BTreeMap<(Box<str>, IpAddr), u32>,
-        changes: &mut Vec<NameChange>,
-        gone: &mut Vec<NameChange>,
-    ) {
-        for ((namespace, address), before) in pods {
-            let before = pod_data(address, before);
-            let now = pod_data(address, self.pods(&namespace, address));
-            if before != now
-                && let Some(name) = self.pod_name(&namespace, address)
-            {
-                let list = if now.is_some() {
-                    &mut *changes
-                } else {
-                    &mut *gone
-                };
-                list.push(NameChange { name, data: now });
-            }
-        }
-    }
-
-    fn address_entry(&self, address: IpAddr, service: u32) -> AddressEntry {
-        AddressEntry {
-            hash: self.hasher.hash_one(address) as u32,
-            service,
-        }
+        self.take(&mut events.into_iter(), usize::MAX);
+        self.settle(usize::MAX, None);
+        self.forget_changes();
     }
 
     /// Forgets a Service that has neither object nor slices.
     fn release_service(&mut self, number: usize) {
         let entry = &self.services[number];
-        if entry.state.service.is_some() || !entry.slices.is_empty() {
+        if entry.object.is_some() || !entry.slices.is_empty() {
             return;
         }
         let entry = self.services.remove(number);

@@ -47,6 +47,10 @@ use super::types::EndpointScope;
 /// `plugin/kubernetes/kubernetes.go`).
 const VERSION_TTL: u32 = 28_800;
 
+/// More records of one section than a message holds: its 65,535 bytes have no room for 4096
+/// records of at least 16 bytes. So a reply that ends here gets TC.
+const RECORDS_MAX: usize = 4096;
+
 /// A question of a DNS message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
@@ -242,7 +246,11 @@ impl Resolver<'_> {
 
     /// The candidates for every type but TXT and NS (CoreDNS, `Services` in
     /// `plugin/kubernetes/kubernetes.go`).
-    fn services(&self, asked: &AskedName<'_>, kind: RecordType) -> Result<Vec<Candidate>, Miss> {
+    fn services<'s>(
+        &'s self,
+        asked: &'s AskedName<'_>,
+        kind: RecordType,
+    ) -> Result<Vec<Candidate<'s>>, Miss> {
         if asked.is_default_name_server() {
             // Only A and AAAA have records. For other types the name merely exists.
             let servers = self.name_server_candidates();

@@ -93,7 +93,7 @@ impl ServiceState {
         }
         let service = self.served()?;
         let own = match &service.kind {
-            ServiceKind::ClusterIp(addresses) => Some(Targets::own(&service.ports, addresses)),
+            ServiceKind::ClusterIp(addresses) => Targets::own(&service.ports, addresses),
             _ => None,
         };
         let endpoints = self.named_endpoints(scope);

@@ -65,6 +65,16 @@ impl SliceEndpoints {
         }
     }
 
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        let addresses = match &self.addresses {
+            Addresses::Ipv4(addresses) => size_of_val(&**addresses),
+            Addresses::Any(addresses) => size_of_val(&**addresses),
+        };
+        let names = self.names.as_deref();
+        addresses + names.map_or(0, |names| names.text.len() + size_of_val(&*names.ends))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -25,17 +25,19 @@ use anyhow::bail;
 use kube::Api;
 pub use kube::Client;
 use kube::runtime::watcher::Config;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 pub use self::connect::{Access, in_cluster};
 use self::follow::{Follow, Heard, Watch, WatchEvent};
+use self::hear::Overlong;
 pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
 pub use self::sample::samples;
 pub use self::watches::Selection;
 use self::watches::{Watched, Watches};
 use super::health::Health;
+use super::room::{Room, WAITING_MAX};
 use super::{Batch, Event, Kind, Object, ObjectRef, Problem, Report};
 
 /// Events that may wait to be put into a batch.
@@ -61,6 +63,7 @@ pub async fn watch_kubernetes(
         patience,
         health,
         heard: sender,
+        room: Arc::new(Semaphore::new(WAITING_MAX as usize)),
         tasks: JoinSet::new(),
         scopes: Vec::new(),
     };
@@ -92,6 +95,7 @@ struct Running {
     patience: Patience,
     health: Arc<Health>,
     heard: mpsc::Sender<Heard>,
+    room: Arc<Semaphore>,
     tasks: JoinSet<()>,
     /// The watches of slices among them.
     scopes: Vec<Scope>,
@@ -108,7 +112,8 @@ impl Watches for Running {
     ) {
         self.scopes.extend(watch.scope);
         let ear = self.health.listen(watch.name);
-        let client = hear::listening(self.client.clone(), &ear, self.patience);
+        let overlong = Overlong::default();
+        let client = hear::listening(self.client.clone(), &ear, &overlong, self.patience);
         let follow = Follow {
             watch,
             api: api(client),
@@ -116,7 +121,9 @@ impl Watches for Running {
             convert,
             ear,
             health: Arc::clone(&self.health),
+            overlong,
             heard: self.heard.clone(),
+            room: Arc::clone(&self.room),
         };
         self.tasks.spawn(follow.run());
     }
@@ -154,13 +161,19 @@ impl Collector {
 
     fn batch(&mut self, heard: impl Iterator<Item = Heard>) -> Batch {
         let mut batch = Batch::default();
+        let mut taken: Option<OwnedSemaphorePermit> = None;
         for Heard {
             watch,
             arrived,
             event,
             problems,
+            room,
         } in heard
         {
+            match (&mut taken, room) {
+                (Some(taken), Some(room)) => taken.merge(room),
+                (taken, room) => *taken = taken.take().or(room),
+            }
             let first = batch.arrived.unwrap_or(arrived);
             batch.arrived = Some(first.min(arrived));
             self.report(watch.name, &event, problems, &mut batch.reports);
@@ -172,6 +185,7 @@ impl Collector {
                 None => batch.events.push(index_event(watch.kind, event)),
             }
         }
+        batch.room = Room::of(taken);
         batch
     }
 

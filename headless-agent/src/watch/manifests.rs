@@ -244,6 +244,7 @@ impl Folder {
             events,
             reports,
             arrived: None,
+            ..Batch::default()
         })
     }
 

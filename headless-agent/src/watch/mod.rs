@@ -9,6 +9,7 @@
 mod endpoints;
 pub mod objects;
 pub mod problem;
+mod room;
 pub mod sample;
 
 pub mod convert;
@@ -24,9 +25,10 @@ use std::time::Instant;
 
 pub use self::endpoints::{Endpoint, EndpointView, SliceEndpoints};
 pub use self::objects::{
-    Alias, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
+    Alias, ENTRIES_MAX, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
 };
 pub use self::problem::{Problem, Reason};
+pub use self::room::Room;
 
 /// The kinds of objects that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +118,26 @@ pub enum Object {
 }
 
 impl Object {
+    /// Bytes that this object takes, about.
+    pub fn bytes(&self) -> usize {
+        let ports = |ports: &[Port]| {
+            let names = ports.iter().map(|port| port.name.len()).sum::<usize>();
+            names + size_of_val(ports)
+        };
+        // Names are short: the API has bounds for them.
+        let rest = match self {
+            Self::Namespace(_) | Self::Pod(_) => 0,
+            Self::Service(service) => ports(&service.ports),
+            Self::EndpointSlice(slice) => {
+                let aliases = slice.aliases.iter();
+                let aliases =
+                    aliases.map(|at| at.target.len() + at.name.len() + size_of::<Alias>());
+                ports(&slice.ports) + slice.endpoints.bytes() + aliases.sum::<usize>()
+            }
+        };
+        256 + rest
+    }
+
     /// The kind, namespace and name of this object.
     pub fn reference(&self) -> ObjectRef {
         let (kind, namespace, name) = match self {
@@ -156,6 +178,8 @@ pub struct Batch {
     pub reports: Vec<Report>,
     /// When the first change came, where the source knows.
     pub arrived: Option<Instant>,
+    /// The room that the events take until they are applied.
+    pub room: Room,
 }
 
 impl Batch {

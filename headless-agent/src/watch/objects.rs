@@ -126,6 +126,20 @@ pub struct Alias {
 
 const _: () = assert!(size_of::<Port>() == 24);
 
+/// Most [entries](EndpointSlice::entries) that the slices of one Service have together, and
+/// most ports of a Service. CoreDNS answers for the names of a larger one.
+///
+/// Each change of a slice costs as much as all entries of its Service, about 0.2 µs each. With
+/// this bound it is a few milliseconds. Kubernetes supports 5,000 pods behind a Service.
+pub const ENTRIES_MAX: usize = 16_384;
+
+impl EndpointSlice {
+    /// The size of the slice: its endpoints, domain names and ports, and one for itself.
+    pub fn entries(&self) -> usize {
+        1 + self.endpoints.len() + self.aliases.len() + self.ports.len()
+    }
+}
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {

@@ -75,6 +75,10 @@ pub enum Reason {
     /// An object whose Namespace object does not exist.
     #[error("Namespace {0} does not exist")]
     MissingNamespace(String),
+    /// A Service or slice of more entries than the agent merges
+    /// ([`ENTRIES_MAX`](super::ENTRIES_MAX)).
+    #[error("{0} endpoints, ports and slices, which is too many: the cluster's DNS answers")]
+    TooManyEntries(usize),
     /// A required field that is missing or empty.
     #[error("missing")]
     MissingField,
@@ -119,6 +123,7 @@ impl Reason {
             Self::MissingServiceLabel => "missing_service_label",
             Self::MissingService(_) => "missing_service",
             Self::MissingNamespace(_) => "missing_namespace",
+            Self::TooManyEntries(_) => "too_many_entries",
             Self::MissingField => "missing_field",
             Self::DuplicateObject(_) => "duplicate_object",
             Self::UnsupportedVersion(_) => "unsupported_version",
@@ -131,7 +136,7 @@ impl Reason {
     }
 
     /// Every label, so that counters can start at zero.
-    pub const LABELS: [&'static str; 22] = [
+    pub const LABELS: [&'static str; 23] = [
         "invalid_address",
         "unknown_address_type",
         "invalid_label",
@@ -146,6 +151,7 @@ impl Reason {
         "missing_service_label",
         "missing_service",
         "missing_namespace",
+        "too_many_entries",
         "missing_field",
         "duplicate_object",
         "unsupported_version",

@@ -17,7 +17,7 @@ use headless_ebpf::abi::{Address, HashKey, PodsMode, SERVED_MAX, State};
 use hickory_proto::rr::Name;
 use tokio::sync::mpsc;
 
-use super::intake::Pieces;
+use super::intake::WORK_MAX;
 use super::reported::PROBLEMS_SHOWN_MAX;
 use super::*;
 use crate::maps::capacity::{self, EntryCounts};

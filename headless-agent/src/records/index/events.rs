@@ -4,23 +4,81 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, Touched, entry_exists};
-use crate::watch::{EndpointSlice, Kind, ObjectRef, Pod, Service};
+use super::pending::{Dirty, Ending};
+use super::slices::Slices;
+use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, entry_exists};
+use crate::watch::{EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service};
 
 impl Index {
-    /// Keeps the state that the Service had before this batch, unless it is kept already.
-    pub(super) fn touch(&self, service: usize, touched: &mut Touched) {
-        let state = || self.services[service].state.clone();
-        touched.services.entry(service).or_insert_with(state);
+    /// Takes in events until they end, or until [`Self::work`] has grown by `budget`. Names
+    /// change with [`Self::settle`]. Returns whether something is left: further events,
+    /// objects that a list which has ended did not have, or Services of a Namespace.
+    pub fn take(&mut self, events: &mut impl Iterator<Item = Event>, budget: usize) -> bool {
+        let end = self.work.saturating_add(budget);
+        while self.work < end {
+            self.work += 1;
+            if let Some(reference) = self.pending.removed.pop() {
+                self.remove(&reference);
+            } else if let Some(service) = self.pending.exposed.pop() {
+                if self.services.contains(service) {
+                    self.touch(service, Dirty::Object);
+                }
+            } else if self.pending.ending.is_some() {
+                self.end_list();
+            } else if let Some(event) = events.next() {
+                self.take_event(event);
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Apply(Object::Namespace(namespace)) => {
+                let list = Some(self.lists[Kind::Namespace as usize]);
+                self.put_namespace(&namespace.name, list);
+            }
+            Event::Apply(Object::Service(service)) => self.put_service(service),
+            Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice),
+            Event::Apply(Object::Pod(pod)) => self.put_pod(pod),
+            Event::Delete(reference) => self.remove(&reference),
+            Event::Restart(kind) => self.lists[kind as usize] += 1,
+            Event::Restarted(kind) => {
+                let namespaces: Vec<_> = self.namespaces.keys().cloned().collect();
+                self.work += namespaces.len();
+                self.pending.ending = Some(Ending { kind, namespaces });
+            }
+        }
+    }
+
+    /// Looks into the next namespace for objects that the list which has ended did not have.
+    fn end_list(&mut self) {
+        let Some(Ending { kind, namespaces }) = &mut self.pending.ending else {
+            return;
+        };
+        let kind = *kind;
+        if let Some(namespace) = namespaces.pop() {
+            let gone = self.unlisted(kind, &namespace);
+            self.pending.removed.extend(gone);
+        } else {
+            self.pending.listed.push(kind);
+            self.pending.ending = None;
+        }
+    }
+
+    /// Notes that a part of the Service has changed.
+    fn touch(&mut self, service: usize, dirty: Dirty) {
+        let entry = &mut self.services[service];
+        if entry.dirty == Dirty::Nothing {
+            self.pending.services.push_back(service as u32);
+        }
+        entry.dirty = entry.dirty.max(dirty);
     }
 
     /// The number of the Service. A Service that the index does not have gets a new entry.
-    pub(super) fn service_number(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        touched: &mut Touched,
-    ) -> usize {
+    fn service_number(&mut self, namespace: &str, name: &str) -> usize {
         let entry = self.namespaces.entry(namespace.into()).or_default();
         if let Some(number) = entry.services.get(name) {
             return *number;
@@ -36,48 +94,54 @@ impl Index {
             namespace,
             name: Arc::clone(&name),
             list: 0,
-            state: ServiceState {
-                exposed: entry.list.is_some(),
-                ..ServiceState::default()
-            },
-            slices: Vec::new(),
+            dirty: Dirty::Nothing,
+            object: None,
+            slices: Slices::default(),
+            state: ServiceState::default(),
         });
         entry.services.insert(name, number);
-        self.touch(number, touched);
+        self.touch(number, Dirty::Object);
         number
     }
 
-    pub(super) fn put_namespace(&mut self, name: &str, list: Option<u32>, touched: &mut Touched) {
+    fn put_namespace(&mut self, name: &str, list: Option<u32>) {
         let entry = self.namespaces.entry(name.into()).or_default();
         let (before, now) = (entry.list.is_some(), list.is_some());
         entry.list = list;
-        touched.namespaces.entry(name.into()).or_insert(before);
+        self.visit_namespace(name, before);
         if before == now {
             return;
         }
         self.revision += 1;
-        let services: Vec<_> = entry.services.values().copied().collect();
-        for service in services {
-            self.touch(service, touched);
-            self.services[service].state.exposed = now;
+        if let Some(entry) = self.namespaces.get(name) {
+            self.pending.exposed.extend(entry.services.values());
         }
     }
 
-    pub(super) fn put_service(&mut self, service: Service, touched: &mut Touched) {
-        let number = self.service_number(&service.namespace, &service.name, touched);
+    /// Notes whether a Namespace existed, unless it is noted already.
+    fn visit_namespace(&mut self, name: &str, before: bool) {
+        if !self.pending.namespaces.contains_key(name) {
+            self.pending.namespaces.insert(name.into(), before);
+        }
+    }
+
+    fn put_service(&mut self, service: Service) {
+        let number = self.service_number(&service.namespace, &service.name);
+        self.work += service.ports.len();
         self.services[number].list = self.lists[Kind::Service as usize];
-        if self.services[number].state.service.as_deref() == Some(&service) {
+        if self.services[number].object.as_deref() == Some(&service) {
             return;
         }
         self.revision += 1;
-        self.touch(number, touched);
-        self.services[number].state.service = Some(Arc::new(service));
+        self.touch(number, Dirty::Object);
+        self.services[number].object = Some(Arc::new(service));
     }
 
-    pub(super) fn put_slice(&mut self, slice: EndpointSlice, touched: &mut Touched) {
+    fn put_slice(&mut self, slice: EndpointSlice) {
+        self.work += slice.entries();
         let list = self.lists[Kind::EndpointSlice as usize];
         let owner = (!slice.service.is_empty())
-            .then(|| self.service_number(&slice.namespace, &slice.service, touched));
+            .then(|| self.service_number(&slice.namespace, &slice.service));
         let namespace = self.namespaces.entry(slice.namespace.clone()).or_default();
         let place = SliceEntry {
             list,
@@ -86,39 +150,36 @@ impl Index {
         let before = namespace.slices.insert(slice.name.clone(), place);
         let before = before.and_then(|before| before.service);
         if let Some(before) = before.filter(|before| Some(*before) != owner) {
-            self.take_slice(before, &slice.name, touched);
+            self.take_slice(before, &slice.name);
         }
         let Some(owner) = owner else { return };
-        let slices = &self.services[owner].slices;
-        let found = slices.binary_search_by(|other| other.name.cmp(&slice.name));
-        if found.is_ok_and(|at| *slices[at] == slice) {
+        let slices = &mut self.services[owner].slices;
+        if slices.get(&slice.name).is_some_and(|same| **same == slice) {
             return;
         }
+        let slice = Arc::new(slice);
+        let before = slices.put(Arc::clone(&slice));
+        let outgrown = slices.entries() > self.entries_max && slices.counted().is_none();
         self.revision += 1;
-        self.touch(owner, touched);
-        touched.slices.insert(owner);
-        let slices = &mut self.services[owner].slices;
-        match found {
-            Ok(at) => slices[at] = Arc::new(slice),
-            Err(at) => {
-                // Most Services have one slice, and lists have room for four.
-                slices.reserve_exact(1);
-                slices.insert(at, Arc::new(slice));
-            }
+        self.touch(owner, Dirty::Slices);
+        if outgrown {
+            self.count_slices(owner);
+        } else {
+            self.recount(owner, before.as_deref(), Some(&slice));
         }
     }
 
     /// Removes a slice from its Service.
-    fn take_slice(&mut self, service: usize, name: &str, touched: &mut Touched) {
+    fn take_slice(&mut self, service: usize, name: &str) {
+        let Some(slice) = self.services[service].slices.remove(name) else {
+            return;
+        };
         self.revision += 1;
-        self.touch(service, touched);
-        touched.slices.insert(service);
-        let slices = &mut self.services[service].slices;
-        slices.retain(|slice| *slice.name != *name);
-        slices.shrink_to_fit();
+        self.touch(service, Dirty::Slices);
+        self.recount(service, Some(&slice), None);
     }
 
-    pub(super) fn put_pod(&mut self, pod: Pod, touched: &mut Touched) {
+    fn put_pod(&mut self, pod: Pod) {
         let name = pod.namespace.clone();
         let list = self.lists[Kind::Pod as usize];
         let namespace = self.namespaces.entry(pod.namespace).or_default();
@@ -133,7 +194,10 @@ impl Index {
         for address in before.into_iter().chain(address) {
             let count = namespace.pod_addresses.get(&address).copied();
             let key = (name.clone(), address);
-            touched.pods.entry(key).or_insert(count.unwrap_or_default());
+            self.pending
+                .pods
+                .entry(key)
+                .or_insert(count.unwrap_or_default());
         }
         if let Some(before) = before {
             release(&mut namespace.pod_addresses, before);
@@ -143,14 +207,14 @@ impl Index {
         }
     }
 
-    pub(super) fn remove(&mut self, reference: &ObjectRef, touched: &mut Touched) {
+    fn remove(&mut self, reference: &ObjectRef) {
         let ObjectRef {
             kind,
             namespace,
             name,
         } = reference;
         if *kind == Kind::Namespace {
-            return self.put_namespace(name, None, touched);
+            return self.put_namespace(name, None);
         }
         let Some(entry) = self.namespaces.get_mut(namespace) else {
             return;
@@ -159,69 +223,72 @@ impl Index {
             Kind::Namespace => {}
             Kind::Service => {
                 let number = entry.services.get(&**name).copied();
-                let number = number.filter(|at| self.services[*at].state.service.is_some());
+                let number = number.filter(|at| self.services[*at].object.is_some());
                 if let Some(number) = number {
                     self.revision += 1;
-                    self.touch(number, touched);
-                    self.services[number].state.service = None;
+                    self.touch(number, Dirty::Object);
+                    self.services[number].object = None;
                 }
             }
             Kind::EndpointSlice => {
                 let before = entry.slices.remove(name);
                 if let Some(service) = before.and_then(|before| before.service) {
-                    self.take_slice(service, name, touched);
+                    self.take_slice(service, name);
                 }
             }
             Kind::Pod => {
                 if let Some(address) = entry.pods.remove(name).and_then(|pod| pod.address) {
                     let count = entry.pod_addresses.get(&address).copied();
                     let key = (namespace.clone(), address);
-                    touched.pods.entry(key).or_insert(count.unwrap_or_default());
+                    self.pending
+                        .pods
+                        .entry(key)
+                        .or_insert(count.unwrap_or_default());
                     release(&mut entry.pod_addresses, address);
                     self.revision += 1;
                 }
             }
         }
-        touched
-            .namespaces
-            .entry(namespace.clone())
-            .or_insert(entry_exists(&self.namespaces, namespace));
+        let exists = entry_exists(&self.namespaces, namespace);
+        self.visit_namespace(namespace, exists);
     }
 
-    /// The objects of a kind that its last list did not have.
-    pub(super) fn unlisted(&self, kind: Kind) -> Vec<ObjectRef> {
+    /// The objects of a kind in this namespace that the kind's last list did not have.
+    fn unlisted(&mut self, kind: Kind, namespace: &str) -> Vec<ObjectRef> {
         let current = self.lists[kind as usize];
+        let Some(entry) = self.namespaces.get(namespace) else {
+            return Vec::new();
+        };
         let mut gone = Vec::new();
-        for (namespace, entry) in &self.namespaces {
-            let mut put = |namespace: &str, name: &str, list: u32| {
-                if list != current {
-                    gone.push(ObjectRef {
-                        kind,
-                        namespace: namespace.into(),
-                        name: name.into(),
-                    });
+        let mut put = |namespace: &str, name: &str, list: u32| {
+            self.work += 1;
+            if list != current {
+                gone.push(ObjectRef {
+                    kind,
+                    namespace: namespace.into(),
+                    name: name.into(),
+                });
+            }
+        };
+        match kind {
+            Kind::Namespace => {
+                if let Some(list) = entry.list {
+                    put("", namespace, list);
                 }
-            };
-            match kind {
-                Kind::Namespace => {
-                    if let Some(list) = entry.list {
-                        put("", namespace, list);
-                    }
+            }
+            Kind::Service => {
+                for (name, number) in &entry.services {
+                    put(namespace, name, self.services[*number].list);
                 }
-                Kind::Service => {
-                    for (name, number) in &entry.services {
-                        put(namespace, name, self.services[*number].list);
-                    }
+            }
+            Kind::EndpointSlice => {
+                for (name, slice) in &entry.slices {
+                    put(namespace, name, slice.list);
                 }
-                Kind::EndpointSlice => {
-                    for (name, slice) in &entry.slices {
-                        put(namespace, name, slice.list);
-                    }
-                }
-                Kind::Pod => {
-                    for (name, pod) in &entry.pods {
-                        put(namespace, name, pod.list);
-                    }
+            }
+            Kind::Pod => {
+                for (name, pod) in &entry.pods {
+                    put(namespace, name, pod.list);
                 }
             }
         }

@@ -12,8 +12,8 @@ pub struct Pointers {
     /// leads to the Service any more. A new Service may get the number of a deleted one.
     pub services: BTreeMap<u32, Option<RelativeName>>,
     /// Addresses, sorted, each with the number of its Service. `None` where no Service has
-    /// the address, where several have it, and where it has several names. The name need
-    /// not exist, because Service and Namespace need not.
+    /// the address, where several have it, where it has several names, and where the names
+    /// are not known. The name need not exist, because Service and Namespace need not.
     pub addresses: Vec<(IpAddr, Option<u32>)>,
 }
 
@@ -22,4 +22,13 @@ pub struct Pointers {
 pub(super) struct Stale {
     pub(super) services: Vec<u32>,
     pub(super) addresses: Vec<IpAddr>,
+    /// Services to which no address leads any more. They are told last, after the addresses
+    /// that have led to them.
+    pub(super) freed: Vec<u32>,
+}
+
+impl Stale {
+    pub(super) fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.addresses.is_empty() && self.freed.is_empty()
+    }
 }

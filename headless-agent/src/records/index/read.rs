@@ -152,11 +152,14 @@ impl Index {
             ..
         } = entry;
         if state.service.is_none() {
-            problems.extend(slices.iter().map(|slice| Problem {
-                object: format!("EndpointSlice {namespace}/{}", slice.name),
+            let missing = |object| Problem {
+                object,
                 field: String::new(),
                 reason: Reason::MissingService(format!("{namespace}/{name}")),
-            }));
+            };
+            let slices = slices.merged().unwrap_or_default().iter();
+            let slices = slices.map(|slice| format!("EndpointSlice {namespace}/{}", slice.name));
+            problems.extend(slices.map(missing));
             return;
         }
         let mut put = |reason| {
@@ -168,6 +171,9 @@ impl Index {
         };
         if !state.exposed {
             put(Reason::MissingNamespace(namespace.to_string()));
+        }
+        if slices.entries() > self.entries_max {
+            put(Reason::TooManyEntries(slices.entries()));
         }
         let unlimited = entry.naming(RELATIVE_BYTES_MAX);
         let longest = state

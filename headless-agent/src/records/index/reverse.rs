@@ -1,108 +1,74 @@
-//! The Services of each address, for reverse names.
+//! The Services to which addresses lead, for reverse names.
 
 use std::net::IpAddr;
 
 use super::super::name::RelativeName;
 use super::super::service::EndpointLabel;
-use super::super::types::EndpointScope;
+use super::addresses::own;
 use super::pointers::{Pointers, Stale};
-use super::{AddressEntry, Index, ServiceEntry, ServiceState, ServiceView};
-use crate::watch::ServiceKind;
+use super::{Index, ServiceEntry, ServiceView};
 
-/// The Services found for an address: none, one, or several.
-#[derive(Clone, Copy)]
-enum Only {
-    None,
-    One(u32),
-    Several,
-}
-
-impl Only {
-    fn add(&mut self, number: u32) {
-        *self = match self {
-            Self::None => Self::One(number),
-            Self::One(_) | Self::Several => Self::Several,
-        };
-    }
-}
-
-/// The addresses in `from` that `other` lacks. Both are sorted.
-fn missing<'a>(from: &'a [IpAddr], other: &'a [IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
-    let mut other = other.iter().peekable();
-    from.iter().filter(move |address| {
-        while other.next_if(|at| at < address).is_some() {}
-        other.peek() != Some(address)
-    })
-}
+/// Most addresses that [`Index::take_pointers_within`] looks at in one call.
+const STALE_MAX: usize = 4096;
 
 impl Index {
-    /// Brings the table of addresses up to date with a Service. `relabelled` says whether
-    /// the Service's slices have changed.
-    pub(super) fn settle_reverse(
-        &mut self,
-        number: usize,
-        before: &ServiceState,
-        relabelled: bool,
-    ) {
-        let scope = self.settings.endpoints;
-        let state = &self.services[number].state;
-        let now = state.reverse(scope);
-        let (old, new) = (&before.endpoints, &state.endpoints);
-        let named = scope == EndpointScope::All;
-        if named && relabelled && !old.is_empty() && !new.is_empty() {
-            // An address that stays may have got another name, or a second one.
-            for (some, other) in [(old, new), (new, old)] {
-                let labels = some.differing(other);
-                let addresses = labels.iter().flat_map(|label| some.named(label));
-                let addresses = addresses.map(|(endpoint, _)| endpoint.address);
-                self.stale.addresses.extend(addresses);
-            }
-        }
-        let (old, new) = (own(before), own(state));
-        if old != new {
-            // An address that stays may have been a cluster IP and be an endpoint's now, or
-            // the other way round.
-            self.stale.addresses.extend(old.iter().chain(new));
-        }
-        let before = before.reverse(scope);
-        let service = number as u32;
-        if before.is_empty() != now.is_empty() {
-            self.stale.services.push(service);
-        }
-        for lost in missing(&before, &now) {
-            let entry = self.address_entry(*lost, service);
-            let spread = AddressEntry::spread(entry.hash);
-            if let Ok(found) = self.reverse.find_entry(spread, |other| *other == entry) {
-                found.remove();
-            }
-            self.stale.addresses.push(*lost);
-        }
-        for new in missing(&now, &before) {
-            let entry = self.address_entry(*new, service);
-            self.reverse
-                .insert_unique(AddressEntry::spread(entry.hash), entry, |entry| {
-                    AddressEntry::spread(entry.hash)
-                });
-            self.stale.addresses.push(*new);
-        }
-    }
-
     /// The changes since the last call.
     pub fn take_pointers(&mut self) -> Pointers {
+        let mut all = self.take_pointers_within(usize::MAX);
+        while !self.stale.is_empty() {
+            let Pointers {
+                services,
+                addresses,
+            } = self.take_pointers_within(usize::MAX);
+            all.services.extend(services);
+            all.addresses.extend(addresses);
+        }
+        all.addresses.sort_unstable();
+        all
+    }
+
+    /// Some of the changes since the last call: of at most 4096 addresses, whose Services have
+    /// about `budget` endpoints. See [`Self::has_pointers`].
+    pub fn take_pointers_within(&mut self, budget: usize) -> Pointers {
         let Stale {
             services,
             mut addresses,
+            mut freed,
         } = std::mem::take(&mut self.stale);
         addresses.sort_unstable();
         addresses.dedup();
-        let services = services.into_iter().map(|number| {
+        let some = addresses.split_off(addresses.len().saturating_sub(STALE_MAX));
+        let (led, rest) = self.sole(&some, budget);
+        self.work += services.len() + some.len();
+        addresses.extend(rest);
+        let mut told = Vec::with_capacity(services.len());
+        let mut tell = |number: u32| {
             let entry = self.services.get(number as usize);
-            (number + 1, entry.and_then(|entry| self.pointed(entry)))
-        });
-        Pointers {
-            services: services.collect(),
-            addresses: self.sole(&addresses),
+            let name = entry.and_then(|entry| self.pointed(entry));
+            if name.is_none() && !addresses.is_empty() {
+                return false;
+            }
+            told.push((number + 1, name));
+            true
+        };
+        freed.extend(services.into_iter().filter(|number| !tell(*number)));
+        if addresses.is_empty() {
+            freed.retain(|number| !tell(*number));
         }
+        self.stale = Stale {
+            services: Vec::new(),
+            addresses,
+            freed,
+        };
+        Pointers {
+            services: told.into_iter().collect(),
+            addresses: led,
+        }
+    }
+
+    /// Whether there are changes that [`Self::take_pointers_within`] has not returned.
+    pub fn has_pointers(&self) -> bool {
+        !self.stale.is_empty()
     }
 
     /// All Services and addresses. No address is without a Service.
@@ -117,7 +83,7 @@ impl Index {
             if let Some(name) = entry.naming(self.name_max).own() {
                 pointers.services.insert(number as u32 + 1, Some(name));
             }
-            let sole = self.sole(&addresses).into_iter();
+            let sole = self.sole(&addresses, usize::MAX).0.into_iter();
             let sole = sole.filter(|(_, service)| service.is_some());
             pointers.addresses.extend(sole);
         }
@@ -128,34 +94,44 @@ impl Index {
 
     /// The name of a Service; `None` where no address leads to it.
     fn pointed(&self, entry: &ServiceEntry) -> Option<RelativeName> {
-        let leads = !entry.state.reverse(self.settings.endpoints).is_empty();
+        let leads = self.leads(&entry.state);
         leads.then(|| entry.naming(self.name_max).own()).flatten()
     }
 
-    /// [`Pointers::addresses`] of these addresses, which are sorted.
-    fn sole(&self, addresses: &[IpAddr]) -> Vec<(IpAddr, Option<u32>)> {
+    /// [`Pointers::addresses`] of these addresses, which are sorted. The work is `budget`
+    /// endpoints and those of one Service; the second list has the addresses that are left.
+    fn sole(
+        &self,
+        addresses: &[IpAddr],
+        mut budget: usize,
+    ) -> (Vec<(IpAddr, Option<u32>)>, Vec<IpAddr>) {
         let mut sole = Vec::with_capacity(addresses.len());
         let mut of_endpoints = Vec::new();
         for address in addresses {
             // A cluster IP leads to its Service only, even if endpoints have the address, too.
-            let (mut own_of, mut others) = (Only::None, Only::None);
-            for (number, view) in self.having(*address) {
-                if own(view.state).contains(address) {
-                    own_of.add(number);
-                } else {
-                    others.add(number);
-                }
-            }
-            match (own_of, others) {
+            match (
+                only(self.owners_of(*address)),
+                only(self.holders_of(*address)),
+            ) {
                 (Only::One(number), _) => sole.push((*address, Some(number + 1))),
-                (Only::None, Only::One(number)) => of_endpoints.push((number, *address)),
+                // The names of a Service whose slices are only counted are not known.
+                (Only::None, Only::One(number)) if !self.is_counted(number) => {
+                    of_endpoints.push((number, *address));
+                }
                 _ => sole.push((*address, None)),
             }
         }
         of_endpoints.sort_unstable();
+        let mut rest = Vec::new();
         for asked in of_endpoints.chunk_by(|(a, _), (b, _)| a == b) {
+            if budget == 0 {
+                rest.extend(asked.iter().map(|(_, address)| *address));
+                continue;
+            }
             let number = asked[0].0;
-            let endpoints = self.services[number as usize].state.endpoints.all();
+            let endpoints = &self.services[number as usize].state.endpoints;
+            budget = budget.saturating_sub(1 + endpoints.len());
+            let endpoints = endpoints.all();
             let endpoints = endpoints.map(|(endpoint, _)| (endpoint.address, endpoint));
             let mut labels: Vec<(IpAddr, EndpointLabel<'_>)> = endpoints
                 .filter(|(address, _)| asked.binary_search(&(number, *address)).is_ok())
@@ -169,46 +145,68 @@ impl Index {
             }
         }
         sole.sort_unstable();
-        sole
+        (sole, rest)
+    }
+
+    fn is_counted(&self, service: u32) -> bool {
+        self.services[service as usize].slices.counted().is_some()
     }
 
     /// The addresses that no other Service has than the one with this number, which counts
     /// from 1. `addresses` are sorted.
     pub(super) fn alone(&self, service: u32, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let sole = self.sole(addresses).into_iter();
+        let sole = self.sole(addresses, usize::MAX).0.into_iter();
         let sole = sole.filter(|(_, number)| *number == Some(service));
         sole.map(|(address, _)| address).collect()
     }
 
-    /// The Services that have this address as a cluster IP or an endpoint's address.
-    pub(in crate::records) fn with_address(
+    /// A Service that has this address as a cluster IP.
+    pub(in crate::records) fn owner(&self, address: IpAddr) -> Option<ServiceView<'_>> {
+        let number = self.owners_of(address).next()?;
+        Some(self.view(number as usize))
+    }
+
+    /// The Services that have this address as an endpoint's address.
+    pub(in crate::records) fn holders(
         &self,
         address: IpAddr,
     ) -> impl Iterator<Item = ServiceView<'_>> {
-        self.having(address).map(|(_, view)| view)
+        let numbers = self.holders_of(address);
+        numbers.map(|number| self.view(number as usize))
     }
 
-    /// [`Self::with_address`] with the Services' numbers.
-    fn having(&self, address: IpAddr) -> impl Iterator<Item = (u32, ServiceView<'_>)> {
-        let AddressEntry { hash, .. } = self.address_entry(address, 0);
-        let scope = self.settings.endpoints;
-        self.reverse
-            .iter_hash(AddressEntry::spread(hash))
-            .filter(move |entry| entry.hash == hash)
-            .map(|entry| (entry.service, self.view(entry.service as usize)))
-            // Other addresses may have the same half of a hash.
-            .filter(move |(_, view)| {
-                own(view.state).contains(&address)
-                    || (scope == EndpointScope::All && view.state.endpoints.contains(address))
-            })
+    // Other addresses may have the same half of a hash.
+
+    fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = u32> {
+        let services = self.owners.of(address);
+        services.filter(move |at| own(&self.services[*at as usize].state).contains(&address))
+    }
+
+    fn holders_of(&self, address: IpAddr) -> impl Iterator<Item = u32> {
+        let services = self.holders.of(address);
+        services.filter(move |at| {
+            let entry = &self.services[*at as usize];
+            match entry.slices.counted() {
+                Some(counts) => counts.contains(address),
+                None => entry.state.endpoints.contains(address),
+            }
+        })
     }
 }
 
-/// The cluster IPs of a Service.
-fn own(state: &ServiceState) -> &[IpAddr] {
-    match state.service.as_deref().map(|service| &service.kind) {
-        Some(ServiceKind::ClusterIp(addresses)) => addresses,
-        _ => &[],
+/// The Services found for an address: none, one, or several.
+#[derive(Clone, Copy)]
+enum Only {
+    None,
+    One(u32),
+    Several,
+}
+
+fn only(mut services: impl Iterator<Item = u32>) -> Only {
+    match (services.next(), services.next()) {
+        (None, _) => Only::None,
+        (Some(number), None) => Only::One(number),
+        (Some(_), Some(_)) => Only::Several,
     }
 }
 
@@ -217,6 +215,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::super::super::fixtures::{delete, namespace, service, slice};
+    use super::super::super::types::EndpointScope;
     use super::super::Settings;
     use super::*;
     use crate::watch::Kind;

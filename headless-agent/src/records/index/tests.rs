@@ -6,12 +6,13 @@ use headless_ebpf::abi::PodsMode;
 
 use super::super::fixtures::{delete, index, namespace, pod, service, settings, shown, slice};
 use super::*;
-use crate::records::EndpointScope;
+use crate::records::{EndpointScope, RelativeName};
 use crate::watch::Reason;
 
 mod lists;
 mod names;
 mod objects;
+mod oversized;
 
 const WEB: &[&str] = &["web/tcp/80"];
 
@@ -117,7 +118,7 @@ fn headless_service_in_every_order_of_arrival() {
         }
         assert!(installed.is_empty());
         assert!(
-            index.namespaces.is_empty() && index.services.is_empty() && index.reverse.is_empty()
+            index.namespaces.is_empty() && index.services.is_empty() && index.owners.is_empty()
         );
     }
 }
@@ -233,11 +234,11 @@ fn slices_that_change_their_service_move() {
     assert_eq!(
         shown(&changes),
         [
+            format!("+other.default {NONE} 10.0.0.22 endpoints:80x1"),
+            format!("+web-0.other.default {NONE} 10.0.0.22"),
             "-web-0.nginx.default".to_owned(),
             "-web-1.nginx.default".to_owned(),
             "-nginx.default".to_owned(),
-            format!("+other.default {NONE} 10.0.0.22 endpoints:80x1"),
-            format!("+web-0.other.default {NONE} 10.0.0.22"),
         ]
     );
     check(&index, &mut installed, &changes);

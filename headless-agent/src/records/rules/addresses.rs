@@ -9,6 +9,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use super::candidates::{Host, Miss};
 use super::name::AskedName;
 use super::{Chase, Resolver, Sections};
+use crate::watch::ENTRIES_MAX;
 
 /// Most CNAMEs in a chain (CoreDNS, `maxCnameChainLength`).
 const CHAIN_MAX: usize = 10;
@@ -18,6 +19,10 @@ const CHAIN_MAX: usize = 10;
 /// number of CNAMEs.
 const FOLLOWED_MAX: usize = 256;
 
+/// Most candidates that one question looks at. The names to which CNAMEs lead may have as many
+/// as one Service can have endpoints.
+const CANDIDATES_MAX: usize = 4 * ENTRIES_MAX;
+
 /// The CNAMEs that one question has followed.
 #[derive(Default)]
 struct Trail {
@@ -25,6 +30,8 @@ struct Trail {
     targets: Vec<Name>,
     /// Number of CNAMEs followed so far, dead ends included.
     followed: usize,
+    /// Number of candidates so far.
+    candidates: usize,
 }
 
 /// A domain name from its text. `None` where the text is no domain name.
@@ -52,6 +59,14 @@ impl Resolver<'_> {
         let mut found = Sections::default();
         let mut seen = HashSet::new();
         let candidates = self.services(asked, kind)?;
+        trail.candidates += candidates.len();
+        if trail.candidates > CANDIDATES_MAX {
+            return Err(Miss::Unknown);
+        }
+        let records: usize = candidates
+            .iter()
+            .map(|candidate| candidate.ports.count)
+            .sum();
         for candidate in &candidates {
             match &candidate.host {
                 Host::Address(at) => {
@@ -64,14 +79,17 @@ impl Resolver<'_> {
                     let Some(target) = domain_name(text) else {
                         continue;
                     };
-                    let next = self.follow(asked, kind, target, trail)?;
-                    if next.chase.is_some() && candidates.len() > 1 {
-                        // An `Answer` has one look-up at upstream resolvers, and NODATA
-                        // where that fails. With other records beside it this is wrong.
-                        return Err(Miss::Unknown);
+                    // CoreDNS follows the CNAME once for each port.
+                    for _ in 0..candidate.ports.count {
+                        let next = self.follow(asked, kind, target.clone(), trail)?;
+                        if next.chase.is_some() && records > 1 {
+                            // An `Answer` has one look-up at upstream resolvers, and NODATA
+                            // where that fails. With other records beside it this is wrong.
+                            return Err(Miss::Unknown);
+                        }
+                        found.answers.extend(next.answers);
+                        found.chase = next.chase;
                     }
-                    found.answers.extend(next.answers);
-                    found.chase = next.chase;
                 }
             }
         }
@@ -138,7 +156,7 @@ impl Resolver<'_> {
     pub(super) fn alias(&self, asked: &AskedName<'_>) -> Result<Sections, Miss> {
         let candidates = self.services(asked, RecordType::CNAME)?;
         let mut targets = candidates.iter().map(|candidate| match &candidate.host {
-            Host::Name(text) => Some(&**text),
+            Host::Name(text) => Some(*text),
             Host::Address(_) => None,
         });
         let first = targets.next().flatten();

@@ -1,12 +1,14 @@
 //! The records of the zone's apex: SOA and NS (CoreDNS, `plugin/kubernetes/ns.go` and
 //! `SOA` and `NS` in `plugin/backend_lookup.go`).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use hickory_proto::rr::rdata::{NS, SOA};
 use hickory_proto::rr::{RData, Record};
 
-use super::candidates::{self, Candidate, Host};
+use super::candidates::{self, Candidate, Host, Target};
 use super::{Resolver, Sections};
 use crate::watch::ServiceRef;
 
@@ -15,7 +17,10 @@ impl Resolver<'_> {
     pub(super) fn soa(&self) -> Record {
         let ttl = self.ttl();
         let zone = &self.zone.asked;
-        let below = |labels: &[&str]| self.zone.below(labels).unwrap_or_else(|| zone.clone());
+        let below = |labels: &[&'static str]| {
+            let name = self.zone.below(labels.iter().copied());
+            name.unwrap_or_else(|| zone.clone())
+        };
         let soa = SOA::new(
             below(&["ns", "dns"]),
             below(&["hostmaster"]),
@@ -31,21 +36,20 @@ impl Resolver<'_> {
     /// The NS records, with the addresses of the name servers.
     pub(super) fn name_servers(&self) -> Sections {
         let mut found = Sections::default();
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for candidate in self.name_server_candidates() {
             let (Host::Address(address), Some(server)) =
-                (&candidate.host, self.zone.below(&candidate.target))
+                (&candidate.host, self.zone.below(candidate.target.labels()))
             else {
                 continue;
             };
             found
                 .additionals
                 .push(self.address_record(server.clone(), *address));
-            if !seen.contains(&server) {
-                let rdata = RData::NS(NS(server.clone()));
+            if seen.insert(server.clone()) {
+                let rdata = RData::NS(NS(server));
                 let record = Record::from_rdata(self.zone.asked.clone(), self.ttl(), rdata);
                 found.answers.push(record);
-                seen.push(server);
             }
         }
         found
@@ -54,7 +58,7 @@ impl Resolver<'_> {
     /// The zone's name servers: the Service of the cluster's DNS, or, where that does
     /// not exist, `ns.dns.<zone>` with the addresses of the settings (CoreDNS,
     /// `nsAddrs`).
-    pub(super) fn name_server_candidates(&self) -> Vec<Candidate> {
+    pub(super) fn name_server_candidates(&self) -> Vec<Candidate<'_>> {
         let settings = self.index.settings();
         let ServiceRef { namespace, name } = &settings.dns_service;
         let service = self.index.service(namespace, name);
@@ -63,9 +67,12 @@ impl Resolver<'_> {
             return found;
         }
         let own = |address: &IpAddr| Candidate {
-            target: ["ns", "dns"].map(str::to_owned).to_vec(),
+            target: Target {
+                endpoint: None,
+                parent: ["ns", "dns", ""],
+            },
             host: Host::Address(*address),
-            port: None,
+            ports: Rc::default(),
         };
         settings.dns_addresses.iter().map(own).collect()
     }

@@ -4,12 +4,15 @@
 
 mod ports;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use headless_ebpf::abi::PodsMode;
 use hickory_proto::rr::RecordType;
 
 use self::ports::PortFilter;
+pub(super) use self::ports::Selected;
 use super::name::Zone;
 use crate::records::Index;
 use crate::records::index::ServiceView;
@@ -26,24 +29,41 @@ pub(super) enum Miss {
     Unknown,
 }
 
-/// A host and a port that a name stands for (CoreDNS, `msg.Service` in
-/// `plugin/etcd/msg/service.go`).
-pub(super) struct Candidate {
-    /// The SRV target: the labels left of the zone, leftmost first.
-    pub(super) target: Vec<String>,
-    pub(super) host: Host,
-    /// `None` for a port without a number, which has no SRV record.
-    pub(super) port: Option<u16>,
+/// A host that a name stands for, with its ports. CoreDNS makes one `msg.Service`
+/// (`plugin/etcd/msg/service.go`) for each port of each host. An object may have 8,000 hosts
+/// with as many ports, so here the hosts of an object share its ports.
+pub(super) struct Candidate<'a> {
+    pub(super) target: Target<'a>,
+    pub(super) host: Host<'a>,
+    pub(super) ports: Rc<Selected>,
+}
+
+/// An SRV target as the labels left of the zone.
+#[derive(Clone)]
+pub(super) struct Target<'a> {
+    /// The label of an endpoint.
+    pub(super) endpoint: Option<EndpointLabel<'a>>,
+    /// The labels of the Service, pod or name server, leftmost first. Empty ones do not count.
+    pub(super) parent: [&'a str; 3],
+}
+
+impl Target<'_> {
+    /// All labels, leftmost first. The label of an endpoint may have dots.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        let endpoint = self.endpoint.iter().map(|label| &**label);
+        let parent = self.parent.iter().copied();
+        endpoint.chain(parent.filter(|label| !label.is_empty()))
+    }
 }
 
 /// The host of a candidate.
-pub(super) enum Host {
+pub(super) enum Host<'a> {
     Address(IpAddr),
     /// A domain name as written: a Service's external name or an endpoint's alias.
-    Name(Box<str>),
+    Name(&'a str),
 }
 
-impl Host {
+impl Host<'_> {
     /// The type of the record that the host has.
     pub(super) const fn record_type(&self) -> RecordType {
         match self {
@@ -66,12 +86,12 @@ enum Prefix<'a> {
 
 /// The candidates for a name of these labels, which stand left of the zone, leftmost
 /// first. The list is empty for a name that only has names below it.
-pub(super) fn candidates(
-    index: &Index,
+pub(super) fn candidates<'a>(
+    index: &'a Index,
     zone: &Zone,
-    labels: &[String],
-) -> Result<Vec<Candidate>, Miss> {
-    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    labels: &'a [String],
+) -> Result<Vec<Candidate<'a>>, Miss> {
+    let labels: Vec<&'a str> = labels.iter().map(String::as_str).collect();
     let (below, pods) = match labels.as_slice() {
         [] | ["svc" | "pod"] => return Ok(Vec::new()),
         [below @ .., "svc"] => (below, false),
@@ -106,19 +126,19 @@ pub(super) fn candidates(
 }
 
 /// The SRV target that is a Service or one of its endpoints.
-fn target(view: &ServiceView<'_>, endpoint: Option<EndpointView<'_>>) -> Vec<String> {
-    let mut target = Vec::with_capacity(4);
-    target.extend(endpoint.map(|endpoint| EndpointLabel::of(endpoint).to_string()));
-    target.extend([view.name, view.namespace, "svc"].map(str::to_owned));
-    target
+fn target<'a>(view: &ServiceView<'a>, endpoint: Option<EndpointView<'a>>) -> Target<'a> {
+    Target {
+        endpoint: endpoint.map(EndpointLabel::of),
+        parent: [view.name, view.namespace, "svc"],
+    }
 }
 
-fn find_services(
-    index: &Index,
+fn find_services<'a>(
+    index: &'a Index,
     namespace: &str,
     service: &str,
     prefix: Prefix<'_>,
-) -> Result<Vec<Candidate>, Miss> {
+) -> Result<Vec<Candidate<'a>>, Miss> {
     let view = index.service(namespace, service).ok_or(Miss::Missing)?;
     let service = view.state.service.as_deref().ok_or(Miss::Missing)?;
     if service.partial {
@@ -131,8 +151,8 @@ fn find_services(
         (ServiceKind::ExternalName(name), Prefix::None | Prefix::Port(PortFilter::ANY)) => {
             Ok(vec![Candidate {
                 target: target(&view, None),
-                host: Host::Name(name.clone()),
-                port: None,
+                host: Host::Name(name),
+                ports: Rc::new(Selected::NONE),
             }])
         }
         (ServiceKind::ExternalName(_) | ServiceKind::Unserved, _) => Err(Miss::Missing),
@@ -163,63 +183,72 @@ fn find_services(
     }
 }
 
-/// Each matching port of a Service with each of its addresses.
-fn of_cluster_ips(
-    view: &ServiceView<'_>,
+/// The addresses of a Service with its matching ports.
+fn of_cluster_ips<'a>(
+    view: &ServiceView<'a>,
     service: &Service,
     addresses: &[IpAddr],
     filter: PortFilter<'_>,
-) -> Result<Vec<Candidate>, Miss> {
-    let mut numbers = filter.numbers(&service.ports).peekable();
-    if numbers.peek().is_none() {
+) -> Result<Vec<Candidate<'a>>, Miss> {
+    let ports = Rc::new(filter.select(&service.ports));
+    if ports.count == 0 {
         return Err(Miss::Missing);
     }
-    let candidate = |host, port| Candidate {
+    let candidate = |host| Candidate {
         target: target(view, None),
         host,
-        port,
+        ports: Rc::clone(&ports),
     };
     if addresses.is_empty() {
         // CoreDNS takes the missing address for an empty domain name: the Service exists
         // without records.
-        let name = |port| candidate(Host::Name("".into()), port);
-        return Ok(numbers.map(name).collect());
+        return Ok(vec![candidate(Host::Name(""))]);
     }
-    let with_port = |port| {
-        let hosts = addresses.iter().copied().map(Host::Address);
-        hosts.map(move |host| candidate(host, port))
-    };
-    Ok(numbers.flat_map(with_port).collect())
+    let hosts = addresses.iter().copied().map(Host::Address);
+    Ok(hosts.map(candidate).collect())
 }
 
-/// Each endpoint with each matching port of its slice, which is a target port. Trap T9:
+/// Each endpoint with the matching ports of its slice, which are target ports. Trap T9:
 /// an address in two slices counts twice. Without candidates the name does not exist.
 fn of_endpoints<'a>(
-    view: &ServiceView<'_>,
+    view: &ServiceView<'a>,
     endpoints: impl Iterator<Item = (EndpointView<'a>, &'a [Port])>,
     aliases: impl Iterator<Item = (&'a Alias, &'a [Port])>,
     filter: PortFilter<'_>,
-) -> Result<Vec<Candidate>, Miss> {
+) -> Result<Vec<Candidate<'a>>, Miss> {
     // A slice that could not be read whole may have had more endpoints.
     if view.state.endpoints.is_partial() {
         return Err(Miss::Unknown);
     }
-    let endpoints = endpoints.flat_map(|(endpoint, ports)| {
-        filter.numbers(ports).map(move |port| Candidate {
-            target: target(view, Some(endpoint)),
-            host: Host::Address(endpoint.address),
-            port,
-        })
+    let endpoints = endpoints.map(|(endpoint, ports)| {
+        let host = Host::Address(endpoint.address);
+        (target(view, Some(endpoint)), host, ports)
     });
-    let aliases = aliases.flat_map(|(alias, ports)| {
-        filter.numbers(ports).map(move |port| Candidate {
-            // Never read, since no SRV record leads to an alias.
-            target: target(view, None),
-            host: Host::Name(alias.target.clone()),
-            port,
-        })
+    let aliases = aliases.map(|(alias, ports)| {
+        // The target is never read, since no SRV record leads to an alias.
+        (target(view, None), Host::Name(&alias.target), ports)
     });
-    let found: Vec<_> = endpoints.chain(aliases).collect();
+    let mut found = Vec::new();
+    // The endpoints of a slice follow one another, unless they are asked for by their label.
+    let mut selected: HashMap<*const Port, Rc<Selected>> = HashMap::new();
+    let mut last: Option<(&[Port], Rc<Selected>)> = None;
+    for (target, host, list) in endpoints.chain(aliases) {
+        let ports = match &last {
+            Some((of, ports)) if std::ptr::eq(*of, list) => Rc::clone(ports),
+            _ => {
+                let select = || Rc::new(filter.select(list));
+                Rc::clone(selected.entry(list.as_ptr()).or_insert_with(select))
+            }
+        };
+        last = Some((list, Rc::clone(&ports)));
+        if ports.count > 0 {
+            found.push(Candidate {
+                target,
+                host,
+                ports,
+            });
+        }
+    }
     if found.is_empty() {
         return Err(Miss::Missing);
     }
@@ -228,14 +257,14 @@ fn of_endpoints<'a>(
 
 /// The names and addresses of a Service as the zone's name server (CoreDNS, `nsAddrs` in
 /// `plugin/kubernetes/ns.go`).
-pub(super) fn of_name_server(view: &ServiceView<'_>) -> Vec<Candidate> {
+pub(super) fn of_name_server<'a>(view: &ServiceView<'a>) -> Vec<Candidate<'a>> {
     let Some(service) = view.state.service.as_deref() else {
         return Vec::new();
     };
     let candidate = |endpoint, address| Candidate {
         target: target(view, endpoint),
         host: Host::Address(address),
-        port: None,
+        ports: Rc::default(),
     };
     match &service.kind {
         ServiceKind::ClusterIp(addresses) => {
@@ -252,9 +281,13 @@ pub(super) fn of_name_server(view: &ServiceView<'_>) -> Vec<Candidate> {
     }
 }
 
-/// The candidates of a pod's name. As in CoreDNS (`findPods`), labels left of the pod's
+/// The candidate of a pod's name. As in CoreDNS (`findPods`), labels left of the pod's
 /// do not matter.
-fn find_pods(index: &Index, namespace: &str, name: &[&str]) -> Result<Vec<Candidate>, Miss> {
+fn find_pods<'a>(
+    index: &Index,
+    namespace: &'a str,
+    name: &[&'a str],
+) -> Result<Vec<Candidate<'a>>, Miss> {
     let mode = index.settings().pods;
     if mode == PodsMode::Disabled {
         return Err(Miss::Missing);
@@ -274,10 +307,13 @@ fn find_pods(index: &Index, namespace: &str, name: &[&str]) -> Result<Vec<Candid
     if count == 0 {
         return Err(Miss::Missing);
     }
-    let candidate = |_| Candidate {
-        target: [pod, namespace, "pod"].map(str::to_owned).to_vec(),
+    Ok(vec![Candidate {
+        target: Target {
+            endpoint: None,
+            parent: [pod, namespace, "pod"],
+        },
         host: Host::Address(address.to_canonical()),
-        port: Some(0),
-    };
-    Ok((0..count).map(candidate).collect())
+        // CoreDNS counts each pod.
+        ports: Rc::new(Selected::one(0, count as usize)),
+    }])
 }

@@ -32,17 +32,19 @@ impl Zone {
     }
 
     /// The name of these labels in the zone, see [`name_below`].
-    pub(super) fn below(&self, labels: &[impl AsRef<str>]) -> Option<Name> {
+    pub(super) fn below<'a>(&self, labels: impl IntoIterator<Item = &'a str>) -> Option<Name> {
         name_below(labels, &self.asked)
     }
 }
 
 /// The name of these labels in a zone, leftmost label first. A label with dots becomes
 /// several labels. `None` where the name gets too long.
-pub(super) fn name_below(labels: &[impl AsRef<str>], zone: &Name) -> Option<Name> {
-    let labels = labels
-        .iter()
-        .flat_map(|label| label.as_ref().split('.').map(str::as_bytes));
+pub(super) fn name_below<'a>(
+    labels: impl IntoIterator<Item = &'a str>,
+    zone: &Name,
+) -> Option<Name> {
+    let labels = labels.into_iter();
+    let labels = labels.flat_map(|label| label.split('.').map(str::as_bytes));
     Name::from_labels(labels).ok()?.append_domain(zone).ok()
 }
 

@@ -1,6 +1,7 @@
 //! PTR records (CoreDNS, `plugin/kubernetes/reverse.go` and `PTR` in
 //! `plugin/backend_lookup.go`).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use hickory_proto::rr::rdata::PTR;
@@ -8,10 +9,12 @@ use hickory_proto::rr::{Name, RData, Record};
 
 use super::candidates::{self, Miss};
 use super::name::{AskedName, name_below};
-use super::{Resolver, Sections};
-use crate::records::index::ServiceView;
+use super::{RECORDS_MAX, Resolver, Sections};
 use crate::records::service::EndpointLabel;
-use crate::watch::ServiceKind;
+use crate::watch::ENTRIES_MAX;
+
+/// Most endpoints that one question looks at.
+const VISITED_MAX: usize = 4 * ENTRIES_MAX;
 
 impl Resolver<'_> {
     /// PTR records. A Service's own address has that Service's name only, even if an
@@ -24,11 +27,10 @@ impl Resolver<'_> {
         // The targets end with the zone of the settings, because the question does not
         // hold it.
         let zone = self.index.settings().zone.to_lowercase();
-        let own = self.index.with_address(at).find(|view| is_own(view, at));
-        let targets = match own {
+        let targets = match self.index.owner(at) {
             Some(view) => {
                 let labels = [view.name, view.namespace, "svc"];
-                name_below(&labels, &zone).into_iter().collect()
+                name_below(labels, &zone).into_iter().collect()
             }
             None => self.endpoint_names(at, &zone)?,
         };
@@ -40,33 +42,32 @@ impl Resolver<'_> {
         Ok(targets.into_iter().map(record).collect::<Vec<_>>().into())
     }
 
-    /// The names of the endpoints with this address, each once. [`Miss::Unknown`] where
-    /// a Service with this address has a slice that could not be read whole.
+    /// The names of the endpoints with this address, each once, as many as a message holds.
+    /// [`Miss::Unknown`] where a Service with this address has a slice that could not be read
+    /// whole, or where the Services have too many endpoints to look at.
     fn endpoint_names(&self, at: IpAddr, zone: &Name) -> Result<Vec<Name>, Miss> {
         let mut names = Vec::new();
-        for view in self.index.with_address(at) {
-            if view.state.endpoints.is_partial() {
+        let mut seen = HashSet::new();
+        let mut visited = 0;
+        for view in self.index.holders(at) {
+            let endpoints = &view.state.endpoints;
+            visited += endpoints.len();
+            if endpoints.is_partial() || visited > VISITED_MAX {
                 return Err(Miss::Unknown);
             }
-            for (endpoint, _) in view.state.endpoints.all() {
+            for (endpoint, _) in endpoints.all() {
                 if endpoint.address != at {
                     continue;
                 }
                 let label = EndpointLabel::of(endpoint);
-                let name = name_below(&[&*label, view.name, view.namespace, "svc"], zone);
-                names.extend(name.filter(|name| !names.contains(name)));
+                let name = name_below([&*label, view.name, view.namespace, "svc"], zone);
+                names.extend(name.filter(|name| seen.insert(name.clone())));
+            }
+            if names.len() >= RECORDS_MAX {
+                break;
             }
         }
         Ok(names)
-    }
-}
-
-/// Whether the address is one of the Service's cluster IPs.
-fn is_own(view: &ServiceView<'_>, address: IpAddr) -> bool {
-    let service = view.state.service.as_deref();
-    match service.map(|service| &service.kind) {
-        Some(ServiceKind::ClusterIp(addresses)) => addresses.contains(&address),
-        _ => false,
     }
 }
 

@@ -1,41 +1,75 @@
 //! SRV records (CoreDNS, `SRV` in `plugin/backend_lookup.go`).
 
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::rc::Rc;
 
 use hickory_proto::rr::rdata::SRV;
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::candidates::{Host, Miss};
+use super::candidates::{Candidate, Host, Miss, Selected};
 use super::name::AskedName;
-use super::{Resolver, Sections};
+use super::{RECORDS_MAX, Resolver, Sections};
 
 impl Resolver<'_> {
-    /// SRV records, each once, with the addresses of their targets.
+    /// SRV records, each once, with the addresses of their targets. They end where no message
+    /// has room for more.
     pub(super) fn srv(&self, asked: &AskedName<'_>) -> Result<Sections, Miss> {
         let candidates = self.services(asked, RecordType::SRV)?;
         // Trap T9: CoreDNS counts before it leaves out repetitions and ports without a
         // number.
-        let weight = weight(candidates.len());
+        let weight = weight(
+            candidates
+                .iter()
+                .map(|candidate| candidate.ports.count)
+                .sum(),
+        );
         let mut found = Sections::default();
-        let (mut targets, mut glue) = (HashSet::new(), HashSet::new());
-        for candidate in candidates {
-            let Host::Address(at) = candidate.host else {
-                continue;
-            };
-            let (Some(port), Some(target)) = (candidate.port, self.zone.below(&candidate.target))
+        let mut seen = Seen::default();
+        for candidate in &candidates {
+            let (Host::Address(at), false) = (&candidate.host, candidate.ports.numbers.is_empty())
             else {
                 continue;
             };
-            if targets.insert((target.clone(), port)) {
+            if found.answers.len().max(found.additionals.len()) >= RECORDS_MAX {
+                break;
+            }
+            let Some(target) = self.zone.below(candidate.target.labels()) else {
+                continue;
+            };
+            for port in seen.new_ports(candidate, &target) {
                 let rdata = RData::SRV(SRV::new(0, weight, port, target.clone()));
                 let record = Record::from_rdata(asked.name.clone(), self.ttl(), rdata);
                 found.answers.push(record);
             }
-            if glue.insert((target.clone(), at)) {
-                found.additionals.push(self.address_record(target, at));
+            if seen.glue.insert((target.clone(), *at)) {
+                found.additionals.push(self.address_record(target, *at));
             }
         }
         Ok(found)
+    }
+}
+
+/// The records that a reply has so far.
+#[derive(Default)]
+struct Seen {
+    /// Targets with the ports of an object.
+    objects: HashSet<(Name, *const Selected)>,
+    targets: HashSet<(Name, u16)>,
+    glue: HashSet<(Name, IpAddr)>,
+}
+
+impl Seen {
+    /// The ports that the target has not had yet.
+    fn new_ports(&mut self, candidate: &Candidate<'_>, target: &Name) -> Vec<u16> {
+        // Many endpoints of a slice may have the same label, and as many ports.
+        let object = (target.clone(), Rc::as_ptr(&candidate.ports));
+        if !self.objects.insert(object) {
+            return Vec::new();
+        }
+        let numbers = candidate.ports.numbers.iter().copied();
+        let new = numbers.filter(|number| self.targets.insert((target.clone(), *number)));
+        new.take(RECORDS_MAX).collect()
     }
 }
 

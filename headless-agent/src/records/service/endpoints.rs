@@ -126,6 +126,19 @@ impl Endpoints {
         replaced
     }
 
+    /// The endpoints of a Service that has too many of them to merge: any may exist.
+    pub(in crate::records) fn oversized() -> Self {
+        Self {
+            partial: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is [`Self::oversized`].
+    pub(in crate::records) fn is_oversized(&self) -> bool {
+        self.partial && self.slices.is_empty()
+    }
+
     /// The slice with the same name as `slice`, and its place.
     fn version_of(&self, slice: &EndpointSlice) -> Option<(u32, &Arc<EndpointSlice>)> {
         let found = self.slices.binary_search_by(|at| at.name.cmp(&slice.name));
@@ -214,20 +227,17 @@ impl Endpoints {
     }
 
     /// How many endpoints there are: an address in two slices counts twice.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::records) fn len(&self) -> usize {
         self.by_name.len()
     }
 
     /// The ports of all endpoints, where all have the same, each has an IPv4 address of
     /// its own, and none has a name that is not made of its address.
     pub(super) fn uniform_ports(&self) -> Option<&[Port]> {
-        let mut slices = self
-            .slices
-            .iter()
-            .filter(|slice| !slice.endpoints.is_empty());
-        let ports = &*slices.next()?.ports;
+        let mut lists = self.port_lists();
+        let ports = lists.next()?;
         let uniform = self.ipv4.len() == self.by_name.len()
-            && slices.all(|slice| *slice.ports == *ports)
+            && lists.all(|list| list == ports)
             && self.all().all(|(endpoint, _)| endpoint.name.is_none());
         uniform.then_some(ports)
     }
@@ -258,9 +268,11 @@ impl Endpoints {
         })
     }
 
-    /// Every endpoint of every slice, in the order of the folded labels.
-    pub(super) fn by_name(&self) -> impl Iterator<Item = EndpointView<'_>> {
-        self.by_name.iter().map(|position| self.get(*position).1)
+    /// The ports of each slice that has endpoints.
+    pub(super) fn port_lists(&self) -> impl Iterator<Item = &[Port]> {
+        let slices = self.slices.iter();
+        let slices = slices.filter(|slice| !slice.endpoints.is_empty());
+        slices.map(|slice| &*slice.ports)
     }
 
     /// The endpoints with this folded label, with the ports of their slices.
@@ -327,7 +339,13 @@ pub(in crate::records) struct Group<'a> {
     positions: &'a [Position],
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// The endpoints of the group.
+    pub(super) fn members(&self) -> impl Iterator<Item = EndpointView<'a>> {
+        let endpoints = self.endpoints;
+        self.positions.iter().map(|at| endpoints.get(*at).1)
+    }
+
     /// The address of the only endpoint, if its label is the dashed form of this address,
     /// which is an IPv4 address.
     pub(in crate::records) fn regular(&self) -> Option<Ipv4Addr> {

@@ -1,7 +1,9 @@
 //! The SRV targets of a Service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use headless_ebpf::abi::PORTS_MAX;
 
 use super::super::types::{Counted, Target, TargetSet, Targets};
 use super::endpoints::Endpoints;
@@ -28,9 +30,25 @@ fn order(a: Option<&Port>, b: Option<&Port>) -> std::cmp::Ordering {
     key(a).cmp(&key(b))
 }
 
+/// Ports as bits, by their places in [`Targets::ports`].
+type Places = u16;
+
+const _: () = assert!(PORTS_MAX <= Places::BITS as usize);
+
+fn list(places: Places) -> Box<[usize]> {
+    let bits = (0..PORTS_MAX).filter(|place| places >> place & 1 == 1);
+    bits.collect()
+}
+
+// The maps hold at most `PORTS_MAX` ports of a Service. Ports are counted before anything is
+// made of them, because an object may have 20,000 of them and as many endpoints.
 impl Targets {
-    /// The ports of a Service with these cluster IPs, which lead to the Service itself.
-    pub(super) fn own(ports: &[Port], addresses: &[IpAddr]) -> Self {
+    /// The ports of a Service with these cluster IPs, which lead to the Service itself. `None`
+    /// where it has too many ports.
+    pub(super) fn own(ports: &[Port], addresses: &[IpAddr]) -> Option<Self> {
+        if ports.len() > PORTS_MAX {
+            return None;
+        }
         let ports: Vec<_> = declared(ports)
             .into_iter()
             .map(|port| Counted {
@@ -43,19 +61,23 @@ impl Targets {
             addresses: addresses.to_vec(),
             ports: (0..ports.len()).collect(),
         });
-        Self {
+        Some(Self {
             ports,
             targets: TargetSet::Each(itself.into_iter().collect()),
             endpoints: addresses.len(),
-        }
+        })
     }
 
     /// The ports and targets of a headless Service's endpoints, as
-    /// [`TargetSet::Addresses`] where this is enough. `None` where a slice has a port twice.
+    /// [`TargetSet::Addresses`] where this is enough. `None` where a slice has a port twice,
+    /// and where there are too many ports.
     pub(super) fn of_headless(endpoints: &Endpoints) -> Option<Self> {
         let Some(list) = endpoints.uniform_ports() else {
             return Self::of(endpoints);
         };
+        if list.len() > PORTS_MAX {
+            return None;
+        }
         let ports = declared(list);
         // A port that is there twice counts twice, but a target has one bit for each port.
         let once = ports
@@ -74,57 +96,54 @@ impl Targets {
     }
 
     /// The ports and targets of endpoints, each target in full. `None` where a slice has a
-    /// port twice.
+    /// port twice, and where there are too many ports.
     pub(super) fn of(endpoints: &Endpoints) -> Option<Self> {
-        let mut lists: Vec<&[Port]> = endpoints.all().map(|(_, ports)| ports).collect();
-        // The endpoints of one slice share the memory of their ports, and the slices of most
-        // Services have the same ports.
-        lists.dedup_by(|a, b| std::ptr::eq(*a, *b) || a == b);
-        let mut all: Vec<Option<Port>> = lists.iter().flat_map(|list| declared(list)).collect();
-        all.sort_by(|a, b| order(a.as_ref(), b.as_ref()));
-        all.dedup();
-        let places = |list: &[Port]| -> Option<Box<[usize]>> {
-            let ports = declared(list);
-            let place = |port: &Option<Port>| {
-                let found = all.binary_search_by(|at| order(at.as_ref(), port.as_ref()));
-                found.ok()
-            };
-            let places: Box<[usize]> = ports.iter().filter_map(place).collect();
-            // A port that is there twice counts twice, but a target has one bit for each port.
-            let once = places.windows(2).all(|pair| pair[0] < pair[1]);
-            (once && places.len() == ports.len()).then_some(places)
+        let all = all_ports(endpoints.port_lists())?;
+        let places = |list: &[Port]| -> Option<Places> {
+            let mut places: Places = 0;
+            for port in declared(list) {
+                let place = all.binary_search_by(|at| order(at.as_ref(), port.as_ref()));
+                let bit = 1 << place.ok()?;
+                // A port that is there twice counts twice, but a target has one bit for it.
+                if places & bit != 0 {
+                    return None;
+                }
+                places |= bit;
+            }
+            Some(places)
         };
-        let mut counts = vec![0; all.len()];
-        if let [_] = lists.as_slice() {
-            let places = places(lists[0])?;
-            return Some(Self::alike(endpoints, all, &places));
+        let mut lists = endpoints.port_lists();
+        let first = lists.next().unwrap_or_default();
+        if lists.all(|list| list == first) {
+            let places = places(first)?;
+            return Some(Self::alike(endpoints, all, places));
         }
+        let mut counts = vec![0; all.len()];
         // An address gets the ports of all slices that have it, so that each reply holds it
         // once.
-        let mut found: BTreeMap<(EndpointLabel<'_>, IpAddr), BTreeSet<usize>> = BTreeMap::new();
+        let mut found: BTreeMap<(EndpointLabel<'_>, IpAddr), Places> = BTreeMap::new();
         let mut total = 0;
-        let mut current: Option<(&[Port], Box<[usize]>)> = None;
+        let mut current: Option<(&[Port], Places)> = None;
         for (endpoint, list) in endpoints.all() {
-            let ports = match &current {
-                Some((of, ports)) if std::ptr::eq(*of, list) => ports,
-                _ => &current.insert((list, places(list)?)).1,
+            let ports = match current {
+                Some((of, ports)) if std::ptr::eq(of, list) => ports,
+                _ => current.insert((list, places(list)?)).1,
             };
             total += 1;
-            ports.iter().for_each(|port| counts[*port] += 1);
+            let counted = counts.iter_mut().enumerate();
+            counted.for_each(|(place, count)| *count += usize::from(ports >> place & 1));
             let key = (EndpointLabel::of(endpoint), endpoint.address);
-            found.entry(key).or_default().extend(ports);
+            *found.entry(key).or_default() |= ports;
         }
-        let mut targets: BTreeMap<(EndpointLabel<'_>, BTreeSet<usize>), Vec<IpAddr>> =
-            BTreeMap::new();
+        let mut targets: BTreeMap<(EndpointLabel<'_>, Places), Vec<IpAddr>> = BTreeMap::new();
         for ((label, address), ports) in found {
             targets.entry((label, ports)).or_default().push(address);
         }
-        let target =
-            |((label, ports), addresses): ((EndpointLabel<'_>, BTreeSet<usize>), _)| Target {
-                label: Some((*label).into()),
-                addresses,
-                ports: ports.into_iter().collect(),
-            };
+        let target = |((label, ports), addresses): ((EndpointLabel<'_>, Places), _)| Target {
+            label: Some((*label).into()),
+            addresses,
+            ports: list(ports),
+        };
         let counted = all.into_iter().zip(counts);
         Some(Self {
             ports: counted
@@ -134,35 +153,28 @@ impl Targets {
             endpoints: total,
         })
     }
-}
 
-impl Targets {
     /// The targets of endpoints that all have all of these ports. Endpoints are in the order
-    /// of their labels, so one walk over them is enough.
-    fn alike(endpoints: &Endpoints, ports: Vec<Option<Port>>, places: &[usize]) -> Self {
+    /// of their folded labels.
+    fn alike(endpoints: &Endpoints, ports: Vec<Option<Port>>, places: Places) -> Self {
+        let places = list(places);
         let mut targets: Vec<Target> = Vec::new();
-        let mut total = 0;
-        for endpoint in endpoints.by_name() {
-            total += 1;
-            let label = EndpointLabel::of(endpoint);
-            // Labels that differ in case only are next to each other, in any order.
-            let mut alike = targets.iter_mut().rev().take_while(|target| {
-                let other = target.label.as_deref().unwrap_or_default();
-                other.eq_ignore_ascii_case(&label)
-            });
-            match alike.find(|target| target.label.as_deref() == Some(&*label)) {
-                Some(last) => {
-                    if !last.addresses.contains(&endpoint.address) {
-                        last.addresses.push(endpoint.address);
-                    }
-                }
-                None => targets.push(Target {
-                    label: Some((*label).into()),
-                    addresses: vec![endpoint.address],
-                    ports: places.into(),
-                }),
-            }
+        let mut members = Vec::new();
+        for group in endpoints.groups() {
+            // The labels of a group differ in case at most.
+            let of_group = group.members();
+            members.clear();
+            members.extend(of_group.map(|at| (EndpointLabel::of(at), at.address)));
+            members.sort_unstable();
+            members.dedup();
+            let named = members.chunk_by(|(a, _), (b, _)| a == b);
+            targets.extend(named.map(|named| Target {
+                label: Some((*named[0].0).into()),
+                addresses: named.iter().map(|(_, address)| *address).collect(),
+                ports: places.clone(),
+            }));
         }
+        let total = endpoints.len();
         let counted = |port| Counted {
             port,
             endpoints: total,
@@ -173,6 +185,28 @@ impl Targets {
             endpoints: total,
         }
     }
+}
+
+/// The ports of all slices, each once, in order. `None` where they are too many.
+fn all_ports<'a>(lists: impl Iterator<Item = &'a [Port]>) -> Option<Vec<Option<Port>>> {
+    let mut all: Vec<Option<Port>> = Vec::new();
+    let mut last: Option<&[Port]> = None;
+    for list in lists {
+        if list.len() > PORTS_MAX {
+            return None;
+        }
+        // The slices of most Services have the same ports.
+        if last.replace(list) == Some(list) {
+            continue;
+        }
+        all.extend(declared(list));
+        all.sort_by(|a, b| order(a.as_ref(), b.as_ref()));
+        all.dedup();
+        if all.len() > PORTS_MAX {
+            return None;
+        }
+    }
+    Some(all)
 }
 
 #[cfg(test)]

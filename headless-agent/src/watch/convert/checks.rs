@@ -9,7 +9,7 @@ use super::super::{Kind, ObjectRef, Port, Problem, Protocol, Reason};
 
 /// Longest domain name in presentation form without the final dot (RFC 1035, section
 /// 2.3.4).
-const NAME_MAX: usize = 253;
+pub(super) const NAME_MAX: usize = 253;
 
 /// Longest label (RFC 1035, section 2.3.4).
 const LABEL_MAX: usize = 63;

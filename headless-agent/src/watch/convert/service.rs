@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1;
 
-use super::super::{Kind, Port, Problem, Reason, Service, ServiceKind};
+use super::super::{ENTRIES_MAX, Kind, Port, Problem, Reason, Service, ServiceKind};
 use super::checks::{Checks, reference};
 
 /// A part of a Service, as far as it could be used.
@@ -43,6 +43,14 @@ pub fn service(object: &v1::Service, problems: &mut Vec<Problem>) -> Option<Serv
 }
 
 fn ports(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<Box<[Port]>> {
+    let count = spec.ports.as_ref().map_or(0, Vec::len);
+    if count > ENTRIES_MAX {
+        checks.report("spec.ports", Reason::TooManyEntries(count));
+        return Parsed {
+            value: Box::default(),
+            partial: true,
+        };
+    }
     let mut ports = Vec::new();
     let mut partial = false;
     for (i, port) in spec.ports.iter().flatten().enumerate() {

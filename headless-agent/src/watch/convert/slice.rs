@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use super::super::objects::{dashed, dashed_address};
-use super::super::{Alias, Endpoint, EndpointSlice, Keep, Kind, Port, Problem, Reason};
-use super::checks::{Checks, is_plain_name, reference};
+use super::super::{
+    Alias, ENTRIES_MAX, Endpoint, EndpointSlice, Keep, Kind, Port, Problem, Reason, SliceEndpoints,
+};
+use super::checks::{Checks, NAME_MAX, is_plain_name, reference};
 use super::read::{ReadEndpoint, ReadSlice};
 
 /// The label by which an EndpointSlice names its Service.
@@ -60,6 +62,19 @@ pub fn endpoint_slice(
         let reason = Reason::UnknownAddressType(address_type.to_owned());
         checks.report("addressType", reason);
     }
+    let entries = entries(object);
+    if entries > ENTRIES_MAX {
+        checks.report("", Reason::TooManyEntries(entries));
+        return Some(EndpointSlice {
+            namespace: reference.namespace.clone(),
+            name: reference.name.clone(),
+            service: if is_plain_name(service) { service } else { "" }.into(),
+            ports: Box::default(),
+            endpoints: addresses(object),
+            aliases: Box::default(),
+            partial: true,
+        });
+    }
     let mut ready = ReadyEndpoints::default();
     for (i, endpoint) in object.endpoints.iter().enumerate() {
         let are_names = address_type == "FQDN";
@@ -75,6 +90,36 @@ pub fn endpoint_slice(
         aliases: ready.aliases.into(),
         partial: ready.partial,
     })
+}
+
+/// The addresses of the endpoints that are ready.
+fn texts(object: &ReadSlice) -> impl Iterator<Item = &String> {
+    let ready = object.endpoints.iter().filter(|at| is_ready(at));
+    ready.flat_map(|endpoint| &endpoint.addresses)
+}
+
+fn is_ready(endpoint: &ReadEndpoint) -> bool {
+    let conditions = endpoint.conditions;
+    conditions.and_then(|conditions| conditions.ready) != Some(false)
+}
+
+/// [`EndpointSlice::entries`] of the slim slice, at most.
+fn entries(object: &ReadSlice) -> usize {
+    1 + texts(object).count() + object.ports.len()
+}
+
+/// Each address of a slice whose Service is never answered for, because the slice alone has
+/// too many entries. Nobody may think that another Service is the only one with this address.
+fn addresses(object: &ReadSlice) -> SliceEndpoints {
+    let addresses = texts(object).filter_map(|text| text.parse::<IpAddr>().ok());
+    let mut addresses: Vec<_> = addresses.map(|address| address.to_canonical()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let endpoint = |address| Endpoint {
+        address,
+        name: None,
+    };
+    addresses.into_iter().map(endpoint).collect()
 }
 
 /// The ports. Where a port cannot be used, it is left out and `partial` becomes true.
@@ -112,8 +157,7 @@ impl ReadyEndpoints {
         are_names: bool,
         checks: &mut Checks<'_>,
     ) {
-        let conditions = endpoint.conditions;
-        if conditions.and_then(|conditions| conditions.ready) == Some(false) {
+        if !is_ready(endpoint) {
             return;
         }
         let hostname = endpoint.hostname.as_deref();
@@ -129,7 +173,7 @@ impl ReadyEndpoints {
             .and_then(|target| target.name.as_deref())
             .filter(|name| keep.pod_names && (1..64).contains(&name.len()));
         let mut name = hostname.or(pod);
-        if name.is_some_and(|name| !is_plain_name(name)) {
+        if name.is_some_and(|name| name.len() > NAME_MAX || !is_plain_name(name)) {
             // The addresses are kept, so that nobody denies their reverse names.
             self.partial = true;
             name = None;

@@ -63,6 +63,7 @@ fn every_reason_has_a_label_that_is_listed() {
         Reason::MissingServiceLabel,
         Reason::MissingService(text()),
         Reason::MissingNamespace(text()),
+        Reason::TooManyEntries(1),
         Reason::MissingField,
         Reason::DuplicateObject(text()),
         Reason::UnsupportedVersion(text()),

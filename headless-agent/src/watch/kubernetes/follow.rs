@@ -10,13 +10,15 @@ use futures::StreamExt as _;
 use kube::runtime::watcher::{self, InitialListStrategy, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::super::health::{Ear, Health};
+use super::super::room::WAITING_MAX;
 use super::super::{Kind, Object, ObjectRef, Problem};
 use super::failure::{failure, status};
+use super::hear::Overlong;
 use super::merge::Scope;
 
 /// Delay before the second try.
@@ -29,6 +31,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(16);
 /// next request cheap. A server that says nothing is noticed earlier, see
 /// [`super::hear`].
 const REQUEST_SECONDS: u32 = 240;
+
+/// Objects on a page of a list, as many as other clients ask for at once.
+const PAGE: u32 = 500;
 
 /// Identifies a watch.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +73,8 @@ pub(super) struct Heard {
     pub(super) event: WatchEvent,
     /// The problems of the event's object.
     pub(super) problems: Vec<Problem>,
+    /// The room that the event takes while it waits.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// Delays that double. Each is spread by half of itself in both directions, so that the
@@ -101,8 +108,12 @@ pub(super) struct Follow<K, C> {
     pub(super) health: Arc<Health>,
     /// Records when the server sends something on this watch.
     pub(super) ear: Ear,
+    /// Says that a page of a list was too long.
+    pub(super) overlong: Overlong,
     /// Receives the events.
     pub(super) heard: mpsc::Sender<Heard>,
+    /// The room in which they wait, in bytes.
+    pub(super) room: Arc<Semaphore>,
 }
 
 /// Why [`Follow::stream`] has given up a stream.
@@ -111,6 +122,8 @@ enum Renew {
     Closed,
     /// The server cannot stream lists. The new stream lists by pages.
     Pages,
+    /// A page of the list was too long. The new stream lists by shorter pages.
+    ShorterPages,
     /// The server no longer has the version from which the watch should go on. The new
     /// stream lists again.
     List,
@@ -125,6 +138,7 @@ where
     pub(super) async fn run(self) {
         let mut config = self.config.clone().timeout(REQUEST_SECONDS);
         config.initial_list_strategy = InitialListStrategy::StreamingList;
+        config.page_size = Some(PAGE);
         let mut backoff = Backoff(BACKOFF_MIN);
         loop {
             match self.stream(&config, &mut backoff).await {
@@ -133,6 +147,11 @@ where
                     let name = self.watch.name;
                     info!("the API server does not stream lists, listing {name} by pages");
                     config.initial_list_strategy = InitialListStrategy::ListWatch;
+                }
+                Renew::ShorterPages => {
+                    let page = config.page_size.unwrap_or(PAGE).div_ceil(8);
+                    info!(page, "a page of {} is too long", self.watch.name);
+                    config = config.page_size(page);
                 }
                 Renew::List => {}
             }
@@ -163,6 +182,9 @@ where
             let event = match event {
                 None => return Renew::List,
                 Some(Err(error)) => {
+                    if self.overlong.take() {
+                        return Renew::ShorterPages;
+                    }
                     let code = status(&error).map(|status| status.code);
                     let starting = matches!(error, watcher::Error::WatchStartFailed(_));
                     // A server without streaming lists does not know the
@@ -200,10 +222,26 @@ where
                     backoff.reset();
                 }
             }
-            if self.heard.send(self.hear(event)).await.is_err() {
+            if self.send(event).await.is_none() {
                 return Renew::Closed;
             }
         }
+    }
+
+    /// Sends an event once there is room for it. `None` where the receiver is gone.
+    async fn send(&self, event: watcher::Event<K>) -> Option<()> {
+        let mut heard = self.hear(event);
+        let bytes = match &heard.event {
+            WatchEvent::Apply(_, Some(object), _) => object.bytes(),
+            _ => 0,
+        };
+        let room = u32::try_from(bytes).unwrap_or(u32::MAX).min(WAITING_MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(room);
+        tokio::select! {
+            room = room => heard.room = room.ok(),
+            () = self.heard.closed() => return None,
+        }
+        self.heard.send(heard).await.ok()
     }
 
     fn hear(&self, event: watcher::Event<K>) -> Heard {
@@ -225,6 +263,7 @@ where
             arrived,
             event,
             problems,
+            room: None,
         }
     }
 
@@ -316,7 +355,9 @@ mod tests {
             convert: |_: &Namespace, _: &mut Vec<Problem>| None,
             health: Arc::clone(&health),
             ear: health.listen("namespaces"),
+            overlong: Overlong::default(),
             heard,
+            room: Arc::new(Semaphore::new(1 << 20)),
         };
         let following = tokio::spawn(follow.run());
         let mut complete = 0;

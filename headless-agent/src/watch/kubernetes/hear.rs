@@ -9,8 +9,12 @@
 //! for it anew, from the version that it has reached. A healthy server sends the head of its
 //! answer at once. A hung server does not, and that is a failure.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::Request;
 use futures::{Stream, StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -54,14 +58,42 @@ impl Patience {
 #[error("the API server has not answered within {} s", .0.as_secs_f32())]
 struct Unanswered(Duration);
 
+/// Most bytes of a page of a list. A page is read as a whole, in several times its own size,
+/// and has as many objects as the client asks for, each of up to 1.5 MB.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// The error of a page with more bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("a page of the list has more than {PAGE_BYTES_MAX} bytes")]
+struct TooLong;
+
+/// Whether a page had more than [`PAGE_BYTES_MAX`] bytes. The client's errors do not tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overlong(Arc<AtomicBool>);
+
+impl Overlong {
+    /// Whether there was such a page since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// A client that records in `ear` when the server sends something. It gives up a request
 /// whose answer does not begin in time. If the body of an answer stays quiet for too long,
-/// it ends the body as if the server had ended it.
-pub(super) fn listening(client: Client, ear: &Ear, patience: Patience) -> Client {
+/// it ends the body as if the server had ended it. A page of a list that is too long is an
+/// error, and recorded in `overlong`.
+pub(super) fn listening(
+    client: Client,
+    ear: &Ear,
+    overlong: &Overlong,
+    patience: Patience,
+) -> Client {
     let namespace = client.default_namespace().to_owned();
-    let ear = ear.clone();
-    let service = tower::service_fn(move |request| {
-        let (client, ear) = (client.clone(), ear.clone());
+    let (ear, overlong) = (ear.clone(), overlong.clone());
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, ear, overlong) = (client.clone(), ear.clone(), overlong.clone());
+        let query = request.uri().query().unwrap_or_default();
+        let watches = query.split('&').any(|pair| pair.starts_with("watch="));
         async move {
             let answer = timeout(patience.answer, client.send(request)).await;
             let response = answer.map_err(|_| Unanswered(patience.answer))??;
@@ -69,7 +101,20 @@ pub(super) fn listening(client: Client, ear: &Ear, patience: Patience) -> Client
                 ear.heard();
             }
             let quiet = patience.quiet;
-            Ok::<_, BoxError>(response.map(|body| StreamBody::new(overheard(body, ear, quiet))))
+            Ok::<_, BoxError>(response.map(|body| {
+                let pieces = overheard(body, ear, quiet);
+                let mut left = PAGE_BYTES_MAX;
+                StreamBody::new(pieces.map(move |piece| {
+                    let bytes = piece.as_ref().ok().and_then(Frame::data_ref);
+                    let bytes = bytes.filter(|_| !watches).map_or(0, Bytes::len);
+                    let Some(rest) = left.checked_sub(bytes) else {
+                        overlong.0.store(true, Ordering::Relaxed);
+                        return Err(kube::Error::Service(TooLong.into()));
+                    };
+                    left = rest;
+                    piece
+                }))
+            }))
         }
     });
     Client::new(service, namespace)
@@ -80,7 +125,7 @@ fn overheard(
     body: Body,
     ear: Ear,
     quiet: Duration,
-) -> impl Stream<Item = kube::Result<Frame<axum::body::Bytes>>> {
+) -> impl Stream<Item = kube::Result<Frame<Bytes>>> {
     let pieces = body.into_data_stream();
     stream::unfold((pieces, ear), move |(mut pieces, ear)| async move {
         let Ok(piece) = timeout(quiet, pieces.next()).await else {
@@ -101,8 +146,7 @@ mod tests {
 
     use std::convert::Infallible;
 
-    use axum::body::Bytes;
-    use axum::http::{Request, Response};
+    use axum::http::Response;
 
     use super::super::super::health::Health;
     use super::*;
@@ -136,7 +180,12 @@ mod tests {
     async fn a_body_goes_on_while_something_comes_and_ends_when_nothing_does() {
         let health = Health::default();
         let ear = health.listen("pods");
-        let client = listening(server(0, &[70, 70, 70]), &ear, PATIENCE);
+        let client = listening(
+            server(0, &[70, 70, 70]),
+            &ear,
+            &Overlong::default(),
+            PATIENCE,
+        );
         let response = send(&client).await.unwrap();
         let mut pieces = response.into_body().into_data_stream();
         for _ in 0..3 {
@@ -151,10 +200,10 @@ mod tests {
     async fn a_head_that_does_not_come_is_a_failure() {
         let health = Health::default();
         let ear = health.listen("pods");
-        let client = listening(server(29, &[]), &ear, PATIENCE);
+        let client = listening(server(29, &[]), &ear, &Overlong::default(), PATIENCE);
         send(&client).await.unwrap();
         assert_eq!(health.silence().unwrap().age, Duration::ZERO);
-        let client = listening(server(31, &[]), &ear, PATIENCE);
+        let client = listening(server(31, &[]), &ear, &Overlong::default(), PATIENCE);
         let error = send(&client).await.unwrap_err();
         assert!(format!("{error:?}").contains("Unanswered"), "{error:?}");
         assert_eq!(health.silence().unwrap().age, PATIENCE.answer);

@@ -2,9 +2,11 @@
 //! size of the cluster is estimated from samples while the watches still read their
 //! lists.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
-use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
+use futures::{AsyncReadExt as _, FutureExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::ListParams;
 use kube::core::Request;
@@ -12,6 +14,7 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
 use super::super::sample::{Sample, Total};
@@ -20,8 +23,12 @@ use super::follow::Watch;
 use super::merge::Scope;
 use super::watches::{self, Selection, Watched, Watches};
 
-/// Objects on a page, as many as other clients ask for at once.
-const PAGE: u32 = 500;
+/// Objects on a page: as many as other clients ask for at once, or fewer where these have too
+/// many bytes together. An object has up to 1.5 MB.
+const PAGES: [u32; 3] = [500, 50, 5];
+
+/// Most bytes of a page. The pages of all watches are read at the same time.
+const PAGE_BYTES_MAX: u64 = 8 << 20;
 
 /// Samples of every watch, Namespaces and Services first. An object of which no part can
 /// be used is counted and left out.
@@ -74,21 +81,32 @@ async fn sample<K, C>(
 ) -> anyhow::Result<Sample>
 where
     K: DeserializeOwned + 'static,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + 'static,
+    C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
 {
-    let selected = ListParams {
-        label_selector: config.label_selector.clone(),
-        field_selector: config.field_selector.clone(),
-        limit: Some(PAGE),
-        ..ListParams::default()
-    };
-    let page = page(client, url, &selected, convert).await?;
+    let convert = Arc::new(convert);
+    let mut found = None;
+    for limit in PAGES {
+        let selected = ListParams {
+            label_selector: config.label_selector.clone(),
+            field_selector: config.field_selector.clone(),
+            limit: Some(limit),
+            ..ListParams::default()
+        };
+        let convert = Arc::clone(&convert);
+        let convert = move |object: &K, problems: &mut Vec<Problem>| convert(object, problems);
+        found = page(client, url, &selected, convert).await?;
+        if found.is_some() {
+            break;
+        }
+    }
+    let page = found.context("its shortest page is too long")?;
     let total = match page.beyond {
         Beyond::Nothing => Total::Exactly(page.read),
         Beyond::Objects(count) => Total::Exactly(page.read + count),
         Beyond::Uncounted => {
             let one = ListParams::default().limit(1);
             let first = self::page(client, url, &one, |_: &IgnoredAny, _| None).await?;
+            let first = first.context("its first object is too long")?;
             match first.beyond {
                 Beyond::Nothing => Total::AtMost(page.read),
                 Beyond::Objects(count) => Total::AtMost(first.read + count),
@@ -138,45 +156,58 @@ impl From<ListMeta> for Beyond {
     }
 }
 
+/// A page. `None` where it has more than [`PAGE_BYTES_MAX`] bytes.
 async fn page<K, C>(
     client: &Client,
     url: &str,
     params: &ListParams,
     convert: C,
-) -> anyhow::Result<Page>
+) -> anyhow::Result<Option<Page>>
 where
     K: DeserializeOwned + 'static,
     C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + 'static,
 {
-    let text = client.request_text(Request::new(url).list(params)?).await?;
+    let stream = client
+        .request_stream(Request::new(url).list(params)?)
+        .await?;
+    let mut bytes = Vec::new();
+    let mut stream = std::pin::pin!(stream.take(PAGE_BYTES_MAX + 1));
+    stream.read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > PAGE_BYTES_MAX {
+        return Ok(None);
+    }
     // A large page takes longer than other tasks should wait.
-    let page = spawn_blocking(move || read(&text, convert)).await??;
-    Ok(page)
+    let page = spawn_blocking(move || read(&bytes, convert)).await??;
+    Ok(Some(page))
 }
 
 /// A list as the API server writes it. Go writes a list without objects as null where nobody has
-/// made it.
+/// made it. The objects are read one after the other, because each takes several times as much
+/// memory as its text.
 #[derive(Deserialize)]
-struct List<K> {
+struct List<'a> {
     #[serde(default)]
     metadata: ListMeta,
-    items: Option<Vec<K>>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 /// Reads a page.
-fn read<K, C>(text: &str, convert: C) -> serde_json::Result<Page>
+fn read<K, C>(text: &[u8], convert: C) -> serde_json::Result<Page>
 where
     K: DeserializeOwned,
     C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
 {
-    let List { metadata, items } = serde_json::from_str(text)?;
-    let items: Vec<K> = items.unwrap_or_default();
-    // The watch reports the problems.
-    let slim = items
-        .iter()
-        .filter_map(|item| convert(item, &mut Vec::new()));
+    let List { metadata, items } = serde_json::from_slice(text)?;
+    let items = items.unwrap_or_default();
+    let mut objects = Vec::new();
+    for item in &items {
+        let item: K = serde_json::from_str(item.get())?;
+        // The watch reports the problems.
+        objects.extend(convert(&item, &mut Vec::new()));
+    }
     Ok(Page {
-        objects: slim.collect(),
+        objects,
         read: items.len() as u64,
         beyond: metadata.into(),
     })
@@ -280,10 +311,32 @@ mod tests {
         assert!(error.contains("cannot list "), "{error}");
     }
 
+    #[tokio::test]
+    async fn a_page_that_is_too_long_is_asked_for_with_fewer_objects() {
+        let large = |path: &str, query: &str| {
+            let limit = query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("limit="));
+            let limit: u64 = limit.unwrap().parse().unwrap();
+            if path != "/api/v1/services" {
+                return list(&json!({}), &[]);
+            }
+            let mut item = object("large");
+            item["metadata"]["annotations"] = json!({ "a": "a".repeat(1 << 20) });
+            let items = vec![item; limit.min(20) as usize];
+            list(
+                &json!({ "continue": "x", "remainingItemCount": 995 }),
+                &items,
+            )
+        };
+        let found = samples(server(large), &selection(false)).await.unwrap();
+        assert_eq!(outline(&found[1]), (5, 5, Total::Exactly(1000)));
+    }
+
     #[test]
     fn a_list_without_objects_may_be_null() {
         let text = r#"{"items":null,"metadata":{"resourceVersion":"1"}}"#;
-        let page = read(text, |_: &IgnoredAny, _| None).unwrap();
+        let page = read(text.as_bytes(), |_: &IgnoredAny, _| None).unwrap();
         assert_eq!((page.read, page.beyond), (0, Beyond::Nothing));
     }
 }

@@ -26,6 +26,7 @@ fn heard(event: WatchEvent) -> Heard {
         arrived: Instant::now(),
         event,
         problems: Vec::new(),
+        room: None,
     }
 }
 

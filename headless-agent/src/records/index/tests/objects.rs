@@ -173,5 +173,5 @@ fn objects_that_vanish_in_a_new_list_are_forgotten() {
     assert_eq!(index.pointers().addresses, []);
     assert!(index.namespaces.is_empty(), "{:?}", index.namespaces);
     assert!(index.services.is_empty());
-    assert!(index.reverse.is_empty());
+    assert!(index.owners.is_empty() && index.holders.is_empty());
 }

@@ -1,5 +1,7 @@
 //! Ports by the labels of a question: `_http._tcp`.
 
+use std::collections::HashSet;
+
 use crate::watch::Port;
 
 /// The name and protocol that a question gives. An empty text matches any.
@@ -33,14 +35,46 @@ impl<'a> PortFilter<'a> {
         matches(self.name, name) && matches(self.protocol, protocol)
     }
 
-    /// The numbers of the matching ports. As in CoreDNS, an object that declares no port
-    /// has one without name, protocol and number, so that its addresses are found.
-    pub(super) fn numbers(self, ports: &[Port]) -> impl Iterator<Item = Option<u16>> {
-        let undeclared = ports.is_empty() && self.matches("", "");
-        ports
-            .iter()
-            .filter(move |port| self.matches(&port.name, port.protocol.label()))
-            .map(|port| port.number)
-            .chain(undeclared.then_some(None))
+    /// The matching ports. As in CoreDNS, an object that declares no port has one without
+    /// name, protocol and number, so that its addresses are found.
+    pub(super) fn select(self, ports: &[Port]) -> Selected {
+        let mut selected = Selected::default();
+        if ports.is_empty() && self.matches("", "") {
+            selected.count = 1;
+        }
+        let mut seen = HashSet::new();
+        for port in ports {
+            if self.matches(&port.name, port.protocol.label()) {
+                selected.count += 1;
+                let new = port.number.filter(|number| seen.insert(*number));
+                selected.numbers.extend(new);
+            }
+        }
+        selected
+    }
+}
+
+/// The ports of an object that a question asks for.
+#[derive(Debug, Default)]
+pub(in crate::records::rules) struct Selected {
+    /// How many there are.
+    pub(in crate::records::rules) count: usize,
+    /// Their numbers, each once. A port without a number has no SRV record.
+    pub(in crate::records::rules) numbers: Vec<u16>,
+}
+
+impl Selected {
+    /// The port of an object that has none: it counts, and has no number.
+    pub(super) const NONE: Self = Self {
+        count: 1,
+        numbers: Vec::new(),
+    };
+
+    /// This many ports with one number.
+    pub(super) fn one(number: u16, count: usize) -> Self {
+        Self {
+            count,
+            numbers: vec![number],
+        }
     }
 }

@@ -1,0 +1,245 @@
+//! Any EndpointSlice that the API can hold costs time and memory in proportion to its size.
+//!
+//! Time is counted as allocations and as the index's own work, memory as the bytes that all
+//! allocations take together and at most at one time.
+#![expect(
+    unsafe_code,
+    reason = "an allocator that counts forwards to the system's"
+)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use headless_agent::records::{EndpointScope, Index, Question, Resolution, Settings, resolve};
+use headless_agent::watch::convert::{ReadSlice, endpoint_slice};
+use headless_agent::watch::{Event, Keep, Kind, Namespace, Object, Service, ServiceKind};
+use serde_json::{Value, json};
+
+/// Bytes of all allocations so far, bytes in use, and most bytes in use.
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static USED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// SAFETY: every call is forwarded to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Relaxed);
+        let used = USED.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(used, Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        USED.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// The cost of some slices.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    /// Bytes of the slices as JSON.
+    size: usize,
+    /// Bytes of all allocations.
+    allocated: usize,
+    /// Most bytes that were in use at one time.
+    peak: usize,
+    work: usize,
+}
+
+impl Cost {
+    /// Panics where each byte of `self` costs more than 1.6 times as much as one of `smaller`,
+    /// but for a constant.
+    fn is_linear(self, smaller: Self, what: &str) {
+        let within = |now: usize, before: usize, free: usize| {
+            now.saturating_sub(free) * smaller.size * 10 <= before * self.size * 16
+        };
+        assert!(
+            within(self.allocated, smaller.allocated, 1 << 20)
+                && within(self.peak, smaller.peak, 1 << 20)
+                && within(self.work, smaller.work, 1000),
+            "{what}: {smaller:?}, then {self:?}"
+        );
+    }
+}
+
+/// A shape of slices: the slice with this number of a set whose size is given.
+type Shape = fn(n: usize, size: usize) -> Value;
+
+fn object(n: usize, endpoints: &[Value], ports: &[Value]) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("web-{n}"), "namespace": "default",
+            "labels": { "kubernetes.io/service-name": "web" },
+        },
+        "addressType": "IPv4", "endpoints": endpoints, "ports": ports,
+    })
+}
+
+fn addresses(n: usize, endpoint: usize, count: usize) -> Vec<String> {
+    let address = |i: usize| format!("10.{}.{}.{}", n % 250 + endpoint / 250, endpoint % 250, i);
+    (0..count).map(address).collect()
+}
+
+fn port(i: usize) -> Value {
+    json!({ "name": format!("p{i}"), "port": i % 60_000 + 1, "protocol": "TCP" })
+}
+
+/// Shapes with the number of slices, and the sizes of which the second is twice the first.
+/// The last ones of each are what the API can hold.
+const SHAPES: &[(&str, Shape, usize, usize)] = &[
+    (
+        "ports and endpoints",
+        |n, size| {
+            let endpoints: Vec<_> = (0..size / 20)
+                .map(|e| json!({ "addresses": addresses(n, e, 4) }))
+                .collect();
+            object(n, &endpoints, &(0..size).map(port).collect::<Vec<_>>())
+        },
+        1,
+        10_000,
+    ),
+    (
+        "ports and endpoints that are merged",
+        |n, size| {
+            let endpoints: Vec<_> = (0..size)
+                .map(|e| json!({ "addresses": addresses(n, e, 1) }))
+                .collect();
+            object(n, &endpoints, &(0..size).map(port).collect::<Vec<_>>())
+        },
+        1,
+        4000,
+    ),
+    (
+        "one hostname",
+        |n, size| {
+            let endpoints: Vec<_> = (0..size)
+                .map(|e| json!({ "addresses": addresses(n, e, 100), "hostname": "same" }))
+                .collect();
+            object(n, &endpoints, &[port(1)])
+        },
+        2,
+        500,
+    ),
+    (
+        "one hostname that is merged",
+        |n, size| {
+            let endpoints: Vec<_> = (0..size)
+                .map(|e| json!({ "addresses": addresses(n, e, 100), "hostname": "same" }))
+                .collect();
+            object(n, &endpoints, &[port(1)])
+        },
+        2,
+        40,
+    ),
+    (
+        "labels that differ in case",
+        |n, size| {
+            let spelled = |i: usize| {
+                let letter = |bit: usize| if i >> bit & 1 == 0 { 'a' } else { 'A' };
+                let groups = (0..16).map(letter).collect::<String>();
+                let groups = [&groups[..4], &groups[4..8], &groups[8..12], &groups[12..]];
+                format!("fd00::{}", groups.join(":"))
+            };
+            let endpoints: Vec<_> = (0..size)
+                .map(|i| json!({ "addresses": [spelled(i)] }))
+                .collect();
+            object(n, &endpoints, &[port(1)])
+        },
+        1,
+        4000,
+    ),
+    (
+        "domain names",
+        |n, size| {
+            let alias = |i| json!({ "addresses": [format!("{i}.example.com")], "hostname": "a" });
+            let endpoints: Vec<_> = (0..size).map(alias).collect();
+            object(n, &endpoints, &[port(1)])
+        },
+        1,
+        4000,
+    ),
+];
+
+fn index() -> Index {
+    let mut index = Index::new(Settings {
+        endpoints: EndpointScope::All,
+        ..Settings::new("cluster.local.".parse().unwrap())
+    });
+    let service = Service {
+        namespace: "default".into(),
+        name: "web".into(),
+        kind: ServiceKind::Headless,
+        ports: Box::default(),
+        selector: true,
+        partial: false,
+    };
+    index.apply(Event::Apply(Object::Namespace(Namespace {
+        name: "default".into(),
+    })));
+    index.apply(Event::Apply(Object::Service(service)));
+    index.apply_all(Kind::ALL.map(Event::Restarted));
+    index.take_pointers();
+    index
+}
+
+fn ask(index: &Index, name: &str, qtype: u16) {
+    let question = Question {
+        name: name.parse().unwrap(),
+        qtype,
+        qclass: 1,
+    };
+    if let Resolution::Answer(answer) = resolve(index, &question) {
+        assert!(answer.answers.len() <= 100_000);
+    }
+}
+
+/// Reads the slices, applies them, changes and asks for their names.
+fn cost(shape: Shape, slices: usize, size: usize) -> Cost {
+    let texts: Vec<_> = (0..slices).map(|n| shape(n, size).to_string()).collect();
+    let changed = shape(0, size - size / 10).to_string();
+    let mut index = index();
+    let (allocated, used, work) = (ALLOCATED.load(Relaxed), USED.load(Relaxed), index.work());
+    PEAK.store(used, Relaxed);
+    for text in texts.iter().chain([&changed]) {
+        let object: ReadSlice = serde_json::from_str(text).unwrap();
+        let slice = endpoint_slice(&object, Keep::default(), &mut Vec::new()).unwrap();
+        index.apply(Event::Apply(Object::EndpointSlice(slice)));
+        index.take_pointers();
+    }
+    for qtype in [1, 28, 33, 5] {
+        ask(&index, "web.default.svc.cluster.local.", qtype);
+        ask(&index, "same.web.default.svc.cluster.local.", qtype);
+        ask(&index, "_._tcp.web.default.svc.cluster.local.", qtype);
+    }
+    ask(&index, "1.1.1.10.in-addr.arpa.", 12);
+    Cost {
+        size: texts.iter().map(String::len).sum(),
+        allocated: ALLOCATED.load(Relaxed) - allocated,
+        peak: PEAK.load(Relaxed) - used,
+        work: index.work() - work,
+    }
+}
+
+/// One test, because all threads of the process count.
+#[test]
+fn slices_cost_in_proportion_to_their_size() {
+    for (name, shape, slices, size) in SHAPES {
+        let small = cost(*shape, *slices, *size);
+        let large = cost(*shape, *slices, 2 * *size);
+        println!("{name}: {small:?}, {large:?}");
+        large.is_linear(small, name);
+        assert!(
+            large.peak < 16 * large.size + (8 << 20),
+            "{name}: {large:?}"
+        );
+    }
+}
