@@ -15,6 +15,7 @@ use headless_ebpf::respond::{self, Message, Scratch};
 use headless_ebpf::wire::frame::FRAME_MAX;
 use headless_ebpf::wire::{Capacity as _, Small};
 use headless_ebpf::{abi::PassReason, maps::Lookup as _};
+use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
 
@@ -146,13 +147,15 @@ impl Server {
         let mut reply = Vec::new();
         let mut memory = Memory::default();
         loop {
-            let received = socket.recv_from(&mut buffer);
+            let received = receive(&socket, &mut buffer);
             if stop.load(Ordering::Acquire) {
                 // The shutdown has woken the thread. No datagram has come.
                 break;
             }
             let (len, client) = match received {
-                Ok(received) => received,
+                Ok(Some(received)) => received,
+                // Without a sender there is nobody to reply to.
+                Ok(None) => continue,
                 Err(error) if is_transient(&error) => continue,
                 Err(error) => {
                     let context = format!("cannot receive on {address}/udp");
@@ -191,6 +194,17 @@ impl Stopper {
             debug!(%error, "socket shut down");
         }
     }
+}
+
+/// Waits for a datagram. Returns its length in bytes and its sender; `None` for the sender
+/// where the kernel names none, as after a shutdown. `UdpSocket::recv_from` of the standard
+/// library expects an address in any case and panics there.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+    let (len, _, sender) = recvfrom(socket, buffer, RecvFlags::empty())?;
+    Ok(match sender {
+        Some(sender) => Some((len, sender.try_into()?)),
+        None => None,
+    })
 }
 
 /// Whether an error of receiving says nothing about the socket: a signal came, or an

@@ -239,3 +239,28 @@ fn a_server_answers_from_the_address_that_was_asked_until_stopped() {
     stopper.stop();
     thread.join().unwrap().unwrap();
 }
+
+/// The thread blocks in the kernel, in a receive that leaves no sender in its buffers once the
+/// socket is shut down.
+#[test]
+fn a_server_that_has_had_datagrams_stops_as_quietly_as_a_new_one() {
+    for asked in [0, 1, 100] {
+        let (responder, _) = responder(2);
+        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (address, stopper) = (server.address(), server.stopper());
+        let thread = std::thread::spawn(move || server.serve(&responder));
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let question = query("web.default.svc.cluster.local.", RecordType::A, None);
+        for _ in 0..asked {
+            client
+                .send_to(&question.to_vec().unwrap(), address)
+                .unwrap();
+            client.recv(&mut [0; 1232]).unwrap();
+        }
+        stopper.stop();
+        thread.join().unwrap().unwrap();
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::responder::server::{Responder, Server};
 
@@ -59,7 +59,8 @@ impl Stages {
         self.stop.clone()
     }
 
-    /// Runs a stage that can be dropped at any time.
+    /// Runs a stage that can be dropped at any time. Its errors count only before the stop:
+    /// at the stop the stages lose each other in any order.
     pub(super) fn spawn(
         &mut self,
         name: &'static str,
@@ -67,9 +68,16 @@ impl Stages {
     ) {
         let stop = self.stop.clone();
         self.finish(name, async move {
-            tokio::select! {
+            let ended = tokio::select! {
                 result = stage => result,
                 () = stop.cancelled() => Ok(()),
+            };
+            match ended {
+                Err(error) if stop.is_cancelled() => {
+                    debug!("{name} ended at the stop: {error:#}");
+                    Ok(())
+                }
+                ended => ended,
             }
         });
     }
@@ -137,6 +145,8 @@ impl Stages {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use std::sync::{Arc, mpsc};
 
     use super::*;
@@ -157,6 +167,25 @@ mod tests {
         });
         stages.stop().await;
         assert_eq!(order.iter().collect::<Vec<_>>(), ["attach", "other"]);
+    }
+
+    /// As where the source goes first, and the mirror finds that its source has ended.
+    #[tokio::test]
+    async fn a_stage_that_loses_another_at_the_stop_does_not_fail() {
+        let mut stages = Stages::new();
+        let stop = stages.stopping();
+        stages.spawn("mirror", async move {
+            // Both ends come at once, and the failure is seen first.
+            stop.cancel();
+            anyhow::bail!("the source ended")
+        });
+        let (name, ended) = stages.tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(name, "mirror");
+        ended.unwrap();
+        let mut stages = Stages::new();
+        stages.spawn("mirror", async { anyhow::bail!("the source ended") });
+        let error = stages.failure().await;
+        assert_eq!(format!("{error:#}"), "mirror failed: the source ended");
     }
 
     /// As where the kernel holds a lock that detaching needs.
