@@ -16,12 +16,14 @@ pub async fn check(settings: Check) -> anyhow::Result<String> {
     let mut index = Index::new(records);
     let batch = tokio::task::spawn_blocking(move || manifests::load(&folder, keep)).await??;
     let reports = batch.reports.into_iter();
-    let mut problems: Vec<_> = reports.flat_map(|report| report.problems).collect();
+    let mut lines: Vec<_> = reports
+        .flat_map(|report| report.lines().collect::<Vec<_>>())
+        .collect();
     index.apply_all(batch.events);
-    problems.extend(index.problems());
+    lines.extend(index.problems().iter().map(ToString::to_string));
     let mut text = String::new();
-    for problem in problems {
-        writeln!(text, "{problem}")?;
+    for line in lines {
+        writeln!(text, "{line}")?;
     }
     Ok(text)
 }

@@ -20,6 +20,7 @@
 // Only `maps::store::words` has unsafe code: it maps arrays of the kernel into memory.
 #![deny(unsafe_code)]
 
+pub mod pace;
 pub mod threads;
 
 pub mod watch;

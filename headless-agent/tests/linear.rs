@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use headless_agent::records::{EndpointScope, Index, Question, Resolution, Settings, resolve};
 use headless_agent::watch::convert::{ReadSlice, endpoint_slice};
-use headless_agent::watch::{Event, Keep, Kind, Namespace, Object, Service, ServiceKind};
+use headless_agent::watch::{Event, Keep, Kind, Namespace, Object, Problems, Service, ServiceKind};
 use serde_json::{Value, json};
 
 /// Bytes of all allocations so far, bytes in use, and most bytes in use.
@@ -211,7 +211,7 @@ fn cost(shape: Shape, slices: usize, size: usize) -> Cost {
     PEAK.store(used, Relaxed);
     for text in texts.iter().chain([&changed]) {
         let object: ReadSlice = serde_json::from_str(text).unwrap();
-        let slice = endpoint_slice(&object, Keep::default(), &mut Vec::new()).unwrap();
+        let slice = endpoint_slice(&object, Keep::default(), &mut Problems::default()).unwrap();
         index.apply(Event::Apply(Object::EndpointSlice(slice)));
         index.take_pointers();
     }

@@ -61,7 +61,10 @@ pub struct Snapshot {
     pub events: BTreeMap<(Kind, EventKind), u64>,
     /// Problems of objects since the start, by the label of their reason.
     pub problem_counts: BTreeMap<&'static str, u64>,
-    /// Problems of single objects, the latest last.
+    /// Log lines about objects that were left out since the start, because their namespace had
+    /// many.
+    pub lines_left_out: u64,
+    /// Lines about problems of single objects, the latest last.
     pub reported: Arc<[String]>,
 }
 

@@ -1,6 +1,6 @@
 //! From Kubernetes' objects to slim objects.
 //!
-//! A part of an object that cannot be used is left out and reported as a [`Problem`].
+//! A part of an object that cannot be used is left out and reported as a [`super::Problem`].
 //! Where that part could change an answer, the slim object is marked `partial`, so that
 //! we deny no name that CoreDNS may have. A whole object is left out only if CoreDNS
 //! cannot find it by its name either.
@@ -17,10 +17,10 @@ use self::checks::{Checks, is_found, reference};
 pub use self::read::{ReadConditions, ReadEndpoint, ReadSlice, ReadTarget};
 pub use self::service::service;
 pub use self::slice::{SERVICE_NAME_LABEL, endpoint_slice};
-use super::{EndpointSlice, Kind, Namespace, Object, Pod, Problem, Reason, Service, ServiceKind};
+use super::{EndpointSlice, Kind, Namespace, Object, Pod, Problems, Reason, Service, ServiceKind};
 
 /// The slim form of a Namespace. `None` where CoreDNS cannot find a Namespace of this name.
-pub fn namespace(object: &v1::Namespace, problems: &mut Vec<Problem>) -> Option<Namespace> {
+pub fn namespace(object: &v1::Namespace, problems: &mut Problems) -> Option<Namespace> {
     let reference = reference(Kind::Namespace, &object.metadata);
     let mut checks = Checks {
         object: &reference,
@@ -37,7 +37,7 @@ pub fn namespace(object: &v1::Namespace, problems: &mut Vec<Problem>) -> Option<
 ///
 /// A pod that has finished or is lost has no address: CoreDNS's field selector leaves out
 /// the phases Succeeded, Failed and Unknown (`plugin/kubernetes/controller.go`).
-pub fn pod(object: &v1::Pod, problems: &mut Vec<Problem>) -> Option<Pod> {
+pub fn pod(object: &v1::Pod, problems: &mut Problems) -> Option<Pod> {
     let reference = reference(Kind::Pod, &object.metadata);
     let mut checks = Checks {
         object: &reference,
@@ -70,7 +70,7 @@ pub fn pod(object: &v1::Pod, problems: &mut Vec<Problem>) -> Option<Pod> {
 /// The slim form of an object of which only the metadata could be read. `None` where the
 /// metadata cannot be used, and for a Pod, which has no name in DNS without its address.
 pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
-    let problems = &mut Vec::new();
+    let problems = &mut Problems::default();
     match kind {
         Kind::Namespace => {
             let object = v1::Namespace {

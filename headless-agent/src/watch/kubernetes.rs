@@ -38,7 +38,7 @@ pub use self::watches::Selection;
 use self::watches::{Watched, Watches};
 use super::health::Health;
 use super::room::{Room, WAITING_MAX};
-use super::{Batch, Event, Kind, Object, ObjectRef, Problem, Report};
+use super::{Batch, Event, Kind, Object, ObjectRef, Problems, Report};
 
 /// Events that may wait to be put into a batch.
 const HEARD_MAX: usize = 4096;
@@ -108,7 +108,7 @@ impl Watches for Running {
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
         config: Config,
-        convert: impl Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+        convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
     ) {
         self.scopes.extend(watch.scope);
         let ear = self.health.listen(watch.name);
@@ -195,7 +195,7 @@ impl Collector {
         &mut self,
         watch: &'static str,
         event: &WatchEvent,
-        problems: Vec<Problem>,
+        problems: Problems,
         reports: &mut Vec<Report>,
     ) {
         let list = self.lists.entry(watch).or_default();
@@ -249,7 +249,7 @@ impl Collector {
 fn settled(reference: &ObjectRef) -> Report {
     Report {
         about: reference.to_string(),
-        problems: Vec::new(),
+        problems: Problems::default(),
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::task::{self, JoinError};
 use tokio::time::{self, Instant};
 
-use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Reason, Report};
+use super::{Batch, Event, Keep, Kind, Object, ObjectRef, Problem, Problems, Reason, Report};
 
 /// Time without a change after which the folder is read.
 const QUIET: Duration = Duration::from_millis(5);
@@ -161,7 +161,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 fn solved(about: &str) -> Report {
     Report {
         about: about.to_owned(),
-        problems: Vec::new(),
+        problems: Problems::default(),
     }
 }
 
@@ -225,7 +225,7 @@ impl Folder {
         let new = duplicates.difference(&self.duplicates);
         reports.extend(new.map(|problem| Report {
             about: problem.object.clone(),
-            problems: vec![problem.clone()],
+            problems: problem.clone().into(),
         }));
         self.duplicates = duplicates;
         let mut events = Vec::new();
@@ -277,11 +277,11 @@ impl Folder {
             })
         };
         let of_file = |reason| {
-            report(vec![Problem {
+            report(Problems::from(Problem {
                 object: name.to_owned(),
                 field: String::new(),
                 reason,
-            }])
+            }))
         };
         let bytes = match read_file(&self.path.join(name)) {
             Ok(bytes) => bytes,
@@ -290,7 +290,7 @@ impl Folder {
             }
             Err(error) => {
                 self.files.entry(name.to_owned()).or_default().hash = None;
-                return of_file(Reason::Unreadable(error.to_string()));
+                return of_file(Reason::Unreadable(error.to_string().into()));
             }
         };
         let mut hasher = DefaultHasher::new();
@@ -303,7 +303,7 @@ impl Folder {
         file.hash = hash;
         let text = match str::from_utf8(&bytes) {
             Ok(text) => text,
-            Err(error) => return of_file(Reason::Syntax(error.to_string())),
+            Err(error) => return of_file(Reason::Syntax(error.to_string().into())),
         };
         let documents = document::read(name, text, self.keep);
         if !documents.broken || file.objects.is_empty() {
@@ -325,7 +325,7 @@ impl Folder {
                     duplicates.insert(Problem {
                         object: format!("{name}: {reference}"),
                         field: String::new(),
-                        reason: Reason::DuplicateObject(earlier.to_owned()),
+                        reason: Reason::DuplicateObject(earlier.into()),
                     });
                 }
                 objects.insert(reference, Arc::clone(object));

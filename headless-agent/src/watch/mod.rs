@@ -7,6 +7,7 @@
 //! watches fail or are silent. [`sample`] is a first look at a large cluster.
 
 mod endpoints;
+pub mod excerpt;
 pub mod objects;
 pub mod problem;
 mod room;
@@ -24,10 +25,11 @@ use std::fmt;
 use std::time::Instant;
 
 pub use self::endpoints::{Endpoint, EndpointView, SliceEndpoints};
+pub use self::excerpt::{Excerpt, Printable};
 pub use self::objects::{
     Alias, ENTRIES_MAX, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
 };
-pub use self::problem::{Problem, Reason};
+pub use self::problem::{Problem, Problems, Reason, Report};
 pub use self::room::Room;
 
 /// The kinds of objects that are watched.
@@ -187,14 +189,4 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.reports.is_empty()
     }
-}
-
-/// All that is wrong with one object or file. Replaces every earlier report about
-/// it: without problems, nothing is wrong with it any more, or it is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The object ([`ObjectRef`] as text) or the file.
-    pub about: String,
-    /// The problems of the object or file.
-    pub problems: Vec<Problem>,
 }

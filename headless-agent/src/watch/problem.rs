@@ -1,10 +1,20 @@
 //! Problems of objects, as values that can be counted and printed.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use super::excerpt::{Excerpt, Printable};
+
+/// The most problems of an object that are kept. The others are only counted, because one
+/// object can have as many as it has addresses.
+pub const PROBLEMS_KEPT: usize = 8;
+
+/// The most problems of a file of manifests that are kept.
+pub const FILE_PROBLEMS_KEPT: usize = 1000;
 
 /// A part of an object that cannot be served. The rest of the object is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{object}{}: {reason}", Field(.field))]
+#[error("{}{}: {}", Printable(.object), Field(.field), Printable(.reason))]
 pub struct Problem {
     /// The object, for example `EndpointSlice default/web-abc`. In front of it, or in its
     /// place where the object is unknown, stand file and document of a manifest.
@@ -24,7 +34,129 @@ impl fmt::Display for Field<'_> {
         if self.0.is_empty() {
             return Ok(());
         }
-        write!(f, ": {}", self.0)
+        write!(f, ": {}", Printable(self.0))
+    }
+}
+
+/// The problems of an object or a file: the first ones, and how many there are for each reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Problems {
+    kept: Vec<Problem>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Problems {
+    /// Adds a problem of the object. Beyond [`PROBLEMS_KEPT`] it is only counted.
+    pub fn add(&mut self, problem: Problem) {
+        *self.counts.entry(problem.reason.label()).or_default() += 1;
+        if self.kept.len() < PROBLEMS_KEPT {
+            self.kept.push(problem);
+        }
+    }
+
+    /// Adds the problems of another object of the same file. Beyond [`FILE_PROBLEMS_KEPT`] they
+    /// are only counted.
+    pub fn extend(&mut self, other: impl Into<Self>) {
+        let Self { kept, counts } = other.into();
+        let room = FILE_PROBLEMS_KEPT.saturating_sub(self.kept.len());
+        self.kept.extend(kept.into_iter().take(room));
+        for (reason, count) in counts {
+            *self.counts.entry(reason).or_default() += count;
+        }
+    }
+
+    /// The same problems, with the place of the object in front of the object.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        for problem in &mut self.kept {
+            problem.object = format!("{place}: {}", problem.object);
+        }
+        self
+    }
+
+    /// Whether there is no problem.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// The problems that are kept.
+    pub fn kept(&self) -> &[Problem] {
+        &self.kept
+    }
+
+    /// The number of problems by the label of their reason, with those that are not kept.
+    pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+
+    /// A phrase for the problems behind the first `shown` of those that are kept: their number
+    /// in all and for each reason. `None` where there are none.
+    pub fn others(&self, shown: usize) -> Option<String> {
+        let mut counts = self.counts.clone();
+        for problem in self.kept.iter().take(shown) {
+            if let Some(count) = counts.get_mut(problem.reason.label()) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        counts.retain(|_, count| *count > 0);
+        let reasons = counts
+            .iter()
+            .map(|(reason, count)| format!("{reason} {count}"));
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        let number: u64 = counts.values().sum();
+        (number > 0).then(|| format!("{number} more ({reasons})"))
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        let mut problems = Self::default();
+        problems.add(problem);
+        problems
+    }
+}
+
+/// All that is wrong with one object or file. Replaces every earlier report about
+/// it: without problems, nothing is wrong with it any more, or it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The object ([`super::ObjectRef`] as text) or the file.
+    pub about: String,
+    /// The problems of the object or file.
+    pub problems: Problems,
+}
+
+/// Problems in the one line of [`Report::summary`].
+const SUMMARY_MAX: usize = 3;
+
+impl Report {
+    /// A line for each problem that is kept, and one for the number of the others.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let kept = self.problems.kept();
+        let others = self.problems.others(kept.len());
+        let others = others.map(|others| format!("{}: {others}", Printable(&self.about)));
+        kept.iter().map(ToString::to_string).chain(others)
+    }
+
+    /// The first problems and the number of the others, in one line.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for problem in self.problems.kept().iter().take(SUMMARY_MAX) {
+            let separator = if text.is_empty() { "" } else { "; " };
+            // Writing to a string cannot fail.
+            write!(text, "{separator}{problem}").unwrap_or_default();
+        }
+        if let Some(others) = self.problems.others(SUMMARY_MAX) {
+            text = format!("{text}; {others}");
+        }
+        text
+    }
+
+    /// The namespace of the object; the whole of `about` where it has none. One tenant owns it.
+    pub fn tenant(&self) -> &str {
+        let object = self.about.rsplit_once(' ').map(|(_, object)| object);
+        let namespace = object.and_then(|object| object.split_once('/'));
+        namespace.map_or(&self.about, |(namespace, _)| namespace)
     }
 }
 
@@ -33,14 +165,14 @@ impl fmt::Display for Field<'_> {
 pub enum Reason {
     /// Not an IPv4 or IPv6 address.
     #[error("`{0}` is not an IP address")]
-    InvalidAddress(String),
+    InvalidAddress(Excerpt),
     /// An address type that the API does not have. The addresses are served nevertheless:
     /// their text tells addresses from domain names.
     #[error("unknown address type `{0}`")]
-    UnknownAddressType(String),
+    UnknownAddressType(Excerpt),
     /// A text that the API does not accept as a label (RFC 1123, section 2.1).
     #[error("`{0}` is not a DNS label")]
-    InvalidLabel(String),
+    InvalidLabel(Excerpt),
     /// A label of more than 63 bytes (RFC 1035, section 2.3.4).
     #[error("label of {0} bytes, which is more than 63")]
     LabelTooLong(usize),
@@ -50,31 +182,31 @@ pub enum Reason {
     /// Two ports with the same name and protocol, or the same number and
     /// protocol.
     #[error("port {0} appears twice")]
-    DuplicatePort(String),
+    DuplicatePort(Excerpt),
     /// Not a port number.
     #[error("{0} is not a port number")]
     InvalidPort(i32),
     /// A protocol other than TCP, UDP and SCTP.
     #[error("unknown protocol `{0}`")]
-    UnknownProtocol(String),
+    UnknownProtocol(Excerpt),
     /// A Service type other than the four of the API.
     #[error("unknown type `{0}`")]
-    UnknownServiceType(String),
+    UnknownServiceType(Excerpt),
     /// A Service that is not headless and has no address.
     #[error("no cluster IP")]
     MissingClusterIp,
     /// An external name that is an address, to which no CNAME record can lead.
     #[error("`{0}` is an address, not a name")]
-    ExternalNameIsAddress(String),
+    ExternalNameIsAddress(Excerpt),
     /// An EndpointSlice without the label that names its Service.
     #[error("missing or empty, so the slice belongs to no Service")]
     MissingServiceLabel,
     /// An EndpointSlice whose Service does not exist.
     #[error("Service {0} does not exist")]
-    MissingService(String),
+    MissingService(Excerpt),
     /// An object whose Namespace object does not exist.
     #[error("Namespace {0} does not exist")]
-    MissingNamespace(String),
+    MissingNamespace(Excerpt),
     /// A Service or slice of more entries than the agent merges
     /// ([`ENTRIES_MAX`](super::ENTRIES_MAX)).
     #[error("{0} endpoints, ports and slices, which is too many: the cluster's DNS answers")]
@@ -84,25 +216,22 @@ pub enum Reason {
     MissingField,
     /// An object that is in two documents. The later document is used.
     #[error("also defined in {0}; the later one is used")]
-    DuplicateObject(String),
+    DuplicateObject(Excerpt),
     /// An unknown version of a known kind.
     #[error("version `{0}` of this kind is not supported")]
-    UnsupportedVersion(String),
+    UnsupportedVersion(Excerpt),
     /// A field with a value of the wrong type.
     #[error("{0}")]
-    InvalidField(String),
+    InvalidField(Excerpt),
     /// A file that is not YAML or JSON.
     #[error("{0}")]
-    Syntax(String),
+    Syntax(Excerpt),
     /// A file that cannot be read.
     #[error("cannot read the file: {0}")]
-    Unreadable(String),
+    Unreadable(Excerpt),
     /// A document of a size that is not read.
     #[error("{0}, so the document is not read")]
-    TooLarge(String),
-    /// Problems that were counted, and left out.
-    #[error("{0} more problems")]
-    MoreProblems(usize),
+    TooLarge(Excerpt),
 }
 
 impl Reason {
@@ -131,12 +260,11 @@ impl Reason {
             Self::Syntax(_) => "syntax",
             Self::Unreadable(_) => "unreadable",
             Self::TooLarge(_) => "too_large",
-            Self::MoreProblems(_) => "more_problems",
         }
     }
 
     /// Every label, so that counters can start at zero.
-    pub const LABELS: [&'static str; 23] = [
+    pub const LABELS: [&'static str; 22] = [
         "invalid_address",
         "unknown_address_type",
         "invalid_label",
@@ -159,6 +287,71 @@ impl Reason {
         "syntax",
         "unreadable",
         "too_large",
-        "more_problems",
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(i: usize) -> Problem {
+        Problem {
+            object: "EndpointSlice evil/a".into(),
+            field: format!("endpoints[{i}].addresses[0]"),
+            reason: Reason::InvalidAddress(format!("no\n{i}").into()),
+        }
+    }
+
+    #[test]
+    fn an_object_with_many_problems_makes_a_few_lines() {
+        let mut problems = Problems::default();
+        for i in 0..20_000 {
+            problems.add(problem(i));
+        }
+        problems.add(Problem {
+            reason: Reason::MissingField,
+            ..problem(0)
+        });
+        assert_eq!(problems.kept().len(), PROBLEMS_KEPT);
+        assert_eq!(problems.counts()["invalid_address"], 20_000);
+        let report = Report {
+            about: "EndpointSlice evil/a".into(),
+            problems,
+        };
+        let lines: Vec<_> = report.lines().collect();
+        assert_eq!(lines.len(), PROBLEMS_KEPT + 1);
+        assert_eq!(
+            lines[0],
+            "EndpointSlice evil/a: endpoints[0].addresses[0]: `no\\n0` is not an IP address"
+        );
+        assert_eq!(
+            lines[PROBLEMS_KEPT],
+            "EndpointSlice evil/a: 19993 more (invalid_address 19992, missing_field 1)"
+        );
+        let summary = report.summary();
+        let end = "; 19998 more (invalid_address 19997, missing_field 1)";
+        assert!(summary.ends_with(end), "{summary}");
+        assert_eq!(summary.lines().count(), 1);
+        assert_eq!(report.tenant(), "evil");
+    }
+
+    #[test]
+    fn a_file_keeps_the_problems_of_each_object() {
+        let mut file = Problems::default();
+        for document in 0..3 {
+            let mut problems = Problems::default();
+            for i in 0..=PROBLEMS_KEPT {
+                problems.add(problem(i));
+            }
+            file.extend(problems.at(&format!("a.yaml document {document}")));
+        }
+        assert_eq!(file.kept().len(), 3 * PROBLEMS_KEPT);
+        let report = Report {
+            about: "a.yaml".into(),
+            problems: file,
+        };
+        let last = report.lines().last();
+        assert_eq!(last.as_deref(), Some("a.yaml: 3 more (invalid_address 3)"));
+        assert_eq!(report.tenant(), "a.yaml");
+    }
 }

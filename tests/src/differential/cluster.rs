@@ -109,7 +109,7 @@ impl Object {
     /// The agent's event for a new or changed object. If the agent refuses the object,
     /// the event is the deletion.
     pub fn applied(&self, keep: Keep) -> Event {
-        let problems = &mut Vec::new();
+        let problems = &mut watch::Problems::default();
         let slim = match self {
             Self::Namespace(object) => {
                 convert::namespace(object, problems).map(watch::Object::Namespace)

@@ -18,7 +18,7 @@ use hickory_proto::rr::Name;
 use tokio::sync::mpsc;
 
 use super::intake::WORK_MAX;
-use super::reported::PROBLEMS_SHOWN_MAX;
+use super::reported::LINES_SHOWN_MAX;
 use super::*;
 use crate::maps::capacity::{self, EntryCounts};
 use crate::maps::memory::MemorySink;
@@ -26,8 +26,8 @@ use crate::maps::writer::Writer;
 use crate::maps::{WriteCounts, read};
 use crate::records::Settings;
 use crate::watch::{
-    Batch, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Problem, Reason, Report,
-    Service, ServiceKind, ServiceRef,
+    Batch, Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Port, Problem, Problems,
+    Reason, Report, Service, ServiceKind, ServiceRef,
 };
 
 fn config() -> Config {

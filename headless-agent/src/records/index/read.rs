@@ -155,7 +155,7 @@ impl Index {
             let missing = |object| Problem {
                 object,
                 field: String::new(),
-                reason: Reason::MissingService(format!("{namespace}/{name}")),
+                reason: Reason::MissingService(format!("{namespace}/{name}").into()),
             };
             let slices = slices.merged().unwrap_or_default().iter();
             let slices = slices.map(|slice| format!("EndpointSlice {namespace}/{}", slice.name));
@@ -170,7 +170,7 @@ impl Index {
             });
         };
         if !state.exposed {
-            put(Reason::MissingNamespace(namespace.to_string()));
+            put(Reason::MissingNamespace((&**namespace).into()));
         }
         if slices.entries() > self.entries_max {
             put(Reason::TooManyEntries(slices.entries()));

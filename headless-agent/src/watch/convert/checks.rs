@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::super::{Kind, ObjectRef, Port, Problem, Protocol, Reason};
+use super::super::{Kind, ObjectRef, Port, Problem, Problems, Protocol, Reason};
 
 /// Longest domain name in presentation form without the final dot (RFC 1035, section
 /// 2.3.4).
@@ -50,7 +50,7 @@ fn not_a_name(text: &str) -> Option<Reason> {
     } else if let Some(label) = text.split('.').find(|label| label.len() > LABEL_MAX) {
         Some(Reason::LabelTooLong(label.len()))
     } else if !is_plain_name(text) {
-        Some(Reason::InvalidLabel(text.to_owned()))
+        Some(Reason::InvalidLabel(text.into()))
     } else {
         None
     }
@@ -75,13 +75,13 @@ pub(super) fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
 /// Checks the fields of one object and collects the problems.
 pub(super) struct Checks<'a> {
     pub(super) object: &'a ObjectRef,
-    pub(super) problems: &'a mut Vec<Problem>,
+    pub(super) problems: &'a mut Problems,
 }
 
 impl Checks<'_> {
     /// Reports a problem of a field.
     pub(super) fn report(&mut self, field: impl Into<String>, reason: Reason) {
-        self.problems.push(Problem {
+        self.problems.add(Problem {
             object: self.object.to_string(),
             field: field.into(),
             reason,
@@ -96,7 +96,7 @@ impl Checks<'_> {
         } else if text.len() > LABEL_MAX {
             Reason::LabelTooLong(text.len())
         } else if !is_api_label(text) {
-            Reason::InvalidLabel(text.to_owned())
+            Reason::InvalidLabel(text.into())
         } else {
             return;
         };
@@ -122,7 +122,7 @@ impl Checks<'_> {
             None => Some(name.into()),
             Some(reason) => {
                 let reason = match reason {
-                    Reason::InvalidLabel(_) => Reason::InvalidLabel(text.to_owned()),
+                    Reason::InvalidLabel(_) => Reason::InvalidLabel(text.into()),
                     other => other,
                 };
                 self.report(field, reason);
@@ -135,7 +135,7 @@ impl Checks<'_> {
     pub(super) fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
         let parsed = text.parse::<IpAddr>().ok();
         if parsed.is_none() {
-            self.report(field, Reason::InvalidAddress(text.to_owned()));
+            self.report(field, Reason::InvalidAddress(text.into()));
         }
         parsed.map(|address| address.to_canonical())
     }
@@ -148,7 +148,7 @@ impl Checks<'_> {
             Some("UDP") => Some(Protocol::Udp),
             Some("SCTP") => Some(Protocol::Sctp),
             Some(other) => {
-                self.report(field, Reason::UnknownProtocol(other.to_owned()));
+                self.report(field, Reason::UnknownProtocol(other.into()));
                 None
             }
         }
@@ -179,7 +179,7 @@ impl Checks<'_> {
                     (true, Some(number)) => number.to_string(),
                     (true, None) => "without a number".to_owned(),
                 };
-                self.report(format!("{field}[{i}]"), Reason::DuplicatePort(shown));
+                self.report(format!("{field}[{i}]"), Reason::DuplicatePort(shown.into()));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1;
 
-use super::super::{ENTRIES_MAX, Kind, Port, Problem, Reason, Service, ServiceKind};
+use super::super::{ENTRIES_MAX, Kind, Port, Problems, Reason, Service, ServiceKind};
 use super::checks::{Checks, reference};
 
 /// A part of a Service, as far as it could be used.
@@ -13,7 +13,7 @@ struct Parsed<T> {
 }
 
 /// The slim form of a Service. `None` where CoreDNS cannot find a Service of this name.
-pub fn service(object: &v1::Service, problems: &mut Vec<Problem>) -> Option<Service> {
+pub fn service(object: &v1::Service, problems: &mut Problems) -> Option<Service> {
     let reference = reference(Kind::Service, &object.metadata);
     let mut checks = Checks {
         object: &reference,
@@ -78,7 +78,7 @@ fn kind(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> 
     match spec.type_.as_deref() {
         Some("ExternalName") => return external_name(spec, checks),
         None | Some("" | "ClusterIP" | "NodePort" | "LoadBalancer") => {}
-        Some(other) => checks.report("spec.type", Reason::UnknownServiceType(other.to_owned())),
+        Some(other) => checks.report("spec.type", Reason::UnknownServiceType(other.into())),
     }
     let single = spec.cluster_ip.as_slice();
     let (field, texts) = match spec.cluster_ips.as_deref() {
@@ -120,7 +120,7 @@ fn external_name(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<Serv
     const FIELD: &str = "spec.externalName";
     let text = spec.external_name.as_deref().unwrap_or_default();
     if text.parse::<std::net::IpAddr>().is_ok() {
-        checks.report(FIELD, Reason::ExternalNameIsAddress(text.to_owned()));
+        checks.report(FIELD, Reason::ExternalNameIsAddress(text.into()));
         return Parsed {
             value: ServiceKind::Unserved,
             partial: false,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::objects::{dashed, dashed_address};
 use super::super::{
-    Alias, ENTRIES_MAX, Endpoint, EndpointSlice, Keep, Kind, Port, Problem, Reason, SliceEndpoints,
+    Alias, ENTRIES_MAX, Endpoint, EndpointSlice, Keep, Kind, Port, Problems, Reason, SliceEndpoints,
 };
 use super::checks::{Checks, NAME_MAX, is_plain_name, reference};
 use super::read::{ReadEndpoint, ReadSlice};
@@ -30,7 +30,7 @@ struct ReadyEndpoints {
 pub fn endpoint_slice(
     object: &ReadSlice,
     keep: Keep,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Option<EndpointSlice> {
     let reference = reference(Kind::EndpointSlice, &object.metadata);
     let mut checks = Checks {
@@ -59,7 +59,7 @@ pub fn endpoint_slice(
     }
     let address_type = object.address_type.as_str();
     if !matches!(address_type, "IPv4" | "IPv6" | "FQDN") {
-        let reason = Reason::UnknownAddressType(address_type.to_owned());
+        let reason = Reason::UnknownAddressType(address_type.into());
         checks.report("addressType", reason);
     }
     let entries = entries(object);
@@ -191,7 +191,7 @@ impl ReadyEndpoints {
             }
             let field = format!("endpoints[{i}].addresses[{j}]");
             if !are_names {
-                checks.report(field.as_str(), Reason::InvalidAddress(text.to_owned()));
+                checks.report(field.as_str(), Reason::InvalidAddress(text.into()));
             }
             match checks.domain_name(&field, text) {
                 Some(target) => self.aliases.push(Alias {

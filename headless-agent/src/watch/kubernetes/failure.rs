@@ -5,6 +5,7 @@ use std::error::Error;
 use kube::core::Status;
 use kube::runtime::watcher;
 
+use super::super::Excerpt;
 use super::super::health::{Failure, FailureReason};
 
 /// The HTTP status, where the server gave one.
@@ -36,7 +37,7 @@ pub(super) fn failure(error: &watcher::Error, resource: &str) -> Failure {
     let Some(status) = status(error) else {
         return transport(error, verb, resource);
     };
-    let said = &status.message;
+    let said = Excerpt::from(&status.message);
     let (reason, message) = match status.code {
         401 => (
             FailureReason::Unauthorized,
@@ -82,7 +83,7 @@ fn transport(error: &watcher::Error, verb: &str, resource: &str) -> Failure {
         } else {
             FailureReason::Unreachable
         },
-        message: format!("cannot {verb} {resource}: {}", chain(inner)),
+        message: format!("cannot {verb} {resource}: {}", Excerpt::from(chain(inner))),
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::super::health::{Ear, Health};
 use super::super::room::WAITING_MAX;
-use super::super::{Kind, Object, ObjectRef, Problem};
+use super::super::{Kind, Object, ObjectRef, Problems};
 use super::failure::{failure, status};
 use super::hear::Overlong;
 use super::merge::Scope;
@@ -72,7 +72,7 @@ pub(super) struct Heard {
     /// The event.
     pub(super) event: WatchEvent,
     /// The problems of the event's object.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
     /// The room that the event takes while it waits.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
@@ -132,7 +132,7 @@ enum Renew {
 impl<K, C> Follow<K, C>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+    C: Fn(&K, &mut Problems) -> Option<Object>,
 {
     /// Runs until the receiver of the events is gone.
     pub(super) async fn run(self) {
@@ -246,7 +246,7 @@ where
 
     fn hear(&self, event: watcher::Event<K>) -> Heard {
         let arrived = Instant::now();
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let event = match event {
             watcher::Event::Init => WatchEvent::Restart,
             watcher::Event::InitDone => WatchEvent::Restarted,
@@ -352,7 +352,7 @@ mod tests {
             },
             api: Api::<Namespace>::all(server(answers)),
             config: watcher::Config::default(),
-            convert: |_: &Namespace, _: &mut Vec<Problem>| None,
+            convert: |_: &Namespace, _: &mut Problems| None,
             health: Arc::clone(&health),
             ear: health.listen("namespaces"),
             overlong: Overlong::default(),

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
 use super::super::sample::{Sample, Total};
-use super::super::{Object, Problem};
+use super::super::{Object, Problems};
 use super::follow::Watch;
 use super::merge::Scope;
 use super::watches::{self, Selection, Watched, Watches};
@@ -58,7 +58,7 @@ impl Watches for Asking {
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
         config: Config,
-        convert: impl Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+        convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
     ) {
         let client = self.client.clone();
         let url = api(client.clone()).resource_url().to_owned();
@@ -81,7 +81,7 @@ async fn sample<K, C>(
 ) -> anyhow::Result<Sample>
 where
     K: DeserializeOwned + 'static,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+    C: Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
 {
     let convert = Arc::new(convert);
     let mut found = None;
@@ -93,7 +93,7 @@ where
             ..ListParams::default()
         };
         let convert = Arc::clone(&convert);
-        let convert = move |object: &K, problems: &mut Vec<Problem>| convert(object, problems);
+        let convert = move |object: &K, problems: &mut Problems| convert(object, problems);
         found = page(client, url, &selected, convert).await?;
         if found.is_some() {
             break;
@@ -165,7 +165,7 @@ async fn page<K, C>(
 ) -> anyhow::Result<Option<Page>>
 where
     K: DeserializeOwned + 'static,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + 'static,
+    C: Fn(&K, &mut Problems) -> Option<Object> + Send + 'static,
 {
     let stream = client
         .request_stream(Request::new(url).list(params)?)
@@ -196,7 +196,7 @@ struct List<'a> {
 fn read<K, C>(text: &[u8], convert: C) -> serde_json::Result<Page>
 where
     K: DeserializeOwned,
-    C: Fn(&K, &mut Vec<Problem>) -> Option<Object>,
+    C: Fn(&K, &mut Problems) -> Option<Object>,
 {
     let List { metadata, items } = serde_json::from_slice(text)?;
     let items = items.unwrap_or_default();
@@ -204,7 +204,7 @@ where
     for item in &items {
         let item: K = serde_json::from_str(item.get())?;
         // The watch reports the problems.
-        objects.extend(convert(&item, &mut Vec::new()));
+        objects.extend(convert(&item, &mut Problems::default()));
     }
     Ok(Page {
         objects,

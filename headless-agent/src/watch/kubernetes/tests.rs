@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::watch::{Keep, Namespace, Reason, ServiceRef};
+
+use crate::watch::{Keep, Namespace, Problem, Reason, ServiceRef};
 
 const NAMESPACES: Watch = Watch {
     name: "namespaces",
@@ -25,7 +26,7 @@ fn heard(event: WatchEvent) -> Heard {
         watch: NAMESPACES,
         arrived: Instant::now(),
         event,
-        problems: Vec::new(),
+        problems: Problems::default(),
         room: None,
     }
 }
@@ -37,11 +38,11 @@ fn apply(name: &str) -> Heard {
 
 fn unusable(name: &str, reason: Reason) -> Heard {
     Heard {
-        problems: vec![Problem {
+        problems: Problems::from(Problem {
             object: format!("Namespace {name}"),
             field: "metadata.name".into(),
             reason,
-        }],
+        }),
         ..heard(WatchEvent::Apply(reference(name), None, 1))
     }
 }
@@ -77,7 +78,7 @@ fn a_batch_keeps_order_and_first_arrival() {
 fn reported(collector: &mut Collector, heard: impl IntoIterator<Item = Heard>) -> Vec<String> {
     let batch = collector.batch(heard.into_iter());
     let reports = batch.reports.iter();
-    let shown = reports.map(|Report { about, problems }| match problems.len() {
+    let shown = reports.map(|Report { about, problems }| match problems.kept().len() {
         0 => format!("-{about}"),
         count => format!("+{about} {count}"),
     });

@@ -29,7 +29,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::super::convert::{self, ReadSlice, SERVICE_NAME_LABEL};
-use super::super::{Keep, Kind, Object, Problem, ServiceRef};
+use super::super::{Keep, Kind, Object, Problems, ServiceRef};
 use super::follow::Watch;
 use super::merge::Scope;
 
@@ -79,7 +79,7 @@ pub(super) trait Watches {
         watch: Watch,
         api: impl FnOnce(Client) -> Api<K>,
         config: Config,
-        convert: impl Fn(&K, &mut Vec<Problem>) -> Option<Object> + Send + Sync + 'static,
+        convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
     );
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::watch::convert::ReadSlice;
-use crate::watch::{Keep, Kind, Object, Problem, Reason, convert};
+use crate::watch::{Keep, Kind, Object, Problem, Problems, Reason, convert};
 
 /// The most bytes of a document: an object has at most 1.5 MiB (etcd's limit for a request),
 /// a list may have more. A file of JSON counts as one document.
@@ -25,17 +25,11 @@ const NODES_MAX: usize = DOCUMENT_MAX / 8;
 /// The deepest nesting of a document of YAML. The API's own objects have less than 32 levels.
 const DEPTH_MAX: usize = 64;
 
-/// The most problems of one file that are told.
-const PROBLEMS_MAX: usize = 1000;
-
 /// The content of a file.
 #[derive(Default)]
 pub(super) struct Documents {
     pub(super) objects: Vec<Object>,
-    /// At most [`PROBLEMS_MAX`], and one that says how many were left out.
-    pub(super) problems: Vec<Problem>,
-    /// Number of problems that were left out.
-    untold: usize,
+    pub(super) problems: Problems,
     /// Whether a part of the file is not valid YAML or JSON.
     pub(super) broken: bool,
 }
@@ -50,7 +44,6 @@ pub(super) fn read(name: &str, text: &str, keep: Keep) -> Documents {
     } else {
         documents.read_all(name, keep, yaml_values(text));
     }
-    documents.tell_untold(name);
     documents
 }
 
@@ -75,7 +68,7 @@ impl Documents {
                 }
                 Err(reason) => {
                     self.broken = true;
-                    self.tell(Problem {
+                    self.problems.extend(Problem {
                         object: place,
                         field: String::new(),
                         reason,
@@ -84,30 +77,10 @@ impl Documents {
             }
         }
     }
-
-    /// Adds a problem, or counts it where there are too many.
-    fn tell(&mut self, problem: Problem) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(problem);
-        } else {
-            self.untold += 1;
-        }
-    }
-
-    /// Adds a problem that says how many were left out, if any were.
-    fn tell_untold(&mut self, name: &str) {
-        if self.untold > 0 {
-            self.problems.push(Problem {
-                object: name.to_owned(),
-                field: String::new(),
-                reason: Reason::MoreProblems(self.untold),
-            });
-        }
-    }
 }
 
 fn too_large() -> Reason {
-    Reason::TooLarge(format!("more than {} MiB", DOCUMENT_MAX >> 20))
+    Reason::TooLarge(format!("more than {} MiB", DOCUMENT_MAX >> 20).into())
 }
 
 /// The documents of a file of JSON. Ends with the first error.
@@ -116,7 +89,8 @@ fn json_values(text: &str) -> impl Iterator<Item = Result<Value, Reason>> {
     let refused = (!fits).then(|| Err(too_large()));
     let text = if fits { text } else { "" };
     let values = serde_json::Deserializer::from_str(text).into_iter();
-    let values = values.map(|value| value.map_err(|error| Reason::Syntax(error.to_string())));
+    let values =
+        values.map(|value| value.map_err(|error| Reason::Syntax(error.to_string().into())));
     refused.into_iter().chain(values)
 }
 
@@ -127,7 +101,7 @@ fn yaml_values(text: &str) -> impl Iterator<Item = Result<Value, Reason>> {
         if document.len() > DOCUMENT_MAX {
             return Err(too_large());
         }
-        parse_yaml(document).map_err(|error| Reason::Syntax(of_file(&error, first_line)))
+        parse_yaml(document).map_err(|error| Reason::Syntax(of_file(&error, first_line).into()))
     })
 }
 
@@ -215,7 +189,7 @@ fn path(prefix: &str, field: &str) -> String {
 
 impl DocumentReader<'_> {
     fn problem(&mut self, field: String, reason: Reason) {
-        self.documents.tell(Problem {
+        self.documents.problems.extend(Problem {
             object: self.place.clone(),
             field,
             reason,
@@ -229,7 +203,7 @@ impl DocumentReader<'_> {
             return;
         }
         let Value::Object(mut map) = value else {
-            let reason = Reason::InvalidField("not a mapping".to_owned());
+            let reason = Reason::InvalidField("not a mapping".into());
             return self.problem(prefix.to_owned(), reason);
         };
         let version = self.text(prefix, &map, "apiVersion");
@@ -256,7 +230,7 @@ impl DocumentReader<'_> {
         let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
         if group(&version) == group(expected) {
             let field = path(prefix, "apiVersion");
-            self.problem(field, Reason::UnsupportedVersion(version));
+            self.problem(field, Reason::UnsupportedVersion(version.into()));
             self.unreadable(known, map.get("metadata").cloned());
         }
     }
@@ -265,7 +239,7 @@ impl DocumentReader<'_> {
     fn text(&mut self, prefix: &str, map: &Map<String, Value>, name: &str) -> Option<String> {
         let reason = match map.get(name) {
             Some(Value::String(text)) => return Some(text.clone()),
-            Some(_) => Reason::InvalidField("not a string".to_owned()),
+            Some(_) => Reason::InvalidField("not a string".into()),
             None => Reason::MissingField,
         };
         self.problem(path(prefix, name), reason);
@@ -288,7 +262,7 @@ impl DocumentReader<'_> {
             }
             Some(Value::Null) | None => {}
             Some(_) => {
-                let reason = Reason::InvalidField("not a list".to_owned());
+                let reason = Reason::InvalidField("not a list".into());
                 self.problem(path(prefix, "items"), reason);
             }
         }
@@ -333,7 +307,7 @@ impl DocumentReader<'_> {
             Ok(object) => Some(object),
             Err(error) => {
                 let path = error.path().to_string();
-                let reason = Reason::InvalidField(error.into_inner().to_string());
+                let reason = Reason::InvalidField(error.into_inner().to_string().into());
                 self.problem(self::path(prefix, &path), reason);
                 self.unreadable(kind, metadata);
                 None
@@ -354,18 +328,12 @@ impl DocumentReader<'_> {
     fn add<T>(
         &mut self,
         object: Option<T>,
-        slim: impl FnOnce(&T, &mut Vec<Problem>) -> Option<Object>,
+        slim: impl FnOnce(&T, &mut Problems) -> Option<Object>,
     ) {
         let Some(object) = object else { return };
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let slim = slim(&object, &mut problems);
         self.documents.objects.extend(slim);
-        for problem in problems {
-            let place = &self.place;
-            self.documents.tell(Problem {
-                object: format!("{place}: {}", problem.object),
-                ..problem
-            });
-        }
+        self.documents.problems.extend(problems.at(&self.place));
     }
 }

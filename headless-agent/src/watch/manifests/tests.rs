@@ -56,8 +56,8 @@ fn shown(batch: &Batch) -> (Vec<String>, Vec<String>) {
         })
         .collect();
     events.sort();
-    let problems = batch.reports.iter().flat_map(|report| &report.problems);
-    let problems = problems.map(ToString::to_string).collect();
+    let problems = batch.reports.iter().flat_map(Report::lines);
+    let problems = problems.collect();
     (events, problems)
 }
 

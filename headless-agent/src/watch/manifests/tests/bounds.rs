@@ -92,7 +92,7 @@ fn problems_of_a_file_are_bounded() {
         "{}",
         problems[999]
     );
-    assert_eq!(problems[1000], "bad.yaml: 2000 more problems");
+    assert_eq!(problems[1000], "bad.yaml: 2000 more (syntax 2000)");
 }
 
 /// A problem ends with its cause, also where the file's content is the old one.
