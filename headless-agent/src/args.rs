@@ -6,6 +6,7 @@ mod settings;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -299,12 +300,34 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// The admin endpoint.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Admin endpoint")]
 pub struct AdminArgs {
-    /// Address of the agent's HTTP endpoint
+    /// Address at which the agent answers /livez, /readyz and /metrics
     #[arg(long, env = "HEADLESS_ADMIN", value_name = "ADDRESS:PORT", default_value_t = ADMIN)]
     pub admin: SocketAddr,
+    /// The admin socket.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+/// The admin socket.
+#[derive(Clone, Debug, Args)]
+pub struct SocketArgs {
+    /// Unix socket at which the agent answers `status` and `dump`, to its own user only
+    #[arg(long, env = "HEADLESS_ADMIN_SOCKET", value_name = "PATH",
+        default_value = "/run/headless/admin.sock", value_parser = absolute)]
+    pub admin_socket: PathBuf,
+}
+
+/// Parses the path of a socket. An empty path would bind an abstract address.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() && path.file_name().is_some() {
+        Ok(path)
+    } else {
+        Err("expected an absolute path".into())
+    }
 }
 
 /// Form of the output.
@@ -322,7 +345,7 @@ pub enum Output {
 pub struct StatusArgs {
     /// The agent that is asked.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub socket: SocketArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
@@ -338,7 +361,7 @@ pub struct DumpArgs {
     pub differing: bool,
     /// The agent that is asked.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub socket: SocketArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,

@@ -67,6 +67,8 @@ pub struct Run {
     pub listen: BTreeSet<SocketAddr>,
     /// Where the admin endpoint listens.
     pub admin: SocketAddr,
+    /// The path of the admin socket.
+    pub admin_socket: PathBuf,
 }
 
 /// Settings of `check`.

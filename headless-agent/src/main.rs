@@ -62,8 +62,12 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             block_on(run::run(settings, threads))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status(args) => print(&block_on(client::status(args.ask()))?),
-        Command::Dump(args) => print(&block_on(client::dump(args.ask(), &args.names()))?),
+        Command::Status(args) => printed(block_on(client::status(&args.ask(), &mut io::stdout()))),
+        Command::Dump(args) => {
+            let mut out = io::BufWriter::new(io::stdout());
+            let shown = block_on(client::dump(&args.ask(), &args.names(), &mut out));
+            printed(shown.and_then(|()| Ok(out.flush()?)))
+        }
         Command::Check(args) => {
             let problems = block_on(check::check(args.settings()?))?;
             let found = !problems.is_empty();
@@ -81,6 +85,19 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     // Dropping the runtime instead would wait for threads that block, without a limit.
     runtime.shutdown_background();
     outcome
+}
+
+/// The exit status of a command that prints. A reader that wants no more, such as `head`, is no
+/// failure.
+fn printed(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    match result {
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::info;
+use tracing::{debug, info};
 
 use self::source::Source;
 use self::stages::Stages;
@@ -24,8 +23,9 @@ use crate::datapath::plan::Plan;
 use crate::datapath::{self, keep, probe};
 use crate::maps::WriteCounts;
 use crate::mirror::Mirror;
+use crate::observe::admin::Endpoints;
 use crate::observe::probes::Signs;
-use crate::observe::{Sources, admin};
+use crate::observe::{Sources, log};
 use crate::records::Index;
 use crate::responder;
 use crate::responder::server::{Responder, Server};
@@ -41,14 +41,15 @@ pub async fn run(settings: config::Run, threads: Threads) -> anyhow::Result<()> 
     let mut stages = prepared.start(threads);
     let outcome = tokio::select! {
         name = signals.next() => {
-            info!("stopping on {name}");
-            Ok(())
+            debug!("stopping on {name}");
+            Ok(name)
         }
         error = stages.failure() => Err(error),
     };
     stages.stop().await;
-    info!("stopped");
-    outcome
+    let name = outcome?;
+    info!("stopped on {name}");
+    Ok(())
 }
 
 /// Signals that ask to stop.
@@ -84,7 +85,7 @@ struct Prepared {
     snapshots: watch::Sender<Arc<datapath::snapshot::Snapshot>>,
     filled: oneshot::Receiver<Programs>,
     servers: Vec<Server>,
-    admin: TcpListener,
+    admin: Endpoints,
 }
 
 impl Prepared {
@@ -99,18 +100,19 @@ impl Prepared {
             kernel_log,
             listen,
             admin,
+            admin_socket,
         } = settings;
         let source = Source::open(source).await?;
 
         threads.datapath.call(probe::probe).await??;
-        // Ports below 1024 need a capability that no thread keeps. A listener belongs to the
-        // runtime in which it is made.
-        let admin = threads.admin.run(move || admin::bind(admin)).await??;
+        // Ports below 1024 need a capability that no thread keeps.
         let servers = threads.datapath.call(|| {
             let servers = listen.into_iter().map(Server::bind);
             servers.collect::<anyhow::Result<Vec<_>>>()
         });
         let servers = servers.await??;
+        let endpoints = move || Endpoints::bind(admin, &admin_socket);
+        let admin = threads.admin.call(endpoints).await??;
         threads.settle().await?;
 
         let mirror = Arc::new(Mirror::new(Index::new(records), programs));
@@ -203,9 +205,10 @@ impl Prepared {
         }
         let stop = stages.stopping();
         stages.finish("admin endpoint", async move {
-            let serve = move || admin::serve(admin, Arc::new(sources), stop);
+            let serve = move || admin.serve(Arc::new(sources), stop);
             observer.run(serve).await?
         });
+        stages.spawn("log", log::tell());
         stages
     }
 }

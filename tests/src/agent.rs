@@ -1,8 +1,9 @@
 //! The agent as a process on a node.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::node::{Node, wait_for};
 /// Admin endpoint of every agent. The agents of two nodes do not clash, since each
 /// node is a network namespace with its own loopback.
 const ADMIN: &str = "127.0.0.1:9153";
+
+/// Name of the admin socket in an agent's folder.
+const SOCKET: &str = "admin.sock";
 
 /// Path of the agent's binary, from the environment variable `HEADLESS_AGENT`.
 pub fn binary() -> PathBuf {
@@ -68,12 +72,16 @@ macro_rules! for_each_hook {
     };
 }
 
-/// A running agent. Dropping it kills the process.
+/// A running agent. Dropping it kills the process, and panics where the agent has panicked or
+/// logged an error that the test did not announce.
 #[derive(Debug)]
 pub struct Agent<'a> {
     node: &'a Node,
     child: Child,
-    log: TempDir,
+    /// The log and the admin socket.
+    files: TempDir,
+    /// Parts of the errors that the test makes.
+    announced: Vec<String>,
 }
 
 impl<'a> Agent<'a> {
@@ -94,8 +102,8 @@ impl<'a> Agent<'a> {
 
     /// Starts an agent through a command that replaces itself by the agent (`exec`).
     pub fn spawn_by(node: &'a Node, launcher: &[&str], arguments: &[&str]) -> Self {
-        let log = TempDir::new().unwrap();
-        let file = fs::File::create(log.path().join("log")).unwrap();
+        let files = TempDir::new().unwrap();
+        let file = fs::File::create(files.path().join("log")).unwrap();
         let binary = binary();
         let words = launcher.iter().map(|&word| word.as_ref());
         let mut words = words.chain([binary.as_os_str()]);
@@ -106,12 +114,18 @@ impl<'a> Agent<'a> {
             .args(["--admin", ADMIN])
             .args(arguments)
             .env("HEADLESS_LOG", "info")
+            .env("HEADLESS_ADMIN_SOCKET", files.path().join(SOCKET))
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
             .unwrap();
-        Self { node, child, log }
+        Self {
+            node,
+            child,
+            files,
+            announced: Vec::new(),
+        }
     }
 
     /// Waits until `/readyz` answers 200. Panics with the log if the agent ends.
@@ -135,23 +149,49 @@ impl<'a> Agent<'a> {
     /// Asks the admin endpoint; returns the HTTP status and the body.
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
         let ask = || {
-            let mut stream = TcpStream::connect(ADMIN)?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
+            let stream = TcpStream::connect(ADMIN)?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            Ok(exchange(stream, path)?)
         };
         let answer = self.node.run(ask).map_err(|error| error.to_string())?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((status.ok_or("no status")?, body.to_owned()))
+        split(&answer)
+    }
+
+    /// Asks at the admin socket; returns the HTTP status and the body.
+    pub fn ask(&self, path: &str) -> Result<(u16, String), String> {
+        let ask = || {
+            let stream = UnixStream::connect(self.socket())?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            exchange(stream, path)
+        };
+        split(&ask().map_err(|error| error.to_string())?)
+    }
+
+    /// The path of the admin socket.
+    pub fn socket(&self) -> PathBuf {
+        self.files.path().join(SOCKET)
+    }
+
+    /// Says that the test makes the agent log errors with these words.
+    pub fn announce(&mut self, words: &str) {
+        self.announced.push(words.to_owned());
+    }
+
+    /// The panics and errors in the log that the test has not announced.
+    fn complaints(&self) -> Vec<String> {
+        let log = self.log();
+        let bad = |line: &&str| {
+            let level = line.split_whitespace().nth(1);
+            level == Some("ERROR") || line.starts_with("thread '")
+        };
+        let announced = |line: &str| self.announced.iter().any(|words| line.contains(words));
+        let complaints = log.lines().filter(bad).filter(|line| !announced(line));
+        complaints.map(str::to_owned).collect()
     }
 
     /// The agent's log so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log.path().join("log")).unwrap()
+        fs::read_to_string(self.files.path().join("log")).unwrap()
     }
 
     /// Runs a subcommand of the agent's binary; returns its standard output.
@@ -160,7 +200,7 @@ impl<'a> Agent<'a> {
             .node
             .command(binary())
             .args(arguments)
-            .args(["--admin", ADMIN])
+            .env("HEADLESS_ADMIN_SOCKET", self.socket())
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -231,6 +271,24 @@ impl<'a> Agent<'a> {
     }
 }
 
+/// The longest wait for a piece of an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends a request and reads the answer. Version 1.0 of HTTP has no chunks.
+fn exchange(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The HTTP status and the body of an answer.
+fn split(answer: &str) -> Result<(u16, String), String> {
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.ok_or("no status")?, body.to_owned()))
+}
+
 impl Drop for Agent<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -238,5 +296,9 @@ impl Drop for Agent<'_> {
         }
         self.child.kill().ok();
         self.child.wait().ok();
+        if !std::thread::panicking() {
+            let complaints = self.complaints();
+            assert!(complaints.is_empty(), "{complaints:#?} in\n{}", self.log());
+        }
     }
 }

@@ -267,16 +267,12 @@ fn status_is_served_while_pods_come_and_go(hook: &str) {
     let agent = Agent::start(&node, manifests.path(), &["--hook", hook]);
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for path in ["/status.json", "/metrics", "/metrics"] {
-            let (agent, ended) = (&agent, &ended);
-            scope.spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    if agent.get(path).is_err() {
-                        break;
-                    }
-                }
-            });
+        let (agent, ended) = (&agent, &ended);
+        let goes_on = || !ended.load(Ordering::Relaxed);
+        for _ in 0..2 {
+            scope.spawn(move || while goes_on() && agent.get("/metrics").is_ok() {});
         }
+        scope.spawn(move || while goes_on() && agent.ask("/status.json").is_ok() {});
         for _ in 0..40 {
             node.ip("link add veth-new type veth peer name peer");
             node.ip("link set veth-new up");
@@ -284,7 +280,7 @@ fn status_is_served_while_pods_come_and_go(hook: &str) {
         }
         ended.store(true, Ordering::Relaxed);
     });
-    let status = agent.get("/status.json").unwrap();
+    let status = agent.ask("/status.json").unwrap();
     assert_eq!(status.0, 200, "{}", status.1);
 }
 

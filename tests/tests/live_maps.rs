@@ -60,7 +60,8 @@ fn nothing_is_denied_while_the_maps_are_full_of_names() {
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &BOUND);
+    let mut agent = Agent::start(&node, manifests.path(), &BOUND);
+    agent.announce("cannot write the name");
     let missing = query("nope");
     assert_eq!(
         pod.ask(&missing).authorities.len(),
@@ -105,7 +106,8 @@ fn questions_pass_for_a_service_whose_addresses_do_not_fit() {
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let agent = Agent::start(&node, manifests.path(), &BOUND);
+    let mut agent = Agent::start(&node, manifests.path(), &BOUND);
+    agent.announce("cannot write the name");
     // A record holds five addresses. Each Service takes a chunk for its six addresses and
     // one for its ports.
     let addresses =
@@ -163,7 +165,8 @@ fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
     let arguments = ["--hook", hook, "--listen", "10.96.0.10"];
-    let agent = Agent::start(&node, manifests.path(), &[&arguments[..], &BOUND].concat());
+    let mut agent = Agent::start(&node, manifests.path(), &[&arguments[..], &BOUND].concat());
+    agent.announce("cannot write the name");
     let counts = || {
         let of = |pointer: &str| agent.number(pointer);
         let kernel = of(&format!("/answers/{hook}"));

@@ -134,7 +134,8 @@ fn every_pass_is_counted_under_its_reason(hook: &str) {
     // The capacities suffice for the demo and this Service, but not for the others below.
     let bound = ["--max-map-memory", "256KiB"];
     let arguments = ["--hook", hook, "--lease", "2s"];
-    let agent = Agent::start(&node, manifests.path(), &[&arguments[..], &bound].concat());
+    let mut agent = Agent::start(&node, manifests.path(), &[&arguments[..], &bound].concat());
+    agent.announce("cannot write the name");
     assert_eq!(agent.status()["complete"], true, "{}", agent.problems());
     let [table, short] =
         ["names_table", "names_short"].map(|map| agent.number(&format!("/maps/{map}/capacity")));

@@ -126,13 +126,14 @@ fn an_address_in_use_is_named() {
 }
 
 #[test]
-fn status_and_dump_name_the_address_at_which_no_agent_listens() {
+fn status_and_dump_name_the_socket_at_which_no_agent_listens() {
     let node = Node::new();
+    let socket = "/nowhere/admin.sock";
     for command in ["status", "dump"] {
         let output = node
             .command(binary())
-            .args(["--log", "off", command])
+            .args(["--log", "off", command, "--admin-socket", socket])
             .output();
-        assert_refused(&output.unwrap(), 1, &["127.0.0.1:9153"]);
+        assert_refused(&output.unwrap(), 1, &[socket, "no such socket"]);
     }
 }

@@ -54,6 +54,7 @@ impl RunArgs {
             kernel_log: xdp.kernel_log.into(),
             listen: listen.all().collect(),
             admin: admin.admin,
+            admin_socket: admin.socket.admin_socket.clone(),
         })
     }
 }
@@ -77,7 +78,7 @@ impl StatusArgs {
     /// The agent that is asked, and the form of the output.
     pub fn ask(&self) -> client::Ask {
         client::Ask {
-            admin: self.admin.admin,
+            socket: self.socket.admin_socket.clone(),
             output: self.output.into(),
         }
     }
@@ -87,7 +88,7 @@ impl DumpArgs {
     /// The agent that is asked, and the form of the output.
     pub fn ask(&self) -> client::Ask {
         client::Ask {
-            admin: self.admin.admin,
+            socket: self.socket.admin_socket.clone(),
             output: self.output.into(),
         }
     }

@@ -46,6 +46,18 @@ fn defaults_are_kubeadms() {
 }
 
 #[test]
+fn the_admin_socket_has_a_path() {
+    let socket = |run: RunArgs| run.admin.socket.admin_socket;
+    let default = socket(run(&[]).unwrap());
+    assert_eq!(default.to_str(), Some("/run/headless/admin.sock"));
+    assert!(run(&["--admin-socket", "/a/b"]).is_ok());
+    for path in ["", "admin.sock", "@headless", "/"] {
+        let error = run(&["--admin-socket", path]).unwrap_err().to_string();
+        assert!(error.contains("absolute path"), "{path}: {error}");
+    }
+}
+
+#[test]
 fn listen_addresses_have_dns_port_unless_given() {
     let run = run(&[
         "--listen",

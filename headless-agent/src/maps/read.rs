@@ -58,36 +58,59 @@ pub fn stored(sink: &impl RecordSink, wire: &[u8]) -> Result<Option<Stored>, Sin
     Ok(address.map(Stored::Endpoint))
 }
 
-/// All names that the maps hold, in wire form. Endpoints under a Service's number are left
-/// out if the maps do not hold the Service, because then their names are unknown.
-pub fn names(sink: &impl RecordSink) -> Result<BTreeSet<Vec<u8>>, SinkError> {
-    let mut names = BTreeSet::new();
-    let mut services = HashMap::new();
-    let mut labels: Vec<(u32, Vec<u8>)> = Vec::new();
+/// Visits all names that the maps hold, in wire form and in no particular order, until `visit`
+/// returns false. Endpoints under a Service's number are left out if the maps do not hold the
+/// Service, because then their names are unknown. Remembers every Service, and no other name.
+pub fn for_each_name(
+    sink: &impl RecordSink,
+    visit: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<(), SinkError> {
+    let mut services = HashMap::<u32, Box<[u8]>>::new();
     for class in KeyClass::ALL {
         for_each_record(sink, class, &mut |key, record| {
             let wire = key.wire();
-            if let Some(service) = key.endpoint_service() {
-                labels.push((service, wire));
-                return;
+            if key.endpoint_service().is_none() && is_service(&wire) {
+                services.insert(record.service, wire.into());
             }
-            if is_service(&wire) {
-                services.insert(record.service, wire.clone());
-            }
-            names.insert(wire);
         })?;
     }
+    let mut goes_on = true;
+    let mut below = |goes_on: &mut bool, service: u32, label: &[u8]| {
+        if let (true, Some(service)) = (*goes_on, services.get(&service)) {
+            *goes_on = visit(&[label, service].concat());
+        }
+    };
     for_each_endpoint(sink, &mut |service, address| {
         let label = Ipv4Addr::from(address.to_ne_bytes())
             .to_string()
             .replace('.', "-");
-        labels.push((service, [&[label.len() as u8], label.as_bytes()].concat()));
+        let label = [&[label.len() as u8], label.as_bytes()].concat();
+        below(&mut goes_on, service, &label);
     });
-    let below = labels.into_iter().filter_map(|(service, label)| {
-        let service = services.get(&service)?;
-        Some([label, service.clone()].concat())
-    });
-    names.extend(below);
+    for class in KeyClass::ALL {
+        for_each_record(sink, class, &mut |key, _| {
+            if let Some(service) = key.endpoint_service() {
+                below(&mut goes_on, service, &key.wire());
+            }
+        })?;
+    }
+    for class in KeyClass::ALL {
+        for_each_record(sink, class, &mut |key, _| {
+            if goes_on && key.endpoint_service().is_none() {
+                goes_on = visit(&key.wire());
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// All names of [`for_each_name`], for small clusters.
+pub fn names(sink: &impl RecordSink) -> Result<BTreeSet<Vec<u8>>, SinkError> {
+    let mut names = BTreeSet::new();
+    for_each_name(sink, &mut |wire| {
+        names.insert(wire.to_vec());
+        true
+    })?;
     Ok(names)
 }
 

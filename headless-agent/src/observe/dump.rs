@@ -1,6 +1,5 @@
 //! Names as the index has them and as the kernel has them, side by side.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context as _;
@@ -92,20 +91,50 @@ fn relative<'a>(name: &'a str, zone: &str) -> &'a str {
 }
 
 impl Sources {
-    /// Names whose presentation form, with or without `svc.<zone>` and the final
-    /// dot, is `name`; all where there is none.
-    pub fn dump(&self, name: Option<&str>) -> anyhow::Result<Vec<Name>> {
-        let wires = match name {
-            Some(name) => BTreeSet::from([self.parse(name)?]),
-            None => self.all_names()?,
-        };
-        let mut names = Vec::new();
-        for wire in wires {
-            if let Some(name) = self.dump_one(&wire)? {
-                names.push(name);
+    /// Gives `show` every name, one after the other, until `show` returns false: first the names
+    /// of the index, then those that only the kernel has. No list of all names is made. It only
+    /// remembers the kernel's Services, with the numbers that their endpoints have.
+    ///
+    /// # Errors
+    /// While the programs are being loaded, and where the kernel does not let the maps be read.
+    pub fn dump(&self, show: &mut dyn FnMut(Name) -> bool) -> anyhow::Result<()> {
+        let kernel = self.kernel()?;
+        let mut walk = Walk::default();
+        loop {
+            // A lock for each step: the loop must not wait for the whole walk.
+            let names = walk.next(&self.signs.mirror.index(), NAMES_AT_ONCE);
+            let Some(names) = names else { break };
+            for name in names {
+                let name = self.look_up(name.as_bytes())?;
+                if !name.is_none_or(&mut *show) {
+                    return Ok(());
+                }
             }
         }
-        Ok(names)
+        let mut failed = None;
+        read::for_each_name(&kernel.maps, &mut |wire| {
+            if self.signs.mirror.index().detailed(wire).is_some() {
+                return true;
+            }
+            match self.look_up(wire) {
+                Ok(name) => name.is_none_or(&mut *show),
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            }
+        })
+        .context("cannot list the kernel's names")?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The name whose presentation form, with or without `svc.<zone>` and the final dot, is
+    /// `name`. `None` where neither the index nor the kernel has it.
+    ///
+    /// # Errors
+    /// As [`Self::dump`], and where `name` is not a domain name.
+    pub fn dump_one(&self, name: &str) -> anyhow::Result<Option<Name>> {
+        self.look_up(&self.parse(name)?)
     }
 
     /// The wire form of a name given in presentation form.
@@ -125,20 +154,7 @@ impl Sources {
             .with_context(|| format!("`{name}` is not a domain name"))
     }
 
-    fn all_names(&self) -> anyhow::Result<BTreeSet<Vec<u8>>> {
-        let mut wires =
-            read::names(&self.kernel()?.maps).context("cannot list the kernel's names")?;
-        let mut walk = Walk::default();
-        loop {
-            // A lock for each step: the loop must not wait for the whole walk.
-            let names = walk.next(&self.signs.mirror.index(), NAMES_AT_ONCE);
-            let Some(names) = names else { break };
-            wires.extend(names.into_iter().map(|name| name.as_bytes().to_vec()));
-        }
-        Ok(wires)
-    }
-
-    fn dump_one(&self, wire: &[u8]) -> anyhow::Result<Option<Name>> {
+    fn look_up(&self, wire: &[u8]) -> anyhow::Result<Option<Name>> {
         let stored = read::stored(&self.kernel()?.maps, wire).context("cannot read a name")?;
         let data = self.signs.mirror.index().detailed(wire);
         if stored.is_none() && data.is_none() {

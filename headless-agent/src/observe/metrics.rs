@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Snapshot, Sources};
+use super::{Snapshot, Sources, log};
 use crate::datapath::snapshot::ProgramState;
 use crate::mirror::EventKind;
 use crate::watch::{Kind, Reason};
@@ -246,6 +246,14 @@ impl Snapshot {
                 let count = problems.get(reason).copied().unwrap_or_default();
                 ([("reason", reason)], count)
             }),
+        )?;
+        page.counters(
+            "log_lines_left_out",
+            "Log lines that were left out, by whose limit: a place in the agent, or a namespace with broken objects",
+            [
+                ([("limit", "place")], log::left_out()),
+                ([("limit", "namespace")], mirror.lines_left_out),
+            ],
         )?;
         page.counters(
             "watch_errors",

@@ -6,13 +6,17 @@
 
 pub mod admin;
 pub mod client;
+mod connections;
 pub mod dump;
 pub mod log;
 pub mod metrics;
+mod operator;
 pub mod probes;
 pub mod problems;
 pub mod snapshot;
+pub mod socket;
 pub mod status;
+mod tables;
 pub mod tally;
 
 pub use self::snapshot::{Snapshot, Sources};

@@ -1,10 +1,19 @@
 //! The problems that an operator should know, each in a sentence.
 
+use std::collections::HashMap;
+
 use super::{Snapshot, Sources};
 use crate::datapath::snapshot::ProgramState;
+use crate::watch::Problem;
 
 /// Services that are examined under one lock of the index.
 const SERVICES_AT_ONCE: usize = 64;
+
+/// The most problems between objects that are shown.
+const OBJECT_PROBLEMS_MAX: usize = 100;
+
+/// The most of one namespace.
+const NAMESPACE_PROBLEMS_MAX: usize = 20;
 
 impl Snapshot {
     /// The problems of the agent itself.
@@ -72,11 +81,11 @@ impl Snapshot {
 }
 
 impl Sources {
-    /// Problems that only several objects together show. Reads the index in steps, so that
-    /// the loop waits for one step at most.
+    /// Problems that only several objects together show: the first ones, and the number of the
+    /// others. Reads the index in steps, so that the loop waits for one step at most.
     pub fn object_problems(&self) -> Vec<String> {
         let mirror = &self.signs.mirror;
-        let mut problems = Vec::new();
+        let mut shown = Shown::default();
         let mut next = 0;
         loop {
             let index = mirror.index();
@@ -85,10 +94,74 @@ impl Sources {
                 break;
             }
             let after = (next + SERVICES_AT_ONCE).min(end);
-            problems.extend(index.problems_of(next..after));
+            let problems = index.problems_of(next..after);
+            drop(index);
+            for problem in problems {
+                shown.add(problem);
+            }
             next = after;
         }
-        problems.sort_unstable_by(|a, b| a.object.cmp(&b.object));
-        problems.iter().map(ToString::to_string).collect()
+        shown.lines()
+    }
+}
+
+/// Problems between objects, as far as they are shown.
+#[derive(Default)]
+struct Shown {
+    problems: Vec<Problem>,
+    by_namespace: HashMap<String, usize>,
+    others: u64,
+}
+
+impl Shown {
+    fn add(&mut self, problem: Problem) {
+        // `Service NAMESPACE/NAME`
+        let namespace = problem.object.split(['/', ' ']).nth(1).unwrap_or_default();
+        if self.problems.len() >= OBJECT_PROBLEMS_MAX {
+            self.others += 1;
+            return;
+        }
+        let count = self.by_namespace.entry(namespace.to_owned()).or_default();
+        if *count >= NAMESPACE_PROBLEMS_MAX {
+            self.others += 1;
+            return;
+        }
+        *count += 1;
+        self.problems.push(problem);
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        self.problems.sort_by(|a, b| a.object.cmp(&b.object));
+        let mut lines: Vec<_> = self.problems.iter().map(ToString::to_string).collect();
+        if self.others > 0 {
+            lines.push(format!("{} more problems of objects", self.others));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Reason;
+
+    #[test]
+    fn a_namespace_with_many_problems_leaves_room_for_the_others() {
+        let mut shown = Shown::default();
+        let problem = |namespace: &str, i: usize| Problem {
+            object: format!("EndpointSlice {namespace}/{i}"),
+            field: String::new(),
+            reason: Reason::MissingService("a/b".into()),
+        };
+        for i in 0..20_000 {
+            shown.add(problem("evil", i));
+        }
+        shown.add(problem("good", 0));
+        let lines = shown.lines();
+        assert_eq!(lines.len(), NAMESPACE_PROBLEMS_MAX + 2);
+        let good = "EndpointSlice good/0: Service a/b does not exist";
+        assert!(lines.contains(&good.to_owned()), "{lines:?}");
+        let last = lines.last().map(String::as_str);
+        assert_eq!(last, Some("19980 more problems of objects"));
     }
 }

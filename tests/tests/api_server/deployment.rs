@@ -162,5 +162,8 @@ fn the_agents_container_has_no_privilege_that_it_does_not_need() {
         (&pod["hostPID"], &pod["hostIPC"]),
         (&Value::Null, &Value::Null)
     );
-    assert_eq!(pod["volumes"], Value::Null);
+    // The admin socket is on a volume of the pod's own; nothing of the node is mounted.
+    assert_eq!(pod["volumes"], json!([{ "name": "run", "emptyDir": {} }]));
+    let mounts = json!([{ "name": "run", "mountPath": "/run/headless" }]);
+    assert_eq!(container["volumeMounts"], mounts);
 }

@@ -29,7 +29,7 @@ fn nothing_is_attached_after_stopping_began() {
                 });
             }
             // Stops the agent while interfaces are being added.
-            wait_for(|| match agent.get("/status.json") {
+            wait_for(|| match agent.ask("/status.json") {
                 Ok((_, status)) if status.contains("va3") => Ok(()),
                 other => Err(format!("{other:?}")),
             });
@@ -58,21 +58,17 @@ fn metrics_are_told_while_qdiscs_are_removed() {
     agent.ready();
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for path in ["/metrics", "/status.json"] {
-            let (agent, ended) = (&agent, &ended);
-            scope.spawn(
-                move || {
-                    while !ended.load(Ordering::Relaxed) && agent.get(path).is_ok() {}
-                },
-            );
-        }
+        let (agent, ended) = (&agent, &ended);
+        let goes_on = || !ended.load(Ordering::Relaxed);
+        scope.spawn(move || while goes_on() && agent.get("/metrics").is_ok() {});
+        scope.spawn(move || while goes_on() && agent.ask("/status.json").is_ok() {});
         for _ in 0..30 {
             rename(&node, "veth-client", "off0");
             rename(&node, "off0", "veth-client");
         }
         ended.store(true, Ordering::Relaxed);
     });
-    let status = agent.get("/status.json").unwrap();
+    let status = agent.ask("/status.json").unwrap();
     assert_eq!(status.0, 200, "{}", status.1);
     wait_for(
         || match agent.interface_state("veth-client", "tc").as_deref() {

@@ -24,6 +24,9 @@ use super::mounts;
 /// do not clash.
 pub(crate) const ADMIN: &str = "127.0.0.1:9153";
 
+/// The variable that names the agent's admin socket.
+const ADMIN_SOCKET: &str = "HEADLESS_ADMIN_SOCKET";
+
 /// The longest time from the agent's start until it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -70,6 +73,7 @@ pub(crate) struct Agent {
     pid: Pid,
     binary: PathBuf,
     admin: String,
+    socket: PathBuf,
     log: Option<PathBuf>,
 }
 
@@ -92,6 +96,9 @@ impl Agent {
         }
         command.args(options.arguments);
         let port = options.admin.rsplit(':').next().unwrap_or_default();
+        let socket = mounts::scratch().join(format!("agent-{port}.sock"));
+        // A variable and no option, because older agents, which benchmarks compare, have none.
+        command.env(ADMIN_SOCKET, &socket);
         let log = format!("agent-{port}.log");
         let log = (!options.verbose).then(|| mounts::scratch().join(log));
         if let Some(log) = &log {
@@ -113,6 +120,7 @@ impl Agent {
             pid: Pid::from_raw(i32::try_from(pid)?),
             binary: binary.to_owned(),
             admin: options.admin.to_owned(),
+            socket,
             log,
         };
         agent.wait_ready().await?;
@@ -135,7 +143,9 @@ impl Agent {
     /// When the agent does not answer.
     pub(crate) async fn status(&self) -> Result<Vec<u8>> {
         let output = Command::new(&self.binary)
-            .args(["status", "--admin", &self.admin, "--output", "json"])
+            .args(["status", "--output", "json"])
+            .env("HEADLESS_ADMIN", &self.admin)
+            .env(ADMIN_SOCKET, &self.socket)
             .stdin(Stdio::null())
             .output()
             .await
@@ -190,7 +200,25 @@ impl Agent {
             "the agent stopped with {status}{}",
             self.tail()
         );
+        let failure = self.logged_failure();
+        ensure!(
+            failure.is_none(),
+            "the agent logged: {}{}",
+            failure.unwrap_or_default(),
+            self.tail()
+        );
         Ok(())
+    }
+
+    /// The first panic or error in the log.
+    fn logged_failure(&self) -> Option<String> {
+        let text = fs::read(self.log.as_ref()?).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let is_failure = |line: &&str| {
+            let level = line.split_whitespace().nth(1);
+            level == Some("ERROR") || line.starts_with("thread '")
+        };
+        text.lines().find(is_failure).map(str::to_owned)
     }
 
     async fn wait_ready(&mut self) -> Result<()> {

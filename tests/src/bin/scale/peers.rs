@@ -14,7 +14,7 @@ use crate::changes::{Changes, Latency};
 use crate::cluster::Cluster;
 use crate::histogram::{Bounds, Histogram};
 use crate::plan::Plan;
-use crate::process::{Memory, Process};
+use crate::process::{Memory, Process, SOCKET};
 use crate::site::Site;
 
 /// The port of the agent's admin endpoint, and of CoreDNS's metrics.
@@ -153,16 +153,19 @@ pub(crate) fn agent(
     plan: &Plan,
 ) -> anyhow::Result<Agent> {
     let url = format!("http://{}", site.api);
-    let mut process = Process::start(&site.node, "HEADLESS_AGENT", |command, _| {
+    let mut process = Process::start(&site.node, "HEADLESS_AGENT", |command, folder| {
         command.args(["run", "--source", "kubernetes", "--api-server", &url]);
         // The agent's responder answers in the cluster DNS's place, since a question passes
         // while its name is written.
         command.args(["--listen", &SERVER.to_string()]);
         command.args(["--admin", &format!("127.0.0.1:{ADMIN}")]);
+        command
+            .arg("--admin-socket")
+            .arg(folder.path().join(SOCKET));
         Ok(())
     })?;
     let look = |process: &Process<'_>| {
-        let status = process.json(ADMIN, "/status.json")?;
+        let status = process.status()?;
         let problems = &status["problems"];
         anyhow::ensure!(problems == &json!([]), "the agent has problems: {problems}");
         let (_, page) = process.get(ADMIN, "/metrics")?;
@@ -172,7 +175,7 @@ pub(crate) fn agent(
     let (common, looks) = phases(site, &mut process, (ADMIN, "/readyz"), work, &look)?;
     let looks: Vec<Histogram> = looks.into_iter().flatten().collect();
     let [before, steady, burst, large] = looks.try_into().ok().context("a look is missing")?;
-    let status = process.json(ADMIN, "/status.json")?;
+    let status = process.status()?;
     let problems = status["problems"].as_array().map_or(0, Vec::len);
     anyhow::ensure!(
         problems == 0,

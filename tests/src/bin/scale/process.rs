@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 
 /// The longest wait for a peer to have read the cluster.
 const READY_MAX: Duration = Duration::from_mins(5);
+
+/// Name of the admin socket in the agent's folder.
+pub(crate) const SOCKET: &str = "admin.sock";
 
 /// Ticks of a second in `/proc/PID/stat` (`USER_HZ`).
 const TICKS: f64 = 100.0;
@@ -120,9 +124,17 @@ impl<'a> Process<'a> {
         Ok((status.context("no status")?, body.to_owned()))
     }
 
-    /// A page in JSON.
-    pub(crate) fn json(&self, port: u16, path: &str) -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&self.get(port, path)?.1)?)
+    /// The status of the agent, from its admin socket.
+    pub(crate) fn status(&self) -> anyhow::Result<Value> {
+        let mut stream = UnixStream::connect(self.folder.path().join(SOCKET))?;
+        write!(
+            stream,
+            "GET /status.json HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        Ok(serde_json::from_str(body)?)
     }
 
     fn proc(&self, file: &str) -> String {
