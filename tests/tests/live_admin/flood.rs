@@ -1,0 +1,216 @@
+//! Many connections to the admin endpoint.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use headless_tests::agent::{Agent, manifests};
+use headless_tests::node::Node;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
+
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9153);
+
+/// Connections of the flood.
+const CONNECTIONS: usize = 10_000;
+
+/// The longest that an answer may take. It takes milliseconds. Without an answer for this long
+/// the probe starves.
+const STARVED: Duration = Duration::from_secs(2);
+
+/// What the clients of the flood do.
+#[derive(Clone, Copy, Debug)]
+enum Evil {
+    /// Send nothing.
+    Silent,
+    /// Send one byte of a request after the other.
+    SlowWriter,
+    /// Ask for metrics and do not read them.
+    SlowReader,
+    /// Send a head without an end.
+    Endless,
+}
+
+const KINDS: [Evil; 4] = [
+    Evil::Silent,
+    Evil::SlowWriter,
+    Evil::SlowReader,
+    Evil::Endless,
+];
+
+/// Connects from one of several addresses of the loopback.
+fn connect_from(number: usize) -> Option<TcpStream> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+    // A small window, so that a reader who does not read holds up the server.
+    setsockopt(&socket, sockopt::RcvBuf, &2048).unwrap();
+    let source = SockaddrIn::new(127, 0, 0, 1 + (number % 8) as u8, 0);
+    bind(socket.as_raw_fd(), &source).unwrap();
+    // The agent may be slower than the flood.
+    connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 9153)).ok()?;
+    // SAFETY: the descriptor is a connected TCP socket, and nobody else has it.
+    Some(unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) })
+}
+
+impl Evil {
+    /// Begins. The agent may have closed the connection already.
+    fn begin(self, stream: &mut TcpStream) {
+        stream.set_nonblocking(true).unwrap();
+        let _sent = match self {
+            Self::Silent => Ok(0),
+            Self::SlowWriter => stream.write(b"G"),
+            Self::SlowReader => stream.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Self::Endless => stream.write(&vec![b'a'; 65_536]),
+        };
+    }
+
+    /// Goes on with another byte.
+    fn go_on(self, stream: &mut TcpStream) {
+        if matches!(self, Self::SlowWriter) {
+            let _sent = stream.write(b"E");
+        }
+    }
+}
+
+/// Opens the connections from four threads, keeps them open, and goes on with slow ones.
+fn flood() -> usize {
+    let kept: Vec<usize> = thread::scope(|scope| {
+        let threads = KINDS.map(|kind| {
+            scope.spawn(move || {
+                let mut streams = Vec::new();
+                for number in 0..CONNECTIONS / KINDS.len() {
+                    if let Some(mut stream) = connect_from(number) {
+                        kind.begin(&mut stream);
+                        streams.push(stream);
+                    }
+                    if number % 8 == 0 {
+                        // Some 1,600 a second: what is tried here is the number of connections,
+                        // not who gets the processors of a busy machine.
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    if number % 100 == 0 {
+                        for stream in &mut streams {
+                            kind.go_on(stream);
+                        }
+                    }
+                }
+                for _ in 0..3 {
+                    thread::sleep(Duration::from_secs(1));
+                    for stream in &mut streams {
+                        kind.go_on(stream);
+                    }
+                }
+                streams.len()
+            })
+        });
+        threads.map(|thread| thread.join().unwrap()).into()
+    });
+    kept.iter().sum()
+}
+
+/// Asks `/livez` as kubelet does, and returns the time until the answer.
+fn probe() -> Result<Duration, String> {
+    let start = Instant::now();
+    let ask = || {
+        let mut stream = TcpStream::connect_timeout(&ADMIN, STARVED)?;
+        stream.set_read_timeout(Some(STARVED))?;
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    match ask() {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(start.elapsed()),
+        other => Err(format!("{other:?} after {:?}", start.elapsed())),
+    }
+}
+
+/// Asks while `work` runs; returns the times and the failures.
+fn probed_while(work: impl FnOnce() + Send) -> (Vec<Duration>, Vec<String>) {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (mut times, mut failures) = (Vec::new(), Vec::new());
+        let ended = &ended;
+        let working = scope.spawn(move || {
+            work();
+            ended.store(true, Ordering::Relaxed);
+        });
+        while !ended.load(Ordering::Relaxed) && !working.is_finished() {
+            match probe() {
+                Ok(time) => times.push(time),
+                Err(failure) => failures.push(failure),
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        working.join().unwrap();
+        times.sort();
+        (times, failures)
+    })
+}
+
+fn raise_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let wanted = (CONNECTIONS + 1000) as u64;
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).unwrap();
+}
+
+#[test]
+fn probes_are_answered_among_ten_thousand_connections() {
+    raise_limit();
+    let node = Node::new();
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    let (times, failures) = node
+        .run(|| {
+            Ok(probed_while(|| {
+                let open = flood();
+                assert!(open > CONNECTIONS * 9 / 10, "{open} connections");
+            }))
+        })
+        .unwrap();
+    let count = times.len();
+    println!(
+        "{count} answers, {} failures; median {:?}, 99 % within {:?}, longest {:?}",
+        failures.len(),
+        times[count / 2],
+        times[count * 99 / 100],
+        times[count - 1]
+    );
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(count > 50 && times[count - 1] < STARVED);
+    // Nothing of the flood is kept.
+    let files = std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap();
+    assert!(files.count() < 500);
+    assert_eq!(agent.get("/metrics").unwrap().0, 200);
+}
+
+/// The agent has fewer files than the endpoint takes connections.
+#[test]
+fn an_agent_without_files_goes_on_answering() {
+    let node = Node::new();
+    let manifests = manifests();
+    let folder = manifests.path().to_str().unwrap();
+    let launcher = ["sh", "-c", r#"ulimit -n 100; exec "$0" "$@""#];
+    let mut agent = Agent::spawn_by(&node, &launcher, &["--manifests", folder]);
+    agent.ready();
+    let (times, failures) = node
+        .run(|| {
+            Ok(probed_while(|| {
+                let silent: Vec<_> = (0..200).map(connect_from).collect();
+                thread::sleep(Duration::from_secs(1));
+                drop(silent);
+            }))
+        })
+        .unwrap();
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(times.len() > 20);
+    let log = agent.log();
+    assert!(log.contains("cannot accept a connection"), "{log}");
+    let told = log.matches("cannot accept a connection").count();
+    assert_eq!(told, 1, "{log}");
+}
