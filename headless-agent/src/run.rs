@@ -104,7 +104,11 @@ impl Prepared {
         } = settings;
         let source = Source::open(source).await?;
 
-        threads.datapath.call(probe::probe).await??;
+        let probe = threads.datapath.call(|| {
+            probe::lift_memory_lock_limit();
+            probe::probe()
+        });
+        probe.await??;
         // Ports below 1024 need a capability that no thread keeps.
         let servers = threads.datapath.call(|| {
             let servers = listen.into_iter().map(Server::bind);
@@ -176,7 +180,11 @@ impl Prepared {
         let (sender, batches) = mpsc::channel(CHANNEL_LEN);
         let shared = &sources.signs.mirror;
         let health = Arc::clone(shared.source());
-        stages.spawn("source", source.follow(health, sender));
+        stages.spawn("source", async move {
+            source.follow(health, sender).await?;
+            // The mirror has stopped to listen, and says why itself.
+            std::future::pending().await
+        });
         let (log, logs) = oneshot::channel();
         let kernel_log = stage.wanted.kernel_log;
         stages.spawn("mirror", async move {

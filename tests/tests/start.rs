@@ -104,6 +104,30 @@ fn a_missing_capability_is_named() {
     }
 }
 
+/// Without `CAP_PERFMON`, the verifier applies the rules for unprivileged users.
+#[test]
+fn the_verdict_of_the_verifier_is_the_error() {
+    let manifests = manifests();
+    let node = Node::new();
+    let mut command = node.command("setpriv");
+    command.args([
+        "--bounding-set=-perfmon,-sys_admin",
+        "--inh-caps=-all",
+        "--",
+    ]);
+    command
+        .arg(binary())
+        .args(["--log", "off", "run", "--manifests"]);
+    let output = command.arg(manifests.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("error: mirror failed: "), "{text}");
+    assert!(
+        text.contains("the kernel's verifier refuses program"),
+        "{text}"
+    );
+}
+
 #[test]
 fn an_address_in_use_is_named() {
     let manifests = manifests();

@@ -6,6 +6,7 @@ use std::path::Path;
 use aya::programs::ProgramType;
 use aya::sys::is_program_supported;
 use aya::util::KernelVersion;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 use tracing::warn;
 
@@ -16,6 +17,10 @@ const KERNEL_MIN: KernelVersion = KernelVersion::new(5, 10, 0);
 /// The kernel from which on an open map can be read and written without `CAP_BPF` while
 /// `kernel.unprivileged_bpf_disabled` is set (commit `c8644cd0efe7`).
 const KERNEL_OPEN_MAPS: KernelVersion = KernelVersion::new(5, 19, 0);
+
+/// The kernel from which on maps count as memory of the cgroup ("bpf: switch to memcg-based memory
+/// accounting"). Before, they count as locked memory of the user.
+const KERNEL_MAPS_IN_CGROUPS: KernelVersion = KernelVersion::new(5, 11, 0);
 
 /// The capabilities with which the object is loaded and its programs are attached.
 pub const TO_LOAD: CapabilitySet = CapabilitySet::BPF
@@ -59,6 +64,25 @@ pub enum ProbeError {
         /// The kernel's answer.
         reason: String,
     },
+}
+
+/// Lifts the limit of locked memory on kernels before 5.11, which count maps as such. Call this
+/// while the thread still has `CAP_SYS_RESOURCE`, if it ever had.
+pub fn lift_memory_lock_limit() {
+    if KernelVersion::current().is_ok_and(|version| version >= KERNEL_MAPS_IN_CGROUPS) {
+        return;
+    }
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let limit = getrlimit(Resource::Memlock);
+    if limit.current.is_some() && setrlimit(Resource::Memlock, unlimited).is_err() {
+        warn!(
+            "maps count as locked memory on this kernel, and the limit of it cannot be lifted: \
+             add CAP_SYS_RESOURCE, or raise the limit (RLIMIT_MEMLOCK)"
+        );
+    }
 }
 
 /// Checks that programs can be loaded and attached here.
