@@ -228,7 +228,8 @@ pub struct XdpArgs {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub egress_packets: u32,
     /// Names of the interfaces that get the programs (`cali*`), whatever their kind. By
-    /// default every veth gets them whose other end is in another network namespace
+    /// default every veth gets them whose other end is in another network namespace. An
+    /// interface that carries a default route is left alone without `--serve-uplink`
     #[arg(
         long,
         env = "HEADLESS_INTERFACE",
@@ -244,7 +245,13 @@ pub struct XdpArgs {
         value_delimiter = ','
     )]
     pub exclude_interface: Vec<String>,
-    /// How long the kernel goes on answering after the agent's last heartbeat
+    /// Put the programs also on interfaces that carry a default route, where `--interface`
+    /// names them. The programs then read all traffic that comes into the node, and answer
+    /// whoever reaches a served address from outside
+    #[arg(long, env = "HEADLESS_SERVE_UPLINK", requires = "interface")]
+    pub serve_uplink: bool,
+    /// How long the kernel goes on answering after the agent's last heartbeat: at least 2s,
+    /// at most 5m
     #[arg(
         long,
         env = "HEADLESS_LEASE",
@@ -263,11 +270,20 @@ pub struct XdpArgs {
     pub max_map_memory: Option<ByteSize>,
 }
 
+/// The longest lease. While the agent is dead, an answer is as old as the lease at most. Five
+/// minutes are the time after which Kubernetes evicts the pods of a node that has failed
+/// (`default-unreachable-toleration-seconds` of kube-apiserver), so addresses of pods that
+/// moved would be wrong for ever more names after that.
+const LEASE_MAX: Duration = Duration::from_mins(5);
+
 /// Parses a lease. A lease of less than two heartbeats could end between them.
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if lease < 2 * crate::maps::heartbeat::INTERVAL {
         return Err("shorter than two heartbeats (2s)".into());
+    }
+    if lease > LEASE_MAX {
+        return Err("longer than 5m: a dead agent's answers would be as old".into());
     }
     Ok(lease)
 }

@@ -234,6 +234,7 @@ impl XdpArgs {
             xdp: self.xdp_mode.into(),
             tc: self.tc_mode.into(),
             interfaces,
+            serve_uplink: self.serve_uplink,
             limits: Traffic {
                 bytes: u64::from(self.egress_limit) * BYTES_PER_MBIT,
                 packets: u64::from(self.egress_packets),

@@ -58,6 +58,14 @@ fn the_admin_socket_has_a_path() {
 }
 
 #[test]
+fn the_uplink_is_served_where_interfaces_are_named() {
+    let serves = |arguments: &[&str]| run(arguments).unwrap().xdp.serve_uplink;
+    assert!(!serves(&["--interface", "eth*"]));
+    assert!(serves(&["--interface", "eth*", "--serve-uplink"]));
+    assert_eq!(run(&["--lease", "5m"]).unwrap().xdp.lease, LEASE_MAX);
+}
+
+#[test]
 fn listen_addresses_have_dns_port_unless_given() {
     let run = run(&[
         "--listen",
@@ -86,6 +94,8 @@ fn what_cannot_work_is_refused() {
         ["--listen", "kube-dns"],
         ["--lease", "1s"],
         ["--lease", "soon"],
+        ["--lease", "301s"],
+        ["--serve-uplink", "--hook=xdp"],
         ["--source-max-age-deny", "9s"],
         ["--ttl", "3601"],
         ["--cluster-dns-service", "kube-dns"],

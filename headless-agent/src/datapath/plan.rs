@@ -50,6 +50,8 @@ pub struct Plan {
     pub tc: TcMode,
     /// The interfaces to which programs are attached.
     pub interfaces: InterfacePatterns,
+    /// Whether interfaces that lead out of the node get the programs, too.
+    pub serve_uplink: bool,
     /// The traffic in a second at which [`Hook::Auto`] takes XDP off an interface.
     pub limits: Traffic,
 }
@@ -85,11 +87,6 @@ impl InterfacePatterns {
             |patterns| patterns.is_match(&link.name),
         );
         included && !exclude.is_match(&link.name)
-    }
-
-    /// Whether the operator named the interfaces, whatever they are for.
-    pub fn are_named(&self) -> bool {
-        self.include.is_some()
     }
 }
 

@@ -125,7 +125,7 @@ fn interfaces(status: &Status) -> Table {
             ProgramState::Attached => "attached",
             ProgramState::Lifted => "lifted while the pod sends much",
             ProgramState::Unused => "not used",
-            ProgramState::Uplink => "carries a default route, left alone",
+            ProgramState::Uplink => "carries a default route, left alone without --serve-uplink",
             ProgramState::Foreign => "another program, left alone",
             ProgramState::Refused(reason) | ProgramState::Failed(reason) => reason,
         });

@@ -53,8 +53,19 @@ fn the_uplink_is_left_alone() {
         stop(agent);
     }
 
-    // A pattern that names it is the operator's decision.
-    let named = ["--hook", "xdp", "--interface", "veth-up"];
-    let agent = Agent::start(&node, manifests.path(), &named);
-    assert_eq!(is(&agent, "veth-up", ATTACHED), Ok(()));
+    // A pattern names the uplink easily by mistake, so the pattern is not enough.
+    for pattern in ["veth-up", "veth*", "*"] {
+        let named = ["--hook", "xdp", "--interface", pattern];
+        let agent = Agent::start(&node, manifests.path(), &named);
+        assert_eq!(is(&agent, "veth-up", UPLINK), Ok(()));
+        assert!(is_bare(&node, "veth-up"));
+        let line = "so it gets no programs without --serve-uplink interface=\"veth-up\"";
+        assert!(agent.log().contains(line), "{}", agent.log());
+        let serve = [&named[..], &["--serve-uplink"]].concat();
+        stop(agent);
+        let agent = Agent::start(&node, manifests.path(), &serve);
+        assert_eq!(is(&agent, "veth-up", ATTACHED), Ok(()));
+        assert!(agent.log().contains("WARN"), "{}", agent.log());
+        stop(agent);
+    }
 }

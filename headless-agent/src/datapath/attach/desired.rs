@@ -85,8 +85,7 @@ pub fn desired(plan: &Plan, way: TcWay, facts: Facts<'_>) -> BTreeMap<u32, Desir
 
 fn desired_of(plan: &Plan, way: TcWay, facts: Facts<'_>, link: &Link) -> Desired {
     let mtu = mtu(facts.links, link);
-    // A pattern that names the uplink is the operator's decision.
-    let is_uplink = !plan.interfaces.are_named() && facts.uplinks.contains(&link.index);
+    let is_uplink = !plan.serve_uplink && facts.uplinks.contains(&link.index);
     let xdp = if is_uplink {
         Err(Absence::Uplink)
     } else if plan.hook == Hook::Tc {
@@ -134,6 +133,7 @@ mod tests {
             xdp: XdpMode::Generic,
             tc: TcMode::Auto,
             interfaces: InterfacePatterns::new(include, &[]).unwrap(),
+            serve_uplink: false,
             limits: Traffic::default(),
         }
     }
@@ -193,12 +193,24 @@ mod tests {
     }
 
     #[test]
-    fn the_uplink_carries_nothing_unless_it_is_named() {
-        let plain = of_pod(&plan(Hook::Auto, &[]), &[POD], &[]);
+    fn the_uplink_carries_nothing_unless_it_is_to_be_served() {
         let uplink = (Err(Absence::Uplink), Err(Absence::Uplink));
-        assert_eq!((plain.xdp, plain.tc), uplink);
-        let named = of_pod(&plan(Hook::Auto, &["veth*".into()]), &[POD], &[]);
-        assert_eq!(named.tc, Ok(TcWay::Tcx));
+        let named = |name: &str| plan(Hook::Auto, &[name.into()]);
+        for plan in [plan(Hook::Auto, &[]), named("veth7"), named("*h7")] {
+            let left_alone = of_pod(&plan, &[POD], &[]);
+            assert_eq!((left_alone.xdp, left_alone.tc), uplink, "{plan:?}");
+            let serve_uplink = true;
+            let served = of_pod(
+                &Plan {
+                    serve_uplink,
+                    ..plan
+                },
+                &[POD],
+                &[],
+            );
+            assert_eq!(served.xdp, Ok(XdpMode::Generic));
+            assert_eq!(served.tc, Ok(TcWay::Tcx));
+        }
     }
 
     #[test]

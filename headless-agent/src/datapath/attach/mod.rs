@@ -82,6 +82,12 @@ impl Attacher {
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> anyhow::Result<Self> {
         let Programs(ebpf) = programs;
+        if plan.serve_uplink {
+            warn!(
+                "--serve-uplink: where --interface names an interface that leads out of the \
+                 node, the programs answer whoever reaches a served address by it"
+            );
+        }
         let restored = Path::ALL.into_iter().map(|path| (path.label(), 0));
         let restored: BTreeMap<_, _> = restored.collect();
         let first = Snapshot {

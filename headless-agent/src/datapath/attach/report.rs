@@ -18,7 +18,7 @@ pub(super) fn changes(before: Option<&Attachment>, now: &Attachment) {
         if before_tc != Some(&now.tc) {
             info!(
                 interface = name,
-                ifindex, "carries a default route, so it gets no programs"
+                ifindex, "carries a default route, so it gets no programs without --serve-uplink"
             );
         }
         return;
