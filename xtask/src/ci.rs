@@ -3,8 +3,9 @@
 
 use crate::kernels::{self, Clock, Series};
 use crate::workspace::FEATURES;
-use crate::{bench, ebpf, exec, test, tidy};
-use anyhow::{Context as _, Result, anyhow, bail};
+use crate::{bench, deny, ebpf, exec, pins, test, tidy};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -16,6 +17,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     test: test::Options,
 }
+
+/// Environment variable with the names of gates that are not run, separated by commas:
+/// `advisories,kernels`. A gate that cannot run fails, unless it is named here.
+const SKIP: &str = "HEADLESS_CI_SKIP";
 
 /// Environment variable with the kernels on which all suites run: `5.10`, `5.10,7.x` or
 /// `all`. Each takes a quarter of an hour. Without it, only the suite `verifier` runs, on
@@ -35,7 +40,7 @@ const FUZZ_TARGETS: [&str; 2] = ["respond", "message"];
 /// The result of a gate that has not failed.
 enum Outcome {
     Passed,
-    Skipped(&'static str),
+    Skipped(String),
 }
 
 type Gate<'a> = (&'static str, &'a dyn Fn() -> Result<Outcome>);
@@ -47,11 +52,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let kernels = kernels()?;
     let other_kernels = || other_kernels(kernels.as_deref());
     let mut gates: Vec<Gate<'_>> = vec![
+        ("compiler", &compiler),
         ("fmt", &fmt),
         ("tidy", &|| tidy::run().map(|()| Outcome::Passed)),
         ("clippy", &clippy),
-        ("clippy, BPF target", &clippy_bpf),
-        ("deny", &deny),
+        ("clippy for BPF", &clippy_bpf),
+        ("deny", &licences),
+        ("advisories", &advisories),
         ("doc", &doc),
         ("test", &tests),
         ("bench scale", &scale),
@@ -62,11 +69,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if fuzz_seconds > 0 {
         gates.push(("fuzz", &fuzz));
     }
+    let skipped = skipped(&env::var(SKIP).unwrap_or_default(), &gates)?;
     let mut results = Vec::new();
     for (name, gate) in gates {
         eprintln!("\n== {name}");
         let start = Instant::now();
-        let result = gate();
+        let result = if skipped.contains(name) {
+            Ok(Outcome::Skipped(format!("NOT CHECKED: {SKIP} names it")))
+        } else {
+            gate()
+        };
         if let Err(error) = &result {
             eprintln!("{name} failed: {error:#}");
         }
@@ -82,6 +94,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("failed gates: {}", failed.join("; "));
     }
     Ok(())
+}
+
+/// The gates named in [`SKIP`].
+fn skipped(names: &str, gates: &[Gate<'_>]) -> Result<BTreeSet<String>> {
+    let names = names.split(',').map(str::trim);
+    let names: BTreeSet<_> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    for name in &names {
+        if !gates.iter().any(|(gate, _)| gate == name) {
+            let gates: Vec<_> = gates.iter().map(|(name, _)| *name).collect();
+            bail!("{SKIP}: `{name}` is no gate: {}", gates.join(", "));
+        }
+    }
+    Ok(names)
 }
 
 /// The kernels in [`KERNELS`]; an empty list stands for all kernels.
@@ -105,7 +133,7 @@ fn named_kernels(named: &str) -> Result<Option<Vec<Series>>, String> {
 }
 
 /// Runs all suites on the kernels in [`KERNELS`]. Without the variable, runs the suite
-/// `verifier` on [`STABLE`], half a minute each, unless these cannot be had.
+/// `verifier` on [`STABLE`], half a minute each.
 fn other_kernels(asked: Option<&[Series]>) -> Result<Outcome> {
     if let Some(series) = asked {
         kernels::run(kernels::prepare(series, Clock::Time)?, &[], false)?;
@@ -115,16 +143,9 @@ fn other_kernels(asked: Option<&[Series]>) -> Result<Outcome> {
     let stable: Vec<_> = stable
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow!(error))?;
-    match kernels::prepare(&stable, Clock::Time) {
-        Ok(machines) => {
-            kernels::run(machines, &["verifier".to_owned()], false)?;
-            Ok(Outcome::Passed)
-        }
-        Err(error) => {
-            eprintln!("kernels: {error:#}");
-            Ok(Outcome::Skipped("skipped: no QEMU, or no kernels"))
-        }
-    }
+    let machines = kernels::prepare(&stable, Clock::Time)?;
+    kernels::run(machines, &["verifier".to_owned()], false)?;
+    Ok(Outcome::Passed)
 }
 
 /// The seconds in [`FUZZ`]; 0 for no run.
@@ -145,11 +166,8 @@ fn fuzz(seconds: u32) -> Result<Outcome> {
         command.current_dir(exec::workspace().join("tests"));
         command
     };
-    if exec::output(&mut nightly(&["fuzz", "--version"])).is_err() {
-        return Ok(Outcome::Skipped(
-            "skipped: no nightly toolchain, or no cargo-fuzz",
-        ));
-    }
+    exec::output(&mut nightly(&["fuzz", "--version"]))
+        .with_context(|| format!("{FUZZ} needs rustup's nightly and cargo-fuzz"))?;
     // The fuzzed code has no `unsafe`, so a sanitizer has nothing to find.
     let options = ["--dev", "--sanitizer", "none"];
     for target in FUZZ_TARGETS {
@@ -169,7 +187,7 @@ fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
     for (name, duration, result) in results {
         let outcome = match result {
             Ok(Outcome::Passed) => "passed",
-            Ok(Outcome::Skipped(reason)) => reason,
+            Ok(Outcome::Skipped(reason)) => reason.as_str(),
             Err(_) => "FAILED",
         };
         let duration = exec::elapsed(*duration);
@@ -180,8 +198,12 @@ fn table(results: &[(&str, Duration, Result<Outcome>)]) -> String {
 
 /// Runs `cargo xtask bench scale --ci`, unless options leave out what it needs.
 fn scale(options: &test::Options) -> Result<Outcome> {
-    if options.fast || options.no_root || !exec::is_root() {
-        return Ok(Outcome::Skipped("skipped: needs root and CoreDNS"));
+    for (option, left_out) in [("--fast", options.fast), ("--no-root", options.no_root)] {
+        if left_out {
+            return Ok(Outcome::Skipped(format!(
+                "NOT CHECKED: {option} leaves it out"
+            )));
+        }
     }
     bench::check_scale()?;
     Ok(Outcome::Passed)
@@ -203,19 +225,26 @@ fn clippy() -> Result<Outcome> {
 }
 
 fn clippy_bpf() -> Result<Outcome> {
-    Ok(if ebpf::lint()? {
-        Outcome::Passed
-    } else {
-        Outcome::Skipped("skipped: the compiler for BPF has no clippy")
-    })
+    ensure!(ebpf::lint()?, "the compiler for BPF has no clippy");
+    Ok(Outcome::Passed)
 }
 
-/// Advisories are left out, because they change without a change of the code.
-fn deny() -> Result<Outcome> {
-    if exec::on_path("cargo-deny").is_none() {
-        return Ok(Outcome::Skipped("skipped: cargo-deny not installed"));
-    }
-    exec::run(exec::cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
+/// The compiler of all that runs outside of the kernel.
+fn compiler() -> Result<Outcome> {
+    pins::check_compiler(&mut exec::isolated("rustc"))?;
+    Ok(Outcome::Passed)
+}
+
+fn licences() -> Result<Outcome> {
+    deny::check(&["bans", "licenses", "sources"])?;
+    Ok(Outcome::Passed)
+}
+
+/// A gate of its own, because it needs the `RustSec` database, which is in no registry.
+fn advisories() -> Result<Outcome> {
+    deny::check(&["advisories"]).with_context(|| {
+        format!("where the RustSec database cannot be fetched, set {SKIP}=advisories")
+    })?;
     Ok(Outcome::Passed)
 }
 
@@ -254,11 +283,28 @@ mod tests {
     }
 
     #[test]
+    fn only_gates_that_exist_are_left_out() {
+        let gates: [Gate<'_>; 2] = [("fmt", &fmt), ("bench scale", &fmt)];
+        assert_eq!(skipped("", &gates).unwrap().len(), 0);
+        let both = skipped("bench scale, fmt", &gates).unwrap();
+        assert!(both.contains("fmt") && both.contains("bench scale"));
+        let error = skipped("fmt,format", &gates).unwrap_err().to_string();
+        assert!(
+            error.contains("`format` is no gate: fmt, bench scale"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn table_tells_failed_from_skipped() {
         let second = Duration::from_secs(1);
         let table = table(&[
             ("fmt", second, Ok(Outcome::Passed)),
-            ("deny", second, Ok(Outcome::Skipped("skipped: no tool"))),
+            (
+                "deny",
+                second,
+                Ok(Outcome::Skipped("NOT CHECKED: off".into())),
+            ),
             ("test", second, Err(anyhow!("one failed"))),
         ]);
         let words: Vec<Vec<_>> = table
@@ -266,7 +312,7 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         assert_eq!(words[0], ["fmt", "1.0", "s", "passed"]);
-        assert_eq!(words[1], ["deny", "1.0", "s", "skipped:", "no", "tool"]);
+        assert_eq!(words[1], ["deny", "1.0", "s", "NOT", "CHECKED:", "off"]);
         assert_eq!(words[2], ["test", "1.0", "s", "FAILED"]);
     }
 }

@@ -2,7 +2,7 @@
 //! the sources of `core`, and bpf-linker with an LLVM that reads this compiler's bitcode.
 
 use crate::cache::Entry;
-use crate::{apt, exec};
+use crate::{apt, exec, pins};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,8 +18,6 @@ pub(crate) const MISALIGNED: &str = "allows-misaligned-mem-access";
 /// Debian's compiler, by its full path, since rustup's compiler may come first on `PATH`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
-
-const LINKER_VERSION: &str = "0.13.0";
 
 /// The LLVM version of Debian's compiler. bpf-linker is built with the same one.
 const LLVM: u32 = 22;
@@ -107,8 +105,9 @@ impl Compiler {
             return Ok(Self::Nightly);
         }
         apt::ensure(&apt::BPF_TOOLCHAIN).context(
-            "no compiler for BPF: either give rustup's nightly its sources with \
-             `rustup toolchain install nightly --component rust-src`, or use Debian's compiler",
+            "no compiler for BPF: either use Debian's compiler, or give rustup's nightly its \
+             sources with `rustup toolchain install nightly --component rust-src` and accept \
+             it with HEADLESS_UNPINNED=1",
         )?;
         Ok(Self::Debian)
     }
@@ -130,6 +129,7 @@ impl Compiler {
 
     /// Checks the features that the programs rely on. Returns the version line.
     fn check(self) -> Result<String> {
+        pins::check_compiler(&mut self.rustc())?;
         let version = exec::output(self.rustc().arg("--version"))?;
         let version = version.trim();
         let features =
@@ -179,6 +179,9 @@ fn nightly_unfit() -> Option<String> {
     {
         return Some("it has no rust-src component".to_owned());
     }
+    if let Err(error) = pins::check_compiler(&mut Compiler::Nightly.rustc()) {
+        return Some(format!("{error:#}"));
+    }
     // A linker on PATH is its owner's choice. The linker that we build has Debian's LLVM,
     // which cannot read the bitcode of a later LLVM.
     if linker_on_path().is_none() {
@@ -215,8 +218,10 @@ fn llvm_major(version: &str) -> Option<u32> {
     line.split('.').next()?.parse().ok()
 }
 
+/// A linker on `PATH`, where what is not pinned is accepted.
 fn linker_on_path() -> Option<PathBuf> {
-    exec::on_path("bpf-linker").filter(|linker| runs(linker))
+    let linker = exec::on_path("bpf-linker").filter(|_| pins::are_lifted());
+    linker.filter(|linker| runs(linker))
 }
 
 /// Whether the program starts. bpf-linker needs the shared LLVM that it was built with,
@@ -225,37 +230,32 @@ fn runs(program: &Path) -> bool {
     exec::output(Command::new(program).arg("--version")).is_ok()
 }
 
-/// bpf-linker from `PATH`, else from the caches, else built.
+/// bpf-linker from the caches, else built.
 fn linker() -> Result<PathBuf> {
     if let Some(linker) = linker_on_path() {
         return Ok(linker);
     }
-    Entry::new("bpf-linker", &format!("{LINKER_VERSION}-llvm{LLVM}")).get(runs, |folder| {
+    let krate = pins::BPF_LINKER;
+    Entry::new(krate.name, &format!("{}-llvm{LLVM}", krate.key())).get(runs, |folder| {
         let prefix = format!("/usr/lib/llvm-{LLVM}");
         apt::ensure(&apt::BPF_TOOLCHAIN).context(
-            "bpf-linker is not on PATH and cannot be built: install it (`cargo binstall \
-             bpf-linker` fetches a built one), or use Debian's LLVM",
+            "bpf-linker cannot be built without Debian's LLVM; HEADLESS_UNPINNED=1 accepts one \
+             on PATH (`cargo binstall bpf-linker` fetches a built one)",
         )?;
         exec::progress(
             "toolchain",
-            &format!("building bpf-linker {LINKER_VERSION} with LLVM {LLVM}, one to four minutes"),
+            &format!(
+                "building {} {} with LLVM {LLVM}, one to four minutes",
+                krate.name, krate.version
+            ),
         );
         let start = Instant::now();
-        exec::run(
-            exec::isolated(exec::cargo().get_program())
-                // Without this variable, the build may take the libraries of another LLVM.
-                .env("LLVM_PREFIX", prefix)
-                .args(["install", "bpf-linker", "--version", LINKER_VERSION])
-                .args(["--locked", "--quiet", "--no-default-features"])
-                .args(["--features", &format!("llvm-{LLVM}")])
-                .arg("--target-dir")
-                .arg(folder.join("build"))
-                .arg("--root")
-                .arg(folder),
-        )
-        .context("cannot build bpf-linker")?;
-        std::fs::remove_dir_all(folder.join("build"))
-            .context("cannot remove the build folder of bpf-linker")?;
+        krate.install(folder, |command| {
+            // Without this variable, the build may take the libraries of another LLVM.
+            command.env("LLVM_PREFIX", prefix);
+            let feature = format!("llvm-{LLVM}");
+            command.args(["--no-default-features", "--features", &feature]);
+        })?;
         exec::progress(
             "toolchain",
             &format!("bpf-linker built in {}", exec::elapsed(start.elapsed())),
