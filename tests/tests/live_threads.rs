@@ -13,6 +13,7 @@ use headless_agent::datapath::probe;
 use headless_tests::agent::{Agent, headless_service, manifests};
 use headless_tests::frame::qtype;
 use headless_tests::node::{Node, wait_for};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use rustix::thread::CapabilitySet;
 
 /// A user without privileges.
@@ -102,7 +103,7 @@ fn assert_works(node: &Node, agent: &Agent<'_>, folder: &Path, ends: [&str; 2]) 
     });
     assert!(agent.kernel_answers() > answers);
     assert!(agent.run(&["dump", "late.default"]).contains("10.0.9.1"));
-    node.pod(ends[1], 11);
+    let _late = node.pod(ends[1], 11);
     wait_for(|| match agent.interface_state(ends[1], "tc") {
         Some(state) if state == "attached" => Ok(()),
         state => Err(format!("{state:?}")),
@@ -134,12 +135,10 @@ fn only_the_loader_of_another_user_keeps_capabilities() {
     let manifests = manifests();
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(manifests.path(), open).unwrap();
+    // Kernels before 5.11 count maps as locked memory. Others need no limit to be lifted, and
+    // this process may be kept from it.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).ok();
     let launcher = [
-        // Kernels before 5.11 count maps as locked memory. Others need no limit to be lifted.
-        "sh",
-        "-c",
-        "ulimit -l unlimited 2>/dev/null; exec \"$@\"",
-        "sh",
         "setpriv",
         &format!("--reuid={NOBODY}"),
         "--clear-groups",
