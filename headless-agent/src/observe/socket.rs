@@ -230,14 +230,22 @@ mod tests {
 
     #[test]
     fn of_many_agents_that_start_at_once_one_gets_the_path() {
+        const AGENTS: usize = 4;
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("admin.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        let bound: Vec<_> = std::thread::scope(|scope| {
-            let binders = [(); 8].map(|()| scope.spawn(|| AdminSocket::bind(&path)));
-            binders.map(|binder| binder.join().unwrap()).into()
-        });
-        assert_eq!(bound.iter().filter(|bound| bound.is_ok()).count(), 1);
-        UnixStream::connect(&path).unwrap();
+        for _ in 0..100 {
+            drop(UnixListener::bind(&path).unwrap());
+            let start = std::sync::Barrier::new(AGENTS);
+            let bound: Vec<_> = std::thread::scope(|scope| {
+                let agent = || {
+                    start.wait();
+                    AdminSocket::bind(&path)
+                };
+                let agents = [(); AGENTS].map(|()| scope.spawn(agent));
+                agents.map(|agent| agent.join().unwrap()).into()
+            });
+            assert_eq!(bound.iter().filter(|bound| bound.is_ok()).count(), 1);
+            UnixStream::connect(&path).unwrap();
+        }
     }
 }

@@ -197,8 +197,9 @@ impl Stopper {
 }
 
 /// Waits for a datagram. Returns its length in bytes and its sender; `None` for the sender
-/// where the kernel names none, as after a shutdown. `UdpSocket::recv_from` of the standard
-/// library expects an address in any case and panics there.
+/// where the kernel names none, as after a shutdown. There `UdpSocket::recv_from` of the standard
+/// library reads an address that was never written: it returns an error, or panics where an
+/// earlier address is left in that memory.
 fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
     let (len, _, sender) = recvfrom(socket, buffer, RecvFlags::empty())?;
     Ok(match sender {
@@ -235,4 +236,25 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_shut_down_has_no_sender() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let [server, client] = [bind(any), bind(any)].map(Result::unwrap);
+        let [to, from] = [&server, &client].map(|socket| socket.local_addr().unwrap());
+        let mut buffer = [0; 16];
+        client.send_to(b"abc", to).unwrap();
+        assert_eq!(receive(&server, &mut buffer).unwrap(), Some((3, from)));
+        assert_eq!(&buffer[..3], b"abc");
+        let shut = SockRef::from(&server).shutdown(std::net::Shutdown::Both);
+        assert_eq!(shut.unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert_eq!(receive(&server, &mut buffer).unwrap(), None);
+    }
 }
