@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -103,6 +104,9 @@ impl<'a> Agent<'a> {
     /// Starts an agent through a command that replaces itself by the agent (`exec`).
     pub fn spawn_by(node: &'a Node, launcher: &[&str], arguments: &[&str]) -> Self {
         let files = TempDir::new().unwrap();
+        // The launcher may make the agent another user, who makes the socket.
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(files.path(), open).unwrap();
         let file = fs::File::create(files.path().join("log")).unwrap();
         let binary = binary();
         let words = launcher.iter().map(|&word| word.as_ref());
