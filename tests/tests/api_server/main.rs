@@ -8,6 +8,7 @@
 
 mod deployment;
 mod failures;
+mod hostile;
 mod kinds;
 mod lists;
 mod silence;

@@ -144,7 +144,7 @@ fn asked(index: &Index, address: IpAddr) -> Option<BTreeSet<String>> {
 #[test]
 fn services_that_grow_and_shrink_answer_like_a_fresh_index() {
     let mut oversized = 0;
-    for round in 0..300 {
+    for round in 0..120 {
         let (mut objects, mut index) = (Objects::default(), small());
         let mut names = BTreeMap::new();
         let mut leads = Pointers::default();
@@ -204,7 +204,7 @@ fn services_that_grow_and_shrink_answer_like_a_fresh_index() {
             }
         }
     }
-    assert!(oversized > 1000, "{oversized}");
+    assert!(oversized > 400, "{oversized}");
 }
 
 #[test]
