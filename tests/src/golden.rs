@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::records::NameData;
-use headless_ebpf::abi::{AnswerKind, Config, Outcome, PassReason, PodsMode, State};
+use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, PodsMode, State};
 use headless_ebpf::respond::Verdict;
 use serde::Deserialize;
 
@@ -234,7 +234,13 @@ impl Case {
 
     /// The maps' state.
     pub fn state(&self) -> State {
-        let state = maps::state();
+        let mut state = maps::state();
+        // The agent sets the bit before the first namespace yields.
+        let yields = NameFlags::NO_SERVICE.with(NameFlags::ENDPOINTS_UNKNOWN);
+        let mut names = self.names.values();
+        if names.any(|items| data(items).flags.contains(yields)) {
+            state.flags |= State::YIELDING;
+        }
         match self.broken {
             Broken::Stale => State {
                 deadline_ns: 0,

@@ -27,8 +27,9 @@ impl NameFlags {
     pub const PASS: Self = Self(1);
     /// The name is a Service with cluster IPs, so that its SRV records lead to itself.
     pub const CLUSTER_IP: Self = Self(1 << 1);
-    /// The name is a Service whose endpoints are not in the maps, so that names below it cannot be
-    /// denied.
+    /// Names below this name may exist that the maps do not hold, so that they cannot be denied:
+    /// endpoints of a Service, or, with [`Self::NO_SERVICE`], names of a namespace. The programs
+    /// look for the flag on a namespace only with [`super::State::YIELDING`].
     pub const ENDPOINTS_UNKNOWN: Self = Self(1 << 2);
     /// The addresses are in chunks, not inline.
     pub const SET: Self = Self(1 << 3);

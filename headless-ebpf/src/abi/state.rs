@@ -13,8 +13,8 @@ pub struct State {
     pub deadline_ns: u64,
     /// Serial of the SOA record: unix time of the last change in seconds.
     pub serial: u32,
-    /// [`Self::COMPLETE`] in the lowest bit, the generation in all others, see
-    /// [`Self::denies_since`].
+    /// [`Self::COMPLETE`] and [`Self::YIELDING`] in the two lowest bits, the generation in all
+    /// others, see [`Self::denies_since`].
     pub flags: u32,
 }
 
@@ -27,13 +27,19 @@ describe!(State {
 });
 
 impl State {
-    /// The maps hold the whole cluster: every watch has synced, and every write has succeeded.
-    /// Without this bit, a name that is not in the maps may exist, and the programs deny nothing.
+    /// The maps hold the whole cluster, but for the names that yield: every watch has synced, and
+    /// every write has succeeded. Without this bit, a name that is not in the maps may exist, and
+    /// the programs deny nothing.
     pub const COMPLETE: u32 = 1;
+
+    /// Some namespace has names that the maps do not hold. Its record has
+    /// [`super::NameFlags::ENDPOINTS_UNKNOWN`]. With this bit, the programs read the record of a
+    /// name's namespace before they deny the name.
+    pub const YIELDING: u32 = 1 << 1;
 
     /// The lowest bit of the generation. The agent writes names and endpoints while the generation
     /// is odd, so while this bit is set.
-    pub const GENERATION: u32 = 1 << 1;
+    pub const GENERATION: u32 = 1 << 2;
 
     /// Whether a look-up between the reads of `before` and `self` proves that a name does not
     /// exist: no name was being written at `before`, and none has been written since.
@@ -73,5 +79,29 @@ mod tests {
         assert!(!writing.denies_since(writing));
         assert!(!written.denies_since(writing), "a write has ended");
         assert!(written.denies_since(written));
+    }
+
+    #[test]
+    fn nothing_is_denied_across_the_first_and_the_last_yield() {
+        let yielding = State {
+            flags: State::COMPLETE | State::YIELDING,
+            ..State::default()
+        };
+        let whole = State {
+            flags: State::COMPLETE,
+            ..yielding
+        };
+        assert!(yielding.denies_since(yielding));
+        assert!(!yielding.denies_since(whole) && !whole.denies_since(yielding));
+        let turned = State {
+            flags: u32::MAX,
+            ..yielding
+        };
+        let next = turned.next_generation().flags;
+        assert_eq!(
+            next,
+            State::COMPLETE | State::YIELDING,
+            "a generation of zero"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Names below a Service or a namespace: endpoints and verified pods. Only
+//! Names below a Service or a namespace: endpoints and verified pods, and whether a namespace
+//! has names that the maps do not hold. Only
 //! [`super::Subprogram::Below`] runs this code.
 
 use super::{
@@ -31,6 +32,28 @@ pub(super) fn verified_pod<L: Lookup>(
         len: end.wrapping_sub(label_at) & 0xff,
     };
     names.look_up_inline(pod, record)
+}
+
+/// Whether the namespace of the question's name has names that the maps do not hold. `record`
+/// is memory for the namespace's record.
+///
+/// The namespace is the label next to `svc` or `pod`. A name without such a label is in no
+/// namespace: it may find the record of another one, and then passes.
+#[inline(always)]
+pub(super) fn namespace_yields<L: Lookup>(
+    names: &mut Names<'_, L>,
+    request: Request<'_, L>,
+    question: &Question,
+    record: &mut NameRecord,
+) -> Result<bool, PassReason> {
+    let (kind_at, namespace_at) = (question.labels.from_right(0), question.labels.from_right(1));
+    let namespace = Span {
+        at: request.start + DNS_HEADER_LEN + namespace_at,
+        len: kind_at.wrapping_sub(namespace_at) & 0xff,
+    };
+    let exists = names.look_up_inline(namespace, record)?;
+    let yields = NameFlags::NO_SERVICE.with(NameFlags::ENDPOINTS_UNKNOWN);
+    Ok(exists && verifier::reread(record).flags.contains(yields))
 }
 
 /// The search for an endpoint, and its working memory.

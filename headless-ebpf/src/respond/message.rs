@@ -113,7 +113,16 @@ pub(super) fn answer_with_config<C: Capacity, L: Lookup>(
     let scratch = runtime.scratch();
     // The decision goes through memory. The compiler would otherwise build the rest once for
     // each path on which the decision was made.
-    let decision = Decision::from_number(scratch.decision.store_and_read(decision as usize));
+    let number = scratch.decision.store_and_read(decision as usize);
+    // A name that yields is known to userspace only.
+    if number == Decision::NxDomain as usize
+        && state.flags & State::YIELDING != 0
+        && call_below::<C, L>(runtime, NameKind::Namespace, request)?
+    {
+        return Err(PassReason::Userspace);
+    }
+    let scratch = runtime.scratch();
+    let decision = Decision::from_number(scratch.decision.read());
     write::<C, L>(scratch, decision, state, request)
 }
 

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// The kinds of names that have records.
+/// The kinds of names that have records or are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameKind {
     /// `<service>.<namespace>.svc`
@@ -22,6 +22,8 @@ pub(super) enum NameKind {
     Pod,
     /// `<address>.<namespace>.pod` with the address of a pod that exists
     VerifiedPod,
+    /// The namespace of a name that does not exist in the maps
+    Namespace,
 }
 
 /// The shape of a name in the zone.

@@ -1,7 +1,7 @@
 //! Calls of the subprograms: arguments and results as numbers.
 
 use super::{
-    below::{EndpointSearch, verified_pod},
+    below::{EndpointSearch, namespace_yields, verified_pod},
     names::Names,
     ptr::PtrQuestion,
     request::Request,
@@ -19,7 +19,8 @@ use crate::{abi::PassReason, maps::Lookup, verifier, wire::Capacity};
 /// one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subprogram {
-    /// Looks up names below a Service or a namespace: endpoints and verified pods.
+    /// Looks up names below a Service or a namespace: endpoints and verified pods. Finds out
+    /// whether a namespace has names that the maps do not hold.
     Below,
     /// Reads addresses in pods' names, matches ports, and writes SRV records.
     Srv,
@@ -94,7 +95,8 @@ fn decode(result: u64) -> Result<u64, PassReason> {
 }
 
 /// Calls [`Subprogram::Below`] for a name of this kind. Returns whether the name exists. Its
-/// record is then in [`Scratch::record`].
+/// record is then in [`Scratch::record`]. For [`NameKind::Namespace`], returns whether the name's
+/// namespace has names that the maps do not hold.
 #[inline(always)]
 pub(super) fn call_below<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
@@ -166,6 +168,9 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
     };
     if task.kind == NameKind::VerifiedPod as u32 {
         return verified_pod(&mut names, request, question, &mut scratch.record);
+    }
+    if task.kind == NameKind::Namespace as u32 {
+        return namespace_yields(&mut names, request, question, &mut scratch.service);
     }
     let search = EndpointSearch {
         record: &mut scratch.record,
