@@ -1,10 +1,11 @@
 //! Compares the engine with the resolver. The resolver follows CoreDNS's code and knows
 //! nothing of maps and frames, so the two share few faults.
 
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::records::{Index, Reply, Transport, reply};
-use headless_ebpf::abi::{Outcome, State};
+use headless_ebpf::abi::Outcome;
 use headless_ebpf::respond::Verdict;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
@@ -17,16 +18,28 @@ use crate::{decode, frame, maps};
 /// The index of a cluster, and a writer with the maps that it has filled event by event.
 /// With `synced` the maps are complete, so that denials are given.
 pub fn mirror(cluster: &Cluster, synced: bool) -> (Index, Writer<MemorySink>) {
-    let sink = maps::memory(maps::config(cluster.zone, 30), State::default(), SERVER);
+    mirror_in(cluster, maps::CAPACITIES, synced)
+}
+
+/// [`mirror`] with maps of these capacities.
+pub fn mirror_in(
+    cluster: &Cluster,
+    capacities: Capacities,
+    synced: bool,
+) -> (Index, Writer<MemorySink>) {
+    let mut sink = MemorySink::new(maps::config(cluster.zone, 30), capacities);
+    maps::serve(&mut sink, [SERVER.into()]);
     let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned() {
-        writer.apply(&index.apply(event));
-        writer.point(&index.take_pointers());
+        let changes = index.apply(event);
+        writer.write(&changes, &index);
+        let pointers = index.take_pointers();
+        writer.point(&pointers, &index);
     }
     if synced {
-        writer.apply(&index.apply_all(Cluster::synced()));
-        writer.point(&index.take_pointers());
+        let changes = index.apply_all(Cluster::synced());
+        writer.write(&changes, &index);
     }
     maps::live(&mut writer, synced);
     (index, writer)

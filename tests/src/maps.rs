@@ -9,10 +9,10 @@ use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{MapKey, RecordSink, WriteCounts, read};
-use headless_agent::records::{NameChange, NameData, Pointers, RelativeName};
+use headless_agent::records::{Index, NameChange, NameData, Pointers, RelativeName, Settings};
 use headless_ebpf::abi::{
-    Address, Chunk, Config, HashKey, KeyClass, NameRecord, PodsMode, SERVED_SLOTS, ServedSlot,
-    State,
+    Address, Chunk, Config, HashKey, KeyClass, NameFlags, NameRecord, PodsMode, SERVED_SLOTS,
+    ServedSlot, State,
 };
 
 /// Seed of the key for hashes and seals.
@@ -46,6 +46,11 @@ pub fn state() -> State {
         serial: SERIAL,
         flags: State::COMPLETE,
     }
+}
+
+/// An empty index, for names that no cluster has. Nothing yields for them.
+pub fn no_index() -> Index {
+    Index::new(Settings::new("cluster.local.".parse().expect("a zone")))
 }
 
 /// Maps in memory with a configuration and a served address, but without names.
@@ -93,22 +98,47 @@ pub fn install<'a>(
         .collect();
     let state = sink.state().unwrap();
     let mut writer = writer(&mut *sink);
-    writer.apply(&changes);
+    writer.write(&changes, &no_index());
     assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
     sink.put_state(state).unwrap();
 }
 
-/// Writes reverse names: each address leads to the name of a Service.
+/// Writes reverse names: each address leads to the name of a Service, which may be gone. The
+/// state does not change.
 pub fn point(
     sink: &mut impl RecordSink,
     pointers: impl IntoIterator<Item = (IpAddr, RelativeName)>,
 ) {
     let mut changes = Pointers::default();
+    let mut gone = Vec::new();
     for (service, (address, name)) in (1..).zip(pointers) {
+        if !holds(sink, &name) {
+            gone.push(name.clone());
+        }
         changes.services.insert(service, Some(name));
         changes.addresses.push((address, Some(service)));
     }
-    writer(sink).point(&changes);
+    let state = sink.state().unwrap();
+    let mut writer = writer(&mut *sink);
+    // The writer points at Services with a record only. One that is deleted later leaves its
+    // hints.
+    let nothing = NameData {
+        flags: NameFlags::empty(),
+        ipv4: Vec::new(),
+        ipv6: Vec::new(),
+        details: None,
+    };
+    let all = |data: Option<NameData>| -> Vec<NameChange> {
+        let change = |name: &RelativeName| NameChange {
+            name: name.clone(),
+            data: data.clone(),
+        };
+        gone.iter().map(change).collect()
+    };
+    writer.write(&all(Some(nothing)), &no_index());
+    writer.point(&changes, &no_index());
+    writer.write(&all(None), &no_index());
+    sink.put_state(state).unwrap();
 }
 
 /// Whether a name is stored.

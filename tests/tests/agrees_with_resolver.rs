@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::read;
 use headless_agent::records::Index;
@@ -28,6 +29,19 @@ fn agree(index: &Index, maps: &MemorySink, query: &Query, random: u32) -> bool {
     matches!(verdict, Verdict::Answer(..))
 }
 
+/// Capacities that are too small for most clusters. The namespaces' own records fit.
+fn tiny(size: u32) -> Capacities {
+    Capacities {
+        table_slots: size,
+        names_short: 8 + size / 2,
+        names_medium: 4 + size / 4,
+        names_long: 4 + size / 4,
+        chunks: 1 + size,
+        endpoint_buckets: size / 4,
+        reverse_buckets: size / 6,
+    }
+}
+
 fn clusters() -> impl Strategy<Value = (Cluster, Vec<Query>)> {
     cluster().prop_flat_map(|cluster| {
         let queries = vec(query(&cluster), 40);
@@ -43,6 +57,26 @@ proptest! {
         let (index, writer) = mirror(&cluster, true);
         for query in queries {
             agree(&index, writer.sink(), &query, random);
+        }
+    }
+
+    /// Where the maps are too small for the cluster, answers agree or questions pass: nothing
+    /// that exists is denied, and denials go on.
+    #[test]
+    fn answers_agree_where_the_maps_are_too_small(
+        (cluster, queries) in clusters(),
+        size in 1_u32..12,
+        random: u32,
+    ) {
+        let (index, mut writer) = agreement::mirror_in(&cluster, tiny(size), true);
+        prop_assert_eq!(writer.failed().len(), 0, "every failure is local");
+        for query in &queries {
+            agree(&index, writer.sink(), query, random);
+        }
+        // Another pass brings back what fits, and denies nothing either.
+        writer.reconcile(&index).unwrap();
+        for query in &queries {
+            agree(&index, writer.sink(), query, random);
         }
     }
 

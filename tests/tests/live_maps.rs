@@ -1,5 +1,5 @@
-//! If a map is full, the agent reports it, nothing is denied, and the names in the maps are
-//! answered.
+//! If a map is nearly full, the largest namespace yields: userspace answers for its largest
+//! Services, the agent reports it, and the answers for all other names come from the kernel.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use headless_tests::agent::{Agent, headless_service, manifests};
 use headless_tests::frame::{Query, qtype};
-use headless_tests::node::{Node, wait_for};
+use headless_tests::node::{Fate, Node, wait_for};
 use hickory_proto::op::ResponseCode;
 
 headless_tests::for_each_hook! { the_agent_answers_names_that_the_maps_have_no_capacity_for }
@@ -54,60 +54,84 @@ fn services(names: &[String]) -> String {
     services.join("---\n")
 }
 
+/// The objects of a tenant: a namespace with Services.
+fn tenant(services: &str, namespace: &str) -> String {
+    let services = services.replace("namespace: default", &format!("namespace: {namespace}"));
+    let object = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
+    [services, object].join("---\n")
+}
+
+/// The problem that the agent has while namespaces yield.
+const YIELDS: &str = "map that is nearly full";
+
+fn wait_until_nothing_yields(agent: &Agent<'_>) {
+    wait_for(|| {
+        let problems = agent.problems();
+        if problems.contains(YIELDS) {
+            Err(problems)
+        } else {
+            Ok(())
+        }
+    });
+}
+
 #[test]
-fn nothing_is_denied_while_the_maps_are_full_of_names() {
+fn a_tenant_that_fills_the_maps_hurts_nobody_else() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let mut agent = Agent::start(&node, manifests.path(), &BOUND);
-    agent.announce("cannot write the name");
-    let missing = query("nope");
-    assert_eq!(
-        pod.ask(&missing).authorities.len(),
-        1,
-        "NXDOMAIN while all names are in the maps"
-    );
-
+    let agent = Agent::start(&node, manifests.path(), &BOUND);
     let short = capacity(&agent, "names_table") + capacity(&agent, "names_short");
-    let names: Vec<_> = (0..short).map(|i| format!("extra-{i}")).collect();
+    let names: Vec<_> = (0..2 * short).map(|i| format!("extra-{i}")).collect();
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, services(&names)).unwrap();
-    wait_for_problems(
-        &agent,
-        &["names_short is full", "negative answers are withheld"],
-    );
-    let status = agent.status();
-    assert_eq!(status["complete"], false, "{status:#}");
-    let client = pod.client();
-    client.send(&missing);
-    assert_eq!(cluster_dns.receive(), missing.message(), "not denied");
+    fs::write(&file, tenant(&services(&names), "tenant")).unwrap();
+    wait_for_problems(&agent, &[YIELDS, "tenant ("]);
+    is_complete(&agent).unwrap();
+
+    // Positive and negative answers for the others come from the kernel.
+    let kernel = || agent.number("/answers/xdp") + agent.number("/answers/tc");
+    let before = kernel();
+    let missing = query("nope");
+    assert_eq!(pod.ask(&missing).authorities.len(), 1, "NXDOMAIN");
     let nodata = Query::new("nginx-headless.default.svc.cluster.local", qtype::AAAA);
-    client.send(&nodata);
-    assert_eq!(cluster_dns.receive(), nodata.message(), "not denied");
-    assert_eq!(agent.number("/passes/incomplete"), 2);
-    assert_eq!(
-        pod.ask(&query("nginx-headless")).answers.len(),
-        3,
-        "still answered"
+    assert_eq!(pod.ask(&nodata).authorities.len(), 1, "NODATA");
+    assert_eq!(pod.ask(&query("nginx-headless")).answers.len(), 3);
+    let endpoint = "web-0.nginx-headless.default.svc.cluster.local";
+    assert_eq!(pod.ask(&Query::new(endpoint, qtype::A)).answers.len(), 1);
+    assert_eq!((kernel(), cluster_dns.is_unasked()), (before + 4, true));
+
+    // The tenant's own names pass if the maps do not hold them, and nothing of it is denied.
+    let client = pod.client();
+    let is_passed = |name: &str| {
+        let query = Query::new(&format!("{name}.tenant.svc.cluster.local"), qtype::A);
+        matches!(client.follow(&query, &cluster_dns), Fate::Passed)
+    };
+    assert!(is_passed("nope"), "a name that does not exist");
+    let passed = names.iter().filter(|name| is_passed(name)).count() as u64;
+    assert!(
+        passed > short / 2,
+        "{passed} of {} Services pass",
+        names.len()
     );
+    assert!(passed < 2 * short, "the tenant keeps its share");
+    assert_eq!(agent.number("/passes/userspace"), 1 + passed);
 
     fs::remove_file(&file).unwrap();
-    wait_for(|| is_complete(&agent));
-    assert_eq!(pod.ask(&missing).authorities.len(), 1, "NXDOMAIN again");
+    wait_until_nothing_yields(&agent);
+    assert_eq!(pod.ask(&missing).authorities.len(), 1);
     assert!(cluster_dns.is_unasked());
 }
 
-/// Questions pass only for Services whose addresses do not fit. Denials go on, because
-/// all names are in the maps.
+/// Questions pass only for Services that yield. Denials go on, because all Services have
+/// records.
 #[test]
-fn questions_pass_for_a_service_whose_addresses_do_not_fit() {
+fn questions_pass_for_services_whose_addresses_do_not_fit() {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
-    let mut agent = Agent::start(&node, manifests.path(), &BOUND);
-    agent.announce("cannot write the name");
+    let agent = Agent::start(&node, manifests.path(), &BOUND);
     // A record holds five addresses. Each Service takes a chunk for its six addresses and
     // one for its ports.
     let addresses =
@@ -116,40 +140,39 @@ fn questions_pass_for_a_service_whose_addresses_do_not_fit() {
         |i: u64| headless_service(&format!("extra-{i}"), &addresses(i).collect::<Vec<_>>());
     let many: Vec<_> = (0..=capacity(&agent, "chunks") / 2).map(service).collect();
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, many.join("---\n")).unwrap();
-    wait_for_problems(&agent, &["names find no room"]);
+    fs::write(&file, tenant(&many.join("---\n"), "tenant")).unwrap();
+    wait_for_problems(&agent, &[YIELDS]);
     assert_eq!(agent.status()["complete"], true, "{}", agent.problems());
     let client = pod.client();
     let is_passed = |i: usize| {
-        let query = query(&format!("extra-{i}"));
-        client.send(&query);
-        client.receive().is_none() && cluster_dns.receive() == query.message()
+        let query = Query::new(&format!("extra-{i}.tenant.svc.cluster.local"), qtype::A);
+        matches!(client.follow(&query, &cluster_dns), Fate::Passed)
     };
     let count = (0..many.len()).filter(|i| is_passed(*i)).count();
-    assert!((1..4).contains(&count), "{count} Services are passed");
+    assert!(
+        (1..many.len() / 2).contains(&count),
+        "{count} Services are passed"
+    );
     assert_eq!(agent.number("/passes/userspace"), count as u64);
     assert_eq!(pod.ask(&query("nginx-headless")).answers.len(), 3);
-    assert_eq!(
-        pod.ask(&query("nope")).authorities.len(),
-        1,
-        "denied as always"
-    );
-
-    fs::write(&file, many[4..].join("---\n")).unwrap();
-    wait_for(|| {
-        let problems = agent.problems();
-        let said = problems.contains("find no room");
-        if said { Err(problems) } else { Ok(()) }
-    });
-    assert!((4..many.len()).all(|i| !is_passed(i)));
+    for missing in ["nope.tenant", "nope.default"] {
+        let query = Query::new(&format!("{missing}.svc.cluster.local"), qtype::A);
+        assert_eq!(
+            pod.ask(&query).authorities.len(),
+            1,
+            "{missing} is denied as always"
+        );
+    }
+    fs::remove_file(&file).unwrap();
+    wait_until_nothing_yields(&agent);
 }
 
 /// A pod gets the same answers from the programs and the agent together.
 fn the_agent_answers_names_that_the_maps_have_no_capacity_for(hook: &str) {
     // Each map has keys of another length: up to 40 bytes, up to 104, and longer ones.
     for (map, len, namespace) in [
-        ("names_short", 20, "default"),
-        ("names_medium", 50, "default"),
+        ("names_short", 20, "tenant"),
+        ("names_medium", 50, "tenant"),
         (
             "names_long",
             63,
@@ -165,12 +188,10 @@ fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
     let arguments = ["--hook", hook, "--listen", "10.96.0.10"];
-    let mut agent = Agent::start(&node, manifests.path(), &[&arguments[..], &BOUND].concat());
-    agent.announce("cannot write the name");
+    let agent = Agent::start(&node, manifests.path(), &[&arguments[..], &BOUND].concat());
     let counts = || {
         let of = |pointer: &str| agent.number(pointer);
         let kernel = of(&format!("/answers/{hook}"));
-        // Questions for a Service whose addresses do not fit pass to userspace.
         let passed = of("/passes/incomplete") + of("/passes/userspace");
         (kernel, of("/answers/agent"), passed)
     };
@@ -192,14 +213,10 @@ fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
         .iter()
         .map(|name| format!("s{}", &name[1..]))
         .collect();
-    let text = services(&names).replace("namespace: default", &format!("namespace: {namespace}"));
-    let object = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, [text, object].join("---\n")).unwrap();
-    let is_full = format!("{map} is full");
-    let withheld = "could not be written: negative answers are withheld";
-    wait_for_problems(&agent, &[&is_full, withheld]);
-    assert_eq!(agent.status()["complete"], false);
+    fs::write(&file, tenant(&services(&names), namespace)).unwrap();
+    wait_for_problems(&agent, &[YIELDS]);
+    is_complete(&agent).unwrap();
 
     let find = |name: &str, expected: &[&str]| {
         let expected: Vec<IpAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
@@ -216,16 +233,19 @@ fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
     let asked = 1 + 2 * names.len() as u64;
     assert_eq!((kernel + by_agent, passed), (asked, by_agent), "{map}");
     assert!(by_agent > 0, "every name has a place");
-    // The agent knows all names, so it denies. The programs answer the names in the maps.
+    // The agent knows all names of the tenant, so it denies. The programs answer and deny for
+    // the others.
     deny("nope");
     deny("nope.extra");
     let headless = "nginx-headless.default.svc.cluster.local";
     find(headless, &["10.0.0.22", "10.0.0.23", "10.0.0.39"]);
-    let expected = (kernel + 1, by_agent + 2, passed + 2);
+    let nope = pod.ask(&query("nope"));
+    assert_eq!(nope.metadata.response_code, ResponseCode::NXDomain);
+    let expected = (kernel + 2, by_agent + 2, passed + 2);
     assert_eq!(counts(), expected, "{map}");
 
     fs::remove_file(&file).unwrap();
-    wait_for(|| is_complete(&agent));
+    wait_until_nothing_yields(&agent);
     deny("nope");
     deny(&names[0]);
     let (kernel, by_agent, passed) = expected;

@@ -131,18 +131,21 @@ fn every_pass_is_counted_under_its_reason(hook: &str) {
     let many: Vec<_> = (1..=200).map(|i| format!("10.9.0.{i}")).collect();
     let file = manifests.path().join("many.yaml");
     fs::write(&file, headless_service("many", &many)).unwrap();
-    // The capacities suffice for the demo and this Service, but not for the others below.
+    // The capacities suffice for the demo and this Service, but not for the namespaces below.
     let bound = ["--max-map-memory", "256KiB"];
     let arguments = ["--hook", hook, "--lease", "2s"];
     let mut agent = Agent::start(&node, manifests.path(), &[&arguments[..], &bound].concat());
-    agent.announce("cannot write the name");
+    agent.announce("cannot write names");
     assert_eq!(agent.status()["complete"], true, "{}", agent.problems());
-    let [table, short] =
-        ["names_table", "names_short"].map(|map| agent.number(&format!("/maps/{map}/capacity")));
-    let service = |i| headless_service(&format!("extra-{i}"), &many[..1]);
-    let services: Vec<_> = (0..table + short).map(service).collect();
+    // The records of namespaces cannot yield. These names are too long for the other maps.
+    let medium = agent.number("/maps/names_medium/capacity");
+    let namespace = |i| {
+        let name = format!("extra-{i}-{}", "a".repeat(40));
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+    };
+    let namespaces: Vec<_> = (0..=medium).map(namespace).collect();
     let file = manifests.path().join("extra.yaml");
-    fs::write(&file, services.join("---\n")).unwrap();
+    fs::write(&file, namespaces.join("---\n")).unwrap();
     wait_for(|| match agent.status()["complete"].as_bool() {
         Some(false) => Ok(()),
         _ => Err("a name too many".to_owned()),

@@ -142,8 +142,10 @@ fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
     let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();
     for event in cluster.events.iter().cloned().chain(Cluster::synced()) {
-        writer.apply(&index.apply(event));
-        writer.point(&index.take_pointers());
+        let changes = index.apply(event);
+        writer.write(&changes, &index);
+        let pointers = index.take_pointers();
+        writer.point(&pointers, &index);
     }
     maps::live(&mut writer, true);
     maps::copy(writer.sink(), &mut kernel.maps);

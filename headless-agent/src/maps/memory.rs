@@ -20,6 +20,8 @@ pub struct MemorySink {
     arrays: Arrays,
     /// The records of the three hash maps of names.
     names: HashMap<MapKey, NameRecord>,
+    /// Number of records in each of them.
+    lens: [usize; KeyClass::ALL.len()],
     served: Vec<ServedSlot>,
     /// The settings of the programs, with the arrays' numbers of buckets.
     pub config: Option<Config>,
@@ -38,6 +40,7 @@ impl MemorySink {
         Self {
             arrays,
             names: HashMap::new(),
+            lens: [0; KeyClass::ALL.len()],
             served: vec![ServedSlot::default(); SERVED_SLOTS],
             config: Some(config),
             state: State::default(),
@@ -48,7 +51,7 @@ impl MemorySink {
 
     /// Number of records in the hash map of this class.
     pub fn len(&self, class: KeyClass) -> usize {
-        self.names.keys().filter(|key| key.class() == class).count()
+        self.lens[class as usize]
     }
 
     /// Changes the capacity of the hash map of this class.
@@ -64,6 +67,11 @@ impl MemorySink {
 impl RecordSink for MemorySink {
     fn arrays(&self) -> &Arrays {
         &self.arrays
+    }
+
+    fn capacity(&self, class: KeyClass) -> u32 {
+        let map = MapKind::of_class(class);
+        u32::try_from(self.capacities.entries(map)).unwrap_or(u32::MAX)
     }
 
     fn config(&self) -> Result<Config, SinkError> {
@@ -113,11 +121,15 @@ impl RecordSink for MemorySink {
         if is_full && !self.names.contains_key(key) {
             return Err(SinkError::Full { map });
         }
-        Ok(self.names.insert(*key, record).is_none())
+        let is_new = self.names.insert(*key, record).is_none();
+        self.lens[key.class() as usize] += usize::from(is_new);
+        Ok(is_new)
     }
 
     fn delete(&mut self, key: &MapKey) -> Result<bool, SinkError> {
-        Ok(self.names.remove(key).is_some())
+        let existed = self.names.remove(key).is_some();
+        self.lens[key.class() as usize] -= usize::from(existed);
+        Ok(existed)
     }
 
     fn for_each(

@@ -11,6 +11,8 @@
 //!     │
 //!  place      the element of a map in which each of these stands, and the free elements
 //!     │
+//!  budget     who holds how much of the maps, and what yields when a map is nearly full
+//!     │
 //!  writer     changes become writes, in an order that shows readers no half state
 //!     │
 //!  reconcile  the full pass: all maps are compared with the index and corrected
@@ -19,6 +21,7 @@
 //! [`read`] reads the maps back, for `dump` and for tests. [`heartbeat`] says how often the
 //! programs are told that the agent lives.
 
+mod budget;
 pub mod capacity;
 pub mod encode;
 pub mod heartbeat;

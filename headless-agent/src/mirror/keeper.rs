@@ -165,10 +165,11 @@ impl<S: RecordSink> Keeper<S> {
     /// Writes changed names and hints to the maps.
     async fn write(&mut self, names: &[NameChange], pointers: &Pointers) -> anyhow::Result<()> {
         for names in names.chunks(NAMES_AT_ONCE) {
-            self.writer.apply(names);
+            self.writer.write(names, &self.intake.mirror.index.read());
             self.breathe().await?;
         }
-        self.writer.point(pointers);
+        self.writer
+            .point(pointers, &self.intake.mirror.index.read());
         self.breathe().await
     }
 
@@ -229,7 +230,7 @@ impl<S: RecordSink> Keeper<S> {
     /// Tries failed writes again, with the present data of the names.
     pub(super) fn catch_up(&mut self) {
         let index = self.intake.mirror.index.read();
-        self.writer.retry(|name| index.detailed(name));
+        self.writer.catch_up(&index);
         drop(index);
         if self.complete {
             self.serve();

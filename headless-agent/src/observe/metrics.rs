@@ -218,6 +218,18 @@ impl Snapshot {
             writes.crowded,
         )?;
         page.gauge(
+            "map_yielding_services",
+            "Services that yield the room of their names or reverse names in a nearly full map",
+            None,
+            writes.yielding_services,
+        )?;
+        page.gauge(
+            "map_yielding_namespaces",
+            "Namespaces with names that yield",
+            None,
+            writes.yielding_namespaces,
+        )?;
+        page.gauge(
             "complete",
             "Whether the programs may give negative answers",
             None,

@@ -44,6 +44,14 @@ impl Snapshot {
                 self.writes.crowded
             ));
         }
+        if self.writes.yielding_namespaces > 0 {
+            problems.push(format!(
+                "{} namespaces hold the most of a map that is nearly full: userspace answers for \
+                 their largest Services: {}",
+                self.writes.yielding_namespaces,
+                self.writes.yielding.join(", ")
+            ));
+        }
         if self.writes.pending > 0 {
             problems.push(format!(
                 "{} names could not be written: negative answers are withheld",

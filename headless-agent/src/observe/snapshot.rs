@@ -78,7 +78,7 @@ pub struct Messages {
 }
 
 /// Results of the writer's writes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Writes {
     /// Writes that succeeded.
     pub written: u64,
@@ -90,6 +90,12 @@ pub struct Writes {
     pub pending: u64,
     /// Names whose addresses find no room and that userspace answers.
     pub crowded: u64,
+    /// Services whose names or reverse names yield, and that userspace answers.
+    pub yielding_services: u64,
+    /// Namespaces with names that yield.
+    pub yielding_namespaces: u64,
+    /// The first of these namespaces.
+    pub yielding: Vec<String>,
     /// Entries that a full pass found to differ from the index.
     pub drift: u64,
     /// Whether the programs may give negative answers.
@@ -146,6 +152,9 @@ impl Sources {
             failed: load(&writes.failed),
             pending: load(&writes.pending),
             crowded: load(&writes.crowded),
+            yielding_services: load(&writes.yielding_services),
+            yielding_namespaces: load(&writes.yielding_namespaces),
+            yielding: writes.yielding(),
             drift: load(&writes.drift),
             complete: writes.complete(),
         }

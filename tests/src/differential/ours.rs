@@ -180,10 +180,12 @@ impl Ours {
         let names = self.index.apply_all(events);
         self.index.set_serial(serial);
         let pointers = self.index.take_pointers();
-        self.host.point(&pointers);
-        self.kernel.point(&pointers);
-        write(&mut self.host, &names, serial)?;
-        write(&mut self.kernel, &names, serial)
+        let index = &self.index;
+        write(&mut self.host, &names, index, serial)?;
+        write(&mut self.kernel, &names, index, serial)?;
+        self.host.point(&pointers, index);
+        self.kernel.point(&pointers, index);
+        Ok(())
     }
 
     /// Asks the resolver. If a CNAME leads out of the zone, the upstream resolver that
@@ -285,9 +287,10 @@ impl Ours {
 fn write<S: RecordSink>(
     writer: &mut Writer<S>,
     names: &[NameChange],
+    index: &Index,
     serial: u32,
 ) -> anyhow::Result<()> {
-    writer.apply(names);
+    writer.write(names, index);
     anyhow::ensure!(writer.failed().len() == 0, "names were not written");
     writer.beat(Beat {
         lease: Duration::from_hours(1),

@@ -94,13 +94,14 @@ pub(crate) fn record(place: Place, names: &[Name], turn: Turn) -> (MemorySink, V
     let config = maps::config("cluster.local", 30);
     let mut writer = maps::writer(MemorySink::new(config, place.capacities()));
     for label in place.others() {
-        writer.apply(&[NameChange {
+        let change = NameChange {
             name: RelativeName::from_labels([*label]).unwrap(),
             data: Some(few(0, 0)),
-        }]);
+        };
+        writer.write(&[change], &maps::no_index());
     }
     for name in names {
-        writer.apply(&[name.change(Some(0))]);
+        writer.write(&[name.change(Some(0))], &maps::no_index());
     }
     // After the last version all extents and slots may be others than at the start. The last
     // change also restores these.
@@ -128,7 +129,7 @@ pub(crate) fn record(place: Place, names: &[Name], turn: Turn) -> (MemorySink, V
 }
 
 fn apply(writer: &mut Writer<MemorySink>, change: NameChange) {
-    writer.apply(&[change]);
+    writer.write(&[change], &maps::no_index());
     assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
 }
 

@@ -3,7 +3,7 @@
 use headless_ebpf::abi::KeyClass;
 
 use crate::maps::encode::{EndpointName, MapKey, encode};
-use crate::records::{Index, Parts};
+use crate::records::{Index, Part, Parts};
 
 /// How many entries of each kind a cluster needs in the maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,30 +34,41 @@ impl EntryCounts {
         let mut counts = Self::default();
         let mut parts = Parts::default();
         while let Some(part) = parts.next(index) {
-            for (name, data) in &part.names {
-                let wire = name.as_bytes();
-                // The class of the key is the same for every Service's number.
-                let endpoint = EndpointName::new(wire);
-                if endpoint.is_some_and(|name| name.entry(1, data).is_some()) {
-                    counts.endpoints += 1;
-                    continue;
-                }
-                let key = match endpoint {
-                    Some(_) => MapKey::of_endpoint(wire, 1),
-                    None => MapKey::of_name(wire),
-                };
-                if let Some(key) = key {
-                    counts.records[key.class() as usize] += 1;
-                    counts.chunks += u64::from(encode(data).len());
-                }
-            }
-            counts.endpoints += part.regular.len() as u64;
-            if let Some(pointed) = part.pointed {
-                counts.chunks += 1;
-                counts.addresses += pointed.addresses.len() as u64;
-            }
+            counts.add(&part);
         }
         counts
+    }
+
+    /// Counts the entries that one part of the index needs.
+    pub(in crate::maps) fn of_part(part: &Part) -> Self {
+        let mut counts = Self::default();
+        counts.add(part);
+        counts
+    }
+
+    fn add(&mut self, part: &Part) {
+        for (name, data) in &part.names {
+            let wire = name.as_bytes();
+            // The class of the key is the same for every Service's number.
+            let endpoint = EndpointName::new(wire);
+            if endpoint.is_some_and(|name| name.entry(1, data).is_some()) {
+                self.endpoints += 1;
+                continue;
+            }
+            let key = match endpoint {
+                Some(_) => MapKey::of_endpoint(wire, 1),
+                None => MapKey::of_name(wire),
+            };
+            if let Some(key) = key {
+                self.records[key.class() as usize] += 1;
+                self.chunks += u64::from(encode(data).len());
+            }
+        }
+        self.endpoints += part.regular.len() as u64;
+        if let Some(pointed) = &part.pointed {
+            self.chunks += 1;
+            self.addresses += pointed.addresses.len() as u64;
+        }
     }
 
     /// The counts of `whole` objects, of which `part` objects need these counts. Never less

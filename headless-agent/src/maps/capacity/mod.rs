@@ -2,7 +2,7 @@
 //!
 //! [`EntryCounts`] are the entries that a cluster needs. The maps get twice as many if the bound
 //! allows it. If it does not, first the room for growth is cut, then reverse names are left
-//! out, then names.
+//! out, then the maps are smaller than the cluster, and [`super::budget`] says what yields.
 
 mod bound;
 mod counts;
@@ -50,7 +50,7 @@ impl fmt::Display for LeftOut {
             Self::Names(percent) => write!(
                 f,
                 "the maps have room for about {percent} % of the names: the programs leave \
-                 the other names and reverse names to userspace and withhold negative answers"
+                 the largest Services of the largest namespaces and all reverse names to userspace"
             ),
         }
     }

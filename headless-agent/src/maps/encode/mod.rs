@@ -16,7 +16,7 @@ use headless_ebpf::abi::{
 };
 
 pub use self::key::MapKey;
-pub(super) use self::name::{EndpointName, endpoint_entry, is_service};
+pub(super) use self::name::{EndpointName, endpoint_entry, is_service, namespace_of};
 use crate::records::NameData;
 
 /// The record and the chunks of a name, before they have a place and seals.

@@ -61,6 +61,19 @@ pub(in crate::maps) fn endpoint_entry(service: u32, address: Ipv4Addr) -> Endpoi
     EndpointEntry::new(service, u32::from_ne_bytes(address.octets()))
 }
 
+/// The label of the namespace to which a relative name belongs: a namespace's own name, the
+/// name of a Service or an endpoint, or the name of a pod.
+pub(in crate::maps) fn namespace_of(wire: &[u8]) -> Option<&[u8]> {
+    let mut labels = WireLabels::new(wire);
+    match labels.clone().count() {
+        1 => labels.next(),
+        // A pod's name has `pod` and the zone's first label behind the namespace.
+        2 | 4 => labels.nth(1),
+        3 => labels.nth(2),
+        _ => None,
+    }
+}
+
 /// Whether a relative name is a Service's name, which has two labels.
 pub(in crate::maps) fn is_service(wire: &[u8]) -> bool {
     WireLabels::new(wire).count() == 2
@@ -129,5 +142,20 @@ mod tests {
         assert!(EndpointName::new(b"\x03web\x07default").is_none());
         assert!(EndpointName::new(b"\x01a\x01b\x01c\x01d").is_none());
         assert!(is_service(b"\x03web\x07default") && !is_service(b"\x07default"));
+    }
+
+    #[test]
+    fn every_name_belongs_to_a_namespace() {
+        let names: [&[u8]; 4] = [
+            b"\x07default",
+            b"\x03web\x07default",
+            b"\x01a\x03web\x07default",
+            b"\x071-2-3-4\x07default\x03pod\x07cluster",
+        ];
+        for name in names {
+            assert_eq!(namespace_of(name), Some(&b"default"[..]));
+        }
+        assert_eq!(namespace_of(b""), None);
+        assert_eq!(namespace_of(b"\x01a\x01b\x01c\x01d\x01e"), None);
     }
 }

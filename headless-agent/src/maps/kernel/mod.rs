@@ -29,6 +29,8 @@ type StateWords = [u64; size_of::<State>() / 8];
 /// The maps that the writer fills, in the kernel.
 pub struct KernelSink {
     arrays: Arc<Arrays>,
+    /// The most records in each of the three hash maps.
+    capacities: [u32; KeyClass::ALL.len()],
     short: Names<{ KeyClass::Short.words() }>,
     medium: Names<{ KeyClass::Medium.words() }>,
     long: Names<{ KeyClass::Long.words() }>,
@@ -81,6 +83,11 @@ impl KernelSink {
     fn with_arrays(ebpf: &Ebpf, arrays: Arc<Arrays>) -> anyhow::Result<Self> {
         Ok(Self {
             arrays,
+            capacities: [
+                capacity(ebpf, map::NAMES_SHORT)?,
+                capacity(ebpf, map::NAMES_MEDIUM)?,
+                capacity(ebpf, map::NAMES_LONG)?,
+            ],
             short: open(ebpf, map::NAMES_SHORT, Map::HashMap)?,
             medium: open(ebpf, map::NAMES_MEDIUM, Map::HashMap)?,
             long: open(ebpf, map::NAMES_LONG, Map::HashMap)?,
@@ -94,6 +101,10 @@ impl KernelSink {
 impl RecordSink for KernelSink {
     fn arrays(&self) -> &Arrays {
         &self.arrays
+    }
+
+    fn capacity(&self, class: KeyClass) -> u32 {
+        self.capacities[class as usize]
     }
 
     fn config(&self) -> Result<Config, SinkError> {

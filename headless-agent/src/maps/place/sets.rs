@@ -58,19 +58,18 @@ impl Sets {
         })
     }
 
-    /// Frees the chunks of a record that no map holds any more. Returns whether the record
-    /// had chunks.
+    /// Frees the chunks of a record that no map holds any more. Returns their number.
     pub(in crate::maps) fn free(
         &mut self,
         arrays: &Arrays,
         hash_key: &HashKey,
         key: &MapKey,
         record: &NameRecord,
-    ) -> bool {
-        let extent = record::extent(arrays, hash_key, key, record);
-        let has_chunks = extent.is_some();
-        self.extents.free(extent.unwrap_or_default());
-        has_chunks
+    ) -> u32 {
+        let extent = record::extent(arrays, hash_key, key, record).unwrap_or_default();
+        let len = extent.end - extent.start;
+        self.extents.free(extent);
+        len
     }
 }
 

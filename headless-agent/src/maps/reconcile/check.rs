@@ -3,12 +3,14 @@
 use headless_ebpf::abi::EndpointEntry;
 
 use super::drift::Drift;
-use crate::maps::encode::{EndpointName, MapKey, encode, endpoint_entry, is_service};
+use super::returns::Course;
+use crate::maps::budget::{Level, Room};
+use crate::maps::encode::{EndpointName, MapKey, encode, endpoint_entry, is_service, namespace_of};
 use crate::maps::place::endpoints;
 use crate::maps::place::record::{self, Located};
 use crate::maps::store::{RecordSink, SinkError};
 use crate::maps::writer::Writer;
-use crate::records::{NameData, Part, Pointed, RelativeName};
+use crate::records::{Index, NameData, Part, Pointed, RelativeName};
 
 /// A name in the maps, compared with the index.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,15 +24,35 @@ impl<S: RecordSink> Writer<S> {
     /// Corrects the names and hints of one part. All names of a part are written in one
     /// generation, because the endpoints of a Service have new keys if the Service's record
     /// gets a new number.
-    pub(super) fn check_part(&mut self, part: &Part, drift: &mut Drift) -> Result<(), SinkError> {
-        let checked = self.check_names(part, drift);
-        if self.fresh {
-            self.forget_number(part);
-        } else {
+    pub(super) fn check_part(
+        &mut self,
+        part: &Part,
+        index: &Index,
+        drift: &mut Drift,
+    ) -> Result<(), SinkError> {
+        let checked = match self.course(part)? {
+            Course::Keep => self.check_names(part, index, drift),
+            Course::Return => self.bring_back(part, index),
+            Course::Pass => self.check_passing(part, index, drift),
+            Course::LeaveOut => {
+                let label = part
+                    .names
+                    .first()
+                    .and_then(|(name, _)| namespace_of(name.as_bytes()));
+                self.budget.leave_out(label.unwrap_or_default());
+                Ok(())
+            }
+        };
+        let pointed = part.pointed.as_ref();
+        let owner = pointed.map(|pointed| self.known_service(pointed.name.as_bytes()));
+        let owner = owner.and_then(Result::ok).flatten();
+        self.forget_number(part);
+        if !self.fresh {
             self.end_filling();
         }
-        if let Some(pointed) = &part.pointed {
-            self.check_pointed(pointed, drift);
+        if let Some(pointed) = pointed {
+            self.check_pointed(pointed, owner, drift);
+            self.keep_room_of(Room::Reverse, index);
         }
         checked
     }
@@ -42,10 +64,25 @@ impl<S: RecordSink> Writer<S> {
         }
     }
 
-    fn check_names(&mut self, part: &Part, drift: &mut Drift) -> Result<(), SinkError> {
+    fn check_names(
+        &mut self,
+        part: &Part,
+        index: &Index,
+        drift: &mut Drift,
+    ) -> Result<(), SinkError> {
         for (name, data) in &part.names {
-            self.check_name(name, data, drift)?;
+            self.check_name(name, data, index, drift)?;
         }
+        self.check_regular(part, index, drift)
+    }
+
+    /// Corrects the regular endpoints of a part. Ends early if the Service yields meanwhile.
+    pub(super) fn check_regular(
+        &mut self,
+        part: &Part,
+        index: &Index,
+        drift: &mut Drift,
+    ) -> Result<(), SinkError> {
         let Some((service, _)) = part.names.first().filter(|_| !part.regular.is_empty()) else {
             return Ok(());
         };
@@ -54,29 +91,41 @@ impl<S: RecordSink> Writer<S> {
             if number.is_none() {
                 number = self.known_service(service.as_bytes())?;
             }
+            if number.is_some_and(|number| self.budget.level(number) == Level::Passing) {
+                break;
+            }
             let entry = number.map(|number| endpoint_entry(number, *address));
             let is_there = entry.is_some_and(|entry| self.check_entry(entry, drift));
             if !is_there && let Some((name, data)) = part.regular_name(*address) {
-                self.check_name(&name, &data, drift)?;
+                self.check_name(&name, &data, index, drift)?;
             }
+            self.keep_room_of(Room::Endpoints, index);
         }
         Ok(())
     }
 
     /// Corrects a name.
-    fn check_name(
+    pub(super) fn check_name(
         &mut self,
         name: &RelativeName,
         data: &NameData,
+        index: &Index,
         drift: &mut Drift,
     ) -> Result<(), SinkError> {
         let wire = name.as_bytes();
+        if self.bring_back_pod(name, data, index)? {
+            return Ok(());
+        }
+        let Some(form) = self.form(wire, data)? else {
+            return Ok(());
+        };
         let standing = if self.fresh {
             Standing::Missing
         } else {
-            self.standing(wire, data)?
+            self.standing(wire, &form)?
         };
         if standing == Standing::Current {
+            self.see_place(wire, index)?;
             return Ok(());
         }
         // A failed or crowded name is known to differ, so it is no drift.
@@ -87,7 +136,19 @@ impl<S: RecordSink> Writer<S> {
             }
         }
         self.ensure_writing();
-        self.install(wire, Some(data));
+        self.install(wire, Some(data), index);
+        Ok(())
+    }
+
+    /// Notes which Service of the index a Service in the maps is. Another agent may have written
+    /// its record.
+    fn see_place(&mut self, wire: &[u8], index: &Index) -> Result<(), SinkError> {
+        if is_service(wire)
+            && let Some(number) = self.known_service(wire)?
+        {
+            let place = index.number_of(wire).unwrap_or_default();
+            self.budget.place(number, place);
+        }
         Ok(())
     }
 
@@ -112,7 +173,7 @@ impl<S: RecordSink> Writer<S> {
         number.is_some()
     }
 
-    fn ensure_writing(&mut self) {
+    pub(super) fn ensure_writing(&mut self) {
         if !self.is_writing() {
             self.begin_writing();
         }
@@ -169,8 +230,8 @@ impl<S: RecordSink> Writer<S> {
     }
 
     /// Corrects the name chunk of one Service and the hints that lead to it.
-    fn check_pointed(&mut self, pointed: &Pointed, drift: &mut Drift) {
-        if self.sink.arrays().reverse_buckets() == 0 {
+    fn check_pointed(&mut self, pointed: &Pointed, owner: Option<u32>, drift: &mut Drift) {
+        if self.sink.arrays().reverse_buckets() == 0 || !self.may_point_again(pointed, owner) {
             return;
         }
         let Pointed {
@@ -179,10 +240,10 @@ impl<S: RecordSink> Writer<S> {
             addresses,
         } = pointed;
         // A missing chunk or hint is no drift: it may have found no room before.
-        drift.differing += u64::from(self.put_name_chunk(*number, name));
+        drift.differing += u64::from(self.put_name_chunk(*number, name, owner));
         let chunk = self.name_chunks.get(*number);
         for address in addresses {
-            drift.differing += u64::from(self.put_pointer(*address, chunk));
+            drift.differing += u64::from(self.put_pointer(*address, chunk, owner));
         }
     }
 }

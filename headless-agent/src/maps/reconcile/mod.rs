@@ -13,6 +13,7 @@
 
 mod check;
 mod drift;
+mod returns;
 mod sweep;
 
 use std::time::Duration;
@@ -128,7 +129,7 @@ impl Reconcile {
             };
             return Ok((next, 1));
         };
-        writer.check_part(&part, &mut self.drift)?;
+        writer.check_part(&part, index, &mut self.drift)?;
         let addresses = part.pointed.map_or(0, |pointed| pointed.addresses.len());
         let names = part.names.len() + part.regular.len();
         Ok((Stage::Index(parts), 1 + names + addresses))

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use headless_ebpf::abi::{KeyClass, ReverseSlot};
 
 use super::drift::Drift;
+use crate::maps::budget::{Holder, Room};
 use crate::maps::place::endpoints;
 use crate::maps::place::table::{self, Table};
 use crate::maps::store::{MapKind, RecordSink, SinkError};
@@ -17,6 +18,7 @@ impl<S: RecordSink> Writer<S> {
         self.fresh = self.filling;
         self.marks = (!self.filling).then(|| Marks::new(self.sink.arrays()));
         self.sets.extents.begin_pass();
+        self.budget.begin_pass();
     }
 
     /// Ends a full pass: frees the chunks that neither a record nor a hint needs. Returns the
@@ -31,6 +33,9 @@ impl<S: RecordSink> Writer<S> {
             self.sets.extents.see(&(chunk..chunk + 1));
         }
         let lost = self.sets.extents.end_pass();
+        self.ensure_writing();
+        self.unmark_complete();
+        self.end_filling();
         self.publish_counts();
         self.count_buckets();
         lost
@@ -51,11 +56,12 @@ impl<S: RecordSink> Writer<S> {
         let Some(marks) = &self.marks else { return 0 };
         let records = table::records(self.sink.arrays(), bucket);
         let stale = records.filter(|(hint, ..)| !marks.hints[*hint]);
-        let stale: Vec<_> = stale.map(|(hint, ..)| hint).collect();
+        let stale: Vec<_> = stale.collect();
         if !stale.is_empty() {
             self.begin_writing();
-            for hint in &stale {
+            for (hint, key, record) in &stale {
                 Table::delete_hint(self.sink.arrays(), *hint);
+                self.let_go(key, record);
             }
             self.end_writing();
         }
@@ -70,18 +76,20 @@ impl<S: RecordSink> Writer<S> {
         };
         let (mut all, mut keys) = (0, Vec::new());
         if self.config.has_names(class) {
-            self.sink.for_each(class, &mut |key, _| {
+            self.sink.for_each(class, &mut |key, record| {
                 all += 1;
                 if !marks.keys.contains(key.words()) {
-                    keys.push(key);
+                    keys.push((key, record));
                 }
             })?;
         }
         if !keys.is_empty() {
             self.begin_writing();
-            let deleted = keys
-                .iter()
-                .try_for_each(|key| self.sink.delete(key).map(drop));
+            let deleted = keys.iter().try_for_each(|(key, record)| {
+                self.sink.delete(key)?;
+                self.let_go(key, record);
+                Ok(())
+            });
             self.end_writing();
             deleted?;
         }
@@ -95,11 +103,13 @@ impl<S: RecordSink> Writer<S> {
         let Some(marks) = &self.marks else { return 0 };
         let entries = endpoints::entries(self.sink.arrays(), bucket);
         let stale = entries.filter(|(number, _)| !marks.endpoints[*number]);
-        let stale: Vec<_> = stale.map(|(number, _)| number).collect();
+        let stale: Vec<_> = stale.collect();
         if !stale.is_empty() {
             self.begin_writing();
-            for number in &stale {
+            for (number, entry) in &stale {
                 endpoints::delete(self.sink.arrays(), *number);
+                let holder = Holder::Service(entry.service());
+                self.budget.add(holder, Room::Endpoints, -1);
             }
             let gone = stale.len() as u64;
             let left = self.counts.entries(MapKind::Endpoints).saturating_sub(gone);
@@ -112,15 +122,16 @@ impl<S: RecordSink> Writer<S> {
     /// Clears the hints of a bucket of `REVERSE` that have no mark. Returns their number.
     pub(super) fn sweep_reverse(&mut self, bucket: u32) -> u64 {
         let Some(marks) = &self.marks else { return 0 };
-        let mut stale = 0;
-        for (at, slot) in self.sink.arrays().reverse(bucket).into_iter().enumerate() {
-            if !slot.is_empty() && !marks.reverse[slot_number(bucket, at)] {
-                let empty = ReverseSlot::default();
-                self.sink.arrays().put_reverse(bucket, at, empty);
-                self.counts.add_entries(MapKind::Reverse, -1);
-                stale += 1;
-            }
+        let slots = self.sink.arrays().reverse(bucket).into_iter().enumerate();
+        let stale =
+            slots.filter(|(at, slot)| !slot.is_empty() && !marks.reverse[slot_number(bucket, *at)]);
+        let stale: Vec<_> = stale.collect();
+        for (at, slot) in &stale {
+            self.hold_hint(slot.chunk(), Room::Reverse, -1);
+            let empty = ReverseSlot::default();
+            self.sink.arrays().put_reverse(bucket, *at, empty);
+            self.counts.add_entries(MapKind::Reverse, -1);
         }
-        stale
+        stale.len() as u64
     }
 }

@@ -21,6 +21,9 @@ pub trait RecordSink {
     /// The array maps that the agent writes by plain stores.
     fn arrays(&self) -> &Arrays;
 
+    /// The most records in the hash map of a class.
+    fn capacity(&self, class: KeyClass) -> u32;
+
     /// Reads the settings of the programs.
     ///
     /// # Errors
@@ -67,6 +70,10 @@ pub trait RecordSink {
 impl<S: RecordSink> RecordSink for &mut S {
     fn arrays(&self) -> &Arrays {
         (**self).arrays()
+    }
+
+    fn capacity(&self, class: KeyClass) -> u32 {
+        (**self).capacity(class)
     }
 
     fn config(&self) -> Result<Config, SinkError> {

@@ -58,6 +58,10 @@ impl RecordSink for Checked {
         self.sink.arrays()
     }
 
+    fn capacity(&self, class: KeyClass) -> u32 {
+        self.sink.capacity(class)
+    }
+
     fn config(&self) -> Result<Config, SinkError> {
         RecordSink::config(&self.sink)
     }

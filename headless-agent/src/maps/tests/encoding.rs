@@ -155,7 +155,7 @@ fn the_layouts_version_covers_what_is_written() {
     writer.apply(&changes());
     let addresses = ["10.0.0.0", "10.96.0.1", "fd00::1"];
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    writer.point(&Pointers {
+    let pointers = Pointers {
         services: [
             (1, Some(name("web.default"))),
             (2, Some(name("api.default"))),
@@ -166,7 +166,8 @@ fn the_layouts_version_covers_what_is_written() {
             .zip([1, 2, 2])
             .map(|(text, service)| (address(text), Some(service)))
             .collect(),
-    });
+    };
+    writer.point(&pointers, &no_index());
     let served = addresses.map(|text| Address::from(address(text)));
     assert_eq!(writer.serve(&served).unwrap(), []);
     assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));

@@ -6,7 +6,7 @@ use super::checked::Checked;
 use super::*;
 use crate::maps::place::endpoints;
 use crate::maps::reconcile::{Drift, Progress, Reconcile};
-use crate::records::{EndpointScope, Index, Settings};
+use crate::records::EndpointScope;
 use crate::watch::{
     Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Service, ServiceKind,
 };
@@ -68,8 +68,8 @@ fn index() -> Index {
 
 fn take(writer: &mut Writer<impl RecordSink>, index: &mut Index, events: Vec<Event>) {
     let changes = index.apply_all(events);
-    writer.apply(&changes);
-    writer.point(&index.take_pointers());
+    writer.write(&changes, index);
+    writer.point(&index.take_pointers(), index);
 }
 
 const ROOMY: Capacities = Capacities {
@@ -251,7 +251,7 @@ fn names_that_empty_maps_refuse_are_written_later() {
     assert!(writer.failed().len() > 30);
     assert!(writer.counts.entries(MapKind::Endpoints) > 50);
     writer.sink_mut().refuses = false;
-    writer.retry(|name| index.detailed(name));
+    writer.catch_up(&index);
     assert_eq!(writer.failed().len(), 0);
     check(&mut writer, &index);
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod budget;
 mod checked;
 mod encoding;
 mod endpoints;
@@ -27,7 +28,9 @@ use super::memory::MemorySink;
 use super::read::{self, Stored};
 use super::writer::Writer;
 use super::{MapKey, MapKind, RecordSink, SinkError, WriteCounts};
-use crate::records::{Details, NameChange, NameData, RelativeName, Target, TargetSet, Targets};
+use crate::records::{
+    Details, Index, NameChange, NameData, RelativeName, Settings, Target, TargetSet, Targets,
+};
 
 /// A namespace whose endpoints have names of more than 40 bytes.
 const LONG: &str = "a-namespace-with-a-rather-long-name";
@@ -67,6 +70,27 @@ fn change(text: &str, data: Option<NameData>) -> NameChange {
 fn config() -> Config {
     let key = HashKey::from_seed(0x5eed);
     Config::new("cluster.local", 30, PodsMode::Insecure, &key).unwrap()
+}
+
+/// Writing names that no index has. Nothing yields for them, because only the index says what
+/// a Service is.
+trait WithoutIndex {
+    fn apply(&mut self, changes: &[NameChange]);
+    fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>);
+}
+
+impl<S: RecordSink> WithoutIndex for Writer<S> {
+    fn apply(&mut self, changes: &[NameChange]) {
+        self.write(changes, &no_index());
+    }
+
+    fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>) {
+        self.retry_with(lookup, &no_index());
+    }
+}
+
+fn no_index() -> Index {
+    Index::new(Settings::new("cluster.local.".parse().unwrap()))
 }
 
 fn open<S: RecordSink>(sink: S) -> Writer<S> {

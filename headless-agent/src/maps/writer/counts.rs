@@ -3,10 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headless_ebpf::abi::State;
+use parking_lot::Mutex;
 
+use crate::maps::budget::Yielding;
 use crate::maps::store::{MapKind, SinkError};
 
-/// Figures of the writer. Other threads read them without a lock.
+/// The most namespaces that [`WriteCounts::yielding`] names.
+const YIELDING_SHOWN_MAX: usize = 16;
+
+/// Figures of the writer. Other threads read them while the writer works.
 #[derive(Debug, Default)]
 pub struct WriteCounts {
     /// Number of entries by [`MapKind`].
@@ -23,6 +28,12 @@ pub struct WriteCounts {
     /// Number of names whose addresses or details find no room in `CHUNKS`. The programs
     /// leave these names to userspace.
     pub crowded: AtomicU64,
+    /// Number of Services whose names or reverse names yield.
+    pub yielding_services: AtomicU64,
+    /// Number of namespaces with names that yield.
+    pub yielding_namespaces: AtomicU64,
+    /// The first 16 namespaces with names that yield.
+    yielding: Mutex<Vec<String>>,
     /// Number of entries since the start that a full pass found to differ from the index.
     pub drift: AtomicU64,
     /// Number of full passes since the start.
@@ -44,6 +55,34 @@ impl WriteCounts {
     /// Whether the programs may give negative answers.
     pub fn complete(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & u64::from(State::COMPLETE) != 0
+    }
+
+    /// Namespaces with names that yield, in the order of their names, at most 16.
+    /// Each has the number of its Services that yield, and whether it
+    /// has names without a record.
+    pub fn yielding(&self) -> Vec<String> {
+        self.yielding.lock().clone()
+    }
+
+    /// Replaces what yields.
+    pub(super) fn set_yielding(&self, services: u64, namespaces: Vec<Yielding>) {
+        let show = |Yielding {
+                        namespace,
+                        services,
+                        marked,
+                    }: Yielding| {
+            let more = if marked {
+                ", others without a record"
+            } else {
+                ""
+            };
+            format!("{namespace} ({services} Services{more})")
+        };
+        let number = namespaces.len() as u64;
+        self.yielding_services.store(services, Ordering::Relaxed);
+        self.yielding_namespaces.store(number, Ordering::Relaxed);
+        let shown = namespaces.into_iter().take(YIELDING_SHOWN_MAX);
+        *self.yielding.lock() = shown.map(show).collect();
     }
 
     /// Counts written elements.

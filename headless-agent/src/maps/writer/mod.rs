@@ -3,36 +3,44 @@
 //! New chunks are written first, then the record that names them, then the old chunks are
 //! freed. Around all of this the writer counts a generation in `STATE`, so that the programs
 //! deny no name while names are written.
+//!
+//! Where a map is nearly full, the namespaces that hold the most of it yield (`yields`, by the
+//! plans of [`super::budget`]). `install` asks what of a name the maps may hold.
 
+mod complaints;
 mod counts;
+mod holdings;
+mod install;
 mod marks;
 mod names;
 mod open;
 mod reverse;
 mod served;
 mod state;
+mod yields;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use headless_ebpf::abi::{Config, State};
-use tracing::{error, warn};
 
+use self::complaints::Complaints;
+pub use self::complaints::show;
 pub use self::counts::WriteCounts;
 pub(super) use self::marks::Marks;
 pub(super) use self::reverse::slot_number;
-use super::encode::MapKey;
+use super::budget::Budget;
 use super::place::name_chunks::NameChunks;
 use super::place::sets::Sets;
 use super::place::table::Table;
 use super::read;
-use super::store::{MapKind, RecordSink, SinkError};
-use crate::records::name::WireLabels;
-use crate::records::{NameChange, NameData};
+use super::store::{MapKind, RecordSink};
+use crate::records::{Index, NameChange, NameData};
 
-/// The most names that one call of [`Writer::retry`] tries.
+/// The most names that one call of [`Writer::catch_up`] tries.
 const RETRY_NAMES_MAX: usize = 256;
 
 /// A set of relative names in wire form.
@@ -56,12 +64,16 @@ pub struct Writer<S> {
     /// Numbers of Services without a record in the maps, by the Service's name. All other
     /// numbers stand in the Services' records.
     numbers: BTreeMap<Box<[u8]>, u32>,
+    /// Who holds how much of the maps, and what yields.
+    pub(super) budget: Budget,
+    /// Failures that the log has not told yet.
+    complaints: Complaints,
     /// Names whose last write failed.
     pub(super) failed: Names,
     /// Names whose addresses or details find no room. Their records leave them to userspace.
     /// No name is both failed and crowded.
     pub(super) crowded: Names,
-    /// The last name that [`Self::retry`] has tried.
+    /// The last name that [`Self::catch_up`] has tried.
     retried: Box<[u8]>,
     /// Whether the full pass that is under way began with empty maps. Then nothing that it
     /// writes is drift.
@@ -111,33 +123,39 @@ impl<S: RecordSink> Writer<S> {
     /// Writes changes in their order. New names must come before deleted names, and the names
     /// of a deleted Service's endpoints before the Service's own name. A failed write is
     /// remembered, and the other names are written all the same.
-    pub fn apply(&mut self, changes: &[NameChange]) {
+    ///
+    /// `index` has these changes already. It says what else the Services have that yield.
+    pub fn write(&mut self, changes: &[NameChange], index: &Index) {
         if changes.is_empty() {
             return;
         }
         self.end_fresh();
         self.begin_writing();
         for change in changes {
-            self.install(change.name.as_bytes(), change.data.as_ref());
+            self.install(change.name.as_bytes(), change.data.as_ref(), index);
         }
         self.end_writing();
     }
 
-    /// Tries failed and crowded names again, at most 256 in one call, in turns. `lookup`
-    /// returns the present data of a name with its details.
-    pub fn retry(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>) {
+    /// Tries failed and crowded names again, at most 256 in one call, in turns.
+    pub fn catch_up(&mut self, index: &Index) {
+        self.retry_with(|name| index.detailed(name), index);
+    }
+
+    /// [`Self::catch_up`]. `lookup` returns the present data of a name with its details.
+    pub(super) fn retry_with(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>, index: &Index) {
         let names = self.waiting();
         let Some(last) = names.last() else { return };
         self.retried.clone_from(last);
         self.end_fresh();
         self.begin_writing();
         for name in &names {
-            self.install(name, lookup(name).as_ref());
+            self.install(name, lookup(name).as_ref(), index);
         }
         self.end_writing();
     }
 
-    /// The next names that [`Self::retry`] tries: the names that follow the last one in
+    /// The next names that [`Self::catch_up`] tries: the names that follow the last one in
     /// alphabetical order, then names from the beginning. The cost does not grow with the
     /// number of waiting names.
     fn waiting(&self) -> Vec<Box<[u8]>> {
@@ -159,68 +177,6 @@ impl<S: RecordSink> Writer<S> {
         self.fresh = false;
     }
 
-    /// Writes or deletes one name, and remembers whether that failed.
-    pub(super) fn install(&mut self, wire: &[u8], data: Option<&NameData>) {
-        if MapKey::of_name(wire).is_none() {
-            // No query can ask for such a name, so its absence is no fault.
-            warn!(name = %show(wire), "the maps cannot hold this name, left out");
-            return;
-        }
-        let result = match data {
-            Some(data) => self.put_name(wire, data),
-            None => self.delete_name(wire).map(|()| true),
-        };
-        match result {
-            Ok(has_room) => {
-                self.failed.remove(wire);
-                self.note_room(wire, has_room);
-            }
-            Err(error) => self.fail(wire, &error),
-        }
-    }
-
-    /// Remembers whether the addresses and details of a name found room.
-    fn note_room(&mut self, wire: &[u8], has_room: bool) {
-        if has_room {
-            self.crowded.remove(wire);
-            return;
-        }
-        let map = MapKind::Chunks;
-        self.counts.failure(&SinkError::Full { map });
-        if self.crowded.insert(wire.into()) {
-            warn!(
-                name = %show(wire),
-                "map CHUNKS has no room for the addresses or details of the name, which is left \
-                 to userspace"
-            );
-        }
-    }
-
-    /// Handles a failed write of a name. The record that the maps still have is outdated, so
-    /// it is deleted. Negative answers are withdrawn first, because the absence of the record
-    /// then proves nothing.
-    fn fail(&mut self, wire: &[u8], error: &SinkError) {
-        self.counts.failure(error);
-        self.crowded.remove(wire);
-        if self.failed.insert(wire.into()) {
-            error!(
-                name = %show(wire),
-                error = error as &dyn std::error::Error,
-                "cannot write the name to the maps, left to userspace"
-            );
-        }
-        if let Err(error) = self.withdraw_denials() {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "cannot withdraw negative answers, so the outdated record stays until the next try"
-            );
-            return;
-        }
-        if let Err(error) = self.forget_name(wire) {
-            self.counts.failure(&error);
-        }
-    }
-
     /// Counts the entries of `ENDPOINTS` and `REVERSE`, of which the writer has no list of
     /// free places.
     pub(super) fn count_buckets(&self) {
@@ -233,19 +189,18 @@ impl<S: RecordSink> Writer<S> {
         self.counts.set_entries(MapKind::Reverse, slots as u64);
     }
 
-    /// Publishes the numbers of used slots and chunks, and of waiting names.
-    pub(super) fn publish_counts(&self) {
+    /// Publishes the numbers of used slots and chunks, of waiting names and of names that yield.
+    pub(super) fn publish_counts(&mut self) {
         let counts = &self.counts;
         counts.set_entries(MapKind::Table, self.table.used());
         counts.set_entries(MapKind::Chunks, self.sets.used());
         let len = |names: &Names| names.len() as u64;
         counts.pending.store(len(&self.failed), Ordering::Relaxed);
         counts.crowded.store(len(&self.crowded), Ordering::Relaxed);
+        if std::mem::take(&mut self.budget.changed) {
+            let (services, _) = self.budget.yielding();
+            counts.set_yielding(services.into(), self.budget.all_yielding());
+        }
+        self.complaints.tell(Instant::now());
     }
-}
-
-/// A relative name in presentation form, for messages.
-pub fn show(wire: &[u8]) -> String {
-    let labels = WireLabels::new(wire).map(|label| label.escape_ascii().to_string());
-    labels.collect::<Vec<_>>().join(".")
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::{Ordering, fence};
 use headless_ebpf::abi::{EndpointEntry, KeyClass, NameRecord};
 
 use super::Writer;
+use crate::maps::budget::{Holder, Room};
 use crate::maps::encode::{
-    Encoded, EndpointName, MapKey, Place, encode, endpoint_entry, is_service,
+    Encoded, EndpointName, MapKey, Place, encode, endpoint_entry, is_service, namespace_of,
 };
 use crate::maps::place::record::{self, Located};
 use crate::maps::place::sets::following;
@@ -21,7 +22,11 @@ const NO_KEY: SinkError = SinkError::Full {
 
 impl<S: RecordSink> Writer<S> {
     /// Stores a name. Returns whether its addresses and details found room.
-    pub(super) fn put_name(&mut self, wire: &[u8], data: &NameData) -> Result<bool, SinkError> {
+    pub(in crate::maps) fn put_name(
+        &mut self,
+        wire: &[u8],
+        data: &NameData,
+    ) -> Result<bool, SinkError> {
         if let Some(name) = EndpointName::new(wire) {
             return self.put_endpoint(name, data);
         }
@@ -42,13 +47,16 @@ impl<S: RecordSink> Writer<S> {
     }
 
     /// The number of the Service with this name. A Service without a number gets a new one.
-    fn service_number(&mut self, service: &[u8]) -> Result<u32, SinkError> {
+    pub(in crate::maps) fn service_number(&mut self, service: &[u8]) -> Result<u32, SinkError> {
         if let Some(number) = self.known_service(service)? {
             return Ok(number);
         }
         let number = self.next_service;
         self.next_service = following(number);
         self.numbers.insert(service.into(), number);
+        if let (Some(namespace), Some(key)) = (namespace_of(service), MapKey::of_name(service)) {
+            self.budget.enter(number, namespace, key.class());
+        }
         Ok(number)
     }
 
@@ -95,10 +103,25 @@ impl<S: RecordSink> Writer<S> {
         Ok(stored)
     }
 
-    /// Deletes a name that does not exist any more. A deleted Service loses its number.
+    /// Deletes a name that does not exist any more, or that is left out. A deleted Service loses
+    /// its number.
     pub(super) fn delete_name(&mut self, wire: &[u8]) -> Result<(), SinkError> {
+        let number = if is_service(wire) {
+            self.known_service(wire)?
+        } else {
+            None
+        };
         self.remove(wire)?;
         self.numbers.remove(wire);
+        if let Some(number) = number {
+            self.budget.leave(number);
+        } else if let Some(label) = namespace_of(wire)
+            && label.len() + 1 == wire.len()
+            && self.budget.is_marked(label)
+        {
+            let namespace = self.budget.namespace(label);
+            self.end_mark(namespace);
+        }
         Ok(())
     }
 
@@ -112,7 +135,8 @@ impl<S: RecordSink> Writer<S> {
         self.remove(wire)
     }
 
-    fn remove(&mut self, wire: &[u8]) -> Result<(), SinkError> {
+    /// Deletes the entries of a name, in whichever form the maps have it.
+    pub(super) fn remove(&mut self, wire: &[u8]) -> Result<(), SinkError> {
         let Some(name) = EndpointName::new(wire) else {
             let key = MapKey::of_name(wire).ok_or(NO_KEY)?;
             return self.delete_record(&key);
@@ -130,7 +154,12 @@ impl<S: RecordSink> Writer<S> {
     /// chunks. If the chunks find no room, the record leaves the name to userspace. If the
     /// old chunks make room, the name is stored once more. Returns whether the chunks found
     /// room.
-    fn store(&mut self, key: &MapKey, service: u32, encoded: &Encoded) -> Result<bool, SinkError> {
+    pub(super) fn store(
+        &mut self,
+        key: &MapKey,
+        service: u32,
+        encoded: &Encoded,
+    ) -> Result<bool, SinkError> {
         let hash_key = self.config.hash_key;
         let old = if self.fresh {
             None
@@ -139,6 +168,9 @@ impl<S: RecordSink> Writer<S> {
         };
         let place = self.sets.put(self.sink.arrays(), &hash_key, encoded);
         let has_room = place.is_some();
+        if has_room {
+            self.hold(service, key, Room::Chunks, i64::from(encoded.len()));
+        }
         let place = Place {
             service,
             ..place.unwrap_or_default()
@@ -149,18 +181,24 @@ impl<S: RecordSink> Writer<S> {
             encoded.passing().record(&hash_key, key, place)
         };
         if let Err(error) = self.put_record(key, record) {
-            let arrays = self.sink.arrays();
-            self.sets.free(arrays, &hash_key, key, &record);
+            self.free_set(key, &record);
             return Err(error);
         }
         self.counts.wrote(1 + u64::from(encoded.len()));
-        let arrays = self.sink.arrays();
-        let is_freed = old.is_some_and(|old| self.sets.free(arrays, &hash_key, key, &old));
+        let is_freed = old.is_some_and(|old| self.free_set(key, &old) > 0);
         if !has_room && is_freed {
             // The record now has no chunks, so this happens once.
             return self.store(key, service, encoded);
         }
         Ok(has_room)
+    }
+
+    /// Frees the chunks of a record that no map holds any more. Returns their number.
+    fn free_set(&mut self, key: &MapKey, record: &NameRecord) -> u32 {
+        let (arrays, hash_key) = (self.sink.arrays(), &self.config.hash_key);
+        let len = self.sets.free(arrays, hash_key, key, record);
+        self.hold(record.service, key, Room::Chunks, -i64::from(len));
+        len
     }
 
     /// Looks up the record of a key.
@@ -175,14 +213,15 @@ impl<S: RecordSink> Writer<S> {
         let in_map = || self.config.has_names(class) && !self.fresh;
         if class == KeyClass::Short && !(in_map() && self.sink.get(key)?.is_some()) {
             let hash_key = &self.config.hash_key;
-            match self.table.put(self.sink.arrays(), hash_key, key, record) {
-                Placed::New(hint) | Placed::Replaced(hint) => {
-                    if let Some(marks) = &mut self.marks {
-                        marks.hints[hint] = true;
-                    }
-                    return Ok(());
+            let placed = self.table.put(self.sink.arrays(), hash_key, key, record);
+            if let Placed::New(hint) | Placed::Replaced(hint) = placed {
+                if let Some(marks) = &mut self.marks {
+                    marks.hints[hint] = true;
                 }
-                Placed::NoRoom => {}
+                if let Placed::New(_) = placed {
+                    self.hold(record.service, key, Room::Short, 1);
+                }
+                return Ok(());
             }
         }
         if !self.config.has_names(class) {
@@ -196,6 +235,7 @@ impl<S: RecordSink> Writer<S> {
         let is_new = self.sink.put(key, record)?;
         let entries = i64::from(is_new);
         self.counts.add_entries(MapKind::of_class(class), entries);
+        self.hold(record.service, key, Room::of_class(class), entries);
         if let Some(marks) = &mut self.marks {
             marks.keys.insert(key.words().into());
         }
@@ -217,8 +257,9 @@ impl<S: RecordSink> Writer<S> {
             }
         }
         self.counts.wrote(1);
-        let (arrays, hash_key) = (self.sink.arrays(), &self.config.hash_key);
-        self.sets.free(arrays, hash_key, key, &located.record());
+        let record = located.record();
+        self.hold(record.service, key, Room::of_class(key.class()), -1);
+        self.free_set(key, &record);
         Ok(())
     }
 
@@ -229,6 +270,8 @@ impl<S: RecordSink> Writer<S> {
             Placed::New(number) => {
                 self.counts.add_entries(MapKind::Endpoints, 1);
                 self.counts.wrote(1);
+                let holder = Holder::Service(entry.service());
+                self.budget.add(holder, Room::Endpoints, 1);
                 number
             }
             Placed::Replaced(number) => number,
@@ -240,13 +283,17 @@ impl<S: RecordSink> Writer<S> {
         true
     }
 
-    /// Deletes the entry of a regular endpoint, if there is one.
-    fn delete_entry(&mut self, entry: EndpointEntry) {
+    /// Deletes the entry of a regular endpoint. Returns whether there was one.
+    pub(super) fn delete_entry(&mut self, entry: EndpointEntry) -> bool {
         let (arrays, hash_key) = (self.sink.arrays(), &self.config.hash_key);
-        if let Some(number) = endpoints::find(arrays, hash_key, entry) {
-            endpoints::delete(arrays, number);
-            self.counts.add_entries(MapKind::Endpoints, -1);
-            self.counts.wrote(1);
-        }
+        let Some(number) = endpoints::find(arrays, hash_key, entry) else {
+            return false;
+        };
+        endpoints::delete(arrays, number);
+        self.counts.add_entries(MapKind::Endpoints, -1);
+        self.counts.wrote(1);
+        let holder = Holder::Service(entry.service());
+        self.budget.add(holder, Room::Endpoints, -1);
+        true
     }
 }

@@ -7,7 +7,9 @@ use headless_ebpf::abi::{Config, KeyClass, State};
 use tracing::warn;
 
 use super::Writer;
+use super::complaints::Complaints;
 use super::counts::WriteCounts;
+use crate::maps::budget::Budget;
 use crate::maps::encode::MapKey;
 use crate::maps::place::extents::Extent;
 use crate::maps::place::name_chunks::NameChunks;
@@ -107,6 +109,8 @@ impl<S: RecordSink> Writer<S> {
             failed: BTreeSet::new(),
             crowded: BTreeSet::new(),
             retried: Box::default(),
+            budget: Budget::default(),
+            complaints: Complaints::default(),
             marks: None,
             state,
             counts,
@@ -115,6 +119,9 @@ impl<S: RecordSink> Writer<S> {
         writer.delete_damaged(&damaged)?;
         writer.publish_counts();
         writer.count_buckets();
+        if !writer.is_empty() {
+            writer.count_holdings()?;
+        }
         Ok(writer)
     }
 

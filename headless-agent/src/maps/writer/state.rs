@@ -16,6 +16,7 @@ impl<S: RecordSink> Writer<S> {
     pub(in crate::maps) fn begin_writing(&mut self) {
         debug_assert!(!self.is_writing());
         self.next_generation();
+        self.budget.asked = Default::default();
         // Arrays are written by plain stores. No reader may see one before the generation.
         fence(Ordering::SeqCst);
     }
@@ -77,6 +78,19 @@ impl<S: RecordSink> Writer<S> {
         }
         self.put_state(State {
             flags: self.state.flags & !State::COMPLETE,
+            ..self.state
+        })
+    }
+
+    /// Says whether the programs look for the mark of a namespace before they deny a name.
+    pub(super) fn put_yielding(&mut self, yielding: bool) -> Result<(), SinkError> {
+        let bit = if yielding { State::YIELDING } else { 0 };
+        let flags = self.state.flags & !State::YIELDING | bit;
+        if flags == self.state.flags {
+            return Ok(());
+        }
+        self.put_state(State {
+            flags,
             ..self.state
         })
     }

@@ -78,6 +78,35 @@ impl Parts {
 }
 
 impl Index {
+    /// The part of the Service with this number ([`Self::number_of`]).
+    pub fn part_of(&self, number: u32) -> Option<Part> {
+        let place = (number as usize).checked_sub(1)?;
+        self.services
+            .contains(place)
+            .then(|| self.service_part(place))
+    }
+
+    /// The addresses that lead to the Service with this number.
+    pub fn pointed_of(&self, number: u32) -> Option<Pointed> {
+        let entry = self.services.get((number as usize).checked_sub(1)?)?;
+        let addresses = entry.state.reverse(self.settings.endpoints);
+        let own = entry.naming(self.name_max).own();
+        own.filter(|_| !addresses.is_empty()).map(|name| Pointed {
+            number,
+            name,
+            addresses: self.alone(number, &addresses),
+        })
+    }
+
+    /// The names of a namespace's pods.
+    pub fn pod_names(&self, namespace: &str) -> impl Iterator<Item = RelativeName> {
+        let entry = self.namespaces.get(namespace);
+        let addresses = entry
+            .into_iter()
+            .flat_map(|entry| entry.pod_addresses.keys());
+        addresses.filter_map(move |address| self.pod_name(namespace, *address))
+    }
+
     fn namespace_part(&self, namespace: &str) -> Part {
         let mut part = Part::default();
         let Some(entry) = self.namespaces.get(namespace) else {
@@ -115,16 +144,10 @@ impl Index {
                 }
             }
         }
-        let addresses = entry.state.reverse(scope);
-        let pointed = own.filter(|_| !addresses.is_empty()).map(|name| Pointed {
-            number: number as u32 + 1,
-            name,
-            addresses: self.alone(number as u32 + 1, &addresses),
-        });
         Part {
             names,
             regular,
-            pointed,
+            pointed: self.pointed_of(number as u32 + 1),
         }
     }
 }
