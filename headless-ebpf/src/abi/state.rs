@@ -37,8 +37,9 @@ impl State {
     /// name's namespace before they deny the name.
     pub const YIELDING: u32 = 1 << 1;
 
-    /// The lowest bit of the generation. The agent writes names and endpoints while the generation
-    /// is odd, so while this bit is set.
+    /// The lowest bit of the generation. The agent writes over names that exist while the
+    /// generation is odd, so while this bit is set. New names are written and old ones deleted in
+    /// any generation.
     pub const GENERATION: u32 = 1 << 2;
 
     /// Whether a look-up between the reads of `before` and `self` proves that a name does not

@@ -61,6 +61,7 @@ impl<S: RecordSink> Writer<S> {
     pub(super) fn end_filling(&mut self) {
         if self.is_writing() {
             self.end_writing();
+            self.publish_counts();
         }
     }
 
@@ -175,6 +176,7 @@ impl<S: RecordSink> Writer<S> {
 
     pub(super) fn ensure_writing(&mut self) {
         if !self.is_writing() {
+            self.begin_batch();
             self.begin_writing();
         }
     }

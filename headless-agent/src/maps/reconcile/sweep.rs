@@ -58,12 +58,11 @@ impl<S: RecordSink> Writer<S> {
         let stale = records.filter(|(hint, ..)| !marks.hints[*hint]);
         let stale: Vec<_> = stale.collect();
         if !stale.is_empty() {
-            self.begin_writing();
             for (hint, key, record) in &stale {
                 Table::delete_hint(self.sink.arrays(), *hint);
                 self.let_go(key, record);
             }
-            self.end_writing();
+            self.publish_counts();
         }
         stale.len() as u64
     }
@@ -84,13 +83,12 @@ impl<S: RecordSink> Writer<S> {
             })?;
         }
         if !keys.is_empty() {
-            self.begin_writing();
             let deleted = keys.iter().try_for_each(|(key, record)| {
                 self.sink.delete(key)?;
                 self.let_go(key, record);
                 Ok(())
             });
-            self.end_writing();
+            self.publish_counts();
             deleted?;
         }
         let entries = (all - keys.len()) as u64;
@@ -105,7 +103,6 @@ impl<S: RecordSink> Writer<S> {
         let stale = entries.filter(|(number, _)| !marks.endpoints[*number]);
         let stale: Vec<_> = stale.collect();
         if !stale.is_empty() {
-            self.begin_writing();
             for (number, entry) in &stale {
                 endpoints::delete(self.sink.arrays(), *number);
                 let holder = Holder::Service(entry.service());
@@ -114,7 +111,7 @@ impl<S: RecordSink> Writer<S> {
             let gone = stale.len() as u64;
             let left = self.counts.entries(MapKind::Endpoints).saturating_sub(gone);
             self.counts.set_entries(MapKind::Endpoints, left);
-            self.end_writing();
+            self.publish_counts();
         }
         stale.len() as u64
     }

@@ -45,3 +45,37 @@ fn an_address_without_a_slot_is_left_out() {
     placed.retain(|address| !unplaced.contains(address));
     assert_eq!(writer.served().unwrap(), placed);
 }
+
+/// A look-up beside a write over a name may miss it. A look-up beside other writes may deny a
+/// name: otherwise a tenant that makes and deletes names all the time would keep all other
+/// tenants' questions from being denied.
+#[test]
+fn only_a_write_over_a_name_keeps_names_from_being_denied() {
+    let mut writer = writer();
+    beat(&mut writer);
+    let mut denies = |text: &str, data| {
+        let before = writer.sink().state;
+        writer.apply(&[change(text, data)]);
+        writer.sink().state.denies_since(before)
+    };
+    for namespace in ["default", LONG] {
+        let service = format!("web.{namespace}");
+        let [regular, named] = ["10-0-0-0", "web-0"].map(|label| format!("{label}.{service}"));
+        assert!(denies(&service, Some(data(0))), "new");
+        assert!(denies(&regular, Some(data(1))), "a new entry");
+        assert!(denies(&named, Some(data(1))), "a new record");
+        assert!(!denies(&service, Some(data(1))), "a record over a record");
+        assert!(
+            !denies(&regular, Some(data(2))),
+            "from an entry to a record"
+        );
+        assert!(
+            !denies(&regular, Some(data(1))),
+            "from a record to an entry"
+        );
+        assert!(!denies(&named, Some(data(2))), "a record over a record");
+        for text in [&regular, &named, &service] {
+            assert!(denies(text, None), "deleted");
+        }
+    }
+}

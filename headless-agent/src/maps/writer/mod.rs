@@ -1,8 +1,8 @@
 //! Writes changes of names to the maps, in an order that shows readers no half state.
 //!
 //! New chunks are written first, then the record that names them, then the old chunks are
-//! freed. Around all of this the writer counts a generation in `STATE`, so that the programs
-//! deny no name while names are written.
+//! freed. Around each write that replaces or moves a name the writer counts a generation in
+//! `STATE`, so that the programs do not deny the name meanwhile.
 //!
 //! Where a map is nearly full, the namespaces that hold the most of it yield (`yields`, by the
 //! plans of [`super::budget`]). `install` asks what of a name the maps may hold.
@@ -130,11 +130,11 @@ impl<S: RecordSink> Writer<S> {
             return;
         }
         self.end_fresh();
-        self.begin_writing();
+        self.begin_batch();
         for change in changes {
             self.install(change.name.as_bytes(), change.data.as_ref(), index);
         }
-        self.end_writing();
+        self.publish_counts();
     }
 
     /// Tries failed and crowded names again, at most 256 in one call, in turns.
@@ -148,11 +148,16 @@ impl<S: RecordSink> Writer<S> {
         let Some(last) = names.last() else { return };
         self.retried.clone_from(last);
         self.end_fresh();
-        self.begin_writing();
+        self.begin_batch();
         for name in &names {
             self.install(name, lookup(name).as_ref(), index);
         }
-        self.end_writing();
+        self.publish_counts();
+    }
+
+    /// Forgets how often the batch before has asked for room.
+    pub(super) fn begin_batch(&mut self) {
+        self.budget.asked = Default::default();
     }
 
     /// The next names that [`Self::catch_up`] tries: the names that follow the last one in

@@ -88,15 +88,36 @@ impl<S: RecordSink> Writer<S> {
     fn put_endpoint(&mut self, name: EndpointName<'_>, data: &NameData) -> Result<bool, SinkError> {
         let service = self.service_number(name.service)?;
         let key = MapKey::of_endpoint(name.wire, service).ok_or(NO_KEY)?;
+        let entry = name
+            .address()
+            .map(|address| endpoint_entry(service, address));
+        let has_entry = |writer: &Self| {
+            let (arrays, hash_key) = (writer.sink.arrays(), &writer.config.hash_key);
+            entry.is_some_and(|entry| endpoints::find(arrays, hash_key, entry).is_some())
+        };
+        let exists = !self.fresh && (has_entry(self) || self.locate(&key)?.is_some());
+        self.write_over(exists, |writer| {
+            writer.put_endpoint_as(name, data, service, &key)
+        })
+    }
+
+    /// [`Self::put_endpoint`] with the number of the Service and the endpoint's key.
+    fn put_endpoint_as(
+        &mut self,
+        name: EndpointName<'_>,
+        data: &NameData,
+        service: u32,
+        key: &MapKey,
+    ) -> Result<bool, SinkError> {
         if let Some(entry) = name.entry(service, data)
             && self.put_entry(entry)
         {
             if !self.fresh {
-                self.delete_record(&key)?;
+                self.delete_record(key)?;
             }
             return Ok(true);
         }
-        let stored = self.store(&key, service, &encode(data))?;
+        let stored = self.store(key, service, &encode(data))?;
         if let Some(address) = name.address().filter(|_| !self.fresh) {
             self.delete_entry(endpoint_entry(service, address));
         }
@@ -180,7 +201,8 @@ impl<S: RecordSink> Writer<S> {
         } else {
             encoded.passing().record(&hash_key, key, place)
         };
-        if let Err(error) = self.put_record(key, record) {
+        let put = self.write_over(old.is_some(), |writer| writer.put_record(key, record));
+        if let Err(error) = put {
             self.free_set(key, &record);
             return Err(error);
         }

@@ -12,11 +12,10 @@ use crate::maps::store::{RecordSink, SinkError};
 
 impl<S: RecordSink> Writer<S> {
     /// Begins an odd generation: until [`Self::end_writing`] the programs deny no name,
-    /// because a look-up may miss a name that is being written ([`State::denies_since`]).
+    /// because a look-up may miss a name that exists ([`State::denies_since`]).
     pub(in crate::maps) fn begin_writing(&mut self) {
         debug_assert!(!self.is_writing());
         self.next_generation();
-        self.budget.asked = Default::default();
         // Arrays are written by plain stores. No reader may see one before the generation.
         fence(Ordering::SeqCst);
     }
@@ -24,10 +23,25 @@ impl<S: RecordSink> Writer<S> {
     /// Begins an even generation: a name that a look-up does not find does not exist, if the
     /// maps are complete.
     pub(in crate::maps) fn end_writing(&mut self) {
-        self.publish_counts();
         // Every reader that sees the generation sees all stores.
         fence(Ordering::SeqCst);
         self.next_generation();
+    }
+
+    /// Makes one write. If it replaces or moves a name that exists, the programs deny nothing
+    /// meanwhile, and no look-up that has begun before.
+    ///
+    /// A name that is new or deleted needs no generation: whether a look-up finds it or not,
+    /// the answer is right at some moment of the look-up. So a tenant that makes and deletes
+    /// names all the time keeps no other tenant's questions from being denied.
+    pub(super) fn write_over<T>(&mut self, exists: bool, write: impl FnOnce(&mut Self) -> T) -> T {
+        if !exists || self.is_writing() {
+            return write(self);
+        }
+        self.begin_writing();
+        let written = write(self);
+        self.end_writing();
+        written
     }
 
     /// Whether an odd generation has begun.

@@ -1,7 +1,8 @@
 //! Namespaces yield: their names leave the maps, and only userspace knows them.
 //!
 //! First a record says that the maps do not hold everything below it, then the names leave. So
-//! no program denies a name that exists.
+//! no program denies a name that exists: a look-up that has read the record before finds
+//! another generation at its end, since the record was replaced.
 
 use headless_ebpf::abi::{NameFlags, PodsMode};
 use tracing::{info, warn};
@@ -13,8 +14,8 @@ use crate::maps::encode::{EndpointName, MapKey, encode, endpoint_entry, namespac
 use crate::maps::store::RecordSink;
 use crate::records::{Index, Part};
 
-/// How often a full map may ask for room while names are written in one generation. More
-/// often, other names of the same batch would each take the same namespaces' room.
+/// How often a full map may ask for room while a batch of names is written. More often, other
+/// names of the same batch would each take the same namespaces' room.
 const ASKED_MAX: u8 = 8;
 
 impl<S: RecordSink> Writer<S> {
@@ -54,19 +55,13 @@ impl<S: RecordSink> Writer<S> {
         let shares = self.budget.shares(room, before, room.low(capacity));
         // What leaves must be looked up.
         let fresh = std::mem::take(&mut self.fresh);
-        let begins = !self.is_writing();
-        if begins {
-            self.begin_writing();
-        }
         self.yield_shares(room, &shares, index);
         self.fresh = fresh;
         let now = self.used(room);
         let is_full = now > room.high(capacity);
         self.budget.exhausted[room as usize] = if is_full { now + capacity / 64 + 1 } else { 0 };
         self.announce(room, &shares);
-        if begins {
-            self.end_writing();
-        }
+        self.publish_counts();
         now < before
     }
 
