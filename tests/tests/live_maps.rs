@@ -239,8 +239,8 @@ fn check_full_map(hook: &str, map: &str, len: usize, namespace: &str) {
     deny("nope.extra");
     let headless = "nginx-headless.default.svc.cluster.local";
     find(headless, &["10.0.0.22", "10.0.0.23", "10.0.0.39"]);
-    let nope = pod.ask(&query("nope"));
-    assert_eq!(nope.metadata.response_code, ResponseCode::NXDomain);
+    let reply = pod.ask(&query("nope"));
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
     let expected = (kernel + 2, by_agent + 2, passed + 2);
     assert_eq!(counts(), expected, "{map}");
 
