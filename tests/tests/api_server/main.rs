@@ -8,7 +8,6 @@
 
 mod deployment;
 mod failures;
-mod hostile;
 mod kinds;
 mod lists;
 mod silence;

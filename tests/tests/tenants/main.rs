@@ -1,0 +1,219 @@
+//! One tenant cannot hurt another: under the worst objects that a real API server accepts,
+//! the answers for another tenant's names stay right and come from the kernel.
+//!
+//! `HEADLESS_TENANTS=full` runs the long form: more objects, and more changes to measure.
+//! The figures are printed; docs/measurements.md has those of one run of the long form.
+#![cfg(all(feature = "root-tests", feature = "peers"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "figures are shown with few digits, and test data are small"
+)]
+
+mod evil;
+mod process;
+mod victim;
+
+use std::time::{Duration, Instant};
+
+use headless_tests::agent::Agent;
+use headless_tests::control_plane::API;
+use headless_tests::scene::{Scene, run};
+use nix::sys::signal::Signal;
+
+use self::process::{Heartbeats, peak_memory};
+use self::victim::{Asking, Delays, Tally};
+
+/// Most memory of the agent, maps included, in bytes.
+const MEMORY_MAX: u64 = 256_000_000;
+
+/// Most lines that the agent may log.
+const LOG_LINES_MAX: usize = 100;
+
+/// The extent of a run.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// Slices with 100,000 addresses under one hostname, and as many with a name each.
+    large_slices: usize,
+    /// Services of the evil tenant with one endpoint, all with the same address.
+    services: usize,
+    /// Changes of the victim's objects that are timed.
+    changes: usize,
+    /// How long the evil tenant goes on changing its objects.
+    churn: Duration,
+    /// The least share of the victim's questions that the kernel answers, in thousandths. The
+    /// agent of the short form is compiled without optimization, so that its writes, during
+    /// which nothing is denied, take some ten times as long.
+    kernel_share: u64,
+}
+
+impl Extent {
+    fn of_environment() -> Self {
+        match std::env::var("HEADLESS_TENANTS").as_deref() {
+            Ok("full") => Self {
+                large_slices: 4,
+                services: 2000,
+                changes: 300,
+                churn: Duration::from_secs(30),
+                kernel_share: 999,
+            },
+            Ok(other) => panic!("HEADLESS_TENANTS={other}: only `full` is known"),
+            Err(_) => Self {
+                large_slices: 1,
+                services: 200,
+                changes: 40,
+                churn: Duration::from_secs(4),
+                kernel_share: 990,
+            },
+        }
+    }
+}
+
+/// The figures of one part of the run.
+fn show(part: &str, tally: &Tally, agent: &Agent<'_>) {
+    eprintln!(
+        "{part}: {tally}; peak memory {:.1} MB, {} log lines",
+        peak_memory(agent) as f64 / 1e6,
+        agent.log().lines().count(),
+    );
+}
+
+/// Fails unless the victim's answers were right and came from the kernel.
+fn check(part: &str, tally: &Tally, agent: &Agent<'_>, extent: Extent) {
+    show(part, tally, agent);
+    let Tally {
+        asked,
+        kernel,
+        lost,
+        wrong,
+        ..
+    } = tally;
+    assert_eq!((*lost, wrong.as_slice()), (0, &[][..]), "{part}");
+    assert!(
+        kernel * 1000 >= asked * extent.kernel_share,
+        "{part}: {tally}\n{}",
+        agent.log()
+    );
+    let peak = peak_memory(agent);
+    assert!(peak <= MEMORY_MAX, "{part}: peak memory of {peak} bytes");
+    let lines = agent.log().lines().count();
+    assert!(
+        lines <= LOG_LINES_MAX,
+        "{part}: {lines} log lines\n{}",
+        agent.log()
+    );
+}
+
+#[test]
+fn the_worst_objects_of_one_tenant_leave_another_tenants_answers_alone() {
+    let extent = Extent::of_environment();
+    run(&[], async |scene| {
+        let pod = scene.node.pod("veth-victim", 10);
+        let questions = victim::create(&scene.cluster).await;
+        let cluster_dns = victim::ClusterDns::start(scene.node);
+        let agent = scene.agent_in_cluster(&[]).await;
+
+        let quiet = Asking::start(&pod, &questions)
+            .during(Duration::from_secs(1))
+            .await;
+        check("before", &quiet, &agent, extent);
+
+        let beats = Heartbeats::watch(&agent);
+        let asking = Asking::start(&pod, &questions);
+        let begun = Instant::now();
+        evil::create(&scene.cluster, extent).await;
+        eprintln!("the evil objects took {:.1?}", begun.elapsed());
+        settle(&agent).await;
+        check(
+            "while evil objects come",
+            &asking.stop().await,
+            &agent,
+            extent,
+        );
+
+        let delays = Delays::measure(&scene.cluster, &pod, extent.changes).await;
+        eprintln!("change to answer: {delays}");
+        let calm = Asking::start(&pod, &questions)
+            .during(Duration::from_secs(2))
+            .await;
+        check("with evil objects", &calm, &agent, extent);
+
+        let asking = Asking::start(&pod, &questions);
+        evil::churn(&scene.cluster, extent.churn).await;
+        settle(&agent).await;
+        check(
+            "while evil objects change",
+            &asking.stop().await,
+            &agent,
+            extent,
+        );
+        eprintln!("longest time without a heartbeat: {:.2?}", beats.stop());
+
+        // The objects are there from the start, and all endpoints have names.
+        agent.signal(Signal::SIGTERM);
+        let mut agent = agent;
+        assert!(agent.wait().success(), "{}", agent.log());
+        drop(agent);
+        let begun = Instant::now();
+        let agent = scene.agent_in_cluster(&["--endpoints", "all"]).await;
+        eprintln!("ready after {:.1?} with evil objects", begun.elapsed());
+        let again = Asking::start(&pod, &questions)
+            .during(Duration::from_secs(2))
+            .await;
+        check("after a restart", &again, &agent, extent);
+
+        for name in evil::TOO_LARGE {
+            assert!(victim::passes(&pod, name), "{name}");
+        }
+        assert!(agent.problems().contains("which is too many"));
+
+        evil::delete(&scene.cluster).await;
+        settle(&agent).await;
+        let after = Asking::start(&pod, &questions)
+            .during(Duration::from_secs(1))
+            .await;
+        check("without evil objects", &after, &agent, extent);
+        cluster_dns.stop();
+    });
+}
+
+/// Waits until the agent has written everything that it knows.
+async fn settle(agent: &Agent<'_>) {
+    headless_tests::control_plane::eventually(async || {
+        let status = agent.status();
+        let whole = status["complete"] == true && status["synced"] == true;
+        whole.then_some(()).ok_or_else(|| format!("{status:#}"))
+    })
+    .await;
+    // Events that are still on their way.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+/// A scene whose agents run as in the `DaemonSet`.
+trait InCluster<'a> {
+    /// Starts an agent without a responder and waits until it is ready.
+    async fn agent_in_cluster(&self, arguments: &[&str]) -> Agent<'a>;
+}
+
+impl<'a> InCluster<'a> for Scene<'a> {
+    async fn agent_in_cluster(&self, arguments: &[&str]) -> Agent<'a> {
+        let kubeconfig = self.plane.kubeconfig(API, &self.token().await);
+        let own = ["--kubeconfig", kubeconfig.as_str()];
+        let mut agent = Agent::spawn(self.node, &[&own, arguments].concat());
+        headless_tests::control_plane::eventually(async || {
+            agent.alive();
+            match agent.get("/readyz") {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}\n{}", agent.log())),
+            }
+        })
+        .await;
+        agent
+    }
+}
