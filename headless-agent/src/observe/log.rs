@@ -30,9 +30,15 @@ pub enum Format {
 }
 
 /// Default levels of single targets, unless the filter names them. The netlink library
-/// warns about every attribute that newer kernels have made longer. The BPF programs log
-/// only if `--kernel-log` says so, and then their lines should be seen.
-const DEFAULTS: [(&str, &str); 2] = [("netlink_packet_route", "error"), ("headless_xdp", "debug")];
+/// warns about every attribute that newer kernels have made longer. The API client warns with
+/// the whole text of a list that it cannot read, which may have megabytes; the agent says
+/// itself what is wrong. The BPF programs log only if `--kernel-log` says so, and then their
+/// lines should be seen.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("netlink_packet_route", "error"),
+    ("kube_client", "error"),
+    ("headless_xdp", "debug"),
+];
 
 /// How often one place logs. A node has up to 250 pods, and a restart of the agent attaches two
 /// programs to each.
