@@ -67,6 +67,30 @@ fn every_name_is_tried_again() {
     assert!(read(writer.sink(), &long(2)).is_some());
 }
 
+/// The heartbeat waits while names are tried again.
+#[test]
+fn few_large_names_are_tried_again_at_once() {
+    let mut writer = with(Capacities {
+        names_short: 256,
+        ..CAPACITIES
+    });
+    let names = (0..100).map(|i| change(&format!("a{i:03}.default"), Some(data(5000))));
+    writer.apply(&names.collect::<Vec<_>>());
+    assert_eq!(writer.crowded().len(), 100);
+    let mut tried = BTreeSet::new();
+    for _ in 0..50 {
+        let asked = std::cell::RefCell::new(Vec::new());
+        writer.retry(|name| {
+            asked.borrow_mut().push(name.to_vec());
+            Some(data(5000))
+        });
+        let asked = asked.into_inner();
+        assert_eq!(asked.len(), 2, "10,000 addresses");
+        tried.extend(asked);
+    }
+    assert_eq!(tried.len(), 100, "each has its turn");
+}
+
 /// A name whose addresses find no room has a record that leaves it to userspace. Its
 /// endpoints stay.
 #[test]

@@ -43,6 +43,10 @@ use crate::records::{Index, NameChange, NameData};
 /// The most names that one call of [`Writer::catch_up`] tries.
 const RETRY_NAMES_MAX: usize = 256;
 
+/// The addresses of these names after which the call ends. The heartbeat waits for the call,
+/// and a Service may have thousands of addresses.
+const RETRY_ADDRESSES_MAX: usize = 8192;
+
 /// A set of relative names in wire form.
 type Names = BTreeSet<Box<[u8]>>;
 
@@ -137,7 +141,8 @@ impl<S: RecordSink> Writer<S> {
         self.publish_counts();
     }
 
-    /// Tries failed and crowded names again, at most 256 in one call, in turns.
+    /// Tries failed and crowded names again, in turns: in one call at most 256, with bounded
+    /// work.
     pub fn catch_up(&mut self, index: &Index) {
         self.retry_with(|name| index.detailed(name), index);
     }
@@ -145,12 +150,20 @@ impl<S: RecordSink> Writer<S> {
     /// [`Self::catch_up`]. `lookup` returns the present data of a name with its details.
     pub(super) fn retry_with(&mut self, lookup: impl Fn(&[u8]) -> Option<NameData>, index: &Index) {
         let names = self.waiting();
-        let Some(last) = names.last() else { return };
-        self.retried.clone_from(last);
+        if names.is_empty() {
+            return;
+        }
         self.end_fresh();
         self.begin_batch();
-        for name in &names {
-            self.install(name, lookup(name).as_ref(), index);
+        let mut addresses = 0;
+        for name in names {
+            let data = lookup(&name);
+            self.install(&name, data.as_ref(), index);
+            self.retried = name;
+            addresses += data.map_or(0, |data| data.ipv4.len() + data.ipv6.len());
+            if addresses >= RETRY_ADDRESSES_MAX {
+                break;
+            }
         }
         self.publish_counts();
     }
