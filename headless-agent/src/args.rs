@@ -270,10 +270,10 @@ pub struct XdpArgs {
     pub max_map_memory: Option<ByteSize>,
 }
 
-/// The longest lease. While the agent is dead, an answer is as old as the lease at most. Five
-/// minutes are the time after which Kubernetes evicts the pods of a node that has failed
-/// (`default-unreachable-toleration-seconds` of kube-apiserver), so addresses of pods that
-/// moved would be wrong for ever more names after that.
+/// The longest lease. While the agent is dead, an answer is as old as the lease at most. After
+/// five minutes Kubernetes evicts the pods of a node that has failed
+/// (`default-unreachable-toleration-seconds` of kube-apiserver). From then on more and more
+/// answers would have addresses of pods that are gone.
 const LEASE_MAX: Duration = Duration::from_mins(5);
 
 /// Parses a lease. A lease of less than two heartbeats could end between them.

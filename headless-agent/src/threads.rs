@@ -1,9 +1,9 @@
 //! Threads that keep capabilities, and the end of all others.
 //!
-//! In Linux capabilities belong to threads, and a new thread has those of the thread that
-//! made it (capabilities(7)). So the agent makes the few threads that need some first. Then
-//! its first thread gives up all of its own, and only then makes the runtime, whose threads
-//! parse what strangers send: objects, DNS messages, HTTP requests.
+//! In Linux capabilities belong to threads, and a new thread has the capabilities of the thread
+//! that made it (capabilities(7)). So the agent first makes the few threads that need
+//! capabilities. Then its first thread gives up all of its own, and only then makes the runtime,
+//! whose threads parse input of strangers: objects, DNS messages, HTTP requests.
 
 use std::io;
 use std::thread;
@@ -123,8 +123,8 @@ pub fn gain_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives up all capabilities of this thread but those in `keep`, which it cannot take back.
-/// It gets no capability that it is not permitted. `CAP_SYS_ADMIN` is kept in the place of
+/// Gives up all capabilities of this thread except `keep`. The thread cannot take them back, and
+/// gets no capability that it is not permitted. `CAP_SYS_ADMIN` is kept in the place of
 /// `CAP_BPF` or `CAP_PERFMON`, which it includes (`bpf_capable` and `perfmon_capable` in
 /// the kernel's include/linux/capability.h).
 ///

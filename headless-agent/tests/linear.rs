@@ -93,8 +93,8 @@ fn port(i: usize) -> Value {
     json!({ "name": format!("p{i}"), "port": i % 60_000 + 1, "protocol": "TCP" })
 }
 
-/// Shapes with the number of slices, and the sizes of which the second is twice the first.
-/// The last ones of each are what the API can hold.
+/// The shapes, each with its number of slices and its smaller size. The larger size is twice the
+/// smaller: at least as large as the API allows, or as large as the index merges.
 const SHAPES: &[(&str, Shape, usize, usize)] = &[
     (
         "ports and endpoints",

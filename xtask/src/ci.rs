@@ -229,7 +229,7 @@ fn clippy_bpf() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The compiler of all that runs outside of the kernel.
+/// Checks that the compiler of the agent and the tasks is pinned.
 fn compiler() -> Result<Outcome> {
     pins::check_compiler(&mut exec::isolated("rustc"))?;
     Ok(Outcome::Passed)

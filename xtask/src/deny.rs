@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Where cargo-deny cannot be installed, or a check fails.
 pub(crate) fn check(checks: &[&str]) -> Result<()> {
     let mut command = exec::isolated(tool()?);
-    // Warnings are about crates in two versions, and would hide errors by their number.
+    // Warnings are about crates in two versions. They are so many that errors would be missed.
     command.args(["--log-level", "error", "check"]).args(checks);
     exec::run(&mut command)
 }

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variable that accepts what is not pinned if it is not empty: other compilers,
-/// and a bpf-linker on `PATH`.
+/// Environment variable that, if it is not empty, accepts compilers that are not pinned, and a
+/// bpf-linker on `PATH`.
 const UNPINNED: &str = "HEADLESS_UNPINNED";
 
 /// The compilers by release and commit, which says more than the release: nightlies have one
@@ -44,15 +44,15 @@ pub(crate) const CARGO_DENY: ProgramCrate = ProgramCrate {
     sha256: "e528dfcbe739af7ce37a77d3d6df1b29dd6887b1c701d888820c0f16b864f737",
 };
 
-/// Whether the operator accepts what is not pinned.
+/// Whether the operator accepts tools that are not pinned.
 pub(crate) fn are_lifted() -> bool {
     env::var_os(UNPINNED).is_some_and(|value| !value.is_empty())
 }
 
-/// Checks that a compiler is pinned, or accepted nevertheless.
+/// Checks that a compiler is pinned, or that the operator accepts others.
 ///
 /// # Errors
-/// Where it is neither. The message names the compiler and the variable.
+/// Where the compiler is neither. The message names the compiler and the variable.
 pub(crate) fn check_compiler(rustc: &mut Command) -> Result<()> {
     let version = exec::output(rustc.args(["--version", "--verbose"]))?;
     if are_lifted() || is_pinned(&version) {
@@ -61,7 +61,7 @@ pub(crate) fn check_compiler(rustc: &mut Command) -> Result<()> {
     let name = version.lines().next().unwrap_or_default();
     let pinned = COMPILERS.map(|(release, _)| release).join(" and ");
     bail!(
-        "{name} is not a pinned compiler: these are {pinned}, by their commits in \
+        "{name} is not a pinned compiler: the pinned ones are {pinned}, by their commits in \
          xtask/src/pins.rs; {UNPINNED}=1 accepts others"
     )
 }

@@ -218,7 +218,7 @@ fn llvm_major(version: &str) -> Option<u32> {
     line.split('.').next()?.parse().ok()
 }
 
-/// A linker on `PATH`, where what is not pinned is accepted.
+/// A linker on `PATH`, if tools that are not pinned are accepted.
 fn linker_on_path() -> Option<PathBuf> {
     let linker = exec::on_path("bpf-linker").filter(|_| pins::are_lifted());
     linker.filter(|linker| runs(linker))

@@ -20,7 +20,7 @@ pub struct MemorySink {
     arrays: Arrays,
     /// The records of the three hash maps of names.
     names: HashMap<MapKey, NameRecord>,
-    /// Number of records in each of them.
+    /// Number of records in each of the three hash maps.
     lens: [usize; KeyClass::ALL.len()],
     served: Vec<ServedSlot>,
     /// The settings of the programs, with the arrays' numbers of buckets.

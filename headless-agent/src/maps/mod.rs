@@ -11,7 +11,7 @@
 //!     │
 //!  place      the element of a map in which each of these stands, and the free elements
 //!     │
-//!  budget     who holds how much of the maps, and what yields when a map is nearly full
+//!  budget     how much each namespace holds, and which names yield when a map is nearly full
 //!     │
 //!  writer     changes become writes, in an order that shows readers no half state
 //!     │

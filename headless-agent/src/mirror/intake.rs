@@ -12,9 +12,8 @@ use crate::maps::heartbeat;
 use crate::records::{NameChange, Pointers};
 use crate::watch::{Batch, Event, Report};
 
-/// The most work ([`Index::work`]) of one step under the lock of the index, but for a Service
-/// or slice that needs more by itself. Readers of the index wait for one or two milliseconds
-/// meanwhile.
+/// The most work ([`Index::work`]) of one step under the lock of the index, unless a single
+/// Service or slice needs more. Readers of the index wait for one or two milliseconds meanwhile.
 pub(super) const WORK_MAX: usize = 4096;
 
 /// Applies events to the index, counts them, and collects the problems of objects.
@@ -122,7 +121,7 @@ impl Intake {
         let mut index = self.mirror.index.write();
         let mut names = Vec::new();
         if index.has_pointers() {
-            // At most as many wait as one step has left.
+            // No more hints wait than one step has left over.
         } else if index.is_unsettled() {
             index.settle(WORK_MAX, Some(&mut names));
         } else {

@@ -118,7 +118,7 @@ impl Reported {
 }
 
 /// Counts the problems of a report that the report before did not have. Returns whether there
-/// are any. Problems that are not kept are told apart by their number only.
+/// are any. Of problems that are not kept only the number is known.
 fn count(
     report: &Report,
     before: Option<&Entry>,

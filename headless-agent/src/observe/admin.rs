@@ -47,7 +47,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Binds both.
+    /// Binds the TCP address and the admin socket.
     ///
     /// # Errors
     /// Where the TCP address is in use or not the node's, and as [`AdminSocket::bind`]. The
@@ -166,8 +166,8 @@ impl MetricsPage {
 }
 
 async fn metrics(State(page): State<MetricsPage>) -> Response {
-    // In a task of its own, which goes on when the client is gone: else clients that go would
-    // have many pages rendered at once.
+    // The page is rendered in a task of its own, which goes on when the client is gone.
+    // Otherwise clients that go would cause many pages to be rendered at once.
     let text = tokio::spawn(page.text()).await;
     match text {
         Ok(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

@@ -163,7 +163,7 @@ async fn connect(socket: &Path) -> anyhow::Result<UnixStream> {
                 "there is no such socket: is an agent running here, in the same container, with \
                  the same --admin-socket?"
             }
-            ErrorKind::PermissionDenied => "only the agent's user, which is root, may ask it",
+            ErrorKind::PermissionDenied => "only the agent's user may ask it, in a pod root",
             ErrorKind::ConnectionRefused => "its agent has ended",
             _ => "is an agent running?",
         };

@@ -1,9 +1,9 @@
 //! Connections to the agent's HTTP endpoints, bounded in number and time.
 //!
-//! Any process on the node's network can connect to the admin endpoint. What it sends or
-//! leaves unsent must not keep the kubelet's probes from their answers. So a new connection is
-//! always accepted. Where there are too many, the oldest is closed, whatever it is doing: an
-//! answer takes milliseconds, and a connection that is older waits for something.
+//! Any process on the node's network can connect to the admin endpoint. It must not keep the
+//! kubelet's probes from their answers, whether it sends much or nothing. So a new connection
+//! is always accepted. Where there are too many, the oldest is closed: an answer takes
+//! milliseconds, so the oldest connection waits for something.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,7 +40,7 @@ const COMPLAINTS: Pace = Pace {
 pub(super) struct Limits {
     /// The most connections at once.
     pub(super) connections: usize,
-    /// The time for the head of a request, from the connection's begin.
+    /// The time for the head of a request, from the beginning of the connection.
     pub(super) head: Duration,
     /// The time for the whole connection.
     pub(super) whole: Duration,
@@ -143,7 +143,7 @@ pub(super) async fn serve(
             Err(error) if is_of_one(&error) => {}
             Err(error) => {
                 if complaint.take(COMPLAINTS, Instant::now()) {
-                    warn!("cannot accept a connection to the admin endpoint: {error}");
+                    warn!("cannot accept a connection at the admin endpoint or socket: {error}");
                 }
                 // The reason may be the number of files, of which each connection is one.
                 let closed = open.lock().close_oldest();
@@ -222,7 +222,7 @@ mod tests {
         whole: DEADLINE,
     };
 
-    /// All that the server sends until it closes the connection.
+    /// The bytes that the server sends until it closes the connection.
     async fn rest(mut stream: TcpStream) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A reset is an end, too.

@@ -92,8 +92,8 @@ fn relative<'a>(name: &'a str, zone: &str) -> &'a str {
 
 impl Sources {
     /// Gives `show` every name, one after the other, until `show` returns false: first the names
-    /// of the index, then those that only the kernel has. No list of all names is made. It only
-    /// remembers the kernel's Services, with the numbers that their endpoints have.
+    /// of the index, then the names that only the kernel has. No list of all names is made: only
+    /// the kernel's Services are remembered, with the numbers under which their endpoints stand.
     ///
     /// # Errors
     /// While the programs are being loaded, and where the kernel does not let the maps be read.

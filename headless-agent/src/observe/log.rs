@@ -104,8 +104,8 @@ pub fn init(filter: &str, format: Format) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
 
-/// Leaves out lines of places that log often. The lines of `debug` and `trace` are the
-/// operator's wish, as are those of the programs, which come through the crate `log`.
+/// Leaves out lines of places that log often. The operator has asked for the lines of `debug`
+/// and `trace`, and for the lines of the programs, which come through the crate `log`.
 #[derive(Debug, Default)]
 struct Limit {
     places: Mutex<HashMap<Identifier, Bucket>>,
@@ -132,7 +132,8 @@ impl<S: Subscriber> Layer<S> for Limit {
 #[derive(Clone, Copy, Debug)]
 struct Lines<M> {
     make: M,
-    /// Whether the escape character begins colours. It is escaped in texts already.
+    /// Whether lines have colours, which begin with the escape character. Texts have it escaped
+    /// already.
     ansi: bool,
 }
 

@@ -20,8 +20,8 @@ use super::connections::Limits;
 use super::dump::Name;
 use super::status::Status;
 
-/// The bounds of the admin socket, to which only the agent's user connects. The client may show
-/// a dump to somebody who reads it page by page.
+/// The bounds of the admin socket, to which only the agent's user connects. A dump may take long,
+/// because an operator may read it page by page.
 pub(super) const LIMITS: Limits = Limits {
     connections: 16,
     head: Duration::from_secs(5),

@@ -12,7 +12,7 @@ const SERVICES_AT_ONCE: usize = 64;
 /// The most problems between objects that are shown.
 const OBJECT_PROBLEMS_MAX: usize = 100;
 
-/// The most of one namespace.
+/// The most problems of one namespace that are shown.
 const NAMESPACE_PROBLEMS_MAX: usize = 20;
 
 impl Snapshot {

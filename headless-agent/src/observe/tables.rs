@@ -71,7 +71,7 @@ pub(super) fn status(status: &Status) -> Result<String, fmt::Error> {
         if !sentences.is_empty() {
             writeln!(text, "\n{title}")?;
             for sentence in sentences {
-                // Parts of it are others' words: the API server's, or an interface's name.
+                // Parts of a sentence are foreign text: the API server's, or an interface's name.
                 writeln!(text, "  {}", Printable(sentence))?;
             }
         }
@@ -161,8 +161,7 @@ pub(super) fn names_head() -> String {
 }
 
 /// A line for the name as the index has it, and one more where the kernel has it otherwise.
-/// Each line has its widths for itself, so that the first can be shown before the last is
-/// known.
+/// Columns have fixed widths, so that the first line can be shown before the last is known.
 pub(super) fn name(name: &Name) -> String {
     let state = match (&name.index, &name.kernel, name.current) {
         (_, _, true) => "current",

@@ -10,8 +10,8 @@
 //! later file.
 //!
 //! A name may lead to anything, such as a pipe without a writer or a device without an end.
-//! So only regular files are read, and at most [`FILE_MAX`] bytes of each. The module
-//! `document` bounds what a file's text may become.
+//! So only regular files of at most [`FILE_MAX`] bytes are read. The module `document` bounds
+//! the memory that a file's text takes.
 
 mod document;
 

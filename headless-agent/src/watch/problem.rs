@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 
 use super::excerpt::{Excerpt, Printable};
 
-/// The most problems of an object that are kept. The others are only counted, because one
-/// object can have as many as it has addresses.
+/// The most problems of an object that are kept. The others are only counted, because each
+/// address of an object can be a problem.
 pub const PROBLEMS_KEPT: usize = 8;
 
 /// The most problems of a file of manifests that are kept.
@@ -84,13 +84,13 @@ impl Problems {
         &self.kept
     }
 
-    /// The number of problems by the label of their reason, with those that are not kept.
+    /// The number of problems by the label of their reason. Problems that are not kept count, too.
     pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
         &self.counts
     }
 
-    /// A phrase for the problems behind the first `shown` of those that are kept: their number
-    /// in all and for each reason. `None` where there are none.
+    /// A phrase for all problems but the first `shown`: their number in all and for each reason.
+    /// `None` where there are none.
     pub fn others(&self, shown: usize) -> Option<String> {
         let mut counts = self.counts.clone();
         for problem in self.kept.iter().take(shown) {
@@ -116,8 +116,8 @@ impl From<Problem> for Problems {
     }
 }
 
-/// All that is wrong with one object or file. Replaces every earlier report about
-/// it: without problems, nothing is wrong with it any more, or it is gone.
+/// The problems of one object or file. Replaces every earlier report about it. A report without
+/// problems says that the object or file is right again, or gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The object ([`super::ObjectRef`] as text) or the file.

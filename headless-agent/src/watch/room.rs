@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Most bytes of slim objects that wait. A node's agent has 256 MB, and a server can send
-/// objects faster than the mirror writes their names.
+/// Most bytes of slim objects that wait. The agent should never have more than 256 MB, and a
+/// server can send objects faster than the mirror writes their names.
 pub(super) const WAITING_MAX: u32 = 32 << 20;
 
 /// The share of the waiting room that the events of a batch take. It is free again once the

@@ -189,7 +189,7 @@ pass_reasons! {
     Userspace = 15, "userspace";
     /// The answer would be a denial, and the maps are incomplete.
     Incomplete = 16, "incomplete";
-    /// The agent wrote the maps while they were read.
+    /// The agent wrote over a name or a chunk while the maps were read.
     Changed = 17, "changed";
     /// The reply is larger than this program can make, or than the packet can carry.
     TooLarge = 18, "too_large";

@@ -43,7 +43,7 @@ impl State {
     pub const GENERATION: u32 = 1 << 2;
 
     /// Whether a look-up between the reads of `before` and `self` proves that a name does not
-    /// exist: no name was being written at `before`, and none has been written since.
+    /// exist: no name was being written over at `before`, and none has been since.
     ///
     /// A look-up in a hash map can miss a name while it is replaced. The name's old element is
     /// given to another key, and the look-up does not go back to the new element, which comes

@@ -24,7 +24,7 @@ const ADDRESSES: usize = 100;
 /// Most ports of a slice (`maxPorts`).
 const PORTS: usize = 20_000;
 
-/// Names of Services that are too large for the maps.
+/// Names of oversized Services, or below such Services.
 pub(crate) const TOO_LARGE: [&str; 3] = [
     "many-ports.evil.svc.cluster.local",
     "one.one-name.evil.svc.cluster.local",

@@ -2,7 +2,7 @@
 //! the answers for another tenant's names stay right and come from the kernel.
 //!
 //! `HEADLESS_TENANTS=full` runs the long form: more objects, and more changes to measure.
-//! The figures are printed; docs/measurements.md has those of one run of the long form.
+//! The figures are printed. docs/measurements.md has the figures of one run of the long form.
 #![cfg(all(feature = "root-tests", feature = "peers"))]
 #![expect(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ use nix::sys::signal::Signal;
 use self::process::{Heartbeats, peak_memory};
 use self::victim::{Asking, Delays, Tally};
 
-/// Most memory of the agent, maps included, in bytes.
+/// Most memory of the agent's process in bytes, see [`peak_memory`].
 const MEMORY_MAX: u64 = 256_000_000;
 
 /// Most lines that the agent may log.

@@ -14,8 +14,8 @@ use headless_tests::agent::Agent;
 /// The lease of an agent with default options, in nanoseconds.
 const LEASE: u64 = 30_000_000_000;
 
-/// The most memory that the agent has had, its maps included, in bytes: `VmHWM` of
-/// `/proc/PID/status`.
+/// The most memory that the agent's process has had, in bytes: `VmHWM` of `/proc/PID/status`. It
+/// includes the arrays that the agent maps, but not the kernel's hash maps and programs.
 pub(crate) fn peak_memory(agent: &Agent<'_>) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! The other tenant: its objects, its questions, and what becomes of them.
+//! The other tenant: its objects, its questions, and the fate of each question.
 
 use std::fmt;
 use std::net::{IpAddr, UdpSocket};
@@ -149,7 +149,7 @@ fn is_passed(reply: &[u8]) -> bool {
     reply.get(2).is_some_and(|flags| flags & 0x04 == 0)
 }
 
-/// What became of the questions.
+/// How many questions had which fate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) asked: u64,

@@ -97,7 +97,7 @@ impl Agent {
         command.args(options.arguments);
         let port = options.admin.rsplit(':').next().unwrap_or_default();
         let socket = mounts::scratch().join(format!("agent-{port}.sock"));
-        // A variable and no option, because older agents, which benchmarks compare, have none.
+        // Older agents, with which benchmarks compare, refuse an unknown option, not a variable.
         command.env(ADMIN_SOCKET, &socket);
         let log = format!("agent-{port}.log");
         let log = (!options.verbose).then(|| mounts::scratch().join(log));
@@ -158,7 +158,7 @@ impl Agent {
         Ok(output.stdout)
     }
 
-    /// The problems that the agent has with its manifests and with itself.
+    /// The problems of the manifests and of the agent itself, as `status` lists them.
     ///
     /// # Errors
     /// When the agent does not answer.

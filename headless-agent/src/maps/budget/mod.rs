@@ -1,5 +1,5 @@
-//! How namespaces share the maps: who holds how much, and what yields when a map is nearly
-//! full.
+//! How namespaces share the maps: how many elements each namespace holds, and which names
+//! yield when a map is nearly full.
 //!
 //! The rule is max-min fairness. Nobody yields while a map has room. When a map is nearly full
 //! ([`Room::high`]), the namespaces that hold the most of it yield their largest Services, down
@@ -112,7 +112,7 @@ pub(in crate::maps) struct Budget {
     yielding: u32,
     /// By room: below this number of elements another plan would find nothing more to give up.
     pub(in crate::maps) exhausted: [u64; Room::ALL.len()],
-    /// By room: how often a full map has asked for room since the generation began.
+    /// By room: how often a full map has asked for room since the batch began.
     pub(in crate::maps) asked: [u8; Room::ALL.len()],
     /// Whether [`Self::all_yielding`] has changed since it was last published.
     pub(in crate::maps) changed: bool,
@@ -141,7 +141,7 @@ impl Budget {
             .map_or(&[], |namespace| &namespace.label)
     }
 
-    /// Notes that a Service has a number, and how long its own name is.
+    /// Notes a new Service: its number, its namespace, and the class of its own key.
     pub(in crate::maps) fn enter(&mut self, number: u32, namespace: &[u8], class: KeyClass) {
         if self.services.contains_key(&number) {
             return;
@@ -164,7 +164,8 @@ impl Budget {
         }
     }
 
-    /// Forgets a Service without a record. What the maps still have of it belongs to nobody.
+    /// Forgets a Service without a record. Elements that the maps still have of it belong to
+    /// nobody.
     pub(in crate::maps) fn leave(&mut self, number: u32) {
         self.set_level(number, Level::Whole);
         let Some(held) = self.services.remove(&number) else {
@@ -270,7 +271,7 @@ impl Budget {
         }
     }
 
-    /// Begins a full pass, which finds out what is left out.
+    /// Begins a full pass, which finds out which names are left out.
     pub(in crate::maps) fn begin_pass(&mut self) {
         self.exhausted = [0; Room::ALL.len()];
         for (_, namespace) in &mut self.namespaces {
@@ -318,7 +319,7 @@ impl Budget {
         holding.map(|it| (it.label.escape_ascii().to_string(), it.elements))
     }
 
-    /// Number of Services that yield, and of namespaces whose names yield.
+    /// Number of Services that yield, and of namespaces that are marked.
     pub(in crate::maps) fn yielding(&self) -> (u32, u32) {
         (self.yielding, self.marked)
     }
@@ -334,7 +335,7 @@ impl Budget {
         yielding
     }
 
-    /// Of these namespaces, those that yield and of which the log has not said so yet.
+    /// The namespaces of these shares that yield, unless the log has said so already.
     pub(in crate::maps) fn announce(&mut self, shares: &[Share]) -> Vec<Yielding> {
         let mut new = Vec::new();
         for share in shares {
@@ -348,7 +349,7 @@ impl Budget {
         new
     }
 
-    /// The namespaces that yield no longer although the log says so.
+    /// The namespaces that do not yield any more, although the log says that they do.
     pub(in crate::maps) fn recovered(&mut self) -> Vec<String> {
         let mut names = Vec::new();
         for (_, namespace) in &mut self.namespaces {

@@ -1,4 +1,4 @@
-//! Who yields how much.
+//! The plan: how many elements each namespace gives up, and which Services yield for that.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ impl Budget {
     }
 
     /// The Services of these namespaces that hold elements of a room below their own names, the
-    /// largest first, then the newest. No more than these elements need.
+    /// largest first, then the newest. No more Services than the shares need.
     pub(in crate::maps) fn largest(&mut self, room: Room, shares: &[Share]) -> Vec<u32> {
         self.choose(shares, |held| match room {
             Room::Reverse if held.level != Level::Whole => 0,
@@ -57,7 +57,7 @@ impl Budget {
     }
 
     /// The Services of these namespaces whose own records are of a room, the newest first. No
-    /// more than these elements need.
+    /// more Services than the shares need.
     pub(in crate::maps) fn newest(&mut self, room: Room, shares: &[Share]) -> Vec<u32> {
         self.choose(shares, |held| {
             u32::from(Room::of_class(held.class) == room && held.elements[room as usize] > 0)

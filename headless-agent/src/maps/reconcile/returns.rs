@@ -56,8 +56,8 @@ impl<S: RecordSink> Writer<S> {
         })
     }
 
-    /// Writes the names of a Service that yields. Its own record comes last: until then it
-    /// leaves all of them to userspace. They are no drift.
+    /// Writes the names of a Service that yields. Its own record comes last: until then the
+    /// record leaves all names to userspace. These names do not count as drift.
     pub(super) fn bring_back(&mut self, part: &Part, index: &Index) -> Result<(), SinkError> {
         let Some((name, data)) = part.names.first() else {
             return Ok(());

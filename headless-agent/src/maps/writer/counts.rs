@@ -57,14 +57,13 @@ impl WriteCounts {
         self.flags.load(Ordering::Relaxed) & u64::from(State::COMPLETE) != 0
     }
 
-    /// Namespaces with names that yield, in the order of their names, at most 16.
-    /// Each has the number of its Services that yield, and whether it
-    /// has names without a record.
+    /// Namespaces with names that yield, in the order of their names, at most 16. Each comes with
+    /// the number of its Services that yield, and says whether it has names without a record.
     pub fn yielding(&self) -> Vec<String> {
         self.yielding.lock().clone()
     }
 
-    /// Replaces what yields.
+    /// Replaces the figures about Services and namespaces that yield.
     pub(super) fn set_yielding(&self, services: u64, namespaces: Vec<Yielding>) {
         let show = |Yielding {
                         namespace,

@@ -1,4 +1,4 @@
-//! The figures from which a plan is made: how full each map is, and who holds its elements.
+//! The figures of a plan: how full each map is, and which Service or namespace holds an element.
 
 use headless_ebpf::abi::{
     ChunkId, ENDPOINT_ENTRIES, KeyClass, NameFlags, NameRecord, REVERSE_SLOTS,
@@ -41,8 +41,8 @@ impl<S: RecordSink> Writer<S> {
         }
     }
 
-    /// Whether a room has space for these elements more, and is no fuller then than after
-    /// others have yielded.
+    /// Whether each room has space for these additional elements without going over its low
+    /// mark, to which others have yielded.
     pub(in crate::maps) fn has_space(&self, elements: &Elements) -> bool {
         let mut elements = *elements;
         if self.has_spare_records() {
@@ -113,7 +113,8 @@ impl<S: RecordSink> Writer<S> {
         Some(name.to_vec())
     }
 
-    /// Counts everything that the maps of another agent hold, and what yields there.
+    /// Counts the elements in the maps of another agent, and notes the Services and namespaces
+    /// that yield there.
     ///
     /// # Errors
     /// When the maps cannot be read.

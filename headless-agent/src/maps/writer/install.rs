@@ -30,8 +30,7 @@ pub(super) const MARKED: NameData = NameData {
 
 impl<S: RecordSink> Writer<S> {
     /// Writes or deletes one name, and remembers whether that failed. Where a map is full or
-    /// nearly full, namespaces yield first. `index` has everything of which the maps hold a
-    /// part.
+    /// nearly full, namespaces yield first. `index` as in [`Self::write`].
     pub(in crate::maps) fn install(&mut self, wire: &[u8], data: Option<&NameData>, index: &Index) {
         if MapKey::of_name(wire).is_none() {
             // No query can ask for such a name, so its absence is no fault.
@@ -90,8 +89,8 @@ impl<S: RecordSink> Writer<S> {
         Ok(has_room)
     }
 
-    /// The data of a name as the maps may hold it. `None` if they hold the name not at all,
-    /// which the record of its Service or its namespace says.
+    /// The data of a name as the maps may hold it. `None` if they may not hold the name. The
+    /// record of its Service or namespace then says so.
     ///
     /// # Errors
     /// When the kernel refuses to read a map.

@@ -43,8 +43,8 @@ use crate::records::{Index, NameChange, NameData};
 /// The most names that one call of [`Writer::catch_up`] tries.
 const RETRY_NAMES_MAX: usize = 256;
 
-/// The addresses of these names after which the call ends. The heartbeat waits for the call,
-/// and a Service may have thousands of addresses.
+/// The number of addresses after which one call of [`Writer::catch_up`] ends. The heartbeat waits
+/// for the call, and a Service may have thousands of addresses.
 const RETRY_ADDRESSES_MAX: usize = 8192;
 
 /// A set of relative names in wire form.

@@ -62,8 +62,8 @@ impl<S: RecordSink> Writer<S> {
         self.publish_counts();
     }
 
-    /// Takes the name chunk of a deleted Service whose number another one has now. Hints may
-    /// still lead to the chunk, so it stays until these are replaced.
+    /// Takes the name chunk of a deleted Service whose number another Service has now. Hints may
+    /// still lead to the chunk, so the chunk stays until these hints are replaced.
     fn retire_name_chunk(&mut self, number: u32, name: &RelativeName) -> Option<u32> {
         let chunk = self.name_chunks.get(number)?;
         let is_other = self.name_in_chunk(chunk)? != name.as_bytes();

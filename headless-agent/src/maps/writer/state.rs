@@ -1,5 +1,5 @@
-//! The state that the programs read: deadline, completeness, and the generation around
-//! writes of names.
+//! The state that the programs read: deadline, completeness, and the generation around writes
+//! over names.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -56,7 +56,7 @@ impl<S: RecordSink> Writer<S> {
             self.state = state;
             error!(
                 error = &error as &dyn std::error::Error,
-                "cannot tell the programs that names are being written"
+                "cannot tell the programs that a name is written over"
             );
         }
     }

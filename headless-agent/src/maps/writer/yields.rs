@@ -14,8 +14,8 @@ use crate::maps::encode::{EndpointName, MapKey, encode, endpoint_entry, namespac
 use crate::maps::store::RecordSink;
 use crate::records::{Index, Part};
 
-/// How often a full map may ask for room while a batch of names is written. More often, other
-/// names of the same batch would each take the same namespaces' room.
+/// How often a full map may ask for room while a batch of names is written. Without this bound,
+/// each further name of the batch would take more room from the same namespaces.
 const ASKED_MAX: u8 = 8;
 
 impl<S: RecordSink> Writer<S> {
@@ -53,7 +53,7 @@ impl<S: RecordSink> Writer<S> {
             return false;
         }
         let shares = self.budget.shares(room, before, room.low(capacity));
-        // What leaves must be looked up.
+        // Names that leave must be looked up before they are deleted.
         let fresh = std::mem::take(&mut self.fresh);
         self.yield_shares(room, &shares, index);
         self.fresh = fresh;
@@ -129,8 +129,8 @@ impl<S: RecordSink> Writer<S> {
         true
     }
 
-    /// The part of the index that a Service in the maps is. `None` if the index has it no more:
-    /// then its changes are on their way.
+    /// The part of the index for a Service in the maps. `None` if the index does not have the
+    /// Service any more. Then its changes are on their way.
     fn part_of(&self, number: u32, index: &Index) -> Option<Part> {
         let part = index.part_of(self.budget.held(number)?.place)?;
         let (name, _) = part.names.first()?;

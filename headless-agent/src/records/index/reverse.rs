@@ -98,8 +98,8 @@ impl Index {
         leads.then(|| entry.naming(self.name_max).own()).flatten()
     }
 
-    /// [`Pointers::addresses`] of these addresses, which are sorted. The work is `budget`
-    /// endpoints and those of one Service; the second list has the addresses that are left.
+    /// [`Pointers::addresses`] of these addresses, which are sorted. Looks at about `budget`
+    /// endpoints, and all of the last Service. The second list has the addresses that are left.
     fn sole(
         &self,
         addresses: &[IpAddr],

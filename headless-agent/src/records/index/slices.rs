@@ -1,4 +1,4 @@
-//! The slices of one Service, and the bound of what is merged from them.
+//! The slices of one Service, which are merged up to a bound.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -12,9 +12,9 @@ const EXACT_MAX: usize = 8;
 
 /// The slices of a Service.
 ///
-/// A change of one slice costs as much as merging all of them. So a Service of more than
-/// [`ENTRIES_MAX`](crate::watch::ENTRIES_MAX) entries is not merged, and its slices are only counted, at a cost that
-/// grows with the changed slice alone.
+/// A change of one slice costs as much as merging all slices. So the slices of a Service with
+/// more than [`ENTRIES_MAX`](crate::watch::ENTRIES_MAX) entries are not merged. They are only
+/// counted, at a cost that grows with the changed slice alone.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     /// The entries of all slices ([`EndpointSlice::entries`]).

@@ -126,7 +126,7 @@ impl Endpoints {
         replaced
     }
 
-    /// The endpoints of a Service that has too many of them to merge: any may exist.
+    /// The endpoints of an oversized Service, whose slices are not merged: any may exist.
     pub(in crate::records) fn oversized() -> Self {
         Self {
             partial: true,

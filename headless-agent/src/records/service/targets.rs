@@ -40,8 +40,8 @@ fn list(places: Places) -> Box<[usize]> {
     bits.collect()
 }
 
-// The maps hold at most `PORTS_MAX` ports of a Service. Ports are counted before anything is
-// made of them, because an object may have 20,000 of them and as many endpoints.
+// The maps hold at most `PORTS_MAX` ports of a Service. Ports are counted before they are
+// copied, because an object may have 20,000 ports and as many endpoints.
 impl Targets {
     /// The ports of a Service with these cluster IPs, which lead to the Service itself. `None`
     /// where it has too many ports.

@@ -150,7 +150,10 @@ where
                 }
                 Renew::ShorterPages => {
                     let page = config.page_size.unwrap_or(PAGE).div_ceil(8);
-                    info!(page, "a page of {} is too long", self.watch.name);
+                    info!(
+                        page,
+                        "a page of {} is too long, asking for less", self.watch.name
+                    );
                     config = config.page_size(page);
                 }
                 Renew::List => {}

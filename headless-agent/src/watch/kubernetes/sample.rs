@@ -23,8 +23,8 @@ use super::follow::Watch;
 use super::merge::Scope;
 use super::watches::{self, Selection, Watched, Watches};
 
-/// Objects on a page: as many as other clients ask for at once, or fewer where these have too
-/// many bytes together. An object has up to 1.5 MB.
+/// Objects on a page: as many as other clients ask for at once, or fewer where the page has too
+/// many bytes. An object has up to 1.5 MB.
 const PAGES: [u32; 3] = [500, 50, 5];
 
 /// Most bytes of a page. The pages of all watches are read at the same time.

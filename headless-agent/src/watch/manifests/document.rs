@@ -1,7 +1,7 @@
 //! From the text of a manifest to slim objects.
 //!
-//! The documents of a file are read one after the other. What one document can become in
-//! memory is bounded, with its aliases replaced by what they stand for.
+//! The documents of a file are read one after the other. The memory that one document takes
+//! with its aliases replaced is bounded.
 
 use std::path::Path;
 use std::{iter, mem};
@@ -120,7 +120,7 @@ fn of_file(error: &serde_saphyr::Error, before: usize) -> String {
 
 fn parse_yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
-        // The budget counts what an alias stands for each time that the alias appears.
+        // The budget counts the content of an anchor again for each alias.
         budget: serde_saphyr::budget! {
             max_nodes: NODES_MAX,
             max_events: 3 * NODES_MAX,
