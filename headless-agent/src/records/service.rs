@@ -44,11 +44,25 @@ impl ServiceState {
         (exists || service.partial).then_some(service)
     }
 
-    /// Whether endpoints of this Service may have names that the index does not know.
+    /// Whether the index does not know all endpoints of this Service, whatever its kind.
     fn endpoints_unknown(&self, service: &Service, scope: EndpointScope) -> bool {
         let unwatched =
             scope == EndpointScope::Headless && matches!(service.kind, ServiceKind::ClusterIp(_));
         unwatched || service.partial || !self.endpoints.all_have_addresses()
+    }
+
+    /// The Service object, if endpoints can have names below the Service's name.
+    fn with_endpoints(&self) -> Option<&Service> {
+        let service = self.served()?;
+        let kind = &service.kind;
+        matches!(kind, ServiceKind::Headless | ServiceKind::ClusterIp(_)).then_some(service)
+    }
+
+    /// Whether endpoints of this Service may have names that the index does not know.
+    fn hides_endpoints(&self, scope: EndpointScope) -> bool {
+        let service = self.served().filter(|service| service.partial);
+        let service = service.or_else(|| self.with_endpoints());
+        service.is_some_and(|service| self.endpoints_unknown(service, scope))
     }
 
     /// The records of the Service's own name, without the details. `None` where the name does
@@ -123,12 +137,8 @@ impl ServiceState {
 
     /// The endpoints, if they have names and all of these names are known.
     fn named_endpoints(&self, scope: EndpointScope) -> Option<&Endpoints> {
-        let service = self.served()?;
-        let can_be_named = matches!(
-            service.kind,
-            ServiceKind::Headless | ServiceKind::ClusterIp(_)
-        );
-        let named = can_be_named && !self.endpoints_unknown(service, scope);
+        let service = self.with_endpoints()?;
+        let named = !self.endpoints_unknown(service, scope);
         named.then_some(&*self.endpoints)
     }
 
@@ -233,6 +243,10 @@ impl Naming<'_> {
 /// names that are gone, so that no name is missing in between. The Service's own name is
 /// the first to come and the last to go, because the maps store its endpoints' names under
 /// its number.
+///
+/// A Service whose endpoints become known has a number already. Its own name changes after its
+/// endpoints' names have come: without [`NameFlags::ENDPOINTS_UNKNOWN`] the programs deny each
+/// endpoint that the maps lack.
 pub(super) fn changes(
     old: &ServiceState,
     new: &ServiceState,
@@ -240,8 +254,13 @@ pub(super) fn changes(
     scope: EndpointScope,
     changes: &mut Vec<NameChange>,
 ) {
-    let (own_before, own_now) = (old.own(scope), new.own(scope));
-    let (mut gone, mut own_gone) = (Vec::new(), None);
+    let mut own = own_change(old, new, naming, scope);
+    let exists = own.as_ref().is_some_and(|own| own.data.is_some());
+    let become_known = old.hides_endpoints(scope) && !new.hides_endpoints(scope);
+    if exists && !become_known {
+        changes.extend(own.take());
+    }
+    let mut gone = Vec::new();
     let mut put = |name: Option<RelativeName>, data: Option<NameData>| {
         if let Some(name) = name {
             let list = if data.is_some() {
@@ -252,18 +271,6 @@ pub(super) fn changes(
             list.push(NameChange { name, data });
         }
     };
-    // Details are worth making only where something that they are made of has
-    // changed.
-    let differs = own_before != own_now;
-    if differs || old.details_may_differ(new, scope) {
-        let now = new.detailed(scope);
-        if now.is_none() {
-            let name = naming.own().filter(|_| differs);
-            own_gone = name.map(|name| NameChange { name, data: None });
-        } else if differs || old.detailed(scope) != now {
-            put(naming.own(), now);
-        }
-    }
     match (old.named_endpoints(scope), new.named_endpoints(scope)) {
         (Some(old), Some(new)) => {
             let mut labels = old.differing(new);
@@ -284,6 +291,27 @@ pub(super) fn changes(
             }
         }
     }
+    if exists {
+        changes.extend(own.take());
+    }
     changes.append(&mut gone);
-    changes.extend(own_gone);
+    changes.extend(own);
+}
+
+/// The change of the Service's own name, if it differs.
+fn own_change(
+    old: &ServiceState,
+    new: &ServiceState,
+    naming: Naming<'_>,
+    scope: EndpointScope,
+) -> Option<NameChange> {
+    let differs = old.own(scope) != new.own(scope);
+    // Details are worth making only where something that they are made of has changed.
+    if !differs && !old.details_may_differ(new, scope) {
+        return None;
+    }
+    let data = new.detailed(scope);
+    let changed = differs || (data.is_some() && old.detailed(scope) != data);
+    let name = naming.own().filter(|_| changed)?;
+    Some(NameChange { name, data })
 }

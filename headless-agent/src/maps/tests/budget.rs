@@ -1,5 +1,6 @@
 //! One namespace needs more room than the maps have. The other namespaces keep theirs.
 
+mod known;
 mod scene;
 
 use headless_ebpf::abi::{Outcome, PassReason};
