@@ -101,8 +101,10 @@ impl<S: RecordSink> Keeper<S> {
             tokio::select! {
                 batch = batches.recv() => self.take(batch.context(SOURCE_ENDED)?).await?,
                 _ = beats.tick() => {
-                    self.catch_up();
+                    // Catching up takes long where many names are tried again.
                     self.beat()?;
+                    self.catch_up();
+                    self.breathe().await?;
                 }
                 _ = passes.tick() => {
                     self.pass.get_or_insert_default();
