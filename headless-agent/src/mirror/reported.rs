@@ -33,12 +33,16 @@ pub(super) struct Reported {
     next: u64,
     /// Lines of all entries.
     lines: usize,
+    /// Lines by namespace.
+    tenants: HashMap<String, usize>,
     log: Buckets<String>,
 }
 
 /// The problems of one object or file.
 #[derive(Debug)]
 struct Entry {
+    /// See [`Report::tenant`].
+    tenant: String,
     about: String,
     lines: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
@@ -51,6 +55,7 @@ impl Default for Reported {
             numbers: HashMap::new(),
             next: 0,
             lines: 0,
+            tenants: HashMap::new(),
             log: Buckets::new(LOG_PACE, NAMESPACES_MAX),
         }
     }
@@ -84,10 +89,17 @@ impl Reported {
         let number = self.numbers.remove(about)?;
         let entry = self.latest.remove(&number)?;
         self.lines -= entry.lines.len();
+        if let Some(lines) = self.tenants.get_mut(&entry.tenant) {
+            *lines -= entry.lines.len();
+            if *lines == 0 {
+                self.tenants.remove(&entry.tenant);
+            }
+        }
         Some(entry)
     }
 
-    /// Adds a report and forgets the oldest ones beyond [`LINES_SHOWN_MAX`].
+    /// Adds a report. Beyond [`LINES_SHOWN_MAX`] forgets the oldest ones of the namespace with the
+    /// most lines, so that a tenant hides no report about another tenant's objects.
     fn keep(&mut self, report: Report) {
         if report.problems.is_empty() {
             return;
@@ -101,7 +113,10 @@ impl Reported {
         }
         self.lines += lines.len();
         self.numbers.insert(report.about.clone(), self.next);
+        let tenant = report.tenant().to_owned();
+        *self.tenants.entry(tenant.clone()).or_default() += lines.len();
         let entry = Entry {
+            tenant,
             about: report.about,
             lines,
             counts: report.problems.counts().clone(),
@@ -109,11 +124,18 @@ impl Reported {
         self.latest.insert(self.next, entry);
         self.next += 1;
         while self.lines > LINES_SHOWN_MAX
-            && let Some((_, oldest)) = self.latest.pop_first()
+            && let Some(about) = self.oldest_of_most()
         {
-            self.numbers.remove(&oldest.about);
-            self.lines -= oldest.lines.len();
+            self.forget(&about);
         }
+    }
+
+    /// The object or file of the oldest report of the namespace that has the most lines.
+    fn oldest_of_most(&self) -> Option<String> {
+        let (most, _) = self.tenants.iter().max_by_key(|(_, lines)| **lines)?;
+        let mut entries = self.latest.values();
+        let oldest = entries.find(|entry| entry.tenant == *most)?;
+        Some(oldest.about.clone())
     }
 }
 

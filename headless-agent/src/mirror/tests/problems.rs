@@ -40,6 +40,26 @@ fn problems_are_counted_and_the_latest_are_shown() {
 }
 
 #[test]
+fn a_namespace_with_many_reports_hides_no_other() {
+    let mirror = mirror();
+    let mut keeper = keeper(&mirror);
+    let good = Report {
+        about: "Service good/api".into(),
+        ..report(0, true)
+    };
+    apply(&mut keeper, reports([good]));
+    let many = (0..3 * LINES_SHOWN_MAX).map(|i| report(i, true));
+    apply(&mut keeper, reports(many));
+    let shown = mirror.snapshot().reported.clone();
+    assert_eq!(shown.len(), LINES_SHOWN_MAX);
+    assert!(
+        shown[0].contains("bad-0"),
+        "the report about good: {shown:?}"
+    );
+    assert!(shown[1].contains("bad-201"), "the oldest others are gone");
+}
+
+#[test]
 fn a_problem_is_shown_until_its_object_is_right_or_gone() {
     let mirror = mirror();
     let mut keeper = keeper(&mirror);
