@@ -1,8 +1,9 @@
 //! The capacities of the maps for a cluster, within a bound of memory.
 //!
 //! [`EntryCounts`] are the entries that a cluster needs. The maps get twice as many if the bound
-//! allows it. If it does not, first the room for growth is cut, then reverse names are left
-//! out, then the maps are smaller than the cluster, and [`super::budget`] says what yields.
+//! allows it. If it does not, all maps are smaller by the same part. When they are smaller than
+//! the cluster, [`super::budget`] says which names yield. So a tenant with very many names takes
+//! no kind of answer from others.
 
 mod bound;
 mod counts;
@@ -31,10 +32,7 @@ pub struct Sizing {
 pub enum LeftOut {
     /// The maps have room for this many hundredths of the cluster, and for no more growth.
     Growth(u64),
-    /// The programs answer no reverse names.
-    ReverseNames,
-    /// The maps have room for this many hundredths of the names. The programs answer no
-    /// reverse names.
+    /// The maps have room for this many hundredths of the names.
     Names(u64),
 }
 
@@ -46,11 +44,10 @@ impl fmt::Display for LeftOut {
                 "the maps have room for {percent} % of the cluster as it is now, instead of \
                  {HEADROOM} %"
             ),
-            Self::ReverseNames => write!(f, "the programs leave reverse names to userspace"),
             Self::Names(percent) => write!(
                 f,
                 "the maps have room for about {percent} % of the names: the programs leave \
-                 the largest Services of the largest namespaces and all reverse names to userspace"
+                 the largest Services of the largest namespaces to userspace"
             ),
         }
     }
@@ -59,8 +56,7 @@ impl fmt::Display for LeftOut {
 /// Size of the maps in hundredths of the cluster, if the bound allows it.
 const HEADROOM: u64 = 200;
 
-/// If the bound allows less than this many hundredths of the cluster, reverse names are left
-/// out.
+/// Maps with less than this many hundredths of the cluster are made again, larger.
 const HEADROOM_LEAST: u64 = 125;
 
 /// Share of the table in the capacity for short keys, in hundredths. With a headroom of 200
@@ -72,39 +68,29 @@ const TABLE_SHARE: u64 = 62;
 /// A bound that is too small even for maps of one entry each is exceeded.
 pub fn capacities(counts: &EntryCounts, bound: u64) -> Sizing {
     let counts = counts.at_least(EntryCounts::LEAST);
-    let forward = EntryCounts {
-        addresses: 0,
-        ..counts
-    };
-    let sizing = |capacities, left_out| Sizing {
-        capacities,
-        left_out,
-    };
     let fits = |capacities: &Capacities| capacities.total_bytes() <= bound;
-    for percent in (HEADROOM_LEAST..=HEADROOM).rev() {
-        let capacities = sized(&counts, percent);
-        if fits(&capacities) {
-            let growth = (percent < HEADROOM).then_some(LeftOut::Growth(percent));
-            return sizing(capacities, growth);
+    // The bound may be far smaller than the cluster, so hundredths are too coarse.
+    let (mut least, mut most) = (0, HEADROOM * FINE / 100);
+    while least < most {
+        let part = (least + most).div_ceil(2);
+        if fits(&scaled(&counts, part, FINE)) {
+            least = part;
+        } else {
+            most = part - 1;
         }
     }
-    for percent in (100..=HEADROOM).rev() {
-        let capacities = sized(&forward, percent);
-        if fits(&capacities) {
-            return sizing(capacities, Some(LeftOut::ReverseNames));
-        }
+    let percent = least * 100 / FINE;
+    Sizing {
+        capacities: scaled(&counts, least, FINE),
+        left_out: match percent {
+            HEADROOM.. => None,
+            100.. => Some(LeftOut::Growth(percent)),
+            _ => Some(LeftOut::Names(percent)),
+        },
     }
-    // Hundredths are too coarse here, because the bound may be far smaller than the cluster.
-    let parts = 1..FINE;
-    let part = parts
-        .rev()
-        .find(|part| fits(&scaled(&forward, *part, FINE)));
-    let part = part.unwrap_or_default();
-    let percent = part * 100 / FINE;
-    sizing(scaled(&forward, part, FINE), Some(LeftOut::Names(percent)))
 }
 
-/// Parts into which a cluster is divided that does not fit as a whole.
+/// Parts into which a cluster is divided to find the part that fits.
 const FINE: u64 = 10_000;
 
 /// Whether each map has room for 1.25 times the cluster's entries, or as much room as the
@@ -192,9 +178,9 @@ mod tests {
         let tight = loaded(&LARGE, 20 * MB);
         assert!(!suffices(&tight, 100, u64::MAX));
         assert!(suffices(&tight, 100, 20 * MB));
-        // An estimate that was too high may have left out reverse names without need.
+        // An estimate that was too high leaves out no kind of name.
         let high = LARGE.map(|count| count * 3);
-        assert!(!suffices(&loaded(&high, 40 * MB), 100, 40 * MB));
+        assert!(suffices(&loaded(&high, 40 * MB), 100, 40 * MB));
         assert!(suffices(
             &loaded(&EntryCounts::LEAST, u64::MAX),
             0,
@@ -234,16 +220,11 @@ mod tests {
         assert!(table_slots > 1000 && chunks > 2000);
     }
 
-    /// A tight bound first cuts growth, then reverse names, then names.
+    /// A tight bound first cuts growth, then names, of all kinds by the same part.
     #[test]
     fn a_bound_is_kept() {
         let mut before = None;
-        for (bound, expected) in [
-            (100 * MB, "None"),
-            (25 * MB, "Growth"),
-            (20 * MB, "ReverseNames"),
-            (5 * MB, "Names"),
-        ] {
+        for (bound, expected) in [(100 * MB, "None"), (25 * MB, "Growth"), (5 * MB, "Names")] {
             let Sizing {
                 capacities,
                 left_out,
@@ -251,6 +232,10 @@ mod tests {
             let text = format!("{left_out:?}");
             assert!(text.contains(expected), "{bound}: {text}");
             assert!(capacities.total_bytes() <= bound, "{bound}");
+            assert!(
+                capacities.reverse_buckets > 0,
+                "reverse names are not left out"
+            );
             assert_ne!(before.replace(capacities), Some(capacities));
         }
         let least = capacities(&LARGE, 0);
