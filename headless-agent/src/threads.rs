@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -101,10 +102,16 @@ impl Worker {
 /// do not have: by running a program, even as root (`PR_SET_NO_NEW_PRIVS`), or out of the
 /// inheritable, ambient and bounding sets, which become empty.
 ///
+/// Also keeps processes of the same user without capabilities from tracing the agent
+/// (`PR_SET_DUMPABLE`): they may trace a thread that has no more capabilities than they have,
+/// and so write the memory of the threads that have some (`ptrace_may_access`).
+///
 /// # Errors
 /// Where the kernel refuses.
 pub fn gain_nothing() -> anyhow::Result<()> {
     set_no_new_privs(true).context("cannot set no_new_privs")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot keep others from tracing the agent")?;
     clear_ambient_capability_set().context("cannot clear the ambient capabilities")?;
     let sets = capabilities(None).context("cannot read capabilities")?;
     let sets = CapabilitySets {

@@ -50,6 +50,9 @@ const PACE: Pace = Pace {
 /// How often the log tells how many lines were left out.
 const TELL: Duration = Duration::from_mins(1);
 
+/// The most bytes of a line. An error of a library may hold the whole text of an object.
+const LINE_MAX: usize = 16 << 10;
+
 /// Lines that were left out since the start.
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
@@ -164,8 +167,12 @@ impl<W: Write> Write for Line<W> {
             None => (&*text, ""),
         };
         let obeyed = |char| is_obeyed(char) && !(self.ansi && char == '\u{1b}');
-        let mut line = String::with_capacity(event.len());
+        let mut line = String::with_capacity(event.len().min(LINE_MAX));
         for char in text.chars() {
+            if line.len() > LINE_MAX {
+                line.push('…');
+                break;
+            }
             if obeyed(char) {
                 line.extend(char.escape_default());
             } else {
@@ -242,6 +249,14 @@ mod tests {
                 assert!(line.contains("ERROR b"), "{line:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_line_ends_after_some_bytes() {
+        let long = "x".repeat(1 << 20);
+        let lines = logged(false, || warn!("{long}"));
+        assert_eq!(lines.len(), 1);
+        assert!((LINE_MAX..LINE_MAX + 8).contains(&lines[0].len()));
     }
 
     #[test]
