@@ -1,10 +1,9 @@
-//! The agent under clients, objects and signals that would hurt it: its admin endpoint, its
-//! admin socket, its log, and its end.
+//! The agent under clients, objects and signals that would hurt it: its admin socket, its log,
+//! and its end.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dump;
-mod flood;
 mod log;
 mod socket;
 

@@ -162,6 +162,7 @@ fn raise_limit() {
 
 #[test]
 fn probes_are_answered_among_ten_thousand_connections() {
+    let _alone = super::alone();
     raise_limit();
     let node = Node::new();
     let manifests = manifests();
@@ -202,6 +203,7 @@ fn probes_are_answered_among_ten_thousand_connections() {
 /// The agent has fewer files than the endpoint takes connections.
 #[test]
 fn an_agent_without_files_goes_on_answering() {
+    let _alone = super::alone();
     let node = Node::new();
     let manifests = manifests();
     let folder = manifests.path().to_str().unwrap();

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use headless_tests::control_plane::objects::{Cluster, bare_slice, headless, object, service_in};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -30,6 +31,9 @@ pub(crate) const TOO_LARGE: [&str; 3] = [
     "one.one-name.evil.svc.cluster.local",
     "nope.many-names.evil.svc.cluster.local",
 ];
+
+/// Services of 1,000 endpoints with hostnames, which are all changed at once.
+const CHURNED: usize = 8;
 
 /// A slice of these endpoints and ports.
 fn slice(name: &str, service: &str, endpoints: &[Value], ports: &[Value]) -> EndpointSlice {
@@ -161,6 +165,8 @@ pub(crate) async fn create(cluster: &Cluster, extent: Extent) {
     for n in 0..extent.large_slices {
         cluster.create(&one_name(n)).await;
         cluster.create(&many_names(n)).await;
+    }
+    for n in 0..CHURNED {
         create_service(cluster, &format!("hostnames-{n}")).await;
         cluster.create(&hostnames(n, 0)).await;
     }
@@ -180,11 +186,14 @@ pub(crate) async fn churn(cluster: &Cluster, during: Duration) {
     let mut rounds = 0;
     while Instant::now() < end {
         rounds += 1;
-        let endpoints = |slice: EndpointSlice| json!({ "endpoints": slice.endpoints });
-        let change = endpoints(hostnames(0, rounds));
-        cluster
-            .patch::<EndpointSlice>(NAMESPACE, "hostnames-0", &change)
-            .await;
+        let renamed = (0..CHURNED).map(async |n| {
+            let change = json!({ "endpoints": hostnames(n, rounds).endpoints });
+            let name = format!("hostnames-{n}");
+            cluster
+                .patch::<EndpointSlice>(NAMESPACE, &name, &change)
+                .await;
+        });
+        join_all(renamed).await;
         let ports = ports(|i| 70_000 + i + rounds);
         let change = json!({ "ports": ports });
         cluster

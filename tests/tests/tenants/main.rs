@@ -33,6 +33,9 @@ use self::victim::{Asking, Delays, Tally};
 /// Most memory of the agent's process in bytes, see [`peak_memory`].
 const MEMORY_MAX: u64 = 256_000_000;
 
+/// A bound of the maps' memory that is too small for the evil tenant's names.
+const MAP_MEMORY: &str = "1MiB";
+
 /// Most lines that the agent may log.
 const LOG_LINES_MAX: usize = 100;
 
@@ -155,13 +158,16 @@ fn the_worst_objects_of_one_tenant_leave_another_tenants_answers_alone() {
         );
         eprintln!("longest time without a heartbeat: {:.2?}", beats.stop());
 
-        // The objects are there from the start, and all endpoints have names.
+        // The objects are there from the start, all endpoints have names, and the maps have no
+        // room for all of them.
         agent.signal(Signal::SIGTERM);
         let mut agent = agent;
         assert!(agent.wait().success(), "{}", agent.log());
         drop(agent);
         let begun = Instant::now();
-        let agent = scene.agent_in_cluster(&["--endpoints", "all"]).await;
+        let agent = scene
+            .agent_in_cluster(&["--endpoints", "all", "--max-map-memory", MAP_MEMORY])
+            .await;
         eprintln!("ready after {:.1?} with evil objects", begun.elapsed());
         let again = Asking::start(&pod, &questions)
             .during(Duration::from_secs(2))
