@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use super::super::types::NameChange;
+use super::super::name::RelativeName;
 use crate::watch::{Kind, ObjectRef};
 
 /// The part of a Service that has changed.
@@ -36,7 +36,7 @@ pub(super) struct Pending {
     /// Addresses in namespaces, and the number of pods that had them.
     pub(super) pods: BTreeMap<(Box<str>, IpAddr), u32>,
     /// Names of Namespaces that are gone.
-    pub(super) gone: Vec<NameChange>,
+    pub(super) gone: Vec<RelativeName>,
     /// Kinds whose list is complete once all Services are settled.
     pub(super) listed: Vec<Kind>,
 }

@@ -1,5 +1,6 @@
 //! Brings names up to date with the objects that the index has taken in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::name::RelativeName;
@@ -11,9 +12,9 @@ use super::slices::AddressCounts;
 use super::{Index, NamespaceEntry, entry_exists, namespace_data, pod_data};
 
 impl Index {
-    /// Brings touched Services up to date until [`Self::work`] has grown by `budget`, and at
-    /// least one of them. Appends the changes of namespaces, Services and pods, if somebody
-    /// wants them. Returns whether some are left.
+    /// Brings names up to date until [`Self::work`] has grown by `budget`, and at least one.
+    /// Appends the changes of namespaces, Services and pods, if somebody wants them. Returns
+    /// whether some are left.
     ///
     /// A Service is one piece, of at most [`ENTRIES_MAX`](crate::watch::ENTRIES_MAX) entries
     /// before and after. Between two pieces readers see some Services of a Namespace that has
@@ -21,30 +22,42 @@ impl Index {
     /// or will not be denied soon.
     pub fn settle(&mut self, budget: usize, mut changes: Option<&mut Vec<NameChange>>) -> bool {
         let end = self.work.saturating_add(budget);
-        self.settle_namespaces(changes.as_deref_mut());
-        while let Some(number) = self.pending.services.pop_front() {
-            self.settle_service(number as usize, changes.as_deref_mut());
-            if self.work >= end && !self.pending.services.is_empty() {
+        while self.settle_next(changes.as_deref_mut()) {
+            if self.work >= end && self.is_unsettled() {
                 return true;
             }
         }
-        if let Some(changes) = changes {
-            self.settle_pods(changes);
+        false
+    }
+
+    /// Brings the next Namespace, Service or pods up to date. Returns whether there was one.
+    fn settle_next(&mut self, changes: Option<&mut Vec<NameChange>>) -> bool {
+        if let Some((name, before)) = self.pending.namespaces.pop_first() {
+            self.settle_namespace(name, before, changes);
+        } else if let Some(number) = self.pending.services.pop_front() {
+            self.settle_service(number as usize, changes);
+        } else if let Some((place, before)) = self.pending.pods.pop_first() {
+            self.settle_pods(&place, before, changes);
+        } else if let Some(name) = self.pending.gone.pop() {
             // Names below a Namespace are gone before its own name.
-            changes.append(&mut self.pending.gone);
-        }
-        self.pending.gone.clear();
-        for name in std::mem::take(&mut self.pending.emptied) {
+            self.work += 1;
+            if let Some(changes) = changes {
+                changes.push(NameChange { name, data: None });
+            }
+        } else if let Some(name) = self.pending.emptied.pop() {
+            self.work += 1;
             let entry = self.namespaces.get(&name);
             if entry.is_some_and(NamespaceEntry::is_empty) {
                 self.namespaces.remove(&name);
             }
+        } else {
+            // Before this, a name of the list may be missing.
+            for kind in self.pending.listed.drain(..) {
+                self.listed[kind as usize] = true;
+            }
+            return false;
         }
-        // Before this, a name of the list may be missing.
-        for kind in self.pending.listed.drain(..) {
-            self.listed[kind as usize] = true;
-        }
-        false
+        true
     }
 
     /// Whether [`Self::settle`] has something to do.
@@ -59,40 +72,43 @@ impl Index {
         self.stale = Stale::default();
     }
 
-    fn settle_namespaces(&mut self, mut changes: Option<&mut Vec<NameChange>>) {
-        for (name, before) in std::mem::take(&mut self.pending.namespaces) {
-            self.work += 1;
-            let now = entry_exists(&self.namespaces, &name);
-            if let Some(changes) = changes.as_deref_mut()
-                && before != now
-                && let Some(name) = RelativeName::from_labels([&*name])
-            {
-                let data = now.then(namespace_data);
-                let list = if now { changes } else { &mut self.pending.gone };
-                list.push(NameChange { name, data });
+    fn settle_namespace(
+        &mut self,
+        namespace: Box<str>,
+        before: bool,
+        changes: Option<&mut Vec<NameChange>>,
+    ) {
+        self.work += 1;
+        let now = entry_exists(&self.namespaces, &namespace);
+        if let Some(changes) = changes
+            && before != now
+            && let Some(name) = RelativeName::from_labels([&*namespace])
+        {
+            if now {
+                let data = Some(namespace_data());
+                changes.push(NameChange { name, data });
+            } else {
+                self.pending.gone.push(name);
             }
-            self.pending.emptied.push(name);
         }
+        self.pending.emptied.push(namespace);
     }
 
-    fn settle_pods(&mut self, changes: &mut Vec<NameChange>) {
-        let mut gone = Vec::new();
-        for ((namespace, address), before) in std::mem::take(&mut self.pending.pods) {
-            self.work += 1;
-            let before = pod_data(address, before);
-            let now = pod_data(address, self.pods(&namespace, address));
-            if before != now
-                && let Some(name) = self.pod_name(&namespace, address)
-            {
-                let list = if now.is_some() {
-                    &mut *changes
-                } else {
-                    &mut gone
-                };
-                list.push(NameChange { name, data: now });
-            }
+    /// Brings the name of the pods with an address up to date. `before` of them had the address.
+    fn settle_pods(
+        &mut self,
+        (namespace, address): &(Box<str>, IpAddr),
+        before: u32,
+        changes: Option<&mut Vec<NameChange>>,
+    ) {
+        self.work += 1;
+        let data = pod_data(*address, self.pods(namespace, *address));
+        if let Some(changes) = changes
+            && pod_data(*address, before) != data
+            && let Some(name) = self.pod_name(namespace, *address)
+        {
+            changes.push(NameChange { name, data });
         }
-        changes.append(&mut gone);
     }
 
     fn settle_service(&mut self, number: usize, changes: Option<&mut Vec<NameChange>>) {
