@@ -69,6 +69,18 @@ pub struct NameData {
     pub details: Option<Box<Details>>,
 }
 
+impl NameData {
+    /// Number of addresses and SRV targets, to which the work of writing the name is in
+    /// proportion.
+    pub fn entries(&self) -> usize {
+        let targets = self.details.iter().flat_map(|details| {
+            let lists = [&details.own, &details.endpoints];
+            lists.into_iter().flatten().map(Targets::entries)
+        });
+        self.ipv4.len() + self.ipv6.len() + targets.sum::<usize>()
+    }
+}
+
 /// A name whose records have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameChange {
@@ -99,6 +111,19 @@ pub struct Targets {
     /// Number of endpoints as CoreDNS counts them for the weight of SRV records: an
     /// address in two slices counts twice.
     pub endpoints: usize,
+}
+
+impl Targets {
+    /// Number of SRV targets in full, and of their addresses.
+    fn entries(&self) -> usize {
+        match &self.targets {
+            TargetSet::Addresses => 0,
+            TargetSet::Each(targets) => {
+                let addresses = targets.iter().map(|target| target.addresses.len());
+                targets.len() + addresses.sum::<usize>()
+            }
+        }
+    }
 }
 
 /// SRV targets, in full or implied.

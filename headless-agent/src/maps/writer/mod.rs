@@ -43,9 +43,9 @@ use crate::records::{Index, NameChange, NameData};
 /// The most names that one call of [`Writer::catch_up`] tries.
 const RETRY_NAMES_MAX: usize = 256;
 
-/// The number of addresses after which one call of [`Writer::catch_up`] ends. The heartbeat waits
-/// for the call, and a Service may have thousands of addresses.
-const RETRY_ADDRESSES_MAX: usize = 8192;
+/// The number of addresses and SRV targets after which one call of [`Writer::catch_up`] ends. The
+/// heartbeat waits for the call, and a Service may have thousands of each.
+const RETRY_ENTRIES_MAX: usize = 8192;
 
 /// A set of relative names in wire form.
 type Names = BTreeSet<Box<[u8]>>;
@@ -155,13 +155,13 @@ impl<S: RecordSink> Writer<S> {
         }
         self.end_fresh();
         self.begin_batch();
-        let mut addresses = 0;
+        let mut entries = 0;
         for name in names {
             let data = lookup(&name);
             self.install(&name, data.as_ref(), index);
             self.retried = name;
-            addresses += data.map_or(0, |data| data.ipv4.len() + data.ipv6.len());
-            if addresses >= RETRY_ADDRESSES_MAX {
+            entries += data.as_ref().map_or(0, NameData::entries);
+            if entries >= RETRY_ENTRIES_MAX {
                 break;
             }
         }
