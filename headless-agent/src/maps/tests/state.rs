@@ -46,6 +46,29 @@ fn an_address_without_a_slot_is_left_out() {
     assert_eq!(writer.served().unwrap(), placed);
 }
 
+/// The outdated record of a name is deleted, although the name exists.
+#[test]
+fn a_failed_write_is_not_followed_by_a_denial() {
+    let mut writer = open(Checked::new());
+    writer.apply(&[change("web.default", Some(data(1)))]);
+    let before = State {
+        flags: writer.sink().sink.state.flags | State::COMPLETE,
+        ..writer.sink().sink.state
+    };
+    writer.sink_mut().sink.put_state(before).unwrap();
+    let mut writer = open(writer.sink_mut());
+    writer.sink_mut().refuses = true;
+    writer.apply(&[change("web.default", Some(data(2)))]);
+    assert_eq!(writer.failed().len(), 1);
+    assert_eq!(stored(*writer.sink(), "web.default"), None);
+    let after = writer.sink().sink.state.flags;
+    let generations = (after - (before.flags & !State::COMPLETE)) / State::GENERATION;
+    assert_eq!(
+        generations, 4,
+        "an odd one for the write, another for the deletion"
+    );
+}
+
 /// A look-up beside a write over a name may miss it. A look-up beside other writes may deny a
 /// name: otherwise a tenant that makes and deletes names all the time would keep all other
 /// tenants' questions from being denied.

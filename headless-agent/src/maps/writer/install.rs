@@ -173,7 +173,8 @@ impl<S: RecordSink> Writer<S> {
             );
             return;
         }
-        if let Err(error) = self.forget_name(wire) {
+        // A look-up that has begun before may have seen that denials were allowed.
+        if let Err(error) = self.write_over(true, |writer| writer.forget_name(wire)) {
             self.counts.failure(&error);
         }
     }
