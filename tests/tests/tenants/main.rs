@@ -24,17 +24,21 @@ use std::time::{Duration, Instant};
 
 use headless_tests::agent::Agent;
 use headless_tests::control_plane::API;
-use headless_tests::scene::{Scene, run};
+use headless_tests::node::Pod;
+use headless_tests::scene::{Scene, count, run};
 use nix::sys::signal::Signal;
 
 use self::process::{Heartbeats, peak_memory};
-use self::victim::{Asking, Delays, Tally};
+use self::victim::{Asking, Delays, Question, Tally};
 
 /// Most memory of the agent's process in bytes, see [`peak_memory`].
 const MEMORY_MAX: u64 = 256_000_000;
 
 /// A bound of the maps' memory that is too small for the evil tenant's names.
 const MAP_MEMORY: &str = "1MiB";
+
+/// The time without a heartbeat after which `/livez` fails.
+const LIVE: Duration = Duration::from_secs(3);
 
 /// Most lines that the agent may log.
 const LOG_LINES_MAX: usize = 100;
@@ -117,76 +121,88 @@ fn check(part: &str, tally: &Tally, agent: &Agent<'_>, extent: Extent) {
 fn the_worst_objects_of_one_tenant_leave_another_tenants_answers_alone() {
     let extent = Extent::of_environment();
     run(&[], async |scene| {
-        let pod = scene.node.pod("veth-victim", 10);
-        let questions = victim::create(&scene.cluster).await;
+        let tried = Tried {
+            pod: scene.node.pod("veth-victim", 10),
+            questions: victim::create(&scene.cluster).await,
+            scene: &scene,
+            extent,
+        };
         let cluster_dns = victim::ClusterDns::start(scene.node);
-        let agent = scene.agent_in_cluster(&[]).await;
+        tried.while_objects_come_and_change().await;
+        tried.while_objects_are_there_from_the_start().await;
+        cluster_dns.stop();
+    });
+}
 
-        let quiet = Asking::start(&pod, &questions)
-            .during(Duration::from_secs(1))
-            .await;
-        check("before", &quiet, &agent, extent);
+/// The node with the victim's pod, and the victim's questions.
+struct Tried<'a> {
+    scene: &'a Scene<'a>,
+    pod: Pod,
+    questions: Vec<Question>,
+    extent: Extent,
+}
+
+impl Tried<'_> {
+    async fn while_objects_come_and_change(&self) {
+        let Self { scene, extent, .. } = self;
+        let mut agent = scene.agent_in_cluster(&[]).await;
+        self.check_for(1, "before", &agent).await;
 
         let beats = Heartbeats::watch(&agent);
-        let asking = Asking::start(&pod, &questions);
+        let asking = self.asking();
         let begun = Instant::now();
-        evil::create(&scene.cluster, extent).await;
+        evil::create(&scene.cluster, *extent).await;
         eprintln!("the evil objects took {:.1?}", begun.elapsed());
         settle(&agent).await;
-        check(
-            "while evil objects come",
-            &asking.stop().await,
-            &agent,
-            extent,
-        );
+        let tally = asking.stop().await;
+        check("while evil objects come", &tally, &agent, *extent);
 
-        let delays = Delays::measure(&scene.cluster, &pod, extent.changes).await;
+        let delays = Delays::measure(&scene.cluster, &self.pod, extent.changes).await;
         eprintln!("change to answer: {delays}");
-        let calm = Asking::start(&pod, &questions)
-            .during(Duration::from_secs(2))
-            .await;
-        check("with evil objects", &calm, &agent, extent);
+        self.check_for(2, "with evil objects", &agent).await;
 
-        let asking = Asking::start(&pod, &questions);
+        let asking = self.asking();
         evil::churn(&scene.cluster, extent.churn).await;
         settle(&agent).await;
-        check(
-            "while evil objects change",
-            &asking.stop().await,
-            &agent,
-            extent,
-        );
-        eprintln!("longest time without a heartbeat: {:.2?}", beats.stop());
-
-        // The objects are there from the start, all endpoints have names, and the maps have no
-        // room for all of them.
+        let tally = asking.stop().await;
+        check("while evil objects change", &tally, &agent, *extent);
+        let longest = beats.stop();
+        eprintln!("longest time without a heartbeat: {longest:.2?}");
+        assert!(longest < LIVE, "the kubelet would kill the agent");
         agent.signal(Signal::SIGTERM);
-        let mut agent = agent;
         assert!(agent.wait().success(), "{}", agent.log());
-        drop(agent);
-        let begun = Instant::now();
-        let agent = scene
-            .agent_in_cluster(&["--endpoints", "all", "--max-map-memory", MAP_MEMORY])
-            .await;
-        eprintln!("ready after {:.1?} with evil objects", begun.elapsed());
-        let again = Asking::start(&pod, &questions)
-            .during(Duration::from_secs(2))
-            .await;
-        check("after a restart", &again, &agent, extent);
+    }
 
+    /// All endpoints have names here, and the maps have no room for all of them.
+    async fn while_objects_are_there_from_the_start(&self) {
+        let scene = self.scene;
+        let begun = Instant::now();
+        let arguments = ["--endpoints", "all", "--max-map-memory", MAP_MEMORY];
+        let agent = scene.agent_in_cluster(&arguments).await;
+        eprintln!("ready after {:.1?} with evil objects", begun.elapsed());
+        self.check_for(2, "after a restart", &agent).await;
         for name in evil::TOO_LARGE {
-            assert!(victim::passes(&pod, name), "{name}");
+            assert!(victim::passes(&self.pod, name), "{name}");
         }
-        assert!(agent.problems().contains("which is too many"));
+        let problems = agent.problems();
+        assert!(problems.contains("which is too many"), "{problems}");
+        let yielding = count(&agent, "headless_map_yielding_services");
+        assert!(yielding > 0, "{}", agent.log());
 
         evil::delete(&scene.cluster).await;
         settle(&agent).await;
-        let after = Asking::start(&pod, &questions)
-            .during(Duration::from_secs(1))
-            .await;
-        check("without evil objects", &after, &agent, extent);
-        cluster_dns.stop();
-    });
+        self.check_for(1, "without evil objects", &agent).await;
+    }
+
+    fn asking(&self) -> Asking {
+        Asking::start(&self.pod, &self.questions)
+    }
+
+    /// Asks for some seconds and checks the answers.
+    async fn check_for(&self, seconds: u64, part: &str, agent: &Agent<'_>) {
+        let tally = self.asking().during(Duration::from_secs(seconds)).await;
+        check(part, &tally, agent, self.extent);
+    }
 }
 
 /// Waits until the agent has written everything that it knows.
