@@ -1,10 +1,12 @@
 //! Applies batches of events to the index.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
+use tokio::time::sleep_until;
 
 use super::reported::Reported;
 use super::{EventKind, Mirror, Snapshot};
@@ -15,6 +17,14 @@ use crate::watch::{Batch, Event, Report};
 /// The most work ([`Index::work`]) of one step under the lock of the index, unless a single
 /// Service or slice needs more. Readers of the index wait for one or two milliseconds meanwhile.
 pub(super) const WORK_MAX: usize = 4096;
+
+/// How many times as long as its change a large Service rests, so that one which changes all the
+/// time takes at most a tenth of the loop's time. The time is measured, because a change of one of
+/// 5,000 endpoints takes half a millisecond, and one of 16,384 entries at once takes 25.
+const RESTS: u32 = 9;
+
+/// The longest rest of a large Service.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Applies events to the index, counts them, and collects the problems of objects.
 #[derive(Debug)]
@@ -115,19 +125,47 @@ impl Intake {
         more
     }
 
-    /// Brings some names up to date. Returns the changed names and hints; `None` where nothing
-    /// is left.
+    /// Brings some names up to date, but none of large Services. Returns the changed names and
+    /// hints; `None` where nothing is left.
     pub(super) fn settle_step(&mut self) -> Option<(Vec<NameChange>, Pointers)> {
         let mut index = self.mirror.index.write();
         let mut names = Vec::new();
         if index.has_pointers() {
             // No more hints wait than one step has left over.
-        } else if index.is_unsettled() {
-            index.settle(WORK_MAX, Some(&mut names));
+        } else if index.is_ready() {
+            index.settle_small(WORK_MAX, now(), Some(&mut names));
         } else {
             return None;
         }
         Some((names, index.take_pointers_within(WORK_MAX)))
+    }
+
+    /// Brings the names of one large Service up to date that is due. Returns its number for
+    /// [`Self::rest_large`], and the changed names; their hints follow with
+    /// [`Self::settle_step`].
+    pub(super) fn large_step(&mut self) -> Option<(u32, Vec<NameChange>)> {
+        let mut names = Vec::new();
+        let mut index = self.mirror.index.write();
+        let number = index.settle_large(now(), Some(&mut names))?;
+        Some((number, names))
+    }
+
+    /// Lets a large Service rest whose change took this time.
+    pub(super) fn rest_large(&mut self, number: u32, took: Duration) {
+        let (now, rest) = (now(), (took * RESTS).min(REST_MAX));
+        let mut index = self.mirror.index.write();
+        index.rest_large(number, now, now + rest);
+    }
+
+    /// Waits until a large Service is due; for ever if none waits.
+    pub(super) fn large_due(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.mirror.index().large_due();
+        async move {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Returns some changed hints.
@@ -146,6 +184,11 @@ impl Intake {
         drop(index);
         self.mirror.publish(&self.shown);
     }
+}
+
+/// The time on the clock of the runtime, which tests can set.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// The error that ends the loop.

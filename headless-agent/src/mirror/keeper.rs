@@ -98,6 +98,7 @@ impl<S: RecordSink> Keeper<S> {
         let mut passes = tokio::time::interval_at(first, reconcile::INTERVAL);
         passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let large_due = self.intake.large_due();
             tokio::select! {
                 batch = batches.recv() => self.take(batch.context(SOURCE_ENDED)?).await?,
                 _ = beats.tick() => {
@@ -106,6 +107,7 @@ impl<S: RecordSink> Keeper<S> {
                     self.catch_up();
                     self.breathe().await?;
                 }
+                () = large_due => self.settle(None).await?,
                 _ = passes.tick() => {
                     self.pass.get_or_insert_default();
                 }
@@ -134,7 +136,6 @@ impl<S: RecordSink> Keeper<S> {
         } = batch;
         let arrived = arrived.unwrap_or_else(Instant::now);
         self.intake.report(reports);
-        let mut written = 0;
         let mut events = events.into_iter();
         while self.intake.take_step(&mut events) {
             // An event of a large Service changes hints at once.
@@ -143,9 +144,20 @@ impl<S: RecordSink> Keeper<S> {
             }
             self.breathe().await?;
         }
-        while let Some((names, pointers)) = self.intake.settle_step() {
+        self.settle(Some(arrived)).await
+    }
+
+    /// Brings names up to date in index and maps: of all small Services, and of one large
+    /// Service that is due. `arrived` is the time at which the changes have come, if they are
+    /// new.
+    async fn settle(&mut self, arrived: Option<Instant>) -> anyhow::Result<()> {
+        let mut written = self.settle_small().await?;
+        let begun = Instant::now();
+        if let Some((number, names)) = self.intake.large_step() {
             written += names.len();
-            self.write(&names, &pointers).await?;
+            self.write(&names, &Pointers::default()).await?;
+            written += self.settle_small().await?;
+            self.intake.rest_large(number, begun.elapsed());
         }
         if self.complete {
             // The addresses of an incomplete list would replace addresses that are served.
@@ -155,13 +167,24 @@ impl<S: RecordSink> Keeper<S> {
             debug!(names = written, "wrote changed names");
             self.beat()?;
             // The first lists are no changes: their duration depends on the cluster's size.
-            if self.complete {
+            if let Some(arrived) = arrived.filter(|_| self.complete) {
                 let seconds = arrived.elapsed().as_secs_f64();
                 self.intake.mirror.programming.observe(seconds);
             }
         }
         self.intake.show();
         Ok(())
+    }
+
+    /// Brings the names of everything but large Services up to date in index and maps. Returns
+    /// the number of changed names.
+    async fn settle_small(&mut self) -> anyhow::Result<usize> {
+        let mut written = 0;
+        while let Some((names, pointers)) = self.intake.settle_step() {
+            written += names.len();
+            self.write(&names, &pointers).await?;
+        }
+        Ok(written)
     }
 
     /// Writes changed names and hints to the maps.

@@ -91,7 +91,7 @@ impl Mirror {
     }
 
     /// Durations from the arrival of a batch's first event to the batch's last write to the
-    /// maps.
+    /// maps. The writes of large Services that had to wait do not count.
     pub fn programming(&self) -> &Histogram {
         &self.programming
     }

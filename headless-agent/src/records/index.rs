@@ -6,6 +6,7 @@ mod holders;
 mod parts;
 mod pending;
 mod pointers;
+mod queue;
 mod read;
 mod reverse;
 mod settle;

@@ -61,6 +61,47 @@ async fn the_end_of_the_source_ends_the_loop() {
     assert!(error.to_string().contains("source"), "{error}");
 }
 
+/// The loop wakes up for a large Service that had to rest.
+#[tokio::test(start_paused = true)]
+async fn a_large_service_is_settled_after_its_rest_without_another_change() {
+    let mirror = mirror();
+    let mut keeper = keeper(&mirror);
+    let addresses = |last: usize| -> Vec<_> {
+        (0..2000 + last)
+            .map(|i| [10, 1, (i >> 8) as u8, i as u8])
+            .collect()
+    };
+    let endpoints = || {
+        let data = mirror.index().name(b"\x03web\x07default");
+        data.unwrap().ipv4.len()
+    };
+    take(&mut keeper, cluster()).await;
+    keeper
+        .take(batch(vec![slice("web", &addresses(0))]))
+        .await
+        .unwrap();
+    assert_eq!(endpoints(), 2000, "the first change is settled at once");
+    let (sender, batches) = mpsc::channel(1);
+    let running = tokio::spawn(keeper.run(batches));
+    sender
+        .send(batch(vec![slice("web", &addresses(1))]))
+        .await
+        .unwrap();
+    let due = loop {
+        if let Some(due) = mirror.index().large_due() {
+            break due;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(endpoints(), 2000, "it rests");
+    assert!(due > tokio::time::Instant::now().into_std());
+    tokio::time::sleep_until(due.into()).await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(endpoints(), 2001);
+    drop(sender);
+    assert!(running.await.unwrap().is_err());
+}
+
 #[tokio::test]
 async fn the_loop_beats_as_soon_as_it_runs() {
     let mirror = mirror();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::pending::{Dirty, Ending};
+use super::pending::{Dirty, Ending, Following};
 use super::slices::Slices;
 use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, entry_exists};
 use crate::watch::{EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service};
@@ -63,7 +63,7 @@ impl Index {
             let gone = self.unlisted(kind, &namespace);
             self.pending.removed.extend(gone);
         } else {
-            self.pending.listed.push(kind);
+            self.pending.follow(Following::Listed(kind));
             self.pending.ending = None;
         }
     }
@@ -72,7 +72,7 @@ impl Index {
     fn touch(&mut self, service: usize, dirty: Dirty) {
         let entry = &mut self.services[service];
         if entry.dirty == Dirty::Nothing {
-            self.pending.services.push_back(service as u32);
+            self.pending.services.push(service as u32);
         }
         entry.dirty = entry.dirty.max(dirty);
     }

@@ -9,6 +9,7 @@ use super::*;
 use crate::records::{EndpointScope, RelativeName};
 use crate::watch::Reason;
 
+mod large;
 mod lists;
 mod names;
 mod objects;
