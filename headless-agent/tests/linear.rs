@@ -1,4 +1,5 @@
-//! Any EndpointSlice that the API can hold costs time and memory in proportion to its size.
+//! Any EndpointSlice that the API can hold costs time and memory in proportion to its size. Of
+//! other kinds, what no answer depends on costs no memory.
 //!
 //! Time is counted as allocations and as the index's own work, memory as the bytes that all
 //! allocations take together and at most at one time.
@@ -12,8 +13,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use headless_agent::records::{EndpointScope, Index, Question, Resolution, Settings, resolve};
-use headless_agent::watch::convert::{ReadSlice, endpoint_slice};
+use headless_agent::watch::convert::{ReadPod, ReadService, ReadSlice, endpoint_slice};
 use headless_agent::watch::{Event, Keep, Kind, Namespace, Object, Problems, Service, ServiceKind};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Bytes of all allocations so far, bytes in use, and most bytes in use.
@@ -229,9 +231,46 @@ fn cost(shape: Shape, slices: usize, size: usize) -> Cost {
     }
 }
 
+/// Bytes of all allocations while the text is read, most bytes in use, and what was read.
+fn read<K: DeserializeOwned>(text: &str) -> (usize, usize, K) {
+    let (allocated, used) = (ALLOCATED.load(Relaxed), USED.load(Relaxed));
+    PEAK.store(used, Relaxed);
+    let object = serde_json::from_str(text).unwrap();
+    let peak = PEAK.load(Relaxed).saturating_sub(used);
+    (ALLOCATED.load(Relaxed) - allocated, peak, object)
+}
+
+/// Most bytes that a name, an address and the like take.
+const FEW: usize = 4096;
+
+/// Fields that a tenant can fill and that change no answer cost no memory.
+fn other_kinds_cost_little() {
+    let many = |count: usize, entry: &str| [entry; 1].repeat(count).join(",");
+    let volumes = many(90_000, r#"{"name":"a0123"}"#);
+    let text = format!(
+        r#"{{"metadata":{{"name":"a","namespace":"b"}},"spec":{{"volumes":[{volumes}]}},"status":{{"podIP":"10.0.0.1"}}}}"#
+    );
+    assert!(text.len() > 1_500_000);
+    let (allocated, peak, pod) = read::<ReadPod>(&text);
+    assert_eq!(pod.status.pod_ip.as_deref(), Some("10.0.0.1"));
+    assert!(allocated < FEW, "{allocated} bytes for volumes");
+    assert!(peak < FEW, "{peak} bytes for volumes");
+    let entries: Vec<_> = (0..90_000).map(|i| format!(r#""a{i}":"""#)).collect();
+    let entries = entries.join(",");
+    let text = format!(
+        r#"{{"metadata":{{"name":"a","labels":{{{entries}}}}},"spec":{{"selector":{{{entries}}}}}}}"#
+    );
+    let (allocated, peak, service) = read::<ReadService>(&text);
+    assert!(service.spec.selector);
+    // Each key is read and forgotten.
+    assert!(allocated < text.len(), "{allocated} bytes for labels");
+    assert!(peak < FEW, "{peak} bytes for labels");
+}
+
 /// One test, because all threads of the process count.
 #[test]
-fn slices_cost_in_proportion_to_their_size() {
+fn objects_cost_in_proportion_to_their_size() {
+    other_kinds_cost_little();
     for (name, shape, slices, size) in SHAPES {
         let small = cost(*shape, *slices, *size);
         let large = cost(*shape, *slices, 2 * *size);

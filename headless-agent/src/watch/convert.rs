@@ -10,17 +10,20 @@ mod read;
 mod service;
 mod slice;
 
-use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use self::checks::{Checks, is_found, reference};
-pub use self::read::{ReadConditions, ReadEndpoint, ReadSlice, ReadTarget};
+pub use self::checks::reference;
+use self::checks::{Checks, is_found};
+pub use self::read::{
+    ReadConditions, ReadEndpoint, ReadNamespace, ReadPod, ReadPodStatus, ReadPort, ReadService,
+    ReadServiceSpec, ReadSlice, ReadTarget, SERVICE_NAME_LABEL, metadata,
+};
 pub use self::service::service;
-pub use self::slice::{SERVICE_NAME_LABEL, endpoint_slice};
+pub use self::slice::endpoint_slice;
 use super::{EndpointSlice, Kind, Namespace, Object, Pod, Problems, Reason, Service, ServiceKind};
 
 /// The slim form of a Namespace. `None` where CoreDNS cannot find a Namespace of this name.
-pub fn namespace(object: &v1::Namespace, problems: &mut Problems) -> Option<Namespace> {
+pub fn namespace(object: &ReadNamespace, problems: &mut Problems) -> Option<Namespace> {
     let reference = reference(Kind::Namespace, &object.metadata);
     let mut checks = Checks {
         object: &reference,
@@ -37,7 +40,7 @@ pub fn namespace(object: &v1::Namespace, problems: &mut Problems) -> Option<Name
 ///
 /// A pod that has finished or is lost has no address: CoreDNS's field selector leaves out
 /// the phases Succeeded, Failed and Unknown (`plugin/kubernetes/controller.go`).
-pub fn pod(object: &v1::Pod, problems: &mut Problems) -> Option<Pod> {
+pub fn pod(object: &ReadPod, problems: &mut Problems) -> Option<Pod> {
     let reference = reference(Kind::Pod, &object.metadata);
     let mut checks = Checks {
         object: &reference,
@@ -51,13 +54,11 @@ pub fn pod(object: &v1::Pod, problems: &mut Problems) -> Option<Pod> {
     if !is_found(&reference.namespace) {
         return None;
     }
-    let status = object.status.as_ref();
-    let over = status
-        .and_then(|status| status.phase.as_deref())
-        .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed" | "Unknown"));
-    let text = status
-        .and_then(|status| status.pod_ip.as_deref())
-        .filter(|text| !text.is_empty() && !over);
+    let status = &object.status;
+    let phase = status.phase.as_deref();
+    let over = phase.is_some_and(|phase| matches!(phase, "Succeeded" | "Failed" | "Unknown"));
+    let text = status.pod_ip.as_deref();
+    let text = text.filter(|text| !text.is_empty() && !over);
     Some(Pod {
         namespace: reference.namespace.clone(),
         name: reference.name.clone(),
@@ -73,16 +74,13 @@ pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
     let problems = &mut Problems::default();
     match kind {
         Kind::Namespace => {
-            let object = v1::Namespace {
-                metadata,
-                ..v1::Namespace::default()
-            };
+            let object = ReadNamespace { metadata };
             namespace(&object, problems).map(Object::Namespace)
         }
         Kind::Service => {
-            let object = v1::Service {
+            let object = ReadService {
                 metadata,
-                ..v1::Service::default()
+                ..ReadService::default()
             };
             service(&object, problems).map(|service| {
                 Object::Service(Service {

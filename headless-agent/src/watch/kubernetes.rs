@@ -5,11 +5,13 @@
 //! keep the resource version fresh. A resource version that is too old (410) leads to a
 //! new list, of which the index takes the differences. A failed request is repeated after
 //! growing delays, and known objects are kept meanwhile. Objects are reduced to the
-//! fields that DNS needs as soon as they arrive ([`super::convert`]).
+//! fields that DNS needs as soon as they arrive ([`super::convert`]). An object that does not
+//! decode stops nothing: it is a problem, and its names are left to the cluster's DNS.
 //!
 //! `watches` says which objects are watched.
 
 mod connect;
+mod decoded;
 mod failure;
 mod follow;
 mod hear;

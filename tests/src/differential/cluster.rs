@@ -112,14 +112,14 @@ impl Object {
         let problems = &mut watch::Problems::default();
         let slim = match self {
             Self::Namespace(object) => {
-                convert::namespace(object, problems).map(watch::Object::Namespace)
+                convert::namespace(&object.into(), problems).map(watch::Object::Namespace)
             }
-            Self::Service(object) => convert::service(object, problems).map(watch::Object::Service),
-            Self::EndpointSlice(object) => {
-                let object = convert::ReadSlice::from(object);
-                convert::endpoint_slice(&object, keep, problems).map(watch::Object::EndpointSlice)
+            Self::Service(object) => {
+                convert::service(&object.into(), problems).map(watch::Object::Service)
             }
-            Self::Pod(object) => convert::pod(object, problems).map(watch::Object::Pod),
+            Self::EndpointSlice(object) => convert::endpoint_slice(&object.into(), keep, problems)
+                .map(watch::Object::EndpointSlice),
+            Self::Pod(object) => convert::pod(&object.into(), problems).map(watch::Object::Pod),
         };
         slim.map_or_else(|| self.deleted(), Event::Apply)
     }

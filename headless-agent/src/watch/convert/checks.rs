@@ -58,7 +58,7 @@ fn not_a_name(text: &str) -> Option<Reason> {
 
 /// The object that the metadata belongs to. Without a namespace it is in `default`, as for
 /// kubectl.
-pub(super) fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
+pub fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
     let namespace = match kind {
         Kind::Namespace => "",
         Kind::Service | Kind::EndpointSlice | Kind::Pod => {

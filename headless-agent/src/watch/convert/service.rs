@@ -1,9 +1,8 @@
 //! From Services to slim Services.
 
-use k8s_openapi::api::core::v1;
-
 use super::super::{ENTRIES_MAX, Kind, Port, Problems, Reason, Service, ServiceKind};
 use super::checks::{Checks, reference};
+use super::read::{ReadService, ReadServiceSpec};
 
 /// A part of a Service, as far as it could be used.
 struct Parsed<T> {
@@ -13,7 +12,7 @@ struct Parsed<T> {
 }
 
 /// The slim form of a Service. `None` where CoreDNS cannot find a Service of this name.
-pub fn service(object: &v1::Service, problems: &mut Problems) -> Option<Service> {
+pub fn service(object: &ReadService, problems: &mut Problems) -> Option<Service> {
     let reference = reference(Kind::Service, &object.metadata);
     let mut checks = Checks {
         object: &reference,
@@ -22,8 +21,7 @@ pub fn service(object: &v1::Service, problems: &mut Problems) -> Option<Service>
     if !checks.names() {
         return None;
     }
-    let empty = v1::ServiceSpec::default();
-    let spec = object.spec.as_ref().unwrap_or(&empty);
+    let spec = &object.spec;
     let ports = ports(spec, &mut checks);
     let kind = kind(spec, &mut checks);
     // Only a Service with cluster IPs has SRV records of its own ports. A headless
@@ -34,16 +32,13 @@ pub fn service(object: &v1::Service, problems: &mut Problems) -> Option<Service>
         name: reference.name.clone(),
         kind: kind.value,
         ports: ports.value,
-        selector: spec
-            .selector
-            .as_ref()
-            .is_some_and(|selector| !selector.is_empty()),
+        selector: spec.selector,
         partial: kind.partial || (ports.partial && ports_matter),
     })
 }
 
-fn ports(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<Box<[Port]>> {
-    let count = spec.ports.as_ref().map_or(0, Vec::len);
+fn ports(spec: &ReadServiceSpec, checks: &mut Checks<'_>) -> Parsed<Box<[Port]>> {
+    let count = spec.ports.len();
     if count > ENTRIES_MAX {
         checks.report("spec.ports", Reason::TooManyEntries(count));
         return Parsed {
@@ -53,8 +48,9 @@ fn ports(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<Box<[Port]>>
     }
     let mut ports = Vec::new();
     let mut partial = false;
-    for (i, port) in spec.ports.iter().flatten().enumerate() {
-        let number = checks.port_number(&format!("spec.ports[{i}].port"), port.port);
+    for (i, port) in spec.ports.iter().enumerate() {
+        let number = port.port.unwrap_or_default();
+        let number = checks.port_number(&format!("spec.ports[{i}].port"), number);
         let field = format!("spec.ports[{i}].protocol");
         let Some(protocol) = checks.protocol(&field, port.protocol.as_deref()) else {
             partial = true;
@@ -74,16 +70,16 @@ fn ports(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<Box<[Port]>>
     }
 }
 
-fn kind(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> {
+fn kind(spec: &ReadServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> {
     match spec.type_.as_deref() {
         Some("ExternalName") => return external_name(spec, checks),
         None | Some("" | "ClusterIP" | "NodePort" | "LoadBalancer") => {}
         Some(other) => checks.report("spec.type", Reason::UnknownServiceType(other.into())),
     }
     let single = spec.cluster_ip.as_slice();
-    let (field, texts) = match spec.cluster_ips.as_deref() {
-        Some(texts) if !texts.is_empty() => ("spec.clusterIPs", texts),
-        _ => ("spec.clusterIP", single),
+    let (field, texts) = match &*spec.cluster_ips {
+        [] => ("spec.clusterIP", single),
+        texts => ("spec.clusterIPs", texts),
     };
     if texts.first().is_some_and(|first| first == "None") {
         return Parsed {
@@ -116,7 +112,7 @@ fn kind(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> 
     }
 }
 
-fn external_name(spec: &v1::ServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> {
+fn external_name(spec: &ReadServiceSpec, checks: &mut Checks<'_>) -> Parsed<ServiceKind> {
     const FIELD: &str = "spec.externalName";
     let text = spec.external_name.as_deref().unwrap_or_default();
     if text.parse::<std::net::IpAddr>().is_ok() {

@@ -7,10 +7,7 @@ use super::super::{
     Alias, ENTRIES_MAX, Endpoint, EndpointSlice, Keep, Kind, Port, Problems, Reason, SliceEndpoints,
 };
 use super::checks::{Checks, NAME_MAX, is_plain_name, reference};
-use super::read::{ReadEndpoint, ReadSlice};
-
-/// The label by which an EndpointSlice names its Service.
-pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+use super::read::{ReadEndpoint, ReadSlice, SERVICE_NAME_LABEL};
 
 /// The ready endpoints of a slice, as far as they could be used.
 #[derive(Default)]

@@ -7,6 +7,7 @@ use kube::runtime::watcher;
 
 use super::super::Excerpt;
 use super::super::health::{Failure, FailureReason};
+use super::hear::OBJECT_BYTES_MAX;
 
 /// The HTTP status, where the server gave one.
 pub(super) fn status(error: &watcher::Error) -> Option<&Status> {
@@ -63,6 +64,15 @@ pub(super) fn failure(error: &watcher::Error, resource: &str) -> Failure {
         ),
     };
     Failure { reason, message }
+}
+
+/// The failure of a list of which one object alone is too long for a page.
+pub(super) fn object_too_long(resource: &str) -> Failure {
+    let most = OBJECT_BYTES_MAX >> 20;
+    Failure {
+        reason: FailureReason::Unreachable,
+        message: format!("cannot list {resource}: an object has more than {most} MiB of JSON"),
+    }
 }
 
 fn transport(error: &watcher::Error, verb: &str, resource: &str) -> Failure {

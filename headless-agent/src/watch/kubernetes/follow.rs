@@ -4,20 +4,20 @@
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::runtime::watcher::{self, InitialListStrategy, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::super::health::{Ear, Health};
 use super::super::room::WAITING_MAX;
 use super::super::{Kind, Object, ObjectRef, Problems};
-use super::failure::{failure, status};
+use super::failure::{failure, object_too_long, status};
 use super::hear::Overlong;
 use super::merge::Scope;
 
@@ -68,7 +68,7 @@ pub(super) struct Heard {
     /// The watch that sent the event.
     pub(super) watch: Watch,
     /// When the event came.
-    pub(super) arrived: Instant,
+    pub(super) arrived: std::time::Instant,
     /// The event.
     pub(super) event: WatchEvent,
     /// The problems of the event's object.
@@ -92,6 +92,10 @@ impl Backoff {
     fn reset(&mut self) {
         self.0 = BACKOFF_MIN;
     }
+}
+
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A watch with all it needs.
@@ -124,9 +128,34 @@ enum Renew {
     Pages,
     /// A page of the list was too long. The new stream lists by shorter pages.
     ShorterPages,
-    /// The server no longer has the version from which the watch should go on. The new
-    /// stream lists again.
+    /// The server no longer has the version from which the watch should go on, an event was
+    /// lost, or the pages should have their usual size again. The new stream lists again.
     List,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Default)]
+struct State {
+    /// Whether it reads a list.
+    listing: bool,
+    /// Whether it has read a list.
+    listed: bool,
+    /// Whether it has failed, and its watch has not run since.
+    failing: bool,
+    /// When to list again, because an event was lost. Until then, nobody knows which object has
+    /// changed, so the watch counts as failed.
+    lost: Option<Instant>,
+}
+
+impl State {
+    /// A list is complete, or a change has come. Returns whether the watch runs again, or for
+    /// the first time since the list began: a complete list ends a failure of an earlier stream,
+    /// too.
+    fn succeeds(&mut self) -> bool {
+        let news = self.failing || self.listing;
+        (self.listing, self.listed, self.failing) = (false, true, false);
+        news && self.lost.is_none()
+    }
 }
 
 impl<K, C> Follow<K, C>
@@ -156,7 +185,7 @@ where
                     );
                     config = config.page_size(page);
                 }
-                Renew::List => {}
+                Renew::List => config.page_size = Some(PAGE),
             }
         }
     }
@@ -164,64 +193,53 @@ where
     /// Follows one stream of the library `kube`. The stream starts with a list, and goes
     /// on after most failures by itself.
     async fn stream(&self, config: &watcher::Config, backoff: &mut Backoff) -> Renew {
-        let Watch { name, kind, .. } = self.watch;
+        let name = self.watch.name;
         let streaming = config.initial_list_strategy == InitialListStrategy::StreamingList;
         let mut stream = pin!(watcher(self.api.clone(), config.clone()));
         let mut heard = self.ear.subscribe();
-        let mut listing = false;
-        let mut failing = false;
+        let mut state = State::default();
         loop {
             let event = tokio::select! {
                 event = stream.next() => event,
                 // The library has no event for a watch that runs again. The head of the
                 // server's answer shows it.
-                Ok(()) = heard.changed(), if failing && !listing => {
-                    failing = false;
+                Ok(()) = heard.changed(), if state.failing && !state.listing => {
+                    state.failing = false;
                     backoff.reset();
                     self.health.runs(name);
                     continue;
+                }
+                () = sleep_until(state.lost.unwrap_or_else(now)), if state.lost.is_some() => {
+                    return Renew::List;
                 }
             };
             let event = match event {
                 None => return Renew::List,
                 Some(Err(error)) => {
-                    if self.overlong.take() {
-                        return Renew::ShorterPages;
-                    }
-                    let code = status(&error).map(|status| status.code);
-                    let starting = matches!(error, watcher::Error::WatchStartFailed(_));
-                    // A server without streaming lists does not know the
-                    // parameters that ask for them.
-                    if streaming && starting && matches!(code, Some(400 | 422)) {
-                        return Renew::Pages;
-                    }
-                    let failure = failure(&error, self.watch.resource);
-                    self.health.failed(name, kind, &failure);
-                    failing = true;
+                    let renew = self.failed(&error, config, backoff, &mut state).await;
                     heard.mark_unchanged();
-                    sleep(backoff.next()).await;
-                    // The library lists again after a 410 within a running watch, but not
-                    // after a 410 to the request for a watch.
-                    if starting && code == Some(410) {
-                        return Renew::List;
+                    if let Some(renew) = renew {
+                        return renew;
                     }
                     continue;
                 }
                 Some(Ok(event)) => event,
             };
             match event {
-                watcher::Event::Init if listing && streaming => {
+                watcher::Event::Init if state.listing && streaming => {
                     warn!("a streamed list of {name} broke off");
                     return Renew::Pages;
                 }
-                watcher::Event::Init => listing = true,
+                // The library would list by shorter pages again.
+                watcher::Event::Init if state.listed && config.page_size != Some(PAGE) => {
+                    return Renew::List;
+                }
+                watcher::Event::Init => state.listing = true,
                 watcher::Event::InitApply(_) => {}
                 watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_) => {
-                    // A complete list ends a failure of an earlier stream, too.
-                    if failing || listing {
+                    if state.succeeds() {
                         self.health.runs(name);
                     }
-                    (listing, failing) = (false, false);
                     backoff.reset();
                 }
             }
@@ -229,6 +247,55 @@ where
                 return Renew::Closed;
             }
         }
+    }
+
+    /// Records an error of a stream, and waits before the next try. Returns why the stream
+    /// should be given up, if it should.
+    async fn failed(
+        &self,
+        error: &watcher::Error,
+        config: &watcher::Config,
+        backoff: &mut Backoff,
+        state: &mut State,
+    ) -> Option<Renew> {
+        let Watch {
+            name,
+            kind,
+            resource,
+            ..
+        } = self.watch;
+        let too_long = self.overlong.take();
+        if too_long && config.page_size.is_some_and(|objects| objects > 1) {
+            return Some(Renew::ShorterPages);
+        }
+        let code = status(error).map(|status| status.code);
+        let starting = matches!(error, watcher::Error::WatchStartFailed(_));
+        let streaming = config.initial_list_strategy == InitialListStrategy::StreamingList;
+        // A server without streaming lists does not know the parameters that ask for them.
+        if streaming && starting && matches!(code, Some(400 | 422)) {
+            return Some(Renew::Pages);
+        }
+        let failure = if too_long {
+            object_too_long(resource)
+        } else {
+            failure(error, resource)
+        };
+        self.health.failed(name, kind, &failure);
+        let lost = matches!(
+            error,
+            watcher::Error::WatchFailed(kube::Error::SerdeError(_))
+        );
+        if lost && !state.listing {
+            // Other objects' events must not wait for the list that brings the lost one.
+            let next = now() + Backoff(BACKOFF_MAX).next();
+            state.lost = state.lost.or(Some(next));
+            return None;
+        }
+        state.failing = true;
+        sleep(backoff.next()).await;
+        // A streamed list without the lost object would delete it. And the library lists again
+        // after a 410 within a running watch, but not after a 410 to the request for a watch.
+        (lost || starting && code == Some(410)).then_some(Renew::List)
     }
 
     /// Sends an event once there is room for it. `None` where the receiver is gone.
@@ -248,7 +315,7 @@ where
     }
 
     fn hear(&self, event: watcher::Event<K>) -> Heard {
-        let arrived = Instant::now();
+        let arrived = std::time::Instant::now();
         let mut problems = Problems::default();
         let event = match event {
             watcher::Event::Init => WatchEvent::Restart,

@@ -62,12 +62,16 @@ struct Unanswered(Duration);
 /// and has as many objects as the client asks for, each of up to 1.5 MB.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// The error of a page with more bytes.
-#[derive(Debug, thiserror::Error)]
-#[error("a page of the list has more than {PAGE_BYTES_MAX} bytes")]
-struct TooLong;
+/// Most bytes of a page with one object. Go writes `<`, `>`, `&` and U+2028 with six bytes
+/// (`encoding/json`), so the 1.5 MiB that etcd takes of an object become 9.5 MB of text.
+pub(super) const OBJECT_BYTES_MAX: usize = 16 << 20;
 
-/// Whether a page had more than [`PAGE_BYTES_MAX`] bytes. The client's errors do not tell.
+/// The error of a page with more bytes than this.
+#[derive(Debug, thiserror::Error)]
+#[error("a page of the list has more than {0} bytes")]
+struct TooLong(usize);
+
+/// Whether a page had too many bytes. The client's errors do not tell.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlong(Arc<AtomicBool>);
 
@@ -94,6 +98,12 @@ pub(super) fn listening(
         let (client, ear, overlong) = (client.clone(), ear.clone(), overlong.clone());
         let query = request.uri().query().unwrap_or_default();
         let watches = query.split('&').any(|pair| pair.starts_with("watch="));
+        let single = query.split('&').any(|pair| pair == "limit=1");
+        let max = if single {
+            OBJECT_BYTES_MAX
+        } else {
+            PAGE_BYTES_MAX
+        };
         async move {
             let answer = timeout(patience.answer, client.send(request)).await;
             let response = answer.map_err(|_| Unanswered(patience.answer))??;
@@ -103,13 +113,13 @@ pub(super) fn listening(
             let quiet = patience.quiet;
             Ok::<_, BoxError>(response.map(|body| {
                 let pieces = overheard(body, ear, quiet);
-                let mut left = PAGE_BYTES_MAX;
+                let mut left = max;
                 StreamBody::new(pieces.map(move |piece| {
                     let bytes = piece.as_ref().ok().and_then(Frame::data_ref);
                     let bytes = bytes.filter(|_| !watches).map_or(0, Bytes::len);
                     let Some(rest) = left.checked_sub(bytes) else {
                         overlong.0.store(true, Ordering::Relaxed);
-                        return Err(kube::Error::Service(TooLong.into()));
+                        return Err(kube::Error::Service(TooLong(max).into()));
                     };
                     left = rest;
                     piece

@@ -23,13 +23,15 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::super::convert::{self, ReadSlice, SERVICE_NAME_LABEL};
+use super::super::convert::{
+    self, ReadNamespace, ReadPod, ReadService, ReadSlice, SERVICE_NAME_LABEL,
+};
 use super::super::{Keep, Kind, Object, Problems, ServiceRef};
+use super::decoded::Decoded;
 use super::follow::Watch;
 use super::merge::Scope;
 
@@ -83,6 +85,14 @@ pub(super) trait Watches {
     );
 }
 
+/// The slim form of what decodes of an object, where `convert` makes that of a whole object.
+fn slim<K>(
+    kind: Kind,
+    convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
+) -> impl Fn(&Decoded<K>, &mut Problems) -> Option<Object> + Send + Sync + 'static {
+    move |object, problems| object.slim(kind, &convert, problems)
+}
+
 /// Gives every watch of the selection to `watches`: Namespaces and Services first.
 pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
     let keep = selection.keep;
@@ -96,16 +106,20 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
         watch("namespaces", Kind::Namespace, "namespaces"),
         Api::all,
         Config::default(),
-        |object, problems| convert::namespace(object, problems).map(Object::Namespace),
+        slim(Kind::Namespace, |object: &ReadNamespace, problems| {
+            convert::namespace(object, problems).map(Object::Namespace)
+        }),
     );
     watches.take(
         watch("services", Kind::Service, "services"),
         Api::all,
         Config::default(),
-        |object, problems| convert::service(object, problems).map(Object::Service),
+        slim(Kind::Service, |object: &ReadService, problems| {
+            convert::service(object, problems).map(Object::Service)
+        }),
     );
     for (scope, namespace, selector) in slices(selection) {
-        let api = move |client| -> Api<ReadSlice> {
+        let api = move |client| -> Api<Decoded<ReadSlice>> {
             match &namespace {
                 Some(namespace) => Api::namespaced(client, namespace),
                 None => Api::all(client),
@@ -124,16 +138,19 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
             scope: Some(scope),
             ..watch(name, Kind::EndpointSlice, "endpointslices.discovery.k8s.io")
         };
-        watches.take(watch, api, config, move |object, problems| {
+        let convert = move |object: &ReadSlice, problems: &mut Problems| {
             convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
-        });
+        };
+        watches.take(watch, api, config, slim(Kind::EndpointSlice, convert));
     }
     if selection.pods {
         watches.take(
             watch("pods", Kind::Pod, "pods"),
             Api::all,
             Config::default().fields(LIVE_PODS),
-            |object: &v1::Pod, problems| convert::pod(object, problems).map(Object::Pod),
+            slim(Kind::Pod, |object: &ReadPod, problems| {
+                convert::pod(object, problems).map(Object::Pod)
+            }),
         );
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::watch::convert::ReadSlice;
+use crate::watch::convert::{ReadNamespace, ReadPod, ReadService, ReadSlice};
 use crate::watch::{Keep, Kind, Object, Problem, Problems, Reason, convert};
 
 /// The most bytes of a document: an object has at most 1.5 MiB (etcd's limit for a request),
@@ -273,12 +273,14 @@ impl DocumentReader<'_> {
         match kind {
             Kind::Namespace => {
                 let found = self.decode::<v1::Namespace>(prefix, kind, value);
+                let found = found.map(|object| ReadNamespace::from(&object));
                 self.add(found, |object, problems| {
                     convert::namespace(object, problems).map(Object::Namespace)
                 });
             }
             Kind::Service => {
                 let found = self.decode::<v1::Service>(prefix, kind, value);
+                let found = found.map(|object| ReadService::from(&object));
                 self.add(found, |object, problems| {
                     convert::service(object, problems).map(Object::Service)
                 });
@@ -293,6 +295,7 @@ impl DocumentReader<'_> {
             }
             Kind::Pod => {
                 let found = self.decode::<v1::Pod>(prefix, kind, value);
+                let found = found.map(|object| ReadPod::from(&object));
                 self.add(found, |object, problems| {
                     convert::pod(object, problems).map(Object::Pod)
                 });
@@ -318,7 +321,7 @@ impl DocumentReader<'_> {
     /// Adds an object of which at most the metadata is known, so that its names are not
     /// denied.
     fn unreadable(&mut self, kind: Kind, metadata: Option<Value>) {
-        let metadata = serde_json::from_value(metadata.unwrap_or_default());
+        let metadata = convert::metadata(metadata.unwrap_or_default());
         let known = metadata.ok().and_then(|of| convert::unreadable(kind, of));
         self.documents.objects.extend(known);
     }

@@ -116,7 +116,10 @@ fn bad_documents_are_named_and_the_rest_is_used() {
     let bad =
         "{apiVersion: v1, kind: Service, metadata: {name: bad}, spec: {ports: [{port: http}]}}";
     let list = format!("{{apiVersion: v1, kind: List, items: [{bad}, 7]}}");
-    let old = "{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {name: old}}";
+    let metadata = "{name: old, managedFields: [{time: '9999-12-31T23:59:59Z'}]}";
+    let old = &*format!(
+        "{{apiVersion: discovery.k8s.io/v1beta1, kind: EndpointSlice, metadata: {metadata}}}"
+    );
     let text = [
         bad,
         SERVICE,
