@@ -22,6 +22,10 @@ use crate::watch::{Batch, ServiceRef};
 /// The most names that are written between two looks at the clock.
 const NAMES_AT_ONCE: usize = 256;
 
+/// Time after a full pass in which no other one begins early. A tenant whose names come and go
+/// cannot make the loop walk over all maps more often.
+const EARLY: Duration = Duration::from_secs(30);
+
 /// The operator's choices for the loop.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -45,6 +49,8 @@ pub struct Keeper<S> {
     served: Served,
     /// The full pass that is under way.
     pass: Option<FullPass>,
+    /// Time of the last step of a full pass.
+    passed: tokio::time::Instant,
     /// Whether the maps have once been equal to an index of the whole cluster.
     pub(super) complete: bool,
     /// Time of the last heartbeat.
@@ -63,6 +69,7 @@ impl<S: RecordSink> Keeper<S> {
             policy,
             served: Served::default(),
             pass: None,
+            passed: tokio::time::Instant::now(),
             complete: false,
             beaten: Instant::now(),
         }
@@ -106,6 +113,9 @@ impl<S: RecordSink> Keeper<S> {
                     self.beat()?;
                     self.catch_up();
                     self.breathe().await?;
+                    if self.passed.elapsed() >= EARLY && self.writer.has_drained() {
+                        self.pass.get_or_insert_default();
+                    }
                 }
                 () = large_due => self.settle(None).await?,
                 _ = passes.tick() => {
@@ -205,6 +215,7 @@ impl<S: RecordSink> Keeper<S> {
             return Ok(true);
         };
         let index = self.intake.mirror.index.read();
+        self.passed = tokio::time::Instant::now();
         let Some(drift) = pass.step(&mut self.writer, &index)? else {
             self.pass = Some(pass);
             return Ok(false);

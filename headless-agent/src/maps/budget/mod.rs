@@ -11,6 +11,7 @@
 
 mod plan;
 mod room;
+mod worth;
 
 use std::collections::HashMap;
 
@@ -74,6 +75,8 @@ struct Namespace {
     left_out: bool,
     /// Whether the log has said that it yields.
     announced: bool,
+    /// How often it has asked for room.
+    asked: Asked,
 }
 
 impl Namespace {
@@ -99,6 +102,25 @@ pub(in crate::maps) struct Share {
     pub(in crate::maps) elements: u64,
 }
 
+/// How often a namespace has asked for room, by room, in the batch with this number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    batch: u64,
+    times: [u8; Room::ALL.len()],
+}
+
+/// What the rooms held when the last work was done.
+#[derive(Debug, Default)]
+struct Worth {
+    /// The number of the batch of names that is being written.
+    batch: u64,
+    /// By room: the elements after a plan that has left the room above its high mark. Another
+    /// plan would find nothing more to give up.
+    exhausted: [Option<u64>; Room::ALL.len()],
+    /// By room: if it has fewer elements than this, names that yield may find room again.
+    drained: [u64; Room::ALL.len()],
+}
+
 /// Who holds how much of the maps.
 #[derive(Debug, Default)]
 pub(in crate::maps) struct Budget {
@@ -110,10 +132,8 @@ pub(in crate::maps) struct Budget {
     marked: u32,
     /// Number of Services with [`Level::Unpointed`] or [`Level::Passing`].
     yielding: u32,
-    /// By room: below this number of elements another plan would find nothing more to give up.
-    pub(in crate::maps) exhausted: [u64; Room::ALL.len()],
-    /// By room: how often a full map has asked for room since the batch began.
-    pub(in crate::maps) asked: [u8; Room::ALL.len()],
+    /// When more work is worth its cost.
+    worth: Worth,
     /// Whether [`Self::all_yielding`] has changed since it was last published.
     pub(in crate::maps) changed: bool,
     /// Number of Services that all plans together have looked at.
@@ -251,7 +271,6 @@ impl Budget {
             && namespace.marked != marked
         {
             namespace.marked = marked;
-            namespace.left_out |= marked;
             self.changed = true;
             self.marked = if marked {
                 self.marked + 1
@@ -262,18 +281,24 @@ impl Budget {
         self.marked > 0
     }
 
-    /// Notes that the maps lack a name of a marked namespace.
+    /// Notes that the maps lack a name of a marked namespace, by its folded label.
     pub(in crate::maps) fn leave_out(&mut self, label: &[u8]) {
-        if let Some(id) = self.ids.get(label)
-            && let Some(namespace) = self.namespaces.get_mut(*id as usize)
-        {
+        if let Some(id) = self.ids.get(label) {
+            self.leave_out_of(*id);
+        }
+    }
+
+    /// [`Self::leave_out`] by the number of the namespace. From now on the full pass that is
+    /// under way does not end the mark.
+    pub(in crate::maps) fn leave_out_of(&mut self, namespace: u32) {
+        if let Some(namespace) = self.namespaces.get_mut(namespace as usize) {
             namespace.left_out = true;
         }
     }
 
     /// Begins a full pass, which finds out which names are left out.
     pub(in crate::maps) fn begin_pass(&mut self) {
-        self.exhausted = [0; Room::ALL.len()];
+        self.forget_exhausted();
         for (_, namespace) in &mut self.namespaces {
             namespace.left_out = false;
         }

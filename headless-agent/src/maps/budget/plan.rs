@@ -9,14 +9,26 @@ impl Budget {
     /// `target`: the largest namespaces come down to a common level. The level is never below an
     /// equal share, even if some elements belong to nobody.
     pub(in crate::maps) fn shares(&self, room: Room, used: u64, target: u64) -> Vec<Share> {
-        let excess = used.saturating_sub(target);
+        let equal = target / self.holders(room).max(1);
+        self.shares_above(room, used.saturating_sub(target), equal)
+    }
+
+    /// Number of namespaces that hold elements of a room.
+    pub(in crate::maps) fn holders(&self, room: Room) -> u64 {
+        let namespaces = self.namespaces.iter();
+        let holders = namespaces.filter(|(_, it)| it.elements[room as usize] > 0);
+        holders.count() as u64
+    }
+
+    /// How much each namespace should give up so that the largest come down to a common level,
+    /// and together give up `excess` elements. The level is never below `floor`.
+    pub(in crate::maps) fn shares_above(&self, room: Room, excess: u64, floor: u64) -> Vec<Share> {
         let of = |(id, namespace): (usize, &Namespace)| Share {
             namespace: id as u32,
             elements: namespace.elements[room as usize],
         };
         let mut shares: Vec<Share> = self.namespaces.iter().map(of).collect();
         shares.retain(|share| share.elements > 0);
-        let equal = target / (shares.len() as u64).max(1);
         shares.sort_unstable_by_key(|share| std::cmp::Reverse(share.elements));
         let (mut sum, mut level) = (0, 0);
         for at in 0..shares.len() {
@@ -30,7 +42,7 @@ impl Budget {
             }
         }
         for share in &mut shares {
-            share.elements = share.elements.saturating_sub(level.max(equal));
+            share.elements = share.elements.saturating_sub(level.max(floor));
         }
         shares.retain(|share| share.elements > 0);
         shares

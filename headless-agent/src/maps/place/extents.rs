@@ -1,13 +1,12 @@
-//! The free elements of `CHUNKS`: a buddy allocator of extents (Knuth, The Art of Computer
-//! Programming, volume 1, section 2.5).
+//! The free elements of `CHUNKS`: runs of free elements, found by their starts and by their
+//! lengths.
 //!
-//! Free elements are kept as blocks. A block's length is a power of two, and its start is a
-//! multiple of the length. So the two halves of a block become one block again in a few
-//! steps. An extent may have any length: the rest of its block stays free. An extent that
-//! fits into no block, because it is long or the array small, is cut out of several blocks
-//! that follow each other.
+//! An extent comes from the shortest run that is long enough (best fit), so that long runs stay
+//! whole. A freed extent joins the runs beside it. Both take a few look-ups in trees, and so
+//! does an extent that finds no run: names without room are tried again and again between
+//! heartbeats.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Consecutive elements, by their indices.
@@ -17,8 +16,10 @@ pub(in crate::maps) type Extent = Range<u32>;
 #[derive(Debug)]
 pub(in crate::maps) struct Extents {
     capacity: u32,
-    /// Starts of the free blocks of `2^i` elements, by `i`.
-    free: Vec<BTreeSet<u32>>,
+    /// The free runs: their ends by their starts. No two touch.
+    runs: BTreeMap<u32, u32>,
+    /// Length and start of each free run.
+    by_len: BTreeSet<(u32, u32)>,
     used: u32,
     /// During a full pass: the elements that a record or a name chunk is known to use.
     seen: Option<Vec<bool>>,
@@ -33,7 +34,8 @@ impl Extents {
     pub(super) fn new(capacity: u32, mut used: Vec<Extent>) -> (Self, Vec<Extent>) {
         let mut extents = Self {
             capacity,
-            free: vec![BTreeSet::new(); u32::BITS as usize],
+            runs: BTreeMap::new(),
+            by_len: BTreeSet::new(),
             used: capacity,
             seen: None,
         };
@@ -57,47 +59,30 @@ impl Extents {
         self.used
     }
 
+    /// Number of free elements.
+    pub(in crate::maps) fn unused(&self) -> u32 {
+        self.capacity - self.used
+    }
+
+    /// Whether `len` free elements follow each other.
+    pub(in crate::maps) fn has_run(&self, len: u32) -> bool {
+        self.shortest_run(len).is_some()
+    }
+
+    /// Length and start of the shortest free run of at least `len` elements.
+    fn shortest_run(&self, len: u32) -> Option<(u32, u32)> {
+        self.by_len.range((len, 0)..).next().copied()
+    }
+
     /// Takes `len` consecutive elements. `None` if no `len` free elements follow each other.
-    ///
-    /// The cost grows with the logarithm of the capacity if one block is long enough, else
-    /// with the number of free blocks.
     pub(in crate::maps) fn take(&mut self, len: u32) -> Option<Extent> {
-        let extent = self.take_block(len).or_else(|| self.take_blocks(len))?;
+        let (found, start) = self.shortest_run(len)?;
+        let extent = start..start + len;
+        self.remove_run(start, start + found);
+        self.insert_run(extent.end, start + found);
+        self.used += len;
         self.see(&extent);
         Some(extent)
-    }
-
-    /// Takes elements from the smallest block that is long enough.
-    fn take_block(&mut self, len: u32) -> Option<Extent> {
-        let order = len.checked_next_power_of_two()?.trailing_zeros() as usize;
-        let found = (order..self.free.len()).find(|order| !self.free[*order].is_empty())?;
-        let start = self.free[found].pop_first()?;
-        self.used += 1 << found;
-        self.free(start + len..start + (1 << found));
-        Some(start..start + len)
-    }
-
-    /// Takes elements from the shortest run of adjacent blocks that is long enough.
-    fn take_blocks(&mut self, len: u32) -> Option<Extent> {
-        if self.capacity - self.used < len {
-            return None;
-        }
-        let blocks = self.free_blocks();
-        let runs = blocks.chunk_by(|a, b| a.end == b.start);
-        let runs = runs.filter_map(|run| Some((run, run.last()?.end - run.first()?.start)));
-        let (run, _) = runs
-            .filter(|(_, elements)| *elements >= len)
-            .min_by_key(|(_, elements)| *elements)?;
-        let start = run.first()?.start;
-        let end = start + len;
-        for block in run.iter().take_while(|block| block.start < end) {
-            let order = (block.end - block.start).ilog2();
-            self.free[order as usize].remove(&block.start);
-            self.used += 1 << order;
-            // The rest of the last block.
-            self.free(end.max(block.start)..block.end.max(end));
-        }
-        Some(start..end)
     }
 
     /// Frees an extent. An extent with a free element stays as it is: an old record that
@@ -106,43 +91,43 @@ impl Extents {
         if !self.is_used(&extent) {
             return;
         }
-        let Range { mut start, end } = extent;
-        while start < end {
-            let aligned = start.trailing_zeros().min(u32::BITS - 1);
-            let order = aligned.min((end - start).ilog2());
-            self.free_block(start, order as usize);
-            self.used -= 1 << order;
-            start += 1 << order;
+        let Range { mut start, mut end } = extent;
+        self.used -= end - start;
+        if let Some((before, stop)) = self.run_before(start).filter(|(_, stop)| *stop == start) {
+            self.remove_run(before, stop);
+            start = before;
+        }
+        if let Some(stop) = self.runs.get(&end).copied() {
+            self.remove_run(end, stop);
+            end = stop;
+        }
+        self.insert_run(start, end);
+    }
+
+    fn insert_run(&mut self, start: u32, end: u32) {
+        if start < end {
+            self.runs.insert(start, end);
+            self.by_len.insert((end - start, start));
         }
     }
 
-    fn free_block(&mut self, mut start: u32, mut order: usize) {
-        // Joins the block with its buddy as long as the buddy is free, too.
-        while self.free[order].remove(&(start ^ 1 << order)) {
-            start &= !(1 << order);
-            order += 1;
-        }
-        let is_new = self.free[order].insert(start);
-        debug_assert!(is_new, "{start} is free already");
+    fn remove_run(&mut self, start: u32, end: u32) {
+        self.runs.remove(&start);
+        self.by_len.remove(&(end - start, start));
     }
 
-    /// Whether all elements of an extent are in use. An empty extent may count as free.
+    /// Start and end of the last free run that begins before an element.
+    fn run_before(&self, element: u32) -> Option<(u32, u32)> {
+        let (start, end) = self.runs.range(..element).next_back()?;
+        Some((*start, *end))
+    }
+
+    /// Whether an extent has elements, all of which are in use.
     fn is_used(&self, extent: &Extent) -> bool {
-        let overlaps = |(order, starts): (u32, &BTreeSet<u32>)| {
-            let first = (extent.start >> order) << order;
-            starts.range(first..extent.end.max(first)).next().is_some()
-        };
-        extent.end <= self.capacity && !(0..).zip(&self.free).any(overlaps)
-    }
-
-    /// The free blocks in the order of the array.
-    fn free_blocks(&self) -> Vec<Extent> {
-        let blocks = (0..).zip(&self.free).flat_map(|(order, starts)| {
-            starts.iter().map(move |start| *start..start + (1 << order))
-        });
-        let mut blocks: Vec<Extent> = blocks.collect();
-        blocks.sort_unstable_by_key(|block| block.start);
-        blocks
+        let is_free = |(_, end)| end > extent.start;
+        !extent.is_empty()
+            && extent.end <= self.capacity
+            && !self.run_before(extent.end).is_some_and(is_free)
     }
 
     /// Begins a full pass: from now on [`Self::see`] and [`Self::take`] note used elements.
@@ -164,8 +149,8 @@ impl Extents {
         let Some(mut seen) = self.seen.take() else {
             return 0;
         };
-        for block in self.free_blocks() {
-            seen[block.start as usize..block.end as usize].fill(true);
+        for (start, end) in &self.runs {
+            seen[*start as usize..*end as usize].fill(true);
         }
         let mut lost = 0;
         let mut start = 0;
@@ -204,40 +189,22 @@ mod tests {
             for extent in taken {
                 extents.free(extent);
             }
-            // The halves are joined again: the largest block of the capacity is free.
-            let largest = 1 << capacity.ilog2();
-            assert_eq!(extents.take(largest).unwrap().len(), largest as usize);
+            assert_eq!(extents.take(capacity), Some(0..capacity), "one run again");
         }
     }
 
     #[test]
-    fn an_extent_takes_no_more_than_it_needs() {
+    fn an_extent_comes_from_the_shortest_run() {
         let mut extents = empty(64);
-        let first = extents.take(33).unwrap();
-        assert_eq!((first.clone(), extents.used()), (0..33, 33));
-        assert_eq!(extents.take(16).unwrap(), 48..64);
-        assert_eq!(extents.take(8).unwrap(), 40..48);
-    }
-
-    #[test]
-    fn a_long_extent_is_cut_out_of_adjacent_blocks() {
-        let mut extents = empty(64);
-        assert_eq!(extents.take(33).unwrap(), 0..33);
-        assert_eq!(
-            extents.take(20).unwrap(),
-            33..53,
-            "no block has 32 elements"
-        );
-        assert_eq!((extents.take(12), extents.used()), (None, 53));
-        assert_eq!(extents.take(11).unwrap(), 53..64);
-        extents.free(0..33);
-        extents.free(53..64);
-        extents.free(33..53);
-        assert_eq!(
-            extents.take(64).unwrap(),
-            0..64,
-            "the halves are joined again"
-        );
+        let taken = [10, 1, 5, 1, 7, 1].map(|len| extents.take(len).unwrap());
+        for extent in taken.into_iter().step_by(2) {
+            extents.free(extent);
+        }
+        assert_eq!(extents.take(6), Some(17..23));
+        assert_eq!(extents.take(3), Some(11..14));
+        assert!(extents.has_run(39) && !extents.has_run(40));
+        assert_eq!((extents.take(40), extents.unused()), (None, 52));
+        assert_eq!(extents.take(12), Some(25..37));
     }
 
     #[test]
@@ -247,7 +214,7 @@ mod tests {
         assert_eq!(extents.used(), 4);
         assert!(extents.is_used(&(8..11)) && !extents.is_used(&(11..12)));
         extents.free(8..11);
-        assert_eq!(extents.take(8).unwrap(), 8..16);
+        assert_eq!(extents.take(14).unwrap(), 1..15);
     }
 
     #[test]
@@ -268,14 +235,13 @@ mod tests {
     }
 
     proptest! {
-        /// Extents never overlap. Once every extent is freed, the free blocks are the blocks of the start.
+        /// Extents never overlap. Once every extent is freed, the whole array is free.
         #[test]
         fn extents_are_disjoint(
             capacity in 1_u32..300,
             steps in prop::collection::vec((1_u32..40, any::<prop::sample::Index>()), 0..200),
         ) {
             let mut extents = empty(capacity);
-            let before = extents.free_blocks();
             let mut owner = vec![false; capacity as usize];
             let mut taken: Vec<Extent> = Vec::new();
             for (len, which) in steps {
@@ -300,11 +266,12 @@ mod tests {
             // An agent that opens the maps finds the same free elements.
             let (again, wrong) = Extents::new(capacity, taken.clone());
             prop_assert_eq!(wrong, Vec::<Extent>::new());
-            prop_assert_eq!(again.free_blocks(), extents.free_blocks());
+            prop_assert_eq!(&again.runs, &extents.runs);
+            prop_assert_eq!(&again.by_len, &extents.by_len);
             for extent in taken {
                 extents.free(extent);
             }
-            prop_assert_eq!(extents.free_blocks(), before);
+            prop_assert_eq!(extents.take(capacity), Some(0..capacity));
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::maps::store::Arrays;
 pub(in crate::maps) struct Sets {
     pub(in crate::maps) extents: Extents,
     next: u32,
+    /// Number of chunks of the last set that found no extent.
+    refused: u32,
 }
 
 impl Sets {
@@ -26,12 +28,22 @@ impl Sets {
         // The chunk at index 0 is never used.
         used.push(0..1.min(arrays.chunks()));
         let (extents, wrong) = Extents::new(arrays.chunks(), used);
-        (Self { extents, next }, wrong)
+        let sets = Self {
+            extents,
+            next,
+            refused: 0,
+        };
+        (sets, wrong)
     }
 
     /// Number of chunks in use, without the chunk at index 0.
     pub(in crate::maps) fn used(&self) -> u64 {
         u64::from(self.extents.used().saturating_sub(1))
+    }
+
+    /// Number of chunks of the last set that found no extent.
+    pub(in crate::maps) fn refused(&self) -> u32 {
+        self.refused
     }
 
     /// Writes the chunks of a name to a free extent as a new set. Returns extent and set.
@@ -45,7 +57,10 @@ impl Sets {
         if encoded.is_empty() {
             return Some(Place::default());
         }
-        let extent = self.extents.take(encoded.len())?;
+        let Some(extent) = self.extents.take(encoded.len()) else {
+            self.refused = encoded.len();
+            return None;
+        };
         let set = self.next;
         self.next = following(set);
         for (index, chunk) in extent.clone().zip(encoded.chunks(hash_key, set)) {

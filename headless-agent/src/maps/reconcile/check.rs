@@ -176,7 +176,7 @@ impl<S: RecordSink> Writer<S> {
 
     pub(super) fn ensure_writing(&mut self) {
         if !self.is_writing() {
-            self.begin_batch();
+            self.budget.begin_batch();
             self.begin_writing();
         }
     }

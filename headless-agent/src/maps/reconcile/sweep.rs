@@ -38,6 +38,7 @@ impl<S: RecordSink> Writer<S> {
         self.end_filling();
         self.publish_counts();
         self.count_buckets();
+        self.expect_drain();
         lost
     }
 

@@ -1,5 +1,6 @@
 //! One namespace needs more room than the maps have. The other namespaces keep theirs.
 
+mod extents;
 mod known;
 mod scene;
 
@@ -8,7 +9,8 @@ use headless_ebpf::abi::{Outcome, PassReason};
 use self::scene::{SMALL, Scene, cluster_ip, gone, headless, pod, small};
 use super::*;
 use crate::maps::budget::Room;
-use crate::watch::Kind;
+use crate::maps::reconcile::Reconcile;
+use crate::watch::{Event, Kind, Object};
 
 #[test]
 fn the_largest_services_of_the_largest_namespace_yield() {
@@ -113,6 +115,90 @@ fn pods_yield_too() {
     scene.check();
 }
 
+/// Names that yield while a full pass is under way keep their namespace marked at its end.
+#[test]
+fn a_namespace_that_yields_during_a_full_pass_stays_marked() {
+    // Only the short records are few.
+    let mut scene = Scene::new(Capacities {
+        chunks: 1024,
+        reverse_buckets: 128,
+        ..SMALL
+    });
+    for i in 0..300 {
+        scene.take([cluster_ip("a", &format!("s{i}"), i)]);
+    }
+    assert_eq!(scene.yields().1, 1, "a is marked");
+    for i in 80..300 {
+        scene.take([gone(Kind::Service, "a", &format!("s{i}"))]);
+    }
+    // The pass has visited all of a, and brought back its names.
+    let mut pass = Reconcile::new();
+    while (0..80).any(|i| scene.ask(&format!("s{i}.a")) != Ok(Outcome::Data)) {
+        assert!(scene.step(&mut pass, 1), "the pass is under way");
+    }
+    // It has also visited the names that were there, and looks at buckets now.
+    for _ in 0..100 {
+        assert!(scene.step(&mut pass, 1), "the pass is under way");
+    }
+    // Now b grows, so that names of a yield again.
+    for i in 0..60 {
+        scene.take([cluster_ip("b", &format!("s{i}"), i)]);
+    }
+    let mut names = (0..80).map(|i| format!("s{i}.a"));
+    assert!(names.any(|name| scene.ask(&name) == Err(PassReason::Userspace)));
+    while scene.step(&mut pass, 1) {}
+    scene.check();
+}
+
+/// A room that nobody could make emptier drains, and fills again with names that can yield.
+#[test]
+fn a_room_that_has_drained_is_kept_below_its_mark_again() {
+    let mut scene = Scene::new(SMALL);
+    let namespaces = 0..125;
+    let namespace = |i: u32| crate::watch::Namespace {
+        name: format!("n{i}").into(),
+    };
+    for i in namespaces.clone() {
+        scene.take([Event::Apply(Object::Namespace(namespace(i)))]);
+    }
+    let high = Room::Short.high(128);
+    assert!(scene.writer.used(Room::Short) > high, "their records stay");
+    for i in namespaces.skip(60) {
+        scene.take([gone(Kind::Namespace, "", &format!("n{i}"))]);
+    }
+    for i in 0..100 {
+        scene.take([cluster_ip("a", &format!("s{i}"), i)]);
+        assert!(scene.writer.used(Room::Short) <= high, "{i}");
+    }
+    assert!(scene.yields().1 > 0);
+    scene.check();
+}
+
+/// Names come back without waiting if others have left a room that was nearly full.
+#[test]
+fn a_drained_room_is_worth_an_early_full_pass() {
+    let mut scene = Scene::new(SMALL);
+    small(&mut scene);
+    for i in 0..300 {
+        scene.take([cluster_ip("a", &format!("s{i}"), i)]);
+    }
+    scene.reconcile();
+    assert!(
+        !scene.writer.has_drained(),
+        "the pass has brought back what fits"
+    );
+    for i in (0..300).rev() {
+        let before = scene.writer.used(Room::Short);
+        scene.take([gone(Kind::Service, "a", &format!("s{i}"))]);
+        if before < 90 {
+            break;
+        }
+    }
+    assert!(scene.yields() != (0, 0) && scene.writer.has_drained());
+    scene.reconcile();
+    assert!(!scene.writer.has_drained());
+}
+
 /// The first fill of maps that are too small for the cluster.
 #[test]
 fn a_cluster_that_does_not_fit_yields_at_the_first_fill() {
@@ -209,7 +295,8 @@ fn churn_at_the_mark_visits_few_services() {
 }
 
 /// Whatever happens in tiny maps, no name that exists is denied, no failure withholds the
-/// negative answers of other namespaces, and every element is counted.
+/// negative answers of other namespaces, and every element is counted. Full passes go in steps
+/// between the changes.
 #[test]
 fn random_changes_deny_nothing() {
     for seed in 0..40 {
@@ -220,22 +307,50 @@ fn random_changes_deny_nothing() {
             names_short: 6 + size / 2,
             names_medium: 2 + size / 8,
             names_long: 2,
-            chunks: 2 + size,
+            chunks: 2 + size * [1, 8][rng.usize(..2)],
             endpoint_buckets: size / 8,
             reverse_buckets: size / 8,
         });
-        for step in 0..60 {
+        // Few names with many endpoints, or many names.
+        let names = [4, 20][rng.usize(..2)];
+        let mut pass = None;
+        for step in 0..90 {
+            // The maps fill and drain by turns.
+            if step / 15 % 2 == 1 {
+                let namespace = ["a", "b", "c"][rng.usize(..3)];
+                let name = |_| format!("s{}", rng.u32(..=names));
+                let names: Vec<String> = (0..5).map(name).collect();
+                scene.take(
+                    names
+                        .iter()
+                        .map(|name| gone(Kind::Service, namespace, name)),
+                );
+            }
+            if let Some(mut under_way) = pass.take()
+                && scene.step(&mut under_way, rng.usize(1..10))
+            {
+                pass = Some(under_way);
+            }
+            scene.check();
             let namespace = ["a", "b", "c"][rng.usize(..3)];
             let long = "x".repeat(45);
-            let name = ["s0", "s1", "s2", "s3", &long][rng.usize(..5)];
+            let name = match rng.u32(..=names) {
+                0 => long,
+                i => format!("s{i}"),
+            };
+            let name = name.as_str();
             let number = rng.u32(..20);
-            match rng.u32(..8) {
+            match rng.u32(..9) {
                 0 => scene.take([gone(Kind::Service, namespace, name)]),
                 1 => scene.take([gone(Kind::EndpointSlice, namespace, &format!("{name}-1"))]),
-                2 => scene.take([cluster_ip(namespace, name, number)]),
                 3 => scene.take([pod(namespace, number)]),
                 4 => scene.take([gone(Kind::Pod, namespace, &format!("pod-{number}"))]),
-                5 if step % 3 == 0 => drop(scene.reconcile()),
+                5 if step % 3 == 0 => {
+                    pass = None;
+                    scene.reconcile();
+                }
+                5 | 6 if pass.is_none() => pass = Some(Reconcile::new()),
+                2 | 5 | 6 => scene.take([cluster_ip(namespace, name, number)]),
                 _ => scene.take(headless(
                     namespace,
                     name,

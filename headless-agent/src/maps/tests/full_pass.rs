@@ -346,7 +346,7 @@ fn records_with_chunks_of_others_are_deleted() {
     for index in 0..arrays.table_slots() {
         let mut slot = arrays.slot(index);
         if slot.record.extent != 0 {
-            slot.record.extent = 1;
+            slot.record.extent = 2;
             arrays.put_slot(index, &slot);
         }
     }

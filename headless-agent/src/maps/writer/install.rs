@@ -39,7 +39,7 @@ impl<S: RecordSink> Writer<S> {
         }
         let mut result = self.put_or_delete(wire, data, index);
         while let Some(room) = room_of(&result)
-            && self.ask_for_room(room, index)
+            && self.ask_for_room(wire, room, index)
         {
             result = self.put_or_delete(wire, data, index);
         }

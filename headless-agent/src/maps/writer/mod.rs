@@ -134,7 +134,7 @@ impl<S: RecordSink> Writer<S> {
             return;
         }
         self.end_fresh();
-        self.begin_batch();
+        self.budget.begin_batch();
         for change in changes {
             self.install(change.name.as_bytes(), change.data.as_ref(), index);
         }
@@ -154,7 +154,7 @@ impl<S: RecordSink> Writer<S> {
             return;
         }
         self.end_fresh();
-        self.begin_batch();
+        self.budget.begin_batch();
         let mut entries = 0;
         for name in names {
             let data = lookup(&name);
@@ -166,11 +166,6 @@ impl<S: RecordSink> Writer<S> {
             }
         }
         self.publish_counts();
-    }
-
-    /// Forgets how often the batch before has asked for room.
-    pub(super) fn begin_batch(&mut self) {
-        self.budget.asked = Default::default();
     }
 
     /// The next names that [`Self::catch_up`] tries: the names that follow the last one in

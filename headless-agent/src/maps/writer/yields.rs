@@ -14,10 +14,6 @@ use crate::maps::encode::{EndpointName, MapKey, encode, endpoint_entry, namespac
 use crate::maps::store::RecordSink;
 use crate::records::{Index, Part};
 
-/// How often a full map may ask for room while a batch of names is written. Without this bound,
-/// each further name of the batch would take more room from the same namespaces.
-const ASKED_MAX: u8 = 8;
-
 impl<S: RecordSink> Writer<S> {
     /// Lets the largest namespaces yield where a map is nearly full.
     pub(in crate::maps) fn keep_room(&mut self, index: &Index) {
@@ -28,7 +24,9 @@ impl<S: RecordSink> Writer<S> {
 
     /// [`Self::keep_room`] of one room.
     pub(in crate::maps) fn keep_room_of(&mut self, room: Room, index: &Index) {
-        let is_full = self.used(room) > room.high(self.capacity(room));
+        let (used, capacity) = (self.used(room), self.capacity(room));
+        self.budget.note_used(room, used, capacity);
+        let is_full = used > room.high(capacity);
         if is_full && (room != Room::Endpoints || !self.has_spare_records()) {
             self.make_room(room, index);
         }
@@ -36,12 +34,15 @@ impl<S: RecordSink> Writer<S> {
 
     /// Lets the largest namespaces yield because a name has found no room. Returns whether the
     /// name should be tried again.
-    pub(super) fn ask_for_room(&mut self, room: Room, index: &Index) -> bool {
-        let asked = &mut self.budget.asked[room as usize];
-        *asked = asked.saturating_add(1);
-        *asked <= ASKED_MAX
-            && self.used(room) > room.low(self.capacity(room))
-            && self.make_room(room, index)
+    pub(super) fn ask_for_room(&mut self, wire: &[u8], room: Room, index: &Index) -> bool {
+        let label = namespace_of(wire).unwrap_or_default();
+        let namespace = self.budget.namespace(label);
+        if !self.budget.may_ask(namespace, room) {
+            return false;
+        }
+        let is_filled = self.used(room) > room.low(self.capacity(room));
+        (is_filled && self.make_room(room, index))
+            || (room == Room::Chunks && self.make_extent(namespace, index))
     }
 
     /// Lets the largest namespaces yield until the room is at its low mark. Returns whether it
@@ -49,24 +50,62 @@ impl<S: RecordSink> Writer<S> {
     fn make_room(&mut self, room: Room, index: &Index) -> bool {
         let capacity = self.capacity(room);
         let before = self.used(room);
-        if before < self.budget.exhausted[room as usize] {
+        if self.budget.is_exhausted(room, before, capacity) {
             return false;
         }
         let shares = self.budget.shares(room, before, room.low(capacity));
-        // Names that leave must be looked up before they are deleted.
-        let fresh = std::mem::take(&mut self.fresh);
         self.yield_shares(room, &shares, index);
-        self.fresh = fresh;
         let now = self.used(room);
-        let is_full = now > room.high(capacity);
-        self.budget.exhausted[room as usize] = if is_full { now + capacity / 64 + 1 } else { 0 };
-        self.announce(room, &shares);
-        self.publish_counts();
+        self.budget.end_plan(room, now, capacity);
         now < before
     }
 
-    /// Lets each namespace give up its share.
+    /// Lets the largest holders of chunks yield because a set of a namespace finds no extent
+    /// although `CHUNKS` has room: a namespace can leave short runs between its sets. Nobody comes
+    /// below an equal share, nor below what the namespace itself would then hold. Returns whether
+    /// there is an extent now.
+    fn make_extent(&mut self, namespace: u32, index: &Index) -> bool {
+        let (room, len) = (Room::Chunks, self.sets.refused());
+        let capacity = self.capacity(room);
+        let own = self.budget.elements(namespace, room);
+        let holders = self.budget.holders(room) + u64::from(own == 0);
+        let equal = room.low(capacity) / holders;
+        let floor = equal.max(own + u64::from(len));
+        let surplus = self.budget.shares_above(room, u64::MAX, floor);
+        let surplus: u64 = surplus.iter().map(|share| share.elements).sum();
+        if surplus + u64::from(self.sets.extents.unused()) < len.into() {
+            return false;
+        }
+        // Each plan visits all Services, so that each takes twice as much as the one before.
+        let mut excess = u64::from(len);
+        while !self.sets.extents.has_run(len) {
+            let before = self.used(room);
+            let shares = self.budget.shares_above(room, excess, floor);
+            self.yield_shares(room, &shares, index);
+            let now = self.used(room);
+            self.budget.expect_drain(room, now, capacity);
+            if now == before {
+                return false;
+            }
+            excess *= 2;
+        }
+        true
+    }
+
+    /// Lets each namespace give up its share, and tells the log.
     fn yield_shares(&mut self, room: Room, shares: &[Share], index: &Index) {
+        if shares.is_empty() {
+            return;
+        }
+        // Names that leave must be looked up before they are deleted.
+        let fresh = std::mem::take(&mut self.fresh);
+        self.give_up_shares(room, shares, index);
+        self.fresh = fresh;
+        self.announce(room, shares);
+        self.publish_counts();
+    }
+
+    fn give_up_shares(&mut self, room: Room, shares: &[Share], index: &Index) {
         let elements = |writer: &Self, share: &Share| writer.budget.elements(share.namespace, room);
         let levels = shares
             .iter()
@@ -223,17 +262,13 @@ impl<S: RecordSink> Writer<S> {
             return false;
         };
         let namespace = self.budget.namespace(namespace);
-        if !self.mark_namespace(namespace) || self.delete_name(wire).is_err() {
-            return false;
-        }
-        let label = self.budget.label(namespace).to_vec();
-        self.budget.leave_out(&label);
-        true
+        self.mark_namespace(namespace) && self.delete_name(wire).is_ok()
     }
 
-    /// Says in the record of a namespace that the maps do not hold all of its names. Returns
-    /// `false` if the maps have no such record.
+    /// Says in the record of a namespace that the maps do not hold all of its names: some are
+    /// about to leave. Returns `false` if the maps have no such record.
     fn mark_namespace(&mut self, namespace: u32) -> bool {
+        self.budget.leave_out_of(namespace);
         let label = self.budget.label(namespace);
         if self.budget.is_marked(label) {
             return true;
@@ -255,6 +290,21 @@ impl<S: RecordSink> Writer<S> {
             return false;
         }
         true
+    }
+
+    /// Whether names that yield may find room again, because a room has drained since names have
+    /// yielded or the last full pass has ended. A full pass would bring them back.
+    pub(crate) fn has_drained(&self) -> bool {
+        let mut rooms = Room::ALL.into_iter();
+        rooms.any(|room| self.budget.has_drained(room, self.used(room)))
+    }
+
+    /// Notes what a full pass has left in the rooms.
+    pub(in crate::maps) fn expect_drain(&mut self) {
+        for room in Room::ALL {
+            let (used, capacity) = (self.used(room), self.capacity(room));
+            self.budget.expect_drain(room, used, capacity);
+        }
     }
 
     /// Ends the yield of the namespaces of which a full pass has written every name.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use super::intake::WORK_MAX;
 use super::reported::LINES_SHOWN_MAX;
 use super::*;
-use crate::maps::capacity::{self, EntryCounts};
+use crate::maps::capacity::{self, Capacities, EntryCounts};
 use crate::maps::memory::MemorySink;
 use crate::maps::writer::Writer;
 use crate::maps::{WriteCounts, read};
@@ -112,7 +112,10 @@ fn keeper_of(intake: Intake) -> Keeper<MemorySink> {
         addresses: 10_000,
         ..EntryCounts::LEAST
     };
-    let capacities = capacity::capacities(&counts, u64::MAX).capacities;
+    keeper_with(intake, capacity::capacities(&counts, u64::MAX).capacities)
+}
+
+fn keeper_with(intake: Intake, capacities: Capacities) -> Keeper<MemorySink> {
     let sink = MemorySink::new(config(), capacities);
     let writer = Writer::open(sink, Arc::<WriteCounts>::default()).unwrap();
     let policy = Policy {

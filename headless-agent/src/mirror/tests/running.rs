@@ -118,3 +118,48 @@ async fn the_loop_beats_as_soon_as_it_runs() {
     drop(sender);
     assert!(running.await.unwrap().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn names_come_back_soon_after_a_room_has_drained() {
+    let capacities = Capacities {
+        table_slots: 128,
+        names_short: 128,
+        names_medium: 16,
+        names_long: 16,
+        chunks: 1024,
+        endpoint_buckets: 16,
+        reverse_buckets: 0,
+    };
+    let mirror = mirror();
+    let mut keeper = keeper_with(Intake::new(Arc::clone(&mirror)), capacities);
+    take(&mut keeper, cluster()).await;
+    let number = |i: u8| ServiceKind::ClusterIp(Box::new([IpAddr::from([10, 97, 0, i])]));
+    let names = 0..=255;
+    let services = names.map(|i| service("default", &format!("s{i}"), number(i)));
+    take(&mut keeper, batch(services.collect())).await;
+    let counts = Arc::clone(&keeper.writer.counts);
+    let yielding = || counts.yielding_namespaces.load(Ordering::Relaxed);
+    let passes = || counts.reconciles.load(Ordering::Relaxed);
+    assert_eq!(yielding(), 1);
+
+    let before = passes();
+    let (sender, batches) = mpsc::channel(1);
+    let running = tokio::spawn(keeper.run(batches));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(passes(), before, "no name can come back");
+    let gone = |i| {
+        Event::Delete(crate::watch::ObjectRef {
+            kind: Kind::Service,
+            namespace: "default".into(),
+            name: format!("s{i}").into(),
+        })
+    };
+    sender
+        .send(batch((0..200).map(gone).collect()))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    assert_eq!((passes(), yielding()), (before + 1, 0));
+    drop(sender);
+    assert!(running.await.unwrap().is_err());
+}

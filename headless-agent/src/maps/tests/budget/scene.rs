@@ -5,7 +5,7 @@ use headless_ebpf::respond::{self, Message, Reply, Scratch};
 use headless_ebpf::wire::{Capacity as _, Small};
 
 use super::*;
-use crate::maps::reconcile::Drift;
+use crate::maps::reconcile::{Drift, Progress, Reconcile};
 use crate::records::EndpointScope;
 use crate::watch::{
     Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Service, ServiceKind,
@@ -30,11 +30,16 @@ pub(super) const SMALL: Capacities = Capacities {
 
 impl Scene {
     pub(super) fn new(capacities: Capacities) -> Self {
+        Self::with(capacities, EndpointScope::All)
+    }
+
+    /// Maps of which only these Services' endpoints have names and hints.
+    pub(super) fn with(capacities: Capacities, endpoints: EndpointScope) -> Self {
         let mut config = config();
         config.pods = PodsMode::Verified as u32;
         let mut scene = Self {
             index: Index::new(Settings {
-                endpoints: EndpointScope::All,
+                endpoints,
                 pods: PodsMode::Verified,
                 ..Settings::new("cluster.local.".parse().unwrap())
             }),
@@ -81,6 +86,11 @@ impl Scene {
         reply.map(|Reply { outcome, .. }| outcome)
     }
 
+    /// Whether the addresses of a name are in the maps.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        matches!(self.ask(name), Ok(Outcome::Data | Outcome::Truncated))
+    }
+
     /// Checks that every name of a namespace is in the maps, and that its negative answers are
     /// given.
     pub(super) fn is_unhurt(&self, namespace: &str) {
@@ -89,9 +99,7 @@ impl Scene {
         for (name, data) in self.index.names() {
             let text = name.to_string();
             if text.ends_with(&end) && !data.ipv4.is_empty() {
-                let answer = self.ask(&text);
-                let is_given = matches!(answer, Ok(Outcome::Data | Outcome::Truncated));
-                assert!(is_given, "{text}: {answer:?}");
+                assert!(self.is_given(&text), "{text}: {:?}", self.ask(&text));
                 seen += 1;
             }
         }
@@ -135,6 +143,13 @@ impl Scene {
         let drift = self.writer.reconcile(&self.index).unwrap();
         beat(&mut self.writer);
         drift
+    }
+
+    /// Makes a step of a full pass over so many entries. Returns whether the pass is under way.
+    pub(super) fn step(&mut self, pass: &mut Reconcile, entries: usize) -> bool {
+        let progress = pass.step(&mut self.writer, &self.index, entries).unwrap();
+        beat(&mut self.writer);
+        progress == Progress::More
     }
 
     pub(super) fn yields(&self) -> (u32, u32) {
