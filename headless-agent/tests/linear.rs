@@ -10,11 +10,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use headless_agent::records::{EndpointScope, Index, Question, Resolution, Settings, resolve};
 use headless_agent::watch::convert::{ReadPod, ReadService, ReadSlice, endpoint_slice};
-use headless_agent::watch::{Event, Keep, Kind, Namespace, Object, Problems, Service, ServiceKind};
+use headless_agent::watch::{
+    Endpoint, EndpointSlice, Event, Keep, Kind, Namespace, Object, ObjectRef, Problems, Service,
+    ServiceKind, SliceEndpoints,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -281,4 +285,67 @@ fn objects_cost_in_proportion_to_their_size() {
             "{name}: {large:?}"
         );
     }
+    oversized_services_have_a_bound();
+}
+
+/// A tenant may make any number of slices of 100,000 addresses.
+fn oversized_services_have_a_bound() {
+    const SLICES: u32 = 300;
+    let mut index = index();
+    let slice = |n: u32, service: &str, first: u32, count: u32| {
+        let endpoint = |i: u32| Endpoint {
+            address: Ipv4Addr::from(first + i).into(),
+            name: None,
+        };
+        EndpointSlice {
+            namespace: "default".into(),
+            name: format!("{service}-{n}").into(),
+            service: service.into(),
+            ports: Box::default(),
+            endpoints: (0..count).map(endpoint).collect(),
+            aliases: Box::default(),
+            partial: false,
+        }
+    };
+    let put = |index: &mut Index, slice| {
+        index.apply(Event::Apply(Object::EndpointSlice(slice)));
+        index.take_pointers();
+    };
+    let is_answered = |index: &Index| {
+        let question = Question {
+            name: "1.2.0.192.in-addr.arpa.".parse().unwrap(),
+            qtype: 12,
+            qclass: 1,
+        };
+        matches!(resolve(index, &question), Resolution::Answer(_))
+    };
+    put(&mut index, slice(0, "web", 0xc000_0201, 1));
+    assert!(is_answered(&index));
+    let used = USED.load(Relaxed);
+    PEAK.store(used, Relaxed);
+    // Slices without room may have the same addresses: copies take less time.
+    let mut last = SliceEndpoints::default();
+    for n in 0..SLICES {
+        let first = 0x0a00_0000 + n * 100_000;
+        let mut slice = slice(n, "evil", first, if n < 30 { 100_000 } else { 0 });
+        if n < 30 {
+            last = slice.endpoints.clone();
+        } else {
+            slice.endpoints = last.clone();
+        }
+        put(&mut index, slice);
+    }
+    let peak = PEAK.load(Relaxed) - used;
+    println!("oversized: {peak} bytes");
+    assert!(peak < 128 << 20, "{peak}");
+    assert!(!is_answered(&index));
+    for n in 0..SLICES {
+        index.apply(Event::Delete(ObjectRef {
+            kind: Kind::EndpointSlice,
+            namespace: "default".into(),
+            name: format!("evil-{n}").into(),
+        }));
+        index.take_pointers();
+    }
+    assert!(is_answered(&index));
 }

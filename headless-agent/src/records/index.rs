@@ -34,6 +34,10 @@ use super::service::{self, Naming, ServiceState};
 use super::types::{NameChange, NameData, Settings};
 use crate::watch::{ENTRIES_MAX, Event, Kind, Service};
 
+/// Most entries of the slices of all oversized Services together. An address takes some 50 bytes,
+/// so these slices take about 100 MB.
+const KEPT_MAX: usize = 2_000_000;
+
 /// The DNS-relevant part of the cluster.
 ///
 /// Events are applied in two steps, so that no single one takes long. [`Index::take`] keeps the
@@ -60,6 +64,14 @@ pub struct Index {
     stale: Stale,
     /// [`ENTRIES_MAX`]; less in tests.
     entries_max: usize,
+    /// The entries of the slices of all oversized Services.
+    kept: usize,
+    /// [`KEPT_MAX`]; less in tests.
+    kept_max: usize,
+    /// Number of slices that have found no room.
+    hidden: usize,
+    /// See [`Index::hides_holders`].
+    hides: bool,
     /// See [`Index::work`].
     work: usize,
     /// Number of the current list of each kind. Objects with an older number are gone once
@@ -170,6 +182,10 @@ impl Index {
             pending: Pending::default(),
             stale: Stale::default(),
             entries_max: ENTRIES_MAX,
+            kept: 0,
+            kept_max: KEPT_MAX,
+            hidden: 0,
+            hides: false,
             work: 0,
             lists: [0; Kind::ALL.len()],
             listed: [false; Kind::ALL.len()],

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::types::EndpointScope;
+use super::slices::Slices;
 use super::{Index, ServiceState};
 use crate::watch::{EndpointSlice, ServiceKind};
 
@@ -64,12 +65,54 @@ impl Index {
         }
     }
 
+    /// Whether there is room for a slice: the slices of all oversized Services have a bound
+    /// together.
+    pub(super) fn has_room(&self, owner: usize, slice: &EndpointSlice) -> bool {
+        let slices = &self.services[owner].slices;
+        let before = slices.get(&slice.name);
+        let before = before.map_or(0, |before| before.entries());
+        let entries = slices.entries() - before + slice.entries();
+        let is_counted = slices.counted().is_some() || entries > self.entries_max;
+        !is_counted || self.kept - slices.kept() + entries <= self.kept_max
+    }
+
+    /// Changes the slices of a Service, and brings the numbers of kept entries and hidden slices
+    /// up to date.
+    pub(super) fn change_slices<R>(
+        &mut self,
+        service: usize,
+        change: impl FnOnce(&mut Slices) -> R,
+    ) -> R {
+        let slices = &mut self.services[service].slices;
+        let (kept, hidden) = (slices.kept(), slices.hidden());
+        let result = change(slices);
+        self.kept = self.kept + slices.kept() - kept;
+        self.hidden = self.hidden + slices.hidden() - hidden;
+        // The second bound is lower, because each change of this costs as much as all endpoints.
+        let hides = self.hidden > 0 || (self.hides && self.kept > self.kept_max / 2);
+        if hides != self.hides && self.settings.endpoints == EndpointScope::All {
+            self.hides = hides;
+            for (_, entry) in &self.services {
+                let endpoints = &entry.state.endpoints;
+                self.work += endpoints.len();
+                self.stale.addresses.extend(endpoints.addresses());
+            }
+        }
+        result
+    }
+
+    /// Whether any address may be an endpoint's that the index does not know, because a slice of
+    /// an oversized Service has found no room.
+    pub(in crate::records) fn hides_holders(&self) -> bool {
+        self.hides
+    }
+
     /// From now on the slices of a Service are only counted. Its addresses lead nowhere.
     pub(super) fn count_slices(&mut self, number: usize) {
         let named = self.settings.endpoints == EndpointScope::All;
-        let entry = &mut self.services[number];
-        self.work += entry.slices.entries();
-        entry.slices.count(named);
+        self.work += self.services[number].slices.entries();
+        self.change_slices(number, |slices| slices.count(named));
+        let entry = &self.services[number];
         let Some(counts) = entry.slices.counted().filter(|_| named) else {
             return;
         };

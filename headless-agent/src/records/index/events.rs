@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::pending::{Dirty, Ending, Following};
 use super::slices::Slices;
 use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, entry_exists};
-use crate::watch::{EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service};
+use crate::watch::{EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service, SliceEndpoints};
 
 impl Index {
     /// Takes in events until they end, or until [`Self::work`] has grown by `budget`. Names
@@ -153,12 +153,24 @@ impl Index {
             self.take_slice(before, &slice.name);
         }
         let Some(owner) = owner else { return };
-        let slices = &mut self.services[owner].slices;
+        let slices = &self.services[owner].slices;
         if slices.get(&slice.name).is_some_and(|same| **same == slice) {
             return;
         }
-        let slice = Arc::new(slice);
-        let before = slices.put(Arc::clone(&slice));
+        let (slice, hidden) = if self.has_room(owner, &slice) {
+            (Arc::new(slice), None)
+        } else {
+            let entries = slice.entries();
+            (Arc::new(emptied(slice)), Some(entries))
+        };
+        let before = self.change_slices(owner, |slices| {
+            let before = slices.put(Arc::clone(&slice));
+            if let Some(entries) = hidden {
+                slices.hide(&slice.name, entries - slice.entries());
+            }
+            before
+        });
+        let slices = &self.services[owner].slices;
         let outgrown = slices.entries() > self.entries_max && slices.counted().is_none();
         self.revision += 1;
         self.touch(owner, Dirty::Slices);
@@ -171,7 +183,8 @@ impl Index {
 
     /// Removes a slice from its Service.
     fn take_slice(&mut self, service: usize, name: &str) {
-        let Some(slice) = self.services[service].slices.remove(name) else {
+        let removed = self.change_slices(service, |slices| slices.remove(name));
+        let Some(slice) = removed else {
             return;
         };
         self.revision += 1;
@@ -293,6 +306,17 @@ impl Index {
             }
         }
         gone
+    }
+}
+
+/// The slice without its entries: any may exist.
+fn emptied(slice: EndpointSlice) -> EndpointSlice {
+    EndpointSlice {
+        ports: Box::default(),
+        endpoints: SliceEndpoints::default(),
+        aliases: Box::default(),
+        partial: true,
+        ..slice
     }
 }
 

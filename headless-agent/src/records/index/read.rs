@@ -172,8 +172,9 @@ impl Index {
         if !state.exposed {
             put(Reason::MissingNamespace((&**namespace).into()));
         }
-        if slices.entries() > self.entries_max {
-            put(Reason::TooManyEntries(slices.entries()));
+        let entries = slices.entries_with_hidden();
+        if entries > self.entries_max {
+            put(Reason::TooManyEntries(entries));
         }
         let unlimited = entry.naming(RELATIVE_BYTES_MAX);
         let longest = state

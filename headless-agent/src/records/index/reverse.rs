@@ -115,7 +115,9 @@ impl Index {
             ) {
                 (Only::One(number), _) => sole.push((*address, Some(number + 1))),
                 // The names of a Service whose slices are only counted are not known.
-                (Only::None, Only::One(number)) if !self.is_counted(number) => {
+                (Only::None, Only::One(number))
+                    if !self.hides_holders() && !self.is_counted(number) =>
+                {
                     of_endpoints.push((number, *address));
                 }
                 _ => sole.push((*address, None)),

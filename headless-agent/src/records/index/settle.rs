@@ -197,7 +197,9 @@ impl Index {
         };
         let before = std::mem::replace(&mut entry.state, before);
         let is_counted = entry.slices.counted().is_some();
-        let counted = entry.slices.merge(self.entries_max);
+        let entries_max = self.entries_max;
+        let counted = self.change_slices(number, |slices| slices.merge(entries_max));
+        let entry = &mut self.services[number];
         if dirty == Dirty::Slices {
             if let Some(slices) = entry.slices.merged() {
                 entry.state.endpoints = Arc::new(before.endpoints.replaced(slices));

@@ -20,6 +20,8 @@ pub(super) struct Slices {
     /// The entries of all slices ([`EndpointSlice::entries`]).
     entries: usize,
     held: Held,
+    /// The slices that have found no room, with the number of entries that they lack.
+    hidden: BTreeMap<Box<str>, usize>,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,29 @@ impl Slices {
     /// The entries of all slices.
     pub(super) fn entries(&self) -> usize {
         self.entries
+    }
+
+    /// The entries of slices that are only counted.
+    pub(super) fn kept(&self) -> usize {
+        match &self.held {
+            Held::Merged(_) => 0,
+            Held::Counted(_) => self.entries,
+        }
+    }
+
+    /// Number of slices that have found no room.
+    pub(super) fn hidden(&self) -> usize {
+        self.hidden.len()
+    }
+
+    /// [`Self::entries`] with those that slices without room lack.
+    pub(super) fn entries_with_hidden(&self) -> usize {
+        self.entries + self.hidden.values().sum::<usize>()
+    }
+
+    /// Notes that the slice of this name has found no room for this many entries.
+    pub(super) fn hide(&mut self, name: &str, entries: usize) {
+        self.hidden.insert(name.into(), entries);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,6 +115,7 @@ impl Slices {
     /// Adds a slice, and returns the slice of the same name that it replaces.
     pub(super) fn put(&mut self, slice: Arc<EndpointSlice>) -> Option<Arc<EndpointSlice>> {
         self.entries += slice.entries();
+        self.hidden.remove(&slice.name);
         let before = match &mut self.held {
             Held::Merged(slices) => match place(slices, &slice.name) {
                 Ok(at) => Some(std::mem::replace(&mut slices[at], slice)),
@@ -120,6 +146,7 @@ impl Slices {
             Held::Counted(counted) => counted.slices.remove(name)?,
         };
         self.entries -= removed.entries();
+        self.hidden.remove(name);
         Some(removed)
     }
 

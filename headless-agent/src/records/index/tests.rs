@@ -14,6 +14,7 @@ mod lists;
 mod names;
 mod objects;
 mod oversized;
+mod steps;
 
 const WEB: &[&str] = &["web/tcp/80"];
 

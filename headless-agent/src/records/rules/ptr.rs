@@ -32,6 +32,7 @@ impl Resolver<'_> {
                 let labels = [view.name, view.namespace, "svc"];
                 name_below(labels, &zone).into_iter().collect()
             }
+            None if self.index.hides_holders() => return Err(Miss::Unknown),
             None => self.endpoint_names(at, &zone)?,
         };
         if targets.is_empty() {

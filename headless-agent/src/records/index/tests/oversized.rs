@@ -256,6 +256,63 @@ fn the_names_of_an_oversized_service_pass() {
     assert!(index.problems().is_empty());
 }
 
+/// While a slice finds no room, any address may be in it.
+#[test]
+fn no_reverse_name_of_an_endpoint_is_answered_while_a_slice_finds_no_room() {
+    let mut index = small();
+    index.kept_max = 40;
+    index.apply_all([namespace("default"), service("default", "a", "None", WEB)]);
+    index.apply_all(Kind::ALL.map(Event::Restarted));
+    index.apply(slice("default/a-1", "a", WEB, &["192.0.2.1=x"]));
+    index.apply(service("default", "own", "192.0.2.2", WEB));
+    let part = |name: &str, net: u8| {
+        let addresses: Vec<_> = (0..18).map(|i| format!("10.0.{net}.{i}")).collect();
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        slice(&format!("default/{name}"), "b", WEB, &addresses)
+    };
+    let [endpoint, own] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+    let mut leads = BTreeMap::new();
+    let mut told = |index: &mut Index, address| {
+        leads.extend(index.take_pointers().addresses);
+        assert!(leads[&own].is_some());
+        assert_eq!(asked(index, own).unwrap().len(), 1);
+        let answer = asked(index, address);
+        assert_eq!(leads[&address].is_some(), answer.is_some());
+        answer.is_some()
+    };
+    for event in [part("b-1", 1), part("b-2", 2)] {
+        index.apply(event);
+        assert!(told(&mut index, endpoint));
+    }
+    assert_eq!((index.kept, index.hidden), (40, 0));
+    index.apply(service("default", "b", "None", WEB));
+    index.apply(part("b-3", 3));
+    assert_eq!(index.hidden, 1);
+    assert!(!told(&mut index, endpoint));
+    let problem = index.problems().pop().unwrap();
+    assert_eq!(problem.reason, Reason::TooManyEntries(3 * 20));
+    // Once a slice has found no room, half of the room must be free before answers come back.
+    index.apply(delete(Kind::EndpointSlice, "default/b-3"));
+    assert_eq!((index.kept, index.hidden), (40, 0));
+    assert!(!told(&mut index, endpoint));
+    index.apply(delete(Kind::EndpointSlice, "default/b-2"));
+    assert!(told(&mut index, endpoint));
+    // The hidden part goes while the Service is not oversized.
+    index.apply(part("b-2", 2));
+    index.apply(part("b-3", 3));
+    for gone in ["default/b-1", "default/b-2"] {
+        index.apply(delete(Kind::EndpointSlice, gone));
+        assert!(!told(&mut index, endpoint));
+    }
+    assert_eq!(
+        index.name(b"\x01b\x07default").unwrap().flags.0,
+        PASS | UNKNOWN
+    );
+    index.apply(delete(Kind::EndpointSlice, "default/b-3"));
+    assert!(told(&mut index, endpoint));
+    assert_eq!((index.kept, index.hidden), (0, 0));
+}
+
 /// The cost of one change must not grow with the Service once it is oversized, nor with the
 /// number of Services that have the same addresses.
 #[test]
@@ -284,75 +341,6 @@ fn a_change_of_an_oversized_service_costs_as_much_as_the_slice() {
     for n in 0..1000 {
         assert!(cost(n, 2) < 1000, "{n}");
     }
-}
-
-#[test]
-fn a_namespace_comes_and_goes_in_steps() {
-    const SERVICES: usize = 3000;
-    let mut index = Index::new(settings());
-    index.apply_all((0..SERVICES).map(|i| service("default", &format!("s{i}"), "10.96.0.1", WEB)));
-    for (event, last) in [
-        (namespace("default"), SERVICES + 1),
-        (delete(Kind::Namespace, "default"), 0),
-    ] {
-        let mut events = [event].into_iter();
-        while index.take(&mut events, 100) {}
-        let mut steps = 0;
-        loop {
-            let before = index.work();
-            let mut changes = Vec::new();
-            let more = index.settle(100, Some(&mut changes));
-            assert!(index.work() - before <= 110 && changes.len() <= 110);
-            steps += 1;
-            if !more {
-                break;
-            }
-        }
-        assert!(steps >= SERVICES / 100, "{steps}");
-        assert_eq!(index.names().count(), last);
-    }
-}
-
-#[test]
-fn many_namespaces_and_pods_come_and_go_in_steps() {
-    const MANY: usize = 2000;
-    let mut index = Index::new(Settings {
-        pods: PodsMode::Verified,
-        ..settings()
-    });
-    let mut names = BTreeMap::new();
-    let address = |i: usize| format!("10.0.{}.{}", i / 250, i % 250);
-    let come = (0..MANY).flat_map(|i| {
-        let (spread, name) = (format!("ns{i}"), format!("pod{i}"));
-        let one = pod("default", &name, &address(i));
-        [namespace(&spread), pod(&spread, &name, "10.0.0.1"), one]
-    });
-    let go = (0..MANY).flat_map(|i| {
-        let (spread, name) = (format!("ns{i}"), format!("pod{i}"));
-        let pod = |namespace: &str| delete(Kind::Pod, &format!("{namespace}/{name}"));
-        [
-            delete(Kind::Namespace, &spread),
-            pod(&spread),
-            pod("default"),
-        ]
-    });
-    for (mut events, last) in [
-        (come.collect::<Vec<_>>().into_iter(), 3 * MANY),
-        (go.collect::<Vec<_>>().into_iter(), 0),
-    ] {
-        while index.take(&mut events, 100) {}
-        let (mut all, mut steps, mut more) = (Vec::new(), 0, true);
-        while more {
-            let (before, known) = (index.work(), all.len());
-            more = index.settle(100, Some(&mut all));
-            assert!(index.work() - before <= 101 && all.len() - known <= 101);
-            steps += 1;
-        }
-        assert!(steps >= 3 * MANY / 100, "{steps}");
-        check(&index, &mut names, &all);
-        assert_eq!(names.len(), last);
-    }
-    assert!(index.namespaces.is_empty());
 }
 
 /// Names of a list are not denied before they are all there.
