@@ -193,6 +193,14 @@ impl<'a> Agent<'a> {
         complaints.map(str::to_owned).collect()
     }
 
+    /// The metrics as they are now. The agent makes their page at most once in 200 ms.
+    pub fn metrics(&self) -> String {
+        std::thread::sleep(Duration::from_millis(250));
+        let (status, text) = self.get("/metrics").unwrap();
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
     /// The agent's log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.files.path().join("log")).unwrap()

@@ -35,7 +35,7 @@ fn an_object_with_many_problems_makes_one_line() {
     assert_eq!(reported.len(), 9, "{reported:#?}");
     let last = reported[8].as_str().unwrap();
     assert!(last.contains("invalid_address"), "{last}");
-    let (_, metrics) = agent.get("/metrics").unwrap();
+    let metrics = agent.metrics();
     let counted = "headless_object_problems_total{reason=\"invalid_address\"} ";
     assert!(number(&metrics, counted) >= 4000, "{metrics}");
     let log = agent.log();

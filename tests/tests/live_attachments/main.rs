@@ -67,8 +67,7 @@ fn has_clsact(node: &Node, interface: &str) -> bool {
 
 /// How often a program was attached again because somebody had removed it.
 fn restorations(agent: &Agent<'_>, program: &str) -> u64 {
-    let (status, text) = agent.get("/metrics").unwrap();
-    assert_eq!(status, 200);
+    let text = agent.metrics();
     let sample = format!("headless_program_restorations_total{{program=\"{program}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&sample));
     value
