@@ -14,7 +14,7 @@ use crate::maps::heartbeat;
 use crate::records::{NameChange, Pointers};
 use crate::watch::{Batch, Event, Report};
 
-/// The most work ([`Index::work`]) of one step under the lock of the index, unless a single
+/// The most work ([`Index::work`](crate::records::Index::work)) of one step under the lock of the index, unless a single
 /// Service or slice needs more. Readers of the index wait for one or two milliseconds meanwhile.
 pub(super) const WORK_MAX: usize = 4096;
 

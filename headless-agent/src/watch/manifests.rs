@@ -10,7 +10,7 @@
 //! later file.
 //!
 //! A name may lead to anything, such as a pipe without a writer or a device without an end.
-//! So only regular files of at most [`FILE_MAX`] bytes are read. The module `document` bounds
+//! So only regular files of at most `FILE_MAX` bytes are read. The module `document` bounds
 //! the memory that a file's text takes.
 
 mod document;

@@ -85,6 +85,9 @@ impl Agent {
             .args(["--zone", zone, "--ttl", &ttl.to_string(), "--pods", pods])
             .args(pod_names.then_some("--endpoint-pod-names"))
             .args(["--listen-unserved", &ADDRESS.to_string()])
+            // Agents of several tests run at once.
+            .arg("--admin-socket")
+            .arg(log.path().join("admin.sock"))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

@@ -195,9 +195,10 @@ impl Store {
     }
 }
 
-/// One event of a watch, as a line of JSON.
+/// One event of a watch, as a line of JSON. The type comes first, as an API server writes it:
+/// the agent reads the object while it arrives.
 fn line(event: &str, object: &Value) -> String {
-    format!("{}\n", json!({ "type": event, "object": object }))
+    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n")
 }
 
 const fn api_version(kind: Kind) -> &'static str {

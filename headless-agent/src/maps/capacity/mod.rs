@@ -2,7 +2,7 @@
 //!
 //! [`EntryCounts`] are the entries that a cluster needs. The maps get twice as many if the bound
 //! allows it. If it does not, all maps are smaller by the same part. When they are smaller than
-//! the cluster, [`super::budget`] says which names yield. So a tenant with very many names takes
+//! the cluster, `budget` says which names yield. So a tenant with very many names takes
 //! no kind of answer from others.
 
 mod bound;

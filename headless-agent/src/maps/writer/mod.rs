@@ -5,7 +5,7 @@
 //! `STATE`, so that the programs do not deny the name meanwhile.
 //!
 //! Where a map is nearly full, the namespaces that hold the most of it yield (`yields`, by the
-//! plans of [`super::budget`]). `install` asks what of a name the maps may hold.
+//! plans of `budget`). `install` asks what of a name the maps may hold.
 
 mod complaints;
 mod counts;
