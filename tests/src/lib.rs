@@ -18,6 +18,8 @@
 //! 9. [`differential`]: compares headless with CoreDNS. [`cases`]: keeps questions with
 //!    CoreDNS's answers in files.
 //!
+//! 10. [`served_node`]: a node with CoreDNS behind the served address.
+//!
 //! All of it panics on failure, because a panic shows the stack trace.
 #![expect(
     clippy::unwrap_used,
@@ -69,3 +71,5 @@ pub mod cases;
 pub mod control_plane;
 
 pub mod scene;
+
+pub mod served_node;

@@ -11,13 +11,14 @@ use std::time::Instant;
 
 /// Debian's packages for suites with [`ROOT`]: resolvers of two C libraries, and programs
 /// that set up and show links.
-const LIVE_PACKAGES: [&str; 7] = [
+const LIVE_PACKAGES: [&str; 8] = [
     "busybox-static",
     "ethtool",
     "gcc",
     "iproute2",
     "libc6-dev",
     "musl-tools",
+    "nftables",
     "util-linux",
 ];
 

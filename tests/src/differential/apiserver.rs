@@ -1,12 +1,12 @@
 //! A small Kubernetes API server, with only the requests that CoreDNS and the agent make:
-//! list and watch of four resources as JSON, over plain HTTP on loopback.
+//! list and watch of four resources as JSON, over plain HTTP.
 //!
 //! This server validates nothing. So tests can serve objects that earlier versions of
 //! Kubernetes accepted and that a real API server refuses today.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -209,8 +209,9 @@ const fn api_version(kind: Kind) -> &'static str {
 }
 
 impl ApiServer {
-    /// Serves these objects on a free port of loopback until the runtime ends.
+    /// Serves these objects on a free port of `host` until the runtime ends.
     pub async fn start(
+        host: Ipv4Addr,
         objects: impl Iterator<Item = &Object>,
     ) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
         let mut store = Store::default();
@@ -229,7 +230,7 @@ impl ApiServer {
                 get(serve_namespace),
             )
             .with_state(Arc::clone(&server));
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind((host, 0)).await?;
         let address = listener.local_addr()?;
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Ok((server, address))

@@ -31,6 +31,11 @@ impl Client {
         Ok(Self { socket, server })
     }
 
+    /// Asks by a socket that is connected to `server`.
+    pub fn by(socket: UdpSocket, server: SocketAddr) -> Self {
+        Self { socket, server }
+    }
+
     /// Asks and returns the reply.
     pub fn ask(&self, query: &[u8]) -> anyhow::Result<Vec<u8>> {
         let reply = self.exchange(query, PATIENCE)?;
@@ -42,7 +47,7 @@ impl Client {
         Ok(self.exchange(query, SILENCE)?.is_none())
     }
 
-    /// Asks until `ready` returns true for a reply. `alive` returns an error when the
+    /// Asks with random ids until `ready` returns true for a reply. `alive` returns an error when the
     /// server has ended, so that no reply can come.
     pub fn wait_for(
         &self,
@@ -51,9 +56,12 @@ impl Client {
         mut alive: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + DEADLINE;
+        let mut query = query.to_vec();
         while Instant::now() < deadline {
             alive()?;
-            match self.exchange(query, SILENCE) {
+            // A late reply must not look like the reply to a later query, whose id may be 0.
+            query[..2].copy_from_slice(&fastrand::u16(1..).to_be_bytes());
+            match self.exchange(&query, SILENCE) {
                 Ok(Some(reply)) if ready(&reply) => return Ok(()),
                 // The server does not listen yet.
                 Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => {

@@ -20,7 +20,7 @@ use super::upstream;
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
 
 /// Where the upstream resolver answers.
-const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
+pub const UPSTREAM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
 
 /// How long a reply over TCP may take.
 const PATIENCE: Duration = Duration::from_secs(5);

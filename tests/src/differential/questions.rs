@@ -2,6 +2,7 @@
 //! similar to these. `query` varies how the questions are asked.
 
 mod names;
+mod plain;
 mod query;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use headless_agent::watch::convert::SERVICE_NAME_LABEL;
 
 pub use self::names::exceptions;
 use self::names::{fixed, like_namespace, like_service, port_names, reverse, spelled_labels};
+pub use self::plain::Plain;
+pub use self::query::mangled;
 use super::cluster::Cluster;
 use super::message::DnsName;
 use super::upstream;

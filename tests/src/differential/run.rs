@@ -3,6 +3,7 @@
 mod ask;
 mod judge;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -89,7 +90,8 @@ impl Comparison {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        let (api, address) = runtime.block_on(ApiServer::start(cluster.objects()))?;
+        let (api, address) =
+            runtime.block_on(ApiServer::start(Ipv4Addr::LOCALHOST, cluster.objects()))?;
         let coredns = CoreDns::start(choices, address)?;
         let ours = Ours::new(choices, *endpoints, *seed)?;
         let start = |source| Agent::start(choices, source, &cluster, address);

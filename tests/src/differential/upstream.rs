@@ -1,8 +1,7 @@
 //! An upstream resolver with fixed answers, for names outside the cluster.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
@@ -83,9 +82,11 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Answers at an address until the process ends.
+/// Answers at an address, over UDP and TCP, until the process ends. CoreDNS forwards over the
+/// transport of its client.
 pub fn serve(address: SocketAddr) -> io::Result<()> {
-    let socket = Arc::new(std::net::UdpSocket::bind(address)?);
+    let socket = UdpSocket::bind(address)?;
+    let listener = TcpListener::bind(address)?;
     thread::spawn(move || {
         let mut buffer = vec![0; 4096];
         while let Ok((len, client)) = socket.recv_from(&mut buffer) {
@@ -96,5 +97,25 @@ pub fn serve(address: SocketAddr) -> io::Result<()> {
             }
         }
     });
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // The connection ends with an error when the client closes it.
+            thread::spawn(move || answer_stream(stream));
+        }
+    });
     Ok(())
+}
+
+/// Answers every query of a connection, each after two bytes with its length.
+fn answer_stream(mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        let mut len = [0; 2];
+        stream.read_exact(&mut len)?;
+        let mut query = vec![0; usize::from(u16::from_be_bytes(len))];
+        stream.read_exact(&mut query)?;
+        if let Some(reply) = reply(&query) {
+            let len = (reply.len() as u16).to_be_bytes();
+            stream.write_all(&[&len[..], &reply].concat())?;
+        }
+    }
 }

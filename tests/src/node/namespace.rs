@@ -46,6 +46,25 @@ impl Node {
         }
     }
 
+    /// Makes a node on which the cluster's DNS address leads to `pods` by the rules that
+    /// kube-proxy writes in its mode `nftables` (Kubernetes, `pkg/proxy/nftables/proxier.go`).
+    pub fn with_service_rules(pods: Ipv4Addr) -> Self {
+        let netns = Netns::new().unwrap();
+        netns.run(|| set_up_node(&[])).unwrap();
+        let node = Self {
+            netns: Arc::new(netns),
+        };
+        let rules = include_str!("service.nft")
+            .replace("SERVED", &SERVER.to_string())
+            .replace("ENDPOINT", &pods.to_string());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), rules).unwrap();
+        let output = node.command("nft").arg("-f").arg(file.path()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "nft: {output:?}");
+        node
+    }
+
     /// Runs `work` in the node's network namespace.
     pub fn run<T: Send>(
         &self,

@@ -174,3 +174,22 @@ impl Questions {
         Some(opt)
     }
 }
+
+/// The query's bytes, cut off, with more bytes behind, or with one to three bytes changed.
+pub fn mangled(query: &Query, rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = query.bytes();
+    match rng.u32(..4) {
+        0 => bytes.truncate(rng.usize(..=bytes.len())),
+        1 => {
+            let more = rng.usize(1..20);
+            bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(more));
+        }
+        _ => {
+            for _ in 0..rng.usize(1..4) {
+                let at = rng.usize(2..bytes.len());
+                bytes[at] = rng.u8(..);
+            }
+        }
+    }
+    bytes
+}

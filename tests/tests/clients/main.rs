@@ -1,0 +1,10 @@
+//! The view of pods: the agent with default options beside CoreDNS, which is behind the served
+//! address by kube-proxy's rules.
+//!
+//! `end_to_end` compares each answer that a pod gets with the answer of a CoreDNS asked directly.
+#![cfg(all(feature = "root-tests", feature = "peers"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod counted;
+mod end_to_end;
+mod shapes;
