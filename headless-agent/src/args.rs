@@ -2,6 +2,7 @@
 //! has an environment variable.
 
 mod datapath;
+mod policy;
 mod settings;
 mod source;
 
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use headless_ebpf::abi::PodsMode;
 
 pub use self::datapath::{Hook, KernelLog, LogFormat, TcMode, XdpMode};
+pub use self::policy::{Mode, PolicyArgs};
 pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
 use crate::records::EndpointScope;
 use crate::watch::ServiceRef;
@@ -82,6 +84,9 @@ pub struct RunArgs {
     /// The programs.
     #[command(flatten)]
     pub xdp: XdpArgs,
+    /// Which pods are answered.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
     /// The responder.
     #[command(flatten)]
     pub listen: ListenArgs,

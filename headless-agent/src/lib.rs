@@ -12,7 +12,8 @@
 //! [`watch`] turns Kubernetes objects into events. [`records`] keeps the names that
 //! the objects make, in an index. [`maps`] writes changed names into BPF maps, and
 //! [`mirror`] is the loop that keeps index and maps equal to the cluster.
-//! [`datapath`] keeps the BPF programs on pods' interfaces. [`responder`] answers
+//! [`policy`] decides which pods are answered, and
+//! [`datapath`] keeps the BPF programs on these pods' interfaces. [`responder`] answers
 //! queries that the programs pass. [`observe`] shows the state of all of them.
 //! [`args`] reads the command line, [`config`] holds the settings that follow from
 //! it, and [`run`] starts and stops everything, on [`threads`] of which few have
@@ -30,6 +31,8 @@ pub mod records;
 pub mod mirror;
 
 pub mod maps;
+
+pub mod policy;
 
 pub mod datapath;
 pub mod responder;

@@ -18,6 +18,8 @@ pub enum Hook {
     Xdp,
     /// tc, on an interface with this MTU in bytes.
     Tc(u32),
+    /// tc, on such an interface that is only observed.
+    Observed(u32),
 }
 
 impl Hook {
@@ -25,7 +27,7 @@ impl Hook {
     pub const fn path(self) -> Path {
         match self {
             Self::Xdp => Path::Xdp,
-            Self::Tc(_) => Path::Tc,
+            Self::Tc(_) | Self::Observed(_) => Path::Tc,
         }
     }
 }
@@ -84,6 +86,11 @@ impl<'a> Host<'a> {
             }
             Hook::Tc(mtu) => {
                 let mut packet = FramePacket::large(&mut buffer, frame.len(), mtu).unwrap();
+                (self.decide(&mut packet), packet.frame().to_vec())
+            }
+            Hook::Observed(mtu) => {
+                let packet = FramePacket::large(&mut buffer, frame.len(), mtu).unwrap();
+                let mut packet = packet.observed();
                 (self.decide(&mut packet), packet.frame().to_vec())
             }
         }

@@ -72,7 +72,7 @@ impl Hook {
     pub const fn program(self) -> &'static str {
         match self {
             Self::Xdp => "headless_xdp",
-            Self::Tc(_) => "headless_tc",
+            Self::Tc(_) | Self::Observed(_) => "headless_tc",
         }
     }
 }
@@ -220,8 +220,11 @@ impl Kernel {
         };
         let result = match (hook, self.ebpf.program(hook.program())) {
             (Hook::Xdp, Some(Program::Xdp(xdp))) => xdp.test_run(options),
-            (Hook::Tc(mtu), Some(Program::SchedClassifier(tc))) => {
-                let interface = InterfaceRecord::new(mtu, true);
+            (Hook::Tc(mtu) | Hook::Observed(mtu), Some(Program::SchedClassifier(tc))) => {
+                let mut interface = InterfaceRecord::new(mtu, true);
+                if matches!(hook, Hook::Observed(_)) {
+                    interface = interface.observed();
+                }
                 self.interfaces().put(LOOPBACK, interface).unwrap();
                 tc.test_run(options)
             }
@@ -230,8 +233,8 @@ impl Kernel {
         let result = result.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
         out.truncate(result.data_size_out as usize);
         let action = match (hook, result.return_value.cast_signed()) {
-            (Hook::Xdp, 2) | (Hook::Tc(_), -1) => Action::Pass,
-            (Hook::Xdp, 3) | (Hook::Tc(_), 7) => Action::Tx,
+            (Hook::Xdp, 2) | (Hook::Tc(_) | Hook::Observed(_), -1) => Action::Pass,
+            (Hook::Xdp, 3) | (Hook::Tc(_) | Hook::Observed(_), 7) => Action::Tx,
             (_, other) => panic!("action {other} of {hook:?}"),
         };
         (action, out)

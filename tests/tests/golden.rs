@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headless_ebpf::abi::{AnswerKind, Family, Outcome};
+use headless_ebpf::abi::{AnswerKind, Family, Outcome, PassReason};
 use headless_ebpf::respond::Verdict;
 use headless_ebpf::wire::Image;
 use headless_ebpf::wire::frame::{Shape, partial_checksum};
@@ -44,6 +44,25 @@ fn every_frame_has_its_verdict_and_its_bytes() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_observed_frame_leaves_as_it_came_and_is_counted() {
+    let mut observed = 0;
+    for case in golden::cases() {
+        for hook in case.hooks() {
+            let Hook::Tc(mtu) = hook else { continue };
+            let (verdict, output) = run(&case, Hook::Observed(mtu));
+            let expected = match case.expected(hook) {
+                Verdict::Answer(..) => Verdict::Pass(PassReason::Observed),
+                other => other,
+            };
+            assert_eq!(verdict, expected, "{}", case.name());
+            assert_eq!(output, case.input(), "{}", case.name());
+            observed += u32::from(verdict == Verdict::Pass(PassReason::Observed));
+        }
+    }
+    assert!(observed > 100, "{observed} cases have an answer");
 }
 
 #[test]

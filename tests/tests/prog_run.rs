@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::maps::writer::Writer;
 use headless_agent::maps::{RecordSink as _, read};
-use headless_ebpf::abi::{KeyClass, Outcome};
+use headless_ebpf::abi::{KeyClass, Outcome, PassReason};
 use headless_ebpf::respond::Verdict;
 use headless_tests::cluster::{Cluster, cluster, query};
 use headless_tests::frame::{SERVER, SERVER_V6, tagged};
@@ -93,6 +93,29 @@ fn golden_frames_come_out_as_on_the_host() {
             }
         }
     }
+}
+
+#[test]
+fn observed_frames_come_out_as_they_went_in() {
+    let mut kernel = Kernel::load();
+    let mut observed = 0;
+    for case in golden::cases() {
+        maps::clear(&mut kernel.maps);
+        kernel.maps.put_config(&case.config()).unwrap();
+        case.fill(&mut kernel.maps);
+        let frame = case.input();
+        let memory = case.memory();
+        for hook in case.hooks() {
+            let Hook::Tc(mtu) = hook else { continue };
+            let hook = Hook::Observed(mtu);
+            if !is_runnable(hook, &frame) {
+                continue;
+            }
+            let verdict = compare(&kernel, hook, &memory, &frame, case.addresses_max());
+            observed += u32::from(verdict == Verdict::Pass(PassReason::Observed));
+        }
+    }
+    assert!(observed > 100, "{observed} cases have an answer");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::maps;
 use crate::maps::capacity;
 use crate::mirror::Policy;
 use crate::observe::client;
+use crate::policy;
 use crate::records::{EndpointScope, Settings};
 use crate::watch::Keep;
 use crate::watch::kubernetes::{self, Access, Patience, Selection};
@@ -34,6 +35,7 @@ impl RunArgs {
             source,
             records,
             xdp,
+            policy,
             listen,
             admin,
         } = self;
@@ -49,7 +51,7 @@ impl RunArgs {
                 cluster_dns: records.cluster_dns_service.clone(),
                 listen: served,
             },
-            plan: xdp.plan()?,
+            plan: xdp.plan(policy.mode.into())?,
             map_memory: xdp.map_memory(),
             kernel_log: xdp.kernel_log.into(),
             listen: listen.all().collect(),
@@ -226,7 +228,7 @@ impl XdpArgs {
         given.unwrap_or_else(capacity::default_bound)
     }
 
-    fn plan(&self) -> Result<Plan, ConfigError> {
+    fn plan(&self, mode: policy::Mode) -> Result<Plan, ConfigError> {
         let interfaces = InterfacePatterns::new(&self.interface, &self.exclude_interface)
             .context("--interface or --exclude-interface")?;
         Ok(Plan {
@@ -235,6 +237,7 @@ impl XdpArgs {
             tc: self.tc_mode.into(),
             interfaces,
             serve_uplink: self.serve_uplink,
+            mode,
             limits: Traffic {
                 bytes: u64::from(self.egress_limit) * BYTES_PER_MBIT,
                 packets: u64::from(self.egress_packets),

@@ -4,6 +4,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::lift::Traffic;
 use super::links::Link;
+use crate::policy::Mode;
 
 /// Where the kernel answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Plan {
     pub interfaces: InterfacePatterns,
     /// Whether interfaces that lead out of the node get the programs, too.
     pub serve_uplink: bool,
+    /// Whether pods are answered of which nothing else says so.
+    pub mode: Mode,
     /// The traffic in a second at which [`Hook::Auto`] takes XDP off an interface.
     pub limits: Traffic,
 }

@@ -13,6 +13,10 @@ use tokio::sync::watch;
 pub enum ProgramState {
     /// The interface carries the program.
     Attached,
+    /// The interface carries the program, which counts the questions that it would answer.
+    Observing,
+    /// Questions of this pod are left to the node's stack.
+    Off,
     /// The program was taken off while the pod sends much.
     Lifted,
     /// The operator does not want this program.
@@ -29,14 +33,24 @@ pub enum ProgramState {
 
 impl ProgramState {
     /// Labels of the states in metrics.
-    pub const LABELS: [&str; 7] = [
-        "attached", "lifted", "unused", "uplink", "foreign", "refused", "failed",
+    pub const LABELS: [&str; 9] = [
+        "attached",
+        "observing",
+        "off",
+        "lifted",
+        "unused",
+        "uplink",
+        "foreign",
+        "refused",
+        "failed",
     ];
 
     /// Label in metrics.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Attached => "attached",
+            Self::Observing => "observing",
+            Self::Off => "off",
             Self::Lifted => "lifted",
             Self::Unused => "unused",
             Self::Uplink => "uplink",

@@ -69,6 +69,8 @@ impl Snapshot {
             for (program, state) in [("XDP", &interface.xdp), ("tc", &interface.tc)] {
                 problems.push(match state {
                     ProgramState::Attached
+                    | ProgramState::Observing
+                    | ProgramState::Off
                     | ProgramState::Lifted
                     | ProgramState::Unused
                     | ProgramState::Uplink => continue,

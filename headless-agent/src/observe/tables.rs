@@ -123,6 +123,8 @@ fn interfaces(status: &Status) -> Table {
     for interface in &status.interfaces {
         let [xdp, tc] = [&interface.xdp, &interface.tc].map(|state| match state {
             ProgramState::Attached => "attached",
+            ProgramState::Observing => "counts what it would answer",
+            ProgramState::Off => "off",
             ProgramState::Lifted => "lifted while the pod sends much",
             ProgramState::Unused => "not used",
             ProgramState::Uplink => "carries a default route, left alone without --serve-uplink",

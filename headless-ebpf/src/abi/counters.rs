@@ -205,6 +205,8 @@ pass_reasons! {
     Lost = 22, "lost";
     /// The CPU was answering another packet, which happens on kernels with `PREEMPT_RT` only.
     Busy = 23, "busy";
+    /// The packet would be answered, but its interface is only observed.
+    Observed = 24, "observed";
 }
 
 /// The index of a per-CPU counter. The counters of a path follow each other: first the passes,

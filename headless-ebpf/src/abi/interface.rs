@@ -25,7 +25,7 @@ pub struct InterfaceRecord {
     ipv4: u16,
     /// Most bytes of a DNS message over IPv6.
     ipv6: u16,
-    /// Bits: [`Self::PEER`].
+    /// Bits: [`Self::PEER`], [`Self::OBSERVED`].
     flags: u32,
 }
 
@@ -41,6 +41,9 @@ impl InterfaceRecord {
     /// Bit: the interface is one end of a veth pair whose other end is in another network
     /// namespace.
     const PEER: u32 = 1;
+
+    /// Bit: the program counts the packets that it would answer, and passes them.
+    const OBSERVED: u32 = 2;
 
     /// The record of an interface whose packets have at most `mtu` bytes from the IP header on.
     /// `peer` says whether the interface is one end of a veth pair whose other end is in another
@@ -61,6 +64,15 @@ impl InterfaceRecord {
         }
     }
 
+    /// The same record, of an interface whose packets are counted and never answered.
+    #[must_use]
+    pub const fn observed(self) -> Self {
+        Self {
+            flags: self.flags | Self::OBSERVED,
+            ..self
+        }
+    }
+
     /// Most bytes of a DNS message in one packet, at most [`MESSAGE_MAX`].
     #[inline(always)]
     pub const fn message_capacity(self, family: Family) -> usize {
@@ -74,6 +86,12 @@ impl InterfaceRecord {
     #[inline(always)]
     pub const fn has_peer(self) -> bool {
         self.flags & Self::PEER != 0
+    }
+
+    /// Whether the program passes the packets that it would answer.
+    #[inline(always)]
+    pub const fn is_observed(self) -> bool {
+        self.flags & Self::OBSERVED != 0
     }
 }
 
@@ -90,5 +108,17 @@ mod tests {
         assert_eq!(capacities(1500), [1472, 1452]);
         assert_eq!(capacities(9000), [4096, 4096]);
         assert_eq!(capacities(30), [2, 0]);
+    }
+
+    #[test]
+    fn observation_changes_nothing_else() {
+        for peer in [false, true] {
+            let answered = InterfaceRecord::new(1500, peer);
+            let observed = answered.observed();
+            assert!(!answered.is_observed() && observed.is_observed());
+            assert_eq!(observed.has_peer(), peer);
+            let capacity = |record: InterfaceRecord| record.message_capacity(Family::Ipv4);
+            assert_eq!(capacity(observed), capacity(answered));
+        }
     }
 }

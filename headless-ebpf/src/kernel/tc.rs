@@ -147,6 +147,11 @@ impl Packet for SkbPacket<'_> {
     }
 
     #[inline(always)]
+    fn is_observed(&self) -> bool {
+        self.interface.is_observed()
+    }
+
+    #[inline(always)]
     fn len(&self) -> usize {
         self.ctx.len() as usize
     }

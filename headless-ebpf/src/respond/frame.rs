@@ -85,6 +85,9 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     // through the loops below.
     let code = VerdictCode::answer(reply.kind, reply.outcome).number();
     let code = scratch.verdict.store_and_read(code);
+    if packet.is_observed() {
+        return Err(PassReason::Observed);
+    }
     let shape = Shape::from_at(scratch.shape.read());
     let len = shape.headers_len() + message_len;
     let image = &mut scratch.image;

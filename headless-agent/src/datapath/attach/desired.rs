@@ -8,6 +8,7 @@ use headless_ebpf::abi::InterfaceRecord;
 use crate::datapath::links::Link;
 use crate::datapath::plan::{Hook, Plan, XdpMode};
 use crate::datapath::snapshot::ProgramState;
+use crate::policy::Mode;
 
 /// Why native mode is refused on a veth.
 const NATIVE_ON_VETH: &str = "native XDP on a veth loses XDP_TX unless the pod's end runs XDP \
@@ -27,6 +28,8 @@ pub enum TcWay {
 pub enum Absence {
     /// The operator does not want this program.
     Unused,
+    /// The pod is not to be answered.
+    Off,
     /// The pod sends too much for it.
     Lifted,
     /// The interface leads out of the node.
@@ -40,6 +43,7 @@ impl Absence {
     pub fn state(self) -> ProgramState {
         match self {
             Self::Unused => ProgramState::Unused,
+            Self::Off => ProgramState::Off,
             Self::Lifted => ProgramState::Lifted,
             Self::Uplink => ProgramState::Uplink,
             Self::NativeOnVeth => ProgramState::Refused(NATIVE_ON_VETH.into()),
@@ -72,6 +76,8 @@ pub struct Facts<'a> {
     pub uplinks: &'a BTreeSet<u32>,
     /// Interfaces whose pods send too much for XDP.
     pub lifted: &'a BTreeSet<u32>,
+    /// The modes of interfaces. For an interface without one, the plan's mode holds.
+    pub modes: &'a BTreeMap<u32, Mode>,
 }
 
 /// The programs that each interface should carry, by the interface's index. An interface that
@@ -85,10 +91,16 @@ pub fn desired(plan: &Plan, way: TcWay, facts: Facts<'_>) -> BTreeMap<u32, Desir
 
 fn desired_of(plan: &Plan, way: TcWay, facts: Facts<'_>, link: &Link) -> Desired {
     let mtu = mtu(facts.links, link);
-    let is_uplink = !plan.serve_uplink && facts.uplinks.contains(&link.index);
-    let xdp = if is_uplink {
-        Err(Absence::Uplink)
-    } else if plan.hook == Hook::Tc {
+    let mode = facts.modes.get(&link.index).copied().unwrap_or(plan.mode);
+    let record = InterfaceRecord::new(mtu, link.veth && link.peer_elsewhere);
+    let neither = if !plan.serve_uplink && facts.uplinks.contains(&link.index) {
+        Some(Absence::Uplink)
+    } else {
+        (mode == Mode::Off).then_some(Absence::Off)
+    };
+    let xdp = if let Some(absence) = neither {
+        Err(absence)
+    } else if plan.hook == Hook::Tc || mode == Mode::Observe {
         Err(Absence::Unused)
     } else if plan.xdp == XdpMode::Native && link.veth {
         Err(Absence::NativeOnVeth)
@@ -99,13 +111,12 @@ fn desired_of(plan: &Plan, way: TcWay, facts: Facts<'_>, link: &Link) -> Desired
     };
     Desired {
         xdp,
-        tc: if is_uplink {
-            Err(Absence::Uplink)
-        } else {
-            Ok(way)
-        },
+        tc: neither.map_or(Ok(way), Err),
         mtu,
-        record: InterfaceRecord::new(mtu, link.veth && link.peer_elsewhere),
+        record: match mode {
+            Mode::Observe => record.observed(),
+            Mode::On | Mode::Off => record,
+        },
     }
 }
 
@@ -134,6 +145,7 @@ mod tests {
             tc: TcMode::Auto,
             interfaces: InterfacePatterns::new(include, &[]).unwrap(),
             serve_uplink: false,
+            mode: Mode::On,
             limits: Traffic::default(),
         }
     }
@@ -160,6 +172,7 @@ mod tests {
             links: &links,
             uplinks: &uplinks.iter().copied().collect(),
             lifted: &lifted.iter().copied().collect(),
+            modes: &BTreeMap::new(),
         };
         let desired = desired(plan, TcWay::Tcx, facts);
         assert_eq!(desired.keys().copied().collect::<Vec<_>>(), [POD]);
@@ -182,6 +195,35 @@ mod tests {
             ..expected
         };
         assert_eq!(of_pod(&plan(Hook::Tc, &[]), &[], &[]), only_tc);
+    }
+
+    #[test]
+    fn the_mode_of_the_interface_comes_before_that_of_the_node() {
+        for node in Mode::ALL {
+            for own in [None, Some(Mode::On), Some(Mode::Observe), Some(Mode::Off)] {
+                let plan = Plan {
+                    mode: node,
+                    ..plan(Hook::Xdp, &[])
+                };
+                let modes = own.map(|mode| (POD, mode)).into_iter().collect();
+                let links = links(&[pod()]);
+                let facts = Facts {
+                    links: &links,
+                    uplinks: &BTreeSet::new(),
+                    lifted: &BTreeSet::new(),
+                    modes: &modes,
+                };
+                let found = desired(&plan, TcWay::Tcx, facts)[&POD];
+                let programs = match own.unwrap_or(node) {
+                    Mode::On => (Ok(XdpMode::Generic), Ok(TcWay::Tcx)),
+                    Mode::Observe => (Err(Absence::Unused), Ok(TcWay::Tcx)),
+                    Mode::Off => (Err(Absence::Off), Err(Absence::Off)),
+                };
+                assert_eq!((found.xdp, found.tc), programs, "{node} {own:?}");
+                let observed = own.unwrap_or(node) == Mode::Observe;
+                assert_eq!(found.record.is_observed(), observed, "{node} {own:?}");
+            }
+        }
     }
 
     #[test]
@@ -225,6 +267,7 @@ mod tests {
             links: &links,
             uplinks: &none,
             lifted: &none,
+            modes: &BTreeMap::new(),
         };
         let desired = desired(&native, TcWay::Clsact, facts);
         assert_eq!(desired[&POD].xdp, Err(Absence::NativeOnVeth));

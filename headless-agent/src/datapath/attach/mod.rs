@@ -36,6 +36,7 @@ use super::plan::{Hook, Plan};
 use super::routes;
 use super::snapshot::{Attachment, ProgramState, Snapshot};
 use crate::maps::kernel::KernelCounters;
+use crate::policy::Mode;
 
 /// Why XDP is not attached where tc is not: packets that XDP passes would not be counted,
 /// see ARCHITECTURE.md.
@@ -63,6 +64,8 @@ pub struct Attacher {
     meters: BTreeMap<u32, Meter>,
     /// Interfaces whose pods send too much for XDP.
     lifted: BTreeSet<u32>,
+    /// Interfaces whose mode is not the plan's.
+    modes: BTreeMap<u32, Mode>,
     links: BTreeMap<u32, Link>,
     /// Interfaces by which default routes send; `None` until they have been read.
     routes: Option<BTreeSet<u32>>,
@@ -105,6 +108,7 @@ impl Attacher {
             plan,
             meters: BTreeMap::new(),
             lifted: BTreeSet::new(),
+            modes: BTreeMap::new(),
             links: BTreeMap::new(),
             routes: None,
             compared: BTreeMap::new(),
@@ -175,6 +179,7 @@ impl Attacher {
             links: &self.links,
             uplinks: &routes::carriers(routes, &self.links),
             lifted: &self.lifted,
+            modes: &self.modes,
         };
         desired(&self.plan, self.way, facts)
     }
@@ -300,9 +305,12 @@ impl Attacher {
                 Err(absence)
             }
         };
-        let Some(tc) = self.settle(link, Path::Tc, tc) else {
+        let Some(mut tc) = self.settle(link, Path::Tc, tc) else {
             return;
         };
+        if tc == ProgramState::Attached && desired.record.is_observed() {
+            tc = ProgramState::Observing;
+        }
         let xdp = match desired.xdp {
             Ok(_) if tc != ProgramState::Attached => {
                 self.xdp.remove(link.index);

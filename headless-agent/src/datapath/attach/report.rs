@@ -23,6 +23,15 @@ pub(super) fn changes(before: Option<&Attachment>, now: &Attachment) {
         }
         return;
     }
+    if now.tc == ProgramState::Off {
+        if before_tc != Some(&now.tc) {
+            info!(
+                interface = name,
+                ifindex, "gets no programs: its mode is off"
+            );
+        }
+        return;
+    }
     for (program, state, before) in [
         ("xdp", &now.xdp, before.map(|it| &it.xdp)),
         ("tc", &now.tc, before_tc),
@@ -36,8 +45,12 @@ pub(super) fn changes(before: Option<&Attachment>, now: &Attachment) {
 fn change(attachment: &Attachment, program: &str, state: &ProgramState) {
     let Attachment { name, ifindex, .. } = attachment;
     match state {
-        ProgramState::Unused | ProgramState::Uplink => {}
+        ProgramState::Unused | ProgramState::Uplink | ProgramState::Off => {}
         ProgramState::Attached => info!(interface = name, ifindex, "{program} attached"),
+        ProgramState::Observing => info!(
+            interface = name,
+            ifindex, "{program} attached; it counts the questions that it would answer"
+        ),
         ProgramState::Lifted => info!(
             interface = name,
             ifindex, "{program} taken off while the pod sends much"

@@ -29,6 +29,13 @@ pub trait Packet {
         Ok(Self::Capacity::MESSAGE_MAX)
     }
 
+    /// Whether a query that would be answered is only counted, and passes. Asked after
+    /// [`Self::message_capacity`].
+    #[inline(always)]
+    fn is_observed(&self) -> bool {
+        false
+    }
+
     /// Bytes from the Ethernet header to the frame's end, padding included.
     fn len(&self) -> usize;
 
@@ -65,6 +72,7 @@ pub struct FramePacket<'a, C = Small> {
     buffer: &'a mut [u8],
     len: usize,
     mtu: u32,
+    observed: bool,
     capacity: PhantomData<C>,
 }
 
@@ -90,8 +98,18 @@ impl<'a, C: Capacity> FramePacket<'a, C> {
             buffer,
             len,
             mtu,
+            observed: false,
             capacity: PhantomData,
         })
+    }
+
+    /// The same frame, on an interface that is only observed.
+    #[must_use]
+    pub fn observed(self) -> Self {
+        Self {
+            observed: true,
+            ..self
+        }
     }
 
     /// The frame's present bytes.
@@ -108,6 +126,10 @@ impl<C: Capacity> Packet for FramePacket<'_, C> {
     fn message_capacity(&mut self, family: Family) -> Result<usize, PassReason> {
         let capacity = InterfaceRecord::new(self.mtu, false).message_capacity(family);
         Ok(capacity.min(C::MESSAGE_MAX))
+    }
+
+    fn is_observed(&self) -> bool {
+        self.observed
     }
 
     fn len(&self) -> usize {
