@@ -76,7 +76,7 @@ impl Intake {
                 events,
                 reports,
                 arrived: _,
-                room: _room,
+                memory: _memory,
             } = batch;
             self.report(reports);
             let mut events = events.into_iter();

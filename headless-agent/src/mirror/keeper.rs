@@ -142,7 +142,7 @@ impl<S: RecordSink> Keeper<S> {
             events,
             reports,
             arrived,
-            room: _room,
+            memory: _memory,
         } = batch;
         let arrived = arrived.unwrap_or_else(Instant::now);
         self.intake.report(reports);

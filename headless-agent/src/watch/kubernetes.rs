@@ -39,7 +39,7 @@ pub use self::sample::samples;
 pub use self::watches::Selection;
 use self::watches::{Watched, Watches};
 use super::health::Health;
-use super::room::{Room, WAITING_MAX};
+use super::waiting::{WAITING_MAX, WaitingMemory};
 use super::{Batch, Event, Kind, Object, ObjectRef, Problems, Report};
 
 /// Events that may wait to be put into a batch.
@@ -65,7 +65,7 @@ pub async fn watch_kubernetes(
         patience,
         health,
         heard: sender,
-        room: Arc::new(Semaphore::new(WAITING_MAX as usize)),
+        memory: Arc::new(Semaphore::new(WAITING_MAX as usize)),
         tasks: JoinSet::new(),
         scopes: Vec::new(),
     };
@@ -97,7 +97,7 @@ struct Running {
     patience: Patience,
     health: Arc<Health>,
     heard: mpsc::Sender<Heard>,
-    room: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
     tasks: JoinSet<()>,
     /// The watches of slices among them.
     scopes: Vec<Scope>,
@@ -125,7 +125,7 @@ impl Watches for Running {
             health: Arc::clone(&self.health),
             overlong,
             heard: self.heard.clone(),
-            room: Arc::clone(&self.room),
+            memory: Arc::clone(&self.memory),
         };
         self.tasks.spawn(follow.run());
     }
@@ -169,12 +169,12 @@ impl Collector {
             arrived,
             event,
             problems,
-            room,
+            memory,
         } in heard
         {
-            match (&mut taken, room) {
-                (Some(taken), Some(room)) => taken.merge(room),
-                (taken, room) => *taken = taken.take().or(room),
+            match (&mut taken, memory) {
+                (Some(taken), Some(memory)) => taken.merge(memory),
+                (taken, memory) => *taken = taken.take().or(memory),
             }
             let first = batch.arrived.unwrap_or(arrived);
             batch.arrived = Some(first.min(arrived));
@@ -187,7 +187,7 @@ impl Collector {
                 None => batch.events.push(index_event(watch.kind, event)),
             }
         }
-        batch.room = Room::of(taken);
+        batch.memory = WaitingMemory::of(taken);
         batch
     }
 

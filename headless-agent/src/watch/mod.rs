@@ -10,8 +10,8 @@ mod endpoints;
 pub mod excerpt;
 pub mod objects;
 pub mod problem;
-mod room;
 pub mod sample;
+mod waiting;
 
 pub mod convert;
 
@@ -30,7 +30,7 @@ pub use self::objects::{
     Alias, ENTRIES_MAX, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
 };
 pub use self::problem::{Problem, Problems, Reason, Report};
-pub use self::room::Room;
+pub use self::waiting::WaitingMemory;
 
 /// The kinds of objects that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,8 +180,8 @@ pub struct Batch {
     pub reports: Vec<Report>,
     /// When the first change came, where the source knows.
     pub arrived: Option<Instant>,
-    /// The room that the events take until they are applied.
-    pub room: Room,
+    /// The memory that the events take until they are applied.
+    pub memory: WaitingMemory,
 }
 
 impl Batch {

@@ -81,7 +81,9 @@ impl<K> Decoded<K> {
 }
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
-    /// Fails only where the text is not valid JSON.
+    /// Fails only where the text is not valid JSON. In an event the type must come before the
+    /// object, as every API server writes it (`WatchEvent` in k8s.io/apimachinery): otherwise
+    /// serde has taken the object apart before, and there is no text.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
         Ok(match serde_json::from_str(text.get()) {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::super::health::{Ear, Health};
-use super::super::room::WAITING_MAX;
+use super::super::waiting::WAITING_MAX;
 use super::super::{Kind, Object, ObjectRef, Problems};
 use super::failure::{failure, object_too_long, status};
 use super::hear::Overlong;
@@ -73,8 +73,8 @@ pub(super) struct Heard {
     pub(super) event: WatchEvent,
     /// The problems of the event's object.
     pub(super) problems: Problems,
-    /// The room that the event takes while it waits.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    /// The memory that the event takes while it waits.
+    pub(super) memory: Option<OwnedSemaphorePermit>,
 }
 
 /// Delays that double. Each is spread by half of itself in both directions, so that the
@@ -116,8 +116,8 @@ pub(super) struct Follow<K, C> {
     pub(super) overlong: Overlong,
     /// Receives the events.
     pub(super) heard: mpsc::Sender<Heard>,
-    /// The room in which they wait, in bytes.
-    pub(super) room: Arc<Semaphore>,
+    /// The memory that waiting events may take, in bytes.
+    pub(super) memory: Arc<Semaphore>,
 }
 
 /// Why [`Follow::stream`] has given up a stream.
@@ -298,17 +298,17 @@ where
         (lost || starting && code == Some(410)).then_some(Renew::List)
     }
 
-    /// Sends an event once there is room for it. `None` where the receiver is gone.
+    /// Sends an event once there is memory for it. `None` where the receiver is gone.
     async fn send(&self, event: watcher::Event<K>) -> Option<()> {
         let mut heard = self.hear(event);
         let bytes = match &heard.event {
             WatchEvent::Apply(_, Some(object), _) => object.bytes(),
             _ => 0,
         };
-        let room = u32::try_from(bytes).unwrap_or(u32::MAX).min(WAITING_MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(room);
+        let memory = u32::try_from(bytes).unwrap_or(u32::MAX).min(WAITING_MAX);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(memory);
         tokio::select! {
-            room = room => heard.room = room.ok(),
+            memory = memory => heard.memory = memory.ok(),
             () = self.heard.closed() => return None,
         }
         self.heard.send(heard).await.ok()
@@ -333,7 +333,7 @@ where
             arrived,
             event,
             problems,
-            room: None,
+            memory: None,
         }
     }
 

@@ -27,7 +27,7 @@ fn heard(event: WatchEvent) -> Heard {
         arrived: Instant::now(),
         event,
         problems: Problems::default(),
-        room: None,
+        memory: None,
     }
 }
 

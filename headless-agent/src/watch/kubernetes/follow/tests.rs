@@ -68,8 +68,8 @@ const GONE: &str = r#"{"apiVersion":"v1","kind":"Status","status":"Failure","mes
 const EXPIRED: &str = r#"{"type":"ERROR","object":{"apiVersion":"v1","kind":"Status","status":"Failure","message":"too old","reason":"Expired","code":410}}
 "#;
 
-/// Follows the server. The events have so many bytes of room.
-fn follow(health: &Arc<Health>, server: Client, room: usize) -> mpsc::Receiver<Heard> {
+/// Follows the server. The events have so many bytes of memory to wait in.
+fn follow(health: &Arc<Health>, server: Client, memory: usize) -> mpsc::Receiver<Heard> {
     let (heard, events) = mpsc::channel(16);
     let (ear, overlong) = (health.listen("namespaces"), Overlong::default());
     let patience = Patience::within(Duration::from_mins(10));
@@ -92,7 +92,7 @@ fn follow(health: &Arc<Health>, server: Client, room: usize) -> mpsc::Receiver<H
         ear,
         overlong,
         heard,
-        room: Arc::new(Semaphore::new(room)),
+        memory: Arc::new(Semaphore::new(memory)),
     };
     tokio::spawn(follow.run());
     events
@@ -339,7 +339,7 @@ async fn a_streamed_list_with_a_damaged_event_is_not_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_wait_until_there_is_room() {
+async fn objects_wait_until_there_is_memory() {
     let both = &*ADDED.repeat(2).leak();
     let answers = [(200, &*vec![both].leak(), Rest::Silence)];
     let health = Arc::<Health>::default();

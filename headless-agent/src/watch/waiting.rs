@@ -8,24 +8,24 @@ use tokio::sync::OwnedSemaphorePermit;
 /// server can send objects faster than the mirror writes their names.
 pub(super) const WAITING_MAX: u32 = 32 << 20;
 
-/// The share of the waiting room that the events of a batch take. It is free again once the
+/// The memory that the events of a batch take while they wait. It is free again once the
 /// last clone is gone. A batch has the same content with and without it.
 #[derive(Clone, Debug, Default)]
-pub struct Room(
+pub struct WaitingMemory(
     #[expect(dead_code, reason = "held until the batch has been applied")]
     Option<Arc<OwnedSemaphorePermit>>,
 );
 
-impl Room {
+impl WaitingMemory {
     pub(super) fn of(permit: Option<OwnedSemaphorePermit>) -> Self {
         Self(permit.map(Arc::new))
     }
 }
 
-impl PartialEq for Room {
+impl PartialEq for WaitingMemory {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Room {}
+impl Eq for WaitingMemory {}
