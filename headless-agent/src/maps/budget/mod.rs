@@ -38,7 +38,7 @@ pub(in crate::maps) struct Held {
     pub(in crate::maps) namespace: u32,
     /// The Service's number in the index, where it was last seen. Another Service may have the
     /// number by now.
-    pub(in crate::maps) place: u32,
+    pub(in crate::maps) index_number: u32,
     pub(in crate::maps) level: Level,
     /// The class of its own record.
     class: KeyClass,
@@ -109,7 +109,8 @@ struct Asked {
     times: [u8; Room::ALL.len()],
 }
 
-/// What the rooms held when the last work was done.
+/// The fill of the rooms after the last plan or full pass, from which follows whether another one
+/// is worth its cost.
 #[derive(Debug, Default)]
 struct Worth {
     /// The number of the batch of names that is being written.
@@ -121,7 +122,7 @@ struct Worth {
     drained: [u64; Room::ALL.len()],
 }
 
-/// Who holds how much of the maps.
+/// The elements that each namespace and Service holds, and the Services that yield.
 #[derive(Debug, Default)]
 pub(in crate::maps) struct Budget {
     namespaces: Slab<Namespace>,
@@ -169,7 +170,7 @@ impl Budget {
         let namespace = self.namespace(namespace);
         let held = Held {
             namespace,
-            place: 0,
+            index_number: 0,
             level: Level::Whole,
             class,
             elements: Elements::default(),
@@ -178,9 +179,9 @@ impl Budget {
     }
 
     /// Notes a Service's number in the index.
-    pub(in crate::maps) fn place(&mut self, number: u32, place: u32) {
+    pub(in crate::maps) fn note_index_number(&mut self, number: u32, index_number: u32) {
         if let Some(held) = self.services.get_mut(&number) {
-            held.place = place;
+            held.index_number = index_number;
         }
     }
 
@@ -235,16 +236,18 @@ impl Budget {
     }
 
     /// Counts new elements of a holder, or elements that are gone.
-    pub(in crate::maps) fn add(&mut self, holder: Holder, room: Room, difference: i64) {
+    pub(in crate::maps) fn add(&mut self, holder: Holder, room: Room, mut difference: i64) {
         let namespace = match holder {
             Holder::Namespace(namespace) => namespace,
             Holder::Service(number) => {
                 let Some(held) = self.services.get_mut(&number) else {
                     return;
                 };
+                // Elements that a Service does not hold are not taken from its namespace either.
                 let elements = &mut held.elements[room as usize];
-                let sum = i64::from(*elements) + difference;
-                *elements = u32::try_from(sum).unwrap_or_default();
+                let before = i64::from(*elements);
+                *elements = u32::try_from(before + difference).unwrap_or_default();
+                difference = i64::from(*elements) - before;
                 held.namespace
             }
         };

@@ -17,8 +17,8 @@ impl Budget {
         self.worth.batch += 1;
     }
 
-    /// Counts that a name of a namespace asks for room. Returns whether it may. The names of one
-    /// namespace take no tries from those of another.
+    /// Counts that a name of a namespace asks for room. Returns whether it may. Each namespace has
+    /// tries of its own, so that no other namespace can use them up.
     pub(in crate::maps) fn may_ask(&mut self, namespace: u32, room: Room) -> bool {
         let batch = self.worth.batch;
         let Some(namespace) = self.namespaces.get_mut(namespace as usize) else {
@@ -61,8 +61,8 @@ impl Budget {
         self.expect_drain(room, used, capacity);
     }
 
-    /// Notes how many elements a room has after a plan or a full pass, which has brought back
-    /// what finds room.
+    /// Notes how many elements a room has after a plan, or after a full pass, which has brought
+    /// back all names that find room.
     pub(in crate::maps) fn expect_drain(&mut self, room: Room, used: u64, capacity: u64) {
         let most = used.min(room.low(capacity));
         self.worth.drained[room as usize] = most.saturating_sub(capacity / STEPS);
@@ -126,7 +126,7 @@ mod tests {
         budget.expect_drain(room, 300, CAPACITY);
         assert!(
             !budget.has_drained(room, 290),
-            "the full pass has brought back what fits"
+            "the full pass has brought back all names that fit"
         );
     }
 }

@@ -126,7 +126,7 @@ impl<S: RecordSink> Writer<S> {
             self.standing(wire, &form)?
         };
         if standing == Standing::Current {
-            self.see_place(wire, index)?;
+            self.see_index_number(wire, index)?;
             return Ok(());
         }
         // A failed or crowded name is known to differ, so it is no drift.
@@ -141,14 +141,12 @@ impl<S: RecordSink> Writer<S> {
         Ok(())
     }
 
-    /// Notes which Service of the index a Service in the maps is. Another agent may have written
-    /// its record.
-    fn see_place(&mut self, wire: &[u8], index: &Index) -> Result<(), SinkError> {
+    /// [`Self::note_index_number`] of a Service whose record is right, but may be of another agent.
+    fn see_index_number(&mut self, wire: &[u8], index: &Index) -> Result<(), SinkError> {
         if is_service(wire)
             && let Some(number) = self.known_service(wire)?
         {
-            let place = index.number_of(wire).unwrap_or_default();
-            self.budget.place(number, place);
+            self.note_index_number(wire, number, index);
         }
         Ok(())
     }

@@ -82,8 +82,7 @@ impl Reconcile {
         progress
     }
 
-    /// Makes a step. If it fills empty maps, all of its names are written in one generation,
-    /// which the caller ends.
+    /// Makes a step. A generation that it has begun is left to the caller to end.
     fn advance<S: RecordSink>(
         &mut self,
         writer: &mut Writer<S>,

@@ -22,7 +22,7 @@ pub(super) enum Course {
 }
 
 impl<S: RecordSink> Writer<S> {
-    /// What to do with a part.
+    /// The course for a part.
     pub(super) fn course(&mut self, part: &Part) -> Result<Course, SinkError> {
         let Some((name, _)) = part.names.first() else {
             return Ok(Course::Keep);
@@ -64,8 +64,7 @@ impl<S: RecordSink> Writer<S> {
         };
         self.ensure_writing();
         let number = self.service_number(name.as_bytes())?;
-        let place = index.number_of(name.as_bytes());
-        self.budget.place(number, place.unwrap_or_default());
+        self.note_index_number(name.as_bytes(), number, index);
         let has_hints = part.pointed.is_some() && self.sink.arrays().reverse_buckets() > 0;
         let level = if has_hints {
             Level::Unpointed
@@ -93,8 +92,7 @@ impl<S: RecordSink> Writer<S> {
         };
         let is_new = self.known_service(name.as_bytes())?.is_none();
         let number = self.service_number(name.as_bytes())?;
-        let place = index.number_of(name.as_bytes());
-        self.budget.place(number, place.unwrap_or_default());
+        self.note_index_number(name.as_bytes(), number, index);
         self.budget.set_level(number, Level::Passing);
         let mut new = Drift::default();
         self.check_name(name, data, index, if is_new { &mut new } else { drift })

@@ -4,13 +4,11 @@ mod extents;
 mod known;
 mod scene;
 
-use headless_ebpf::abi::{Outcome, PassReason};
-
 use self::scene::{SMALL, Scene, cluster_ip, gone, headless, pod, small};
 use super::*;
 use crate::maps::budget::Room;
 use crate::maps::reconcile::Reconcile;
-use crate::watch::{Event, Kind, Object};
+use crate::watch::Kind;
 
 #[test]
 fn the_largest_services_of_the_largest_namespace_yield() {

@@ -10,6 +10,7 @@ use crate::maps::encode::{MapKey, is_service, namespace_of};
 use crate::maps::place::record;
 use crate::maps::read;
 use crate::maps::store::{MapKind, RecordSink, SinkError};
+use crate::records::Index;
 
 impl<S: RecordSink> Writer<S> {
     /// Number of used elements of a room.
@@ -81,6 +82,12 @@ impl<S: RecordSink> Writer<S> {
             return;
         };
         self.budget.add(holder, room, difference);
+    }
+
+    /// Notes which Service of the index a Service in the maps is.
+    pub(in crate::maps) fn note_index_number(&mut self, wire: &[u8], number: u32, index: &Index) {
+        let index_number = index.number_of(wire).unwrap_or_default();
+        self.budget.note_index_number(number, index_number);
     }
 
     /// Counts a record that is deleted without a look-up, and its chunks, which are freed later.

@@ -77,10 +77,10 @@ impl<S: RecordSink> Writer<S> {
         let newest = self.next_service;
         let has_room = self.put_name(wire, &data)?;
         if is_service(wire)
-            && let Some(place) = index.number_of(wire)
+            && let Some(index_number) = index.number_of(wire)
             && let Some(number) = self.known_service(wire)?
         {
-            self.budget.place(number, place);
+            self.budget.note_index_number(number, index_number);
             // The fill of empty maps writes the hints itself.
             if self.next_service != newest && !self.fresh {
                 self.point_new(wire, number, index);

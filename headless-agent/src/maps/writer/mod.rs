@@ -68,7 +68,7 @@ pub struct Writer<S> {
     /// Numbers of Services without a record in the maps, by the Service's name. All other
     /// numbers stand in the Services' records.
     numbers: BTreeMap<Box<[u8]>, u32>,
-    /// Who holds how much of the maps, and what yields.
+    /// How many elements each namespace holds, and which names yield.
     pub(super) budget: Budget,
     /// Failures that the log has not told yet.
     complaints: Complaints,

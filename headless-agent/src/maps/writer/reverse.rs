@@ -100,7 +100,7 @@ impl<S: RecordSink> Writer<S> {
     pub(super) fn unpoint_deleted(&mut self, wire: &[u8], index: &Index) -> Result<(), SinkError> {
         let held = self.known_service(wire)?;
         let held = held.and_then(|number| self.budget.held(number));
-        let part = held.and_then(|held| index.part_of(held.place));
+        let part = held.and_then(|held| index.part_of(held.index_number));
         let is_it = |pointed: &Pointed| pointed.name.as_bytes() == wire;
         if let Some(part) = part.filter(|part| part.pointed.as_ref().is_some_and(is_it)) {
             self.unpoint(&part);

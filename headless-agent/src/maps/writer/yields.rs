@@ -171,7 +171,7 @@ impl<S: RecordSink> Writer<S> {
     /// The part of the index for a Service in the maps. `None` if the index does not have the
     /// Service any more. Then its changes are on their way.
     fn part_of(&self, number: u32, index: &Index) -> Option<Part> {
-        let part = index.part_of(self.budget.held(number)?.place)?;
+        let part = index.part_of(self.budget.held(number)?.index_number)?;
         let (name, _) = part.names.first()?;
         let known = self.known_service(name.as_bytes()).ok()?;
         (known == Some(number)).then_some(part)

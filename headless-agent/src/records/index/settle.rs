@@ -116,7 +116,7 @@ impl Index {
         match following {
             Following::Gone(namespace) => {
                 self.work += 1;
-                // It may have come back meanwhile.
+                // The Namespace may have come back meanwhile.
                 if let Some(changes) = changes
                     && !entry_exists(&self.namespaces, &namespace)
                     && let Some(name) = RelativeName::from_labels([&*namespace])

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::records::EndpointScope;
-use crate::watch::{Alias, Event, Object, ServiceKind};
+use crate::watch::Alias;
 
 const ENDPOINTS: u32 = 6;
 

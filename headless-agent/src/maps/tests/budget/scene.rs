@@ -1,15 +1,9 @@
 //! Three namespaces, their maps, and questions about them to the engine.
 
-use headless_ebpf::abi::{Outcome, PassReason};
-use headless_ebpf::respond::{self, Message, Reply, Scratch};
-use headless_ebpf::wire::{Capacity as _, Small};
-
 use super::*;
 use crate::maps::reconcile::{Drift, Progress, Reconcile};
 use crate::records::EndpointScope;
-use crate::watch::{
-    Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Pod, Service, ServiceKind,
-};
+use crate::watch::{Endpoint, EndpointSlice, Kind, Namespace, ObjectRef, Pod};
 
 /// An index and its maps.
 pub(super) struct Scene {
@@ -74,16 +68,7 @@ impl Scene {
             query.extend(label.as_bytes());
         }
         query.extend([0, 0, 1, 0, 1]);
-        let mut scratch = Box::<Scratch>::default();
-        scratch.image.as_mut_slice()[..query.len()].copy_from_slice(&query);
-        let message = Message {
-            start: 0,
-            end: query.len(),
-            capacity: Small::MESSAGE_MAX,
-        };
-        let sink = self.writer.sink();
-        let reply = respond::answer::<Small, _>(&mut *scratch, message, sink.state, sink);
-        reply.map(|Reply { outcome, .. }| outcome)
+        answer(self.writer.sink(), &query)
     }
 
     /// Whether the addresses of a name are in the maps.
@@ -162,17 +147,6 @@ fn holdings<S: RecordSink>(writer: &Writer<S>) -> Vec<(String, [u64; 6])> {
     let mut all: Vec<_> = writer.budget.holdings().collect();
     all.sort_unstable();
     all
-}
-
-fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
-    Event::Apply(Object::Service(Service {
-        namespace: namespace.into(),
-        name: name.into(),
-        kind,
-        ports: Box::default(),
-        selector: true,
-        partial: false,
-    }))
 }
 
 /// A number for the addresses of a namespace.
