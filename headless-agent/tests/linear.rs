@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use headless_agent::records::{EndpointScope, Index, Question, Resolution, Settings, resolve};
 use headless_agent::watch::convert::{ReadPod, ReadService, ReadSlice, endpoint_slice};
 use headless_agent::watch::{
-    Endpoint, EndpointSlice, Event, Keep, Kind, Namespace, Object, ObjectRef, Problems, Service,
-    ServiceKind, SliceEndpoints,
+    ENTRIES_MAX, Endpoint, EndpointSlice, Event, Keep, Kind, Namespace, Object, ObjectRef,
+    Problems, Service, ServiceKind, SliceEndpoints,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -208,14 +208,79 @@ fn ask(index: &Index, name: &str, qtype: u16) {
     }
 }
 
-/// Reads the slices, applies them, changes and asks for their names.
+/// Parts of the sizes of random slices.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    endpoints: usize,
+    /// Addresses of an endpoint.
+    addresses: usize,
+    ports: usize,
+    /// Endpoints that share a hostname; 0 where they have none.
+    sharing: usize,
+    slices: usize,
+}
+
+impl Parts {
+    fn random(rng: &mut fastrand::Rng) -> Self {
+        let addresses = rng.usize(1..=100);
+        Self {
+            addresses,
+            // Of some slices more entries than the index merges, of others fewer.
+            endpoints: rng.usize(40..=500).min(10_000 / addresses).max(40),
+            ports: rng.usize(1..=2000),
+            sharing: rng.choice([0, 1, 7, 1000]).unwrap(),
+            slices: rng.usize(1..=3),
+        }
+    }
+
+    /// The slice with this number, with as many tenths of the endpoints and ports.
+    fn slice(self, n: usize, tenths: usize) -> Value {
+        let endpoint = |e: usize| {
+            let hostname = e.checked_div(self.sharing).map(|at| format!("h{at}"));
+            json!({ "addresses": addresses(n, e, self.addresses), "hostname": hostname })
+        };
+        let endpoints: Vec<_> = (0..self.endpoints * tenths / 10).map(endpoint).collect();
+        let ports: Vec<_> = (0..self.ports * tenths / 10).map(port).collect();
+        object(n, &endpoints, &ports)
+    }
+}
+
+/// Random slices cost as much a byte as slices of half their size.
+fn random_slices_cost_in_proportion() {
+    let seed = std::env::var("HEADLESS_SEED").ok();
+    let seed = seed.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..12 {
+        let parts = Parts::random(&mut rng);
+        let costs = [10, 20].map(|tenths| {
+            let slice = |n: usize, tenths| parts.slice(n, tenths).to_string();
+            let texts: Vec<_> = (0..parts.slices).map(|n| slice(n, tenths)).collect();
+            cost_of(&texts, &slice(0, tenths - tenths / 10))
+        });
+        // Beyond the bound of a Service a byte costs less, so only one side of it is compared.
+        let entries = |tenths| {
+            let of_slice =
+                1 + parts.endpoints * parts.addresses * tenths / 10 + parts.ports * tenths / 10;
+            parts.slices * of_slice
+        };
+        if entries(20) <= ENTRIES_MAX || entries(10) > ENTRIES_MAX {
+            costs[1].is_linear(costs[0], &format!("HEADLESS_SEED={seed} {parts:?}"));
+        }
+    }
+}
+
+/// Reads the slices of a shape, applies them, changes and asks for their names.
 fn cost(shape: Shape, slices: usize, size: usize) -> Cost {
     let texts: Vec<_> = (0..slices).map(|n| shape(n, size).to_string()).collect();
-    let changed = shape(0, size - size / 10).to_string();
+    cost_of(&texts, &shape(0, size - size / 10).to_string())
+}
+
+/// Reads slices and a changed version of the first one, applies them, and asks for their names.
+fn cost_of(texts: &[String], changed: &str) -> Cost {
     let mut index = index();
     let (allocated, used, work) = (ALLOCATED.load(Relaxed), USED.load(Relaxed), index.work());
     PEAK.store(used, Relaxed);
-    for text in texts.iter().chain([&changed]) {
+    for text in texts.iter().map(String::as_str).chain([changed]) {
         let object: ReadSlice = serde_json::from_str(text).unwrap();
         let slice = endpoint_slice(&object, Keep::default(), &mut Problems::default()).unwrap();
         index.apply(Event::Apply(Object::EndpointSlice(slice)));
@@ -285,6 +350,7 @@ fn objects_cost_in_proportion_to_their_size() {
             "{name}: {large:?}"
         );
     }
+    random_slices_cost_in_proportion();
     oversized_services_have_a_bound();
 }
 

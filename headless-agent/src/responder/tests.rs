@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use headless_ebpf::abi::{
@@ -15,7 +16,7 @@ use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::ResponderCounts;
-use super::server::{Memory, Responder, Server};
+use super::server::{Memory, Responder, Server, Stopper};
 use crate::mirror::Mirror;
 use crate::records::{Index, Settings};
 use crate::watch::{Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Service, ServiceKind};
@@ -211,16 +212,41 @@ fn what_is_no_query_gets_no_reply() {
     assert_eq!(counts.ignored.load(Ordering::Relaxed), 5);
 }
 
+/// A server that runs on a thread of its own, and a client.
+struct Serving {
+    address: SocketAddr,
+    stopper: Stopper,
+    thread: JoinHandle<anyhow::Result<()>>,
+    client: UdpSocket,
+}
+
+impl Serving {
+    fn start() -> Self {
+        let (responder, _) = responder(2);
+        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (address, stopper) = (server.address(), server.stopper());
+        let thread = std::thread::spawn(move || server.serve(&responder));
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let deadline = Some(Duration::from_secs(10));
+        client.set_read_timeout(deadline).unwrap();
+        Self {
+            address,
+            stopper,
+            thread,
+            client,
+        }
+    }
+
+    fn stop(self) {
+        self.stopper.stop();
+        self.thread.join().unwrap().unwrap();
+    }
+}
+
 #[test]
 fn a_server_answers_from_the_address_that_was_asked_until_stopped() {
-    let (responder, _) = responder(2);
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let (address, stopper) = (server.address(), server.stopper());
-    let thread = std::thread::spawn(move || server.serve(&responder));
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    let serving = Serving::start();
+    let (client, address) = (&serving.client, serving.address);
     // A client that is gone must not stop the server.
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
     let question = query("web.default.svc.cluster.local.", RecordType::A, Some(1232));
@@ -236,8 +262,7 @@ fn a_server_answers_from_the_address_that_was_asked_until_stopped() {
         addresses(&Message::from_vec(&buffer[..len]).unwrap()).len(),
         2
     );
-    stopper.stop();
-    thread.join().unwrap().unwrap();
+    serving.stop();
 }
 
 /// The thread blocks in the kernel, in a receive that leaves no sender in its buffers once the
@@ -245,14 +270,8 @@ fn a_server_answers_from_the_address_that_was_asked_until_stopped() {
 #[test]
 fn a_server_that_has_had_datagrams_stops_as_quietly_as_a_new_one() {
     for asked in [0, 1, 100] {
-        let (responder, _) = responder(2);
-        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let (address, stopper) = (server.address(), server.stopper());
-        let thread = std::thread::spawn(move || server.serve(&responder));
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        let serving = Serving::start();
+        let (client, address) = (&serving.client, serving.address);
         let question = query("web.default.svc.cluster.local.", RecordType::A, None);
         for _ in 0..asked {
             client
@@ -260,7 +279,6 @@ fn a_server_that_has_had_datagrams_stops_as_quietly_as_a_new_one() {
                 .unwrap();
             client.recv(&mut [0; 1232]).unwrap();
         }
-        stopper.stop();
-        thread.join().unwrap().unwrap();
+        serving.stop();
     }
 }

@@ -1,9 +1,5 @@
 //! Endpoints, and the numbers of their Services.
 
-use headless_ebpf::abi::PassReason;
-use headless_ebpf::respond::{self, Message, Scratch};
-use headless_ebpf::wire::{Capacity as _, Small};
-
 use super::*;
 
 /// An endpoint has either an entry or a record, also after it has changed.
@@ -158,14 +154,5 @@ fn a_question_does_not_find_an_endpoint_by_its_key() {
         b"\x03svc\x07cluster\x05local\0\0\x01\0\x01",
     ]
     .concat();
-    let mut scratch = Box::<Scratch>::default();
-    scratch.image.as_mut_slice()[..query.len()].copy_from_slice(&query);
-    let message = Message {
-        start: 0,
-        end: query.len(),
-        capacity: Small::MESSAGE_MAX,
-    };
-    let sink = writer.sink();
-    let reply = respond::answer::<Small, _>(&mut *scratch, message, sink.state, sink);
-    assert_eq!(reply, Err(PassReason::Name));
+    assert_eq!(answer(writer.sink(), &query), Err(PassReason::Name));
 }

@@ -7,9 +7,7 @@ use super::*;
 use crate::maps::place::endpoints;
 use crate::maps::reconcile::{Drift, Progress, Reconcile};
 use crate::records::EndpointScope;
-use crate::watch::{
-    Endpoint, EndpointSlice, Event, Kind, Namespace, Object, ObjectRef, Service, ServiceKind,
-};
+use crate::watch::{Endpoint, EndpointSlice, Kind, Namespace, ObjectRef};
 
 /// The objects of a small cluster with all kinds of endpoints.
 fn events() -> Vec<Event> {
@@ -28,17 +26,6 @@ fn events() -> Vec<Event> {
     }
     events.extend(Kind::ALL.map(Event::Restarted));
     events
-}
-
-fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
-    Event::Apply(Object::Service(Service {
-        namespace: namespace.into(),
-        name: name.into(),
-        kind,
-        ports: Box::default(),
-        selector: true,
-        partial: false,
-    }))
 }
 
 /// A slice in which every third endpoint has a hostname. No address is in two namespaces.

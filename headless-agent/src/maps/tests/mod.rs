@@ -18,8 +18,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headless_ebpf::abi::{
-    Address, Config, HashKey, KeyClass, NameFlags, NameRecord, PodsMode, State,
+    Address, Config, HashKey, KeyClass, NameFlags, NameRecord, Outcome, PassReason, PodsMode, State,
 };
+use headless_ebpf::respond::{self, Message, Scratch};
+use headless_ebpf::wire::{Capacity as _, Small};
 
 use self::checked::Checked;
 use super::capacity::Capacities;
@@ -31,6 +33,7 @@ use super::{MapKey, MapKind, RecordSink, SinkError, WriteCounts};
 use crate::records::{
     Details, Index, NameChange, NameData, RelativeName, Settings, Target, TargetSet, Targets,
 };
+use crate::watch::{Event, Object, Service, ServiceKind};
 
 /// A namespace whose endpoints have names of more than 40 bytes.
 const LONG: &str = "a-namespace-with-a-rather-long-name";
@@ -165,4 +168,29 @@ fn detailed(endpoints: u32) -> NameData {
         })),
         ..data(endpoints)
     }
+}
+
+/// A Service without ports.
+fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
+    Event::Apply(Object::Service(Service {
+        namespace: namespace.into(),
+        name: name.into(),
+        kind,
+        ports: Box::default(),
+        selector: true,
+        partial: false,
+    }))
+}
+
+/// The engine's answer to a query.
+fn answer(sink: &MemorySink, query: &[u8]) -> Result<Outcome, PassReason> {
+    let mut scratch = Box::<Scratch>::default();
+    scratch.image.as_mut_slice()[..query.len()].copy_from_slice(query);
+    let message = Message {
+        start: 0,
+        end: query.len(),
+        capacity: Small::MESSAGE_MAX,
+    };
+    let reply = respond::answer::<Small, _>(&mut *scratch, message, sink.state, sink);
+    reply.map(|reply| reply.outcome)
 }
