@@ -116,6 +116,23 @@ fn assert_works(node: &Node, agent: &Agent<'_>, folder: &Path, ends: [&str; 2]) 
     }
 }
 
+/// A process of the agent's user without capabilities. The kernel compares them with those of
+/// the thread that it asks for, and the first thread has none.
+#[test]
+fn nobody_without_capabilities_reads_the_agents_memory() {
+    let node = Node::new();
+    let manifests = manifests();
+    let agent = Agent::start(&node, manifests.path(), &[]);
+    let environment = format!("/proc/{}/environ", agent.pid());
+    let bare = ["--inh-caps=-all", "--bounding-set=-all", "--", "cat"];
+    let reads = |path: &str| {
+        let output = node.command("setpriv").args(bare).arg(path).output();
+        output.unwrap().status.success()
+    };
+    assert!(reads("/proc/self/environ"), "its own");
+    assert!(!reads(&environment));
+}
+
 #[test]
 fn only_the_loader_of_root_keeps_capabilities() {
     let node = Node::new();

@@ -23,7 +23,8 @@ mod victim;
 use std::time::{Duration, Instant};
 
 use headless_tests::agent::Agent;
-use headless_tests::control_plane::API;
+use headless_tests::control_plane::objects::Cluster;
+use headless_tests::control_plane::{API, eventually};
 use headless_tests::node::Pod;
 use headless_tests::scene::{Scene, count, run};
 use nix::sys::signal::Signal;
@@ -153,7 +154,7 @@ impl Tried<'_> {
         let begun = Instant::now();
         evil::create(&scene.cluster, *extent).await;
         eprintln!("the evil objects took {:.1?}", begun.elapsed());
-        settle(&agent).await;
+        settle(&agent, &scene.cluster, &self.pod).await;
         let tally = asking.stop().await;
         check("while evil objects come", &tally, &agent, *extent);
 
@@ -163,7 +164,7 @@ impl Tried<'_> {
 
         let asking = self.asking();
         evil::churn(&scene.cluster, extent.churn).await;
-        settle(&agent).await;
+        settle(&agent, &scene.cluster, &self.pod).await;
         let tally = asking.stop().await;
         check("while evil objects change", &tally, &agent, *extent);
         let longest = beats.stop();
@@ -190,7 +191,7 @@ impl Tried<'_> {
         assert!(yielding > 0, "{}", agent.log());
 
         evil::delete(&scene.cluster).await;
-        settle(&agent).await;
+        settle(&agent, &scene.cluster, &self.pod).await;
         self.check_for(1, "without evil objects", &agent).await;
     }
 
@@ -205,16 +206,17 @@ impl Tried<'_> {
     }
 }
 
-/// Waits until the agent has written everything that it knows.
-async fn settle(agent: &Agent<'_>) {
-    headless_tests::control_plane::eventually(async || {
+/// Waits until the agent has written everything that the API server has told so far.
+async fn settle(agent: &Agent<'_>, cluster: &Cluster, pod: &Pod) {
+    eventually(async || {
         let status = agent.status();
         let whole = status["complete"] == true && status["synced"] == true;
         whole.then_some(()).ok_or_else(|| format!("{status:#}"))
     })
     .await;
-    // Events that are still on their way.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The API server sends the events of a watch in their order, so those before are applied once
+    // a change of the victim is answered.
+    Delays::measure(cluster, pod, 2).await;
 }
 
 /// A scene whose agents run as in the `DaemonSet`.
@@ -228,7 +230,7 @@ impl<'a> InCluster<'a> for Scene<'a> {
         let kubeconfig = self.plane.kubeconfig(API, &self.token().await);
         let own = ["--kubeconfig", kubeconfig.as_str()];
         let mut agent = Agent::spawn(self.node, &[&own, arguments].concat());
-        headless_tests::control_plane::eventually(async || {
+        eventually(async || {
             agent.alive();
             match agent.get("/readyz") {
                 Ok((200, _)) => Ok(()),
