@@ -364,6 +364,17 @@ pub enum Output {
 /// Options of `status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
+    /// Print counts of zero, too, and all reports about objects
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub all: bool,
+    /// Print the meaning of each reason for which packets passed, and the next step
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub explain: bool,
+    /// Time over which rates are measured; `0s` prints at once, without rates. JSON has counts
+    /// alone
+    #[arg(long, value_name = "DURATION", default_value = "1s",
+        value_parser = humantime::parse_duration)]
+    pub interval: Duration,
     /// The agent that is asked.
     #[command(flatten)]
     pub socket: SocketArgs,

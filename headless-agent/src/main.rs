@@ -62,7 +62,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             block_on(run::run(settings, threads))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status(args) => printed(block_on(client::status(&args.ask(), &mut io::stdout()))),
+        Command::Status(args) => {
+            let (ask, view, mut out) = (args.ask(), args.view(), io::stdout());
+            printed(block_on(client::status(&ask, &view, &mut out)))
+        }
         Command::Dump(args) => {
             let mut out = io::BufWriter::new(io::stdout());
             let shown = block_on(client::dump(&args.ask(), &args.names(), &mut out));

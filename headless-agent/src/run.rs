@@ -6,6 +6,7 @@ mod stages;
 mod threads;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
@@ -133,6 +134,7 @@ impl Prepared {
             responder: Arc::<responder::ResponderCounts>::default(),
             kernel,
             lease: policy.lease,
+            started: Instant::now(),
         };
         let stage = mirror::Stage {
             samples: source.samples().boxed(),

@@ -52,9 +52,9 @@ fn of_json(agent: &Agent<'_>) -> Counts {
         .collect()
 }
 
-/// The counts in the table of `headless-agent status`.
-fn of_table(agent: &Agent<'_>) -> Counts {
-    let text = agent.run(&["status"]);
+/// The counts in the table of `headless-agent status`, with these options.
+fn of_table(agent: &Agent<'_>, options: &[&str]) -> Counts {
+    let text = agent.run(&[&["status", "--interval", "0s"], options].concat());
     let lines = text.lines().skip_while(|line| *line != "Passes").skip(2);
     let lines = lines.take_while(|line| !line.is_empty());
     let rows = lines.map(|line| {
@@ -181,7 +181,13 @@ fn every_pass_is_counted_under_its_reason(hook: &str) {
         }
     });
     assert!(expected.values().filter(|count| **count > 0).count() > 15);
-    assert_eq!(of_table(&agent), expected);
+    assert_eq!(of_table(&agent, &["--all"]), expected);
+    let counted = expected.iter().filter(|(_, count)| **count > 0);
+    let counted: Counts = counted.map(|(label, count)| (*label, *count)).collect();
+    assert_eq!(of_table(&agent, &[]), counted, "zeroes are left out");
+    let explained = agent.run(&["status", "--explain"]);
+    assert!(explained.contains("  edns: The query has EDNS options"));
+    assert!(explained.contains("PER SECOND"), "{explained}");
     assert_eq!(of_metrics(&agent, Path::Tc), expected);
     let xdp = of_metrics(&agent, Path::Xdp);
     if hook == "xdp" {

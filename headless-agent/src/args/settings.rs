@@ -77,6 +77,15 @@ impl CheckArgs {
 }
 
 impl StatusArgs {
+    /// The parts of the status that are printed.
+    pub fn view(&self) -> client::View {
+        client::View {
+            all: self.all,
+            explain: self.explain,
+            interval: self.interval,
+        }
+    }
+
     /// The agent that is asked, and the form of the output.
     pub fn ask(&self) -> client::Ask {
         client::Ask {

@@ -9,14 +9,28 @@ use headless_ebpf::abi::{
 };
 
 use super::encode::{EndpointName, MapKey, encode, endpoint_entry, is_service};
-use super::place::{endpoints, record, table};
-use super::store::{RecordSink, SinkError};
+use super::place::record::{self, Located};
+use super::place::{endpoints, table};
+use super::store::{MapKind, RecordSink, SinkError};
 use crate::records::NameData;
 
 /// Reads the record of a key from the table or from the hash map of the key's class.
 fn record_of(sink: &impl RecordSink, key: &MapKey) -> Result<Option<NameRecord>, SinkError> {
     let located = record::locate(sink, &sink.config()?, key)?;
     Ok(located.map(|located| located.record()))
+}
+
+/// The map that holds the record of a key: the table, or the hash map of the key's class.
+/// `None` if no map holds one.
+///
+/// # Errors
+/// When the kernel refuses to read a map.
+pub fn map_of(sink: &impl RecordSink, key: &MapKey) -> Result<Option<MapKind>, SinkError> {
+    let located = record::locate(sink, &sink.config()?, key)?;
+    Ok(located.map(|located| match located {
+        Located::Table(_) => MapKind::Table,
+        Located::Map(_) => MapKind::of_class(key.class()),
+    }))
 }
 
 /// The form in which the maps hold a name.

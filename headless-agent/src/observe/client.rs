@@ -16,7 +16,9 @@ use tokio::net::UnixStream;
 
 use super::dump::Name;
 use super::operator::{DUMP, STATUS, Unfinished};
+use super::status::Status;
 use super::tables;
+pub use super::tables::View;
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,18 +48,32 @@ pub struct Names {
     pub differing: bool,
 }
 
-/// Prints the status.
+/// Prints the status. The table needs two looks at the agent, JSON one: the agent itself keeps
+/// no rates, so they cost nothing while nobody asks.
 ///
 /// # Errors
 /// Where no agent answers at the socket, as for [`dump`].
-pub async fn status(ask: &Ask, out: &mut impl Write) -> anyhow::Result<()> {
-    let body = get(&ask.socket, STATUS).await?.collect().await;
-    let body = body.with_context(|| broke_off(&ask.socket))?.to_bytes();
+pub async fn status(ask: &Ask, view: &View, out: &mut impl Write) -> anyhow::Result<()> {
+    let body = status_body(ask).await?;
     let text = match ask.output {
         Output::Json => reindent(&body)?,
-        Output::Table => tables::status(&parse(&body)?)?,
+        Output::Table => {
+            let mut before = None;
+            let mut now = parse::<Status>(&body)?;
+            if !view.interval.is_zero() {
+                tokio::time::sleep(view.interval).await;
+                before = Some(now);
+                now = parse(&status_body(ask).await?)?;
+            }
+            tables::status(&now, before.as_ref(), view)?
+        }
     };
     Ok(out.write_all(text.as_bytes())?)
+}
+
+async fn status_body(ask: &Ask) -> anyhow::Result<Bytes> {
+    let body = get(&ask.socket, STATUS).await?.collect().await;
+    Ok(body.with_context(|| broke_off(&ask.socket))?.to_bytes())
 }
 
 /// Prints the names, each as soon as it comes.
@@ -118,11 +134,11 @@ impl Printer {
         match self.output {
             Output::Table => {
                 let head = if first {
-                    tables::names_head()
+                    tables::names::head()
                 } else {
                     String::new()
                 };
-                write!(out, "{head}{}", tables::name(name))?;
+                write!(out, "{head}{}", tables::names::name(name))?;
             }
             Output::Json => {
                 out.write_all(if first { b"[\n" } else { b",\n" })?;
@@ -134,7 +150,7 @@ impl Printer {
 
     fn end(self, out: &mut impl Write) -> io::Result<()> {
         match (self.output, self.first) {
-            (Output::Table, true) => out.write_all(tables::names_head().as_bytes()),
+            (Output::Table, true) => out.write_all(tables::names::head().as_bytes()),
             (Output::Table, false) => Ok(()),
             (Output::Json, true) => out.write_all(b"[]\n"),
             (Output::Json, false) => out.write_all(b"\n]\n"),

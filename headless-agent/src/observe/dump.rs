@@ -20,8 +20,8 @@ const NAMES_AT_ONCE: usize = 1024;
 pub struct Name {
     /// The name, up to and without `svc.<zone>`.
     pub name: String,
-    /// The map in which the name belongs.
-    pub map: String,
+    /// The map that holds the name; `None` where no map does.
+    pub map: Option<String>,
     /// The name's data in the index; `None` where the index does not have the name.
     pub index: Option<Data>,
     /// The name's data in the maps; `None` where the maps do not have the name.
@@ -165,15 +165,16 @@ impl Sources {
             None => Ok(false),
         };
         let map = match &stored {
-            Some(Stored::Endpoint(_)) => MapKind::Endpoints,
-            Some(Stored::Record(key, _)) => MapKind::of_class(key.class()),
-            None => MapKey::of_name(wire)
-                .map_or(MapKind::NamesLong, |key| MapKind::of_class(key.class())),
+            Some(Stored::Endpoint(_)) => Some(MapKind::Endpoints),
+            Some(Stored::Record(key, _)) => {
+                read::map_of(&self.kernel()?.maps, key).context("cannot read a name")?
+            }
+            None => None,
         };
         let kernel = stored.map(|stored| self.read(&stored)).transpose()?;
         Ok(Some(Name {
             name: show(wire),
-            map: map.label().into(),
+            map: map.map(|map| map.label().into()),
             index: data.as_ref().map(Data::of_index),
             kernel,
             current: current.context("cannot read a name")?,

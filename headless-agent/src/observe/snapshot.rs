@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use headless_ebpf::abi::Path;
@@ -15,6 +15,7 @@ use super::tally::{AGENT, Tally};
 use crate::datapath;
 use crate::datapath::load::Kernel;
 use crate::maps::MapKind;
+use crate::records::EndpointScope;
 use crate::responder;
 use crate::watch::Kind;
 use crate::watch::health::FailureReason;
@@ -30,6 +31,8 @@ pub struct Sources {
     pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
+    /// When the agent started.
+    pub started: Instant,
 }
 
 /// The agent at one moment.
@@ -51,6 +54,10 @@ pub struct Snapshot {
     pub datapath: Arc<datapath::snapshot::Snapshot>,
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
+    /// Time since the agent started.
+    pub uptime: Duration,
+    /// The Services whose endpoints the agent knows.
+    pub endpoints: EndpointScope,
 }
 
 /// A map.
@@ -141,6 +148,8 @@ impl Sources {
             maps: self.map_usage(),
             datapath: self.signs.datapath(),
             lease: self.lease,
+            uptime: self.started.elapsed(),
+            endpoints: self.signs.mirror.index().settings().endpoints,
         })
     }
 

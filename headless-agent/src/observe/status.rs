@@ -17,6 +17,8 @@ use crate::datapath::snapshot::{Attachment, Program};
 pub struct Status {
     /// Version of the agent.
     pub version: String,
+    /// Seconds since the agent started. The counts begin then.
+    pub uptime: f64,
     /// Answers by path: `xdp`, `tc`, `agent`.
     pub answers: BTreeMap<String, u64>,
     /// Packets that the programs passed, by reason. The tc program counts each packet once,
@@ -51,8 +53,11 @@ pub struct Status {
     pub synced: bool,
     /// Whether the programs may give negative answers.
     pub complete: bool,
-    /// Problems, each in a sentence.
+    /// Problems, each in a sentence: an operator should act on them.
     pub problems: Vec<String>,
+    /// Choices of the agent that limit its answers, each in a sentence. No fault, and nothing
+    /// to act on.
+    pub notes: Vec<String>,
     /// Problems of single objects, the latest last.
     pub reported: Vec<String>,
 }
@@ -115,6 +120,7 @@ impl Status {
         problems.extend(of_objects);
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
+            uptime: snapshot.uptime.as_secs_f64(),
             answers,
             passes: kernel_passes(&snapshot.tallies),
             answers_by_type,
@@ -136,6 +142,7 @@ impl Status {
             synced: mirror.synced(),
             complete: snapshot.writes.complete,
             problems,
+            notes: snapshot.notes(),
             reported: mirror.reported.to_vec(),
         }
     }

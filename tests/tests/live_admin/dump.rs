@@ -1,5 +1,6 @@
 //! Dumps of a large cluster.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -61,6 +62,9 @@ fn a_dump_is_streamed_alone_and_ends_with_its_client() {
     let names: Vec<Value> = serde_json::from_slice(&dump(&["--output", "json"]).stdout).unwrap();
     assert!(names.len() > SERVICES * ENDPOINTS, "{}", names.len());
     assert!(names.iter().all(|name| name["current"] == true));
+    let maps: BTreeSet<_> = names.iter().map(|name| name["map"].as_str()).collect();
+    let held = ["endpoints", "names_table"].map(Some);
+    assert_eq!(maps, held.into(), "each name is where the kernel finds it");
     let grown = memory(&agent, "VmHWM:").saturating_sub(before);
     println!("a dump of {} names takes {grown} kB", names.len());
     // A list of these names, of 100 bytes and more each, would be larger.
