@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod cache;
 mod ci;
+mod cluster;
 mod demo;
 mod deny;
 mod ebpf;
@@ -48,6 +49,8 @@ enum Task {
     Lab(lab::LabArgs),
     /// Show the agent at work: pods, lookups, a change, latency.
     Demo(demo::DemoArgs),
+    /// Run Kubernetes on one node made of namespaces, with headless in it.
+    Cluster(cluster::ClusterArgs),
     /// Measure the agent beside CoreDNS.
     Bench(bench::Bench),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Ci(options) => ci::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Cluster(arguments) => cluster::run(&arguments),
         Task::Bench(bench) => bench::run(&bench),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,24 +1,15 @@
 //! `cargo xtask peers`: builds the programs that tests run beside headless from Go modules.
 //! `xtask/peers/*/go.mod` and `go.sum` pin the versions.
 
+mod go;
+
 use crate::cache::{self, Entry};
 use crate::exec;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use go::Program;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// The first Go version that fetches the version in a go.mod by itself.
-const OLDEST_GO: (u32, u32) = (1, 21);
-
-/// Time between two lines of progress of a long build.
-const PROGRESS_EVERY: Duration = Duration::from_secs(20);
-
-/// Lines of a failed build that are shown.
-const LINES_SHOWN: usize = 40;
 
 /// A program of somebody else that tests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +30,11 @@ pub(crate) enum Peer {
     KubeProxy,
     /// The command line client.
     Kubectl,
+    /// Kubernetes's end-to-end suite.
+    #[value(name = "e2e.test")]
+    E2eTest,
+    /// The program of the suite's pods.
+    Agnhost,
 }
 
 /// A value on the command line.
@@ -52,7 +48,7 @@ enum PeerArgument {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// coredns, etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet,
-    /// kube-proxy, kubectl or all [default: the programs that tests need].
+    /// kube-proxy, kubectl, e2e.test, agnhost or all [default: the programs that tests need].
     #[arg(value_parser = selection)]
     peers: Vec<PeerArgument>,
 }
@@ -100,7 +96,15 @@ pub(crate) fn path(peer: Peer) -> Result<PathBuf> {
     let key = peer.key(&module)?;
     Entry::new(peer.name(), &key)
         .get(Path::is_file, |folder| {
-            build(peer, &module, &folder.join("bin").join(peer.name()))
+            let version = peer.version(&module)?;
+            let program = Program {
+                topic: &format!("{} {version}", peer.name()),
+                module: &module,
+                package: &peer.package(),
+                linker_flags: &peer.linker_flags(&version),
+                of_tests: peer == Peer::E2eTest,
+            };
+            go::build(program, &folder.join("bin").join(peer.name()))
         })
         .with_context(|| format!("cannot build {}", peer.name()))
 }
@@ -117,6 +121,8 @@ impl Peer {
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
             Self::Kubectl => "kubectl",
+            Self::E2eTest => "e2e.test",
+            Self::Agnhost => "agnhost",
         }
     }
 
@@ -124,6 +130,7 @@ impl Peer {
     fn module(self) -> &'static str {
         match self {
             Self::Coredns => "coredns",
+            Self::E2eTest | Self::Agnhost => "e2e",
             _ => "kubernetes",
         }
     }
@@ -132,6 +139,8 @@ impl Peer {
         match self {
             Self::Coredns => ".".to_owned(),
             Self::Etcd => "go.etcd.io/etcd/server/v3".to_owned(),
+            Self::E2eTest => "k8s.io/kubernetes/test/e2e".to_owned(),
+            Self::Agnhost => "k8s.io/kubernetes/test/images/agnhost".to_owned(),
             other => format!("k8s.io/kubernetes/cmd/{}", other.name()),
         }
     }
@@ -205,115 +214,6 @@ fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     })
 }
 
-/// Compiles one program to `output`, and prints a line of progress at times.
-fn build(peer: Peer, module: &Path, output: &Path) -> Result<()> {
-    check_go()?;
-    let version = peer.version(module)?;
-    let topic = format!("{} {version}", peer.name());
-    exec::progress("peers", &format!("building {topic} (once; minutes)"));
-    let start = Instant::now();
-    let mut command = Command::new("go");
-    command
-        .current_dir(module)
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off")
-        .args(["build", "-v", "-trimpath", "-ldflags"])
-        .arg(peer.linker_flags(&version))
-        .arg("-o")
-        .arg(output)
-        .arg(peer.package());
-    let mut child = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run go")?;
-    let mut log = Log::default();
-    if let Some(stderr) = child.stderr.take() {
-        let mut reported = Instant::now();
-        for line in BufReader::new(stderr).lines() {
-            log.take(&line.context("cannot read what go build writes")?);
-            if reported.elapsed() >= PROGRESS_EVERY {
-                reported = Instant::now();
-                let elapsed = exec::elapsed(start.elapsed());
-                exec::progress("peers", &format!("{topic}: {}, {elapsed}", log.summary()));
-            }
-        }
-    }
-    let status = child.wait().context("cannot wait for go build")?;
-    if !status.success() {
-        for line in log.tail() {
-            eprintln!("{line}");
-        }
-        bail!("go build {} failed: {status}", peer.package());
-    }
-    let elapsed = exec::elapsed(start.elapsed());
-    exec::progress("peers", &format!("{topic} built in {elapsed}"));
-    Ok(())
-}
-
-/// The output of `go build -v` so far.
-#[derive(Debug, Default)]
-struct Log {
-    downloaded: usize,
-    compiled: usize,
-    rest: Vec<String>,
-}
-
-impl Log {
-    fn take(&mut self, line: &str) {
-        if line.starts_with("go: downloading ") {
-            self.downloaded += 1;
-        } else if line.contains(char::is_whitespace) {
-            self.rest.push(line.to_owned());
-        } else {
-            // -v writes the bare path of each package it compiles.
-            self.compiled += 1;
-        }
-    }
-
-    fn summary(&self) -> String {
-        let Self {
-            downloaded,
-            compiled,
-            ..
-        } = self;
-        format!("{downloaded} modules fetched, {compiled} packages compiled")
-    }
-
-    fn tail(&self) -> &[String] {
-        self.rest
-            .get(self.rest.len().saturating_sub(LINES_SHOWN)..)
-            .unwrap_or_default()
-    }
-}
-
-fn check_go() -> Result<()> {
-    let needed = "the tests against real CoreDNS and a real API server need Go 1.26, or any from \
-                  1.21 on, which fetches it (https://go.dev/doc/install)";
-    if exec::on_path("go").is_none() {
-        bail!("go is not on PATH: {needed}");
-    }
-    // `go env GOVERSION` outside a module is the installed one's.
-    let mut command = Command::new("go");
-    command
-        .args(["env", "GOVERSION"])
-        .env("GOTOOLCHAIN", "local")
-        .current_dir("/");
-    let version = exec::output(&mut command)?;
-    match go_version(version.trim()) {
-        Some(found) if found >= OLDEST_GO => Ok(()),
-        _ => bail!("{} is too old: {needed}", version.trim()),
-    }
-}
-
-/// Major and minor number of `go1.26.8` or `go1.27rc1`.
-fn go_version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text
-        .strip_prefix("go")?
-        .split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -326,28 +226,42 @@ mod tests {
             let key = peer.key(&module).unwrap();
             assert!(key.starts_with('v'), "{key}");
             let go_mod = fs::read_to_string(module.join("go.mod")).unwrap();
-            if peer.module() == "kubernetes" {
-                assert!(go_mod.contains(&format!("\t{}\n", peer.package())));
+            match peer {
+                Peer::Coredns => {}
+                Peer::E2eTest => {
+                    let source = fs::read_to_string(module.join("e2e.go")).unwrap();
+                    assert!(source.contains(&format!("_ \"{}\"", peer.package())));
+                }
+                tool => assert!(go_mod.contains(&format!("{}\n", tool.package()))),
             }
         }
     }
 
     #[test]
     fn staging_modules_have_the_release_of_kubernetes() {
-        let go_mod = exec::workspace().join("xtask/peers/kubernetes/go.mod");
-        let go_mod = fs::read_to_string(go_mod).unwrap();
-        let version = required_version(&go_mod, "k8s.io/kubernetes").unwrap();
-        let staging = version.replacen("v1.", "v0.", 1);
-        let (mut replaced, mut others) = (0, 0);
-        for line in go_mod.lines().filter(|line| line.contains(" => ")) {
-            if line.ends_with(&staging) {
-                replaced += 1;
-            } else {
-                others += 1;
+        let mut versions = Vec::new();
+        for module in ["kubernetes", "e2e"] {
+            let go_mod = exec::workspace()
+                .join("xtask/peers")
+                .join(module)
+                .join("go.mod");
+            let go_mod = fs::read_to_string(go_mod).unwrap();
+            let version = required_version(&go_mod, "k8s.io/kubernetes").unwrap();
+            let staging = version.replacen("v1.", "v0.", 1);
+            let (mut replaced, mut others) = (0, 0);
+            for line in go_mod.lines().filter(|line| line.contains(" => ")) {
+                if line.ends_with(&staging) {
+                    replaced += 1;
+                } else {
+                    others += 1;
+                }
             }
+            assert!(replaced > 20);
+            assert_eq!(others, 0);
+            versions.push(version.to_owned());
         }
-        assert!(replaced > 20);
-        assert_eq!(others, 0);
+        // A client, its suite and its server are of one release.
+        assert_eq!(versions.first(), versions.last());
     }
 
     #[test]
@@ -361,14 +275,6 @@ mod tests {
     }
 
     #[test]
-    fn go_versions_compare_by_number() {
-        assert_eq!(go_version("go1.26.8"), Some((1, 26)));
-        assert_eq!(go_version("go1.27rc1"), Some((1, 27)));
-        assert!(go_version("go1.9") < Some(OLDEST_GO));
-        assert_eq!(go_version("devel"), None);
-    }
-
-    #[test]
     fn kubernetes_is_told_its_version() {
         assert_eq!(
             Peer::KubeApiserver.linker_flags("v1.37.2"),
@@ -377,15 +283,5 @@ mod tests {
              -X k8s.io/component-base/version.gitMinor=37"
         );
         assert_eq!(Peer::Etcd.linker_flags("v3.7.0"), "-s -w");
-    }
-
-    #[test]
-    fn a_failed_build_shows_what_is_not_progress() {
-        let mut log = Log::default();
-        for line in ["go: downloading a.b/c v1.2.3", "a.b/c", "x.go:1: no", "fmt"] {
-            log.take(line);
-        }
-        assert_eq!(log.summary(), "1 modules fetched, 2 packages compiled");
-        assert_eq!(log.tail(), ["x.go:1: no"]);
     }
 }
