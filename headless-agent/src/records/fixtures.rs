@@ -114,6 +114,7 @@ pub(super) fn pod(namespace: &str, name: &str, address: &str) -> Event {
         namespace: namespace.into(),
         name: name.into(),
         address: Some(address.parse().unwrap()),
+        terminating: false,
     }))
 }
 

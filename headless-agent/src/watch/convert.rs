@@ -39,7 +39,8 @@ pub fn namespace(object: &ReadNamespace, problems: &mut Problems) -> Option<Name
 /// Namespace of its namespace's name.
 ///
 /// A pod that has finished or is lost has no address: CoreDNS's field selector leaves out
-/// the phases Succeeded, Failed and Unknown (`plugin/kubernetes/controller.go`).
+/// the phases Succeeded, Failed and Unknown (`plugin/kubernetes/controller.go`). So it does not
+/// count as terminating either.
 pub fn pod(object: &ReadPod, problems: &mut Problems) -> Option<Pod> {
     let reference = reference(Kind::Pod, &object.metadata);
     let mut checks = Checks {
@@ -65,6 +66,7 @@ pub fn pod(object: &ReadPod, problems: &mut Problems) -> Option<Pod> {
         // CoreDNS parses the address in a question. So it never finds a pod whose
         // `podIP` is no address.
         address: text.and_then(|text| checks.address("status.podIP", text)),
+        terminating: object.metadata.deletion_timestamp.is_some() && !over,
     })
 }
 

@@ -150,6 +150,8 @@ pub struct Pod {
     /// Its first address, the only one that CoreDNS reads
     /// (`plugin/kubernetes/object/pod.go`). `None` for a pod that has finished or is lost.
     pub address: Option<IpAddr>,
+    /// Whether it has been told to end and has not ended yet.
+    pub terminating: bool,
 }
 
 /// The dashed label of an address or domain name as written (CoreDNS, `endpointHostname` in

@@ -306,6 +306,7 @@ mod tests {
                 namespace,
                 name,
                 address,
+                terminating: false,
             })
         };
         let pods = sample((0..100).map(pod), Total::AtMost(1000));

@@ -192,7 +192,13 @@ impl Index {
         self.recount(service, Some(&slice), None);
     }
 
+    /// CoreDNS leaves out each state of a pod that is terminating (`errPodTerminating` in
+    /// `plugin/kubernetes/object/informer.go`). So a pod that was there before stays as it was
+    /// until it is gone, even over a relist, and one that was not there does not come.
     fn put_pod(&mut self, pod: Pod) {
+        if pod.terminating {
+            return self.keep_pod(&pod);
+        }
         let name = pod.namespace.clone();
         let list = self.lists[Kind::Pod as usize];
         let namespace = self.namespaces.entry(pod.namespace).or_default();
@@ -217,6 +223,15 @@ impl Index {
         }
         if let Some(address) = address {
             *namespace.pod_addresses.entry(address).or_default() += 1;
+        }
+    }
+
+    /// Takes notice that a pod is still in the list.
+    fn keep_pod(&mut self, pod: &Pod) {
+        let list = self.lists[Kind::Pod as usize];
+        let namespace = self.namespaces.get_mut(&pod.namespace);
+        if let Some(entry) = namespace.and_then(|of| of.pods.get_mut(&pod.name)) {
+            entry.list = list;
         }
     }
 

@@ -163,6 +163,7 @@ mod tests {
                     namespace: namespace.into(),
                     name: format!("p{p}").into(),
                     address: Some(IpAddr::from([10, n, 255, p])),
+                    terminating: false,
                 })));
             }
         }

@@ -13,9 +13,11 @@ use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1 as discovery;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::Resource;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use self::entries::Labels;
@@ -36,7 +38,7 @@ pub struct ReadNamespace {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ReadPod {
-    /// Name, namespace and resource version.
+    /// Name, namespace, resource version, and whether there is a time of deletion.
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// See [`v1::Pod::status`].
@@ -75,9 +77,11 @@ struct ReadMetadata {
     namespace: Option<String>,
     labels: Option<Labels>,
     resource_version: Option<String>,
+    deletion_timestamp: Option<IgnoredAny>,
 }
 
-/// Reads name, namespace, resource version, and the label that names a slice's Service.
+/// Reads name, namespace, resource version, the label that names a slice's Service, and whether
+/// there is a time of deletion. The time itself is not kept: it is the Unix epoch here.
 ///
 /// # Errors
 /// Where one of these fields has another type.
@@ -87,12 +91,14 @@ pub fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta
         namespace,
         labels,
         resource_version,
+        deletion_timestamp,
     } = or_default(deserializer)?;
     Ok(ObjectMeta {
         name,
         namespace,
         labels: labels.map(|Labels(labels)| labels),
         resource_version,
+        deletion_timestamp: deletion_timestamp.map(|_| Time(Timestamp::UNIX_EPOCH)),
         ..ObjectMeta::default()
     })
 }

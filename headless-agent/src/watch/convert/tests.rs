@@ -40,6 +40,12 @@ fn pods_have_their_first_address_while_they_run() {
         assert!(problems.is_empty());
         assert_eq!(slim.unwrap().address.is_some(), address, "{phase}");
     }
+    let metadata = json!({"name": "a", "deletionTimestamp": "9999-12-31T23:59:59Z"});
+    for (phase, terminating) in [("Running", true), ("Pending", true), ("Failed", false)] {
+        let object = json!({"metadata": metadata, "status": status(phase)});
+        let (slim, _) = convert(object, pod);
+        assert_eq!(slim.unwrap().terminating, terminating, "{phase}");
+    }
     let object = json!({"metadata": {"name": "a"}, "status": {"podIP": "10.0.0"}});
     let (slim, problems) = convert(object, pod);
     assert_eq!(slim.unwrap().address, None);

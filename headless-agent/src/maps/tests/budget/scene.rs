@@ -194,6 +194,7 @@ pub(super) fn pod(namespace: &str, number: u32) -> Event {
         namespace: namespace.into(),
         name: format!("pod-{number}").into(),
         address: Some(Ipv4Addr::from(net(namespace) + number).into()),
+        terminating: false,
     }))
 }
 

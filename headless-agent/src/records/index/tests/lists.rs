@@ -1,6 +1,7 @@
 //! Lists that begin again, and Namespaces that go.
 
 use super::*;
+use crate::watch::{Object, Pod};
 
 #[test]
 fn a_relist_is_a_difference() {
@@ -94,4 +95,57 @@ fn an_index_without_followers_is_the_same() {
     let event = || slice("default/nginx-1", "nginx", WEB, &["10.0.0.22=web-0"]);
     assert_eq!(index.apply(event()), followed.apply(event()));
     assert_eq!(index.take_pointers(), followed.take_pointers());
+}
+
+/// The state of a pod that is terminating.
+fn terminating(name: &str, address: &str) -> Event {
+    let Event::Apply(Object::Pod(pod)) = pod("default", name, address) else {
+        panic!("no pod");
+    };
+    Event::Apply(Object::Pod(Pod {
+        terminating: true,
+        ..pod
+    }))
+}
+
+/// CoreDNS does not read a pod that is terminating. One that it has read before stays until it
+/// is gone.
+#[test]
+fn pods_that_terminate_stay_if_they_were_there() {
+    let mut index = Index::new(Settings {
+        pods: PodsMode::Verified,
+        ..settings()
+    });
+    let lists = |events: Vec<Event>| {
+        let begin = Event::Restart(Kind::Pod);
+        let end = Event::Restarted(Kind::Pod);
+        [vec![begin], events, vec![end]].concat()
+    };
+    index.apply(namespace("default"));
+    let changes = index.apply_all(lists(vec![
+        pod("default", "a", "10.0.0.1"),
+        terminating("b", "10.0.0.2"),
+    ]));
+    let a = format!("+10-0-0-1.default.pod.cluster {NAMESPACE} 10.0.0.1");
+    assert_eq!(shown(&changes), [a], "`b` was not there");
+    let revision = index.revision();
+    for events in [
+        vec![terminating("a", "10.0.0.1")],
+        vec![terminating("a", "10.0.0.9"), terminating("b", "10.0.0.2")],
+        lists(vec![
+            terminating("a", "10.0.0.1"),
+            terminating("b", "10.0.0.2"),
+        ]),
+    ] {
+        assert_eq!(shown(&index.apply_all(events)), [""; 0]);
+    }
+    assert_eq!(index.revision(), revision, "nothing has changed");
+    let gone = "-10-0-0-1.default.pod.cluster";
+    assert_eq!(shown(&index.apply_all(lists(Vec::new()))), [gone]);
+    assert!(index.apply(terminating("a", "10.0.0.1")).is_empty());
+    index.apply(pod("default", "a", "10.0.0.1"));
+    index.apply(terminating("a", "10.0.0.1"));
+    let changes = index.apply(delete(Kind::Pod, "default/a"));
+    assert_eq!(shown(&changes), [gone]);
+    assert!(index.apply(terminating("elsewhere", "10.0.0.3")).is_empty());
 }

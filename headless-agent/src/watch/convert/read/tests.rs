@@ -23,6 +23,7 @@ where
         namespace,
         labels,
         resource_version,
+        deletion_timestamp,
         ..
     } = whole.metadata().clone();
     let labels = labels.map(|mut labels| {
@@ -34,6 +35,7 @@ where
         namespace,
         labels,
         resource_version,
+        deletion_timestamp: deletion_timestamp.map(|_| Time(Timestamp::UNIX_EPOCH)),
         ..ObjectMeta::default()
     };
     assert_eq!(read, K::from(&whole));
