@@ -109,7 +109,6 @@ impl Cluster {
         zone.set_fqdn(true);
         let mut index = Index::new(Settings {
             endpoints: self.scope,
-            dns_addresses: vec![IpAddr::V4(Ipv4Addr::new(169, 254, 20, 10))],
             dns_service: ServiceRef {
                 namespace: "default".to_owned(),
                 name: "dns".to_owned(),

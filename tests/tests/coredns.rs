@@ -108,6 +108,17 @@ fn the_agents_answers_agree() {
     check("the agent", &plan);
 }
 
+/// Without upstream resolvers, as the agent itself, CoreDNS answers a CNAME that leads out of the
+/// zone alone.
+#[test]
+fn the_agents_answers_agree_without_upstream_resolvers() {
+    let mut plan = plan(SEED + 7);
+    plan.agent = Some(Source::Folder);
+    plan.choices.upstream = false;
+    let report = check("the agent without upstream resolvers", &plan);
+    assert!(report.chased > 0, "no CNAME has led out of the zone");
+}
+
 /// By default the agent follows an API server and does not watch EndpointSlices of Services
 /// with cluster IPs.
 #[test]

@@ -43,7 +43,7 @@ impl RunArgs {
         let served = listen.served();
         Ok(config::Run {
             source: source.settings(kind, records)?,
-            records: records.settings(kind, served.clone())?,
+            records: records.settings(kind)?,
             programs: records.programs()?,
             policy: Policy {
                 lease: xdp.lease,
@@ -71,7 +71,7 @@ impl CheckArgs {
         Ok(config::Check {
             folder: config::folder(&folder.manifests)?,
             keep: records.keep(),
-            records: records.settings(SourceKind::Manifests, Vec::new())?,
+            records: records.settings(SourceKind::Manifests)?,
         })
     }
 }
@@ -191,9 +191,8 @@ impl From<&ApiArgs> for Access {
 }
 
 impl RecordArgs {
-    /// Settings of the index, where objects come from `source`. `listen` are the
-    /// agent's own addresses.
-    fn settings(&self, source: SourceKind, listen: Vec<IpAddr>) -> Result<Settings, ConfigError> {
+    /// Settings of the index, where objects come from `source`.
+    fn settings(&self, source: SourceKind) -> Result<Settings, ConfigError> {
         let bad = |error: &dyn std::fmt::Display| {
             ConfigError::from(anyhow::anyhow!("--zone `{}`: {error}", self.zone))
         };
@@ -207,7 +206,6 @@ impl RecordArgs {
             pods: self.pods.into(),
             endpoints: self.endpoints(source),
             dns_service: self.cluster_dns_service.clone(),
-            dns_addresses: listen,
             ..Settings::new(zone)
         })
     }

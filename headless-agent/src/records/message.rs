@@ -43,7 +43,7 @@ pub enum Transport {
 pub enum Reply {
     /// Send this message.
     Message(Vec<u8>),
-    /// Look up [`Unfinished::chase`], then send [`Unfinished::finish`].
+    /// Look up [`Unfinished::chases`], then send [`Unfinished::finish`].
     Chase(Box<Unfinished>),
     /// Let another server answer. Without such a server, send [`Forwarded::refused`].
     Forward(Box<Forwarded>),
@@ -73,7 +73,7 @@ impl Forwarded {
     }
 }
 
-/// A reply that lacks the end of a chain of CNAMEs.
+/// A reply that lacks the ends of chains of CNAMEs.
 #[derive(Debug)]
 pub struct Unfinished {
     answer: Answer,
@@ -82,21 +82,20 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// The look-up that the reply waits for.
-    pub fn chase(&self) -> Option<&rules::Chase> {
-        self.answer.chase.as_ref()
+    /// The look-ups that the reply waits for.
+    pub fn chases(&self) -> &[rules::Chase] {
+        &self.answer.chases
     }
 
-    /// The reply. `found` is the answer section of the look-up, or `None` if no server
-    /// answered it.
-    pub fn finish(self, index: &Index, found: Option<Vec<Record>>, rng: &mut Rng) -> Vec<u8> {
+    /// The reply. `found` has the records of the look-ups' answer sections. It is empty where
+    /// no server answered.
+    pub fn finish(self, found: Vec<Record>, rng: &mut Rng) -> Vec<u8> {
         let Self {
             answer,
             query,
             transport,
         } = self;
-        let answer = answer.chased(index, &query.question.name, found);
-        encode(&query, answer, transport, rng)
+        encode(&query, answer.chased(found), transport, rng)
     }
 }
 
@@ -117,7 +116,7 @@ pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -
             query,
             transport,
         })),
-        Resolution::Answer(answer) if answer.chase.is_some() => {
+        Resolution::Answer(answer) if !answer.chases.is_empty() => {
             Reply::Chase(Box::new(Unfinished {
                 answer,
                 query,
@@ -164,7 +163,7 @@ fn error(query: &Query, rcode: ResponseCode, transport: Transport) -> Vec<u8> {
         answers: Vec::new(),
         authorities: Vec::new(),
         additionals: Vec::new(),
-        chase: None,
+        chases: Vec::new(),
     };
     encode(query, answer, transport, &mut Rng::with_seed(0))
 }
@@ -179,7 +178,7 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
         answers,
         authorities,
         additionals,
-        chase: _,
+        chases: _,
     } = answer;
     let mut sections = [answers, authorities, additionals];
     if rcode == ResponseCode::NoError {
@@ -214,6 +213,9 @@ fn encode(query: &Query, answer: Answer, transport: Transport, rng: &mut Rng) ->
 
 /// Orders a section: CNAMEs first, then other records, then the addresses in random
 /// order (CoreDNS, `plugin/loadbalance`).
+///
+/// The other records, such as SRV records, begin at a random one. CoreDNS takes a Service's
+/// slices in random order, so that all records come in turn where not all of them fit.
 fn shuffle(records: &mut [Record], rng: &mut Rng) {
     let rank = |record: &Record| match record.record_type() {
         RecordType::CNAME => 0,
@@ -221,6 +223,10 @@ fn shuffle(records: &mut [Record], rng: &mut Rng) {
         _ => 1,
     };
     records.sort_by_key(rank);
+    let others = records.partition_point(|record| rank(record) < 1);
     let addresses = records.partition_point(|record| rank(record) < 2);
+    if addresses > others {
+        records[others..addresses].rotate_left(rng.usize(..addresses - others));
+    }
     rng.shuffle(&mut records[addresses..]);
 }

@@ -97,8 +97,8 @@ pub struct Answer {
     pub authorities: Vec<Record>,
     /// The additional section, without OPT.
     pub additionals: Vec<Record>,
-    /// The look-up that completes the answer, if its last CNAME leads out of the zone.
-    pub chase: Option<Chase>,
+    /// The look-ups that complete the answer: one for each CNAME that leads out of the zone.
+    pub chases: Vec<Chase>,
 }
 
 /// The end of a chain of CNAMEs that only upstream resolvers know.
@@ -125,7 +125,7 @@ pub fn resolve(index: &Index, question: &Question) -> Resolution {
 struct Sections {
     answers: Vec<Record>,
     additionals: Vec<Record>,
-    chase: Option<Chase>,
+    chases: Vec<Chase>,
 }
 
 impl From<Vec<Record>> for Sections {
@@ -175,7 +175,8 @@ impl Resolver<'_> {
             RecordType::SOA if asked.labels.is_empty() => Ok(vec![self.soa()].into()),
             RecordType::SOA => Ok(Sections::default()),
             RecordType::AXFR | RecordType::IXFR => return refused(),
-            RecordType::NS if asked.is_lower_case_apex() => Ok(self.name_servers()),
+            RecordType::NS if asked.is_lower_case_apex() => self.name_servers(),
+            _ if asked.is_default_name_server() => Ok(Sections::default()),
             // Trap T3: NS of the apex in mixed case comes here, too. As in CoreDNS, a
             // look-up of addresses tells NODATA from NXDOMAIN.
             _ => self
@@ -201,7 +202,7 @@ impl Resolver<'_> {
         let Sections {
             answers,
             additionals,
-            chase,
+            chases,
         } = found;
         if answers.is_empty() {
             return self.negative(ResponseCode::NoError);
@@ -212,7 +213,7 @@ impl Resolver<'_> {
             answers,
             authorities: Vec::new(),
             additionals,
-            chase,
+            chases,
         }
     }
 
@@ -240,7 +241,7 @@ impl Resolver<'_> {
             answers: Vec::new(),
             authorities: vec![self.soa()],
             additionals: Vec::new(),
-            chase: None,
+            chases: Vec::new(),
         }
     }
 
@@ -252,12 +253,7 @@ impl Resolver<'_> {
         kind: RecordType,
     ) -> Result<Vec<Candidate<'s>>, Miss> {
         if asked.is_default_name_server() {
-            // Only A and AAAA have records. For other types the name merely exists.
-            let servers = self.name_server_candidates();
-            return Ok(servers
-                .into_iter()
-                .filter(|server| server.host.record_type() == kind)
-                .collect());
+            return self.name_server_candidates(kind);
         }
         let mut candidates = candidates::candidates(self.index, self.zone, &asked.labels)?;
         if kind == RecordType::SRV {
@@ -282,24 +278,18 @@ impl Resolver<'_> {
 }
 
 impl Answer {
-    /// Completes an answer that has a [`Self::chase`].
+    /// Completes an answer that has [`Self::chases`]. `found` has the records of the upstream
+    /// resolvers' answer sections, whatever their RCODE.
     ///
-    /// `name` is the name that the client asked for. `found` is the answer section of
-    /// the upstream resolvers, or `None` if they could not be asked: the answer is then
-    /// NODATA (CoreDNS, `A` in `plugin/backend_lookup.go`).
+    /// Without records the CNAMEs stand alone, as in CoreDNS: it asks its own server chain
+    /// (`Lookup` in `plugin/pkg/upstream/upstream.go`), which writes a reply in any case. That
+    /// is the reply of an upstream resolver, such as NXDOMAIN, or else SERVFAIL or REFUSED
+    /// (`ServeDNS` in `core/dnsserver/server.go`).
     #[must_use]
-    pub fn chased(mut self, index: &Index, name: &Name, found: Option<Vec<Record>>) -> Self {
-        self.chase = None;
-        match (found, Zone::of(name, &index.settings().zone)) {
-            (None, Some(zone)) => {
-                let resolver = Resolver { index, zone: &zone };
-                resolver.negative(ResponseCode::NoError)
-            }
-            (found, _) => {
-                self.answers.extend(found.into_iter().flatten());
-                self
-            }
-        }
+    pub fn chased(mut self, found: Vec<Record>) -> Self {
+        self.chases = Vec::new();
+        self.answers.extend(found);
+        self
     }
 }
 
@@ -311,6 +301,6 @@ fn refused() -> Resolution {
         answers: Vec::new(),
         authorities: Vec::new(),
         additionals: Vec::new(),
-        chase: None,
+        chases: Vec::new(),
     })
 }

@@ -19,11 +19,9 @@ pub struct Settings {
     pub pods: PodsMode,
     /// Which endpoints have names and reverse names.
     pub endpoints: EndpointScope,
-    /// The Service of the cluster's DNS, which is the zone's name server.
+    /// The Service of the cluster's DNS. The zone's name servers are the Services with the same
+    /// endpoints.
     pub dns_service: ServiceRef,
-    /// The addresses of the name server `ns.dns.<zone>`, which takes the place of that
-    /// Service where it does not exist.
-    pub dns_addresses: Vec<IpAddr>,
 }
 
 impl Settings {
@@ -38,7 +36,6 @@ impl Settings {
                 namespace: "kube-system".to_owned(),
                 name: "kube-dns".to_owned(),
             },
-            dns_addresses: Vec::new(),
         }
     }
 }

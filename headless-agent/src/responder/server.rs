@@ -59,11 +59,8 @@ impl Responder {
         let index = self.mirror.index();
         let (reply, count) = match records::reply(&index, query, Transport::Udp, rng) {
             Reply::Message(reply) => (reply, &self.counts.resolved),
-            // There are no upstreams that could resolve the end of the chain.
-            Reply::Chase(unfinished) => {
-                let reply = unfinished.finish(&index, None, rng);
-                (reply, &self.counts.resolved)
-            }
+            // The agent has no upstream resolvers, so the CNAMEs stand alone.
+            Reply::Chase(unfinished) => (unfinished.finish(Vec::new(), rng), &self.counts.resolved),
             Reply::Forward(forwarded) => (forwarded.refused(), &self.counts.refused),
             Reply::Ignore => (Vec::new(), &self.counts.ignored),
         };

@@ -75,6 +75,7 @@ impl Agent {
             ttl,
             pods,
             pod_names,
+            upstream: _,
         } = choices;
         let pods = match pods {
             PodsMode::Disabled => "disabled",

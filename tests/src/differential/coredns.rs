@@ -37,6 +37,8 @@ pub struct Choices {
     pub pods: PodsMode,
     /// The option `endpoint_pod_names`.
     pub pod_names: bool,
+    /// Whether names outside of the zone are forwarded to an upstream resolver.
+    pub upstream: bool,
 }
 
 impl Default for Choices {
@@ -46,6 +48,7 @@ impl Default for Choices {
             ttl: 30,
             pods: PodsMode::Insecure,
             pod_names: false,
+            upstream: true,
         }
     }
 }
@@ -59,6 +62,7 @@ impl Choices {
             ttl,
             pods,
             pod_names,
+            upstream,
         } = self;
         let pods = match pods {
             PodsMode::Disabled => "disabled",
@@ -66,6 +70,11 @@ impl Choices {
             PodsMode::Verified => "verified",
         };
         let pod_names = if *pod_names { "endpoint_pod_names" } else { "" };
+        let forward = if *upstream {
+            format!("forward . {UPSTREAM} {{\n max_concurrent 1000\n }}")
+        } else {
+            String::new()
+        };
         format!(
             ".:53 {{
                 errors
@@ -76,9 +85,7 @@ impl Choices {
                     fallthrough in-addr.arpa ip6.arpa
                     ttl {ttl}
                 }}
-                forward . {UPSTREAM} {{
-                    max_concurrent 1000
-                }}
+                {forward}
                 loadbalance
             }}\n"
         )

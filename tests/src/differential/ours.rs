@@ -27,7 +27,7 @@ use headless_ebpf::wire::frame::FramePacket;
 use hickory_proto::rr::{Name, RecordType};
 
 use super::cluster::{Change, Cluster, Object};
-use super::coredns::{self, Choices};
+use super::coredns::Choices;
 use super::{frame, upstream};
 
 /// The served address.
@@ -83,6 +83,8 @@ pub enum EngineOutcome {
 /// Resolver, engine and programs over one cluster.
 pub struct Ours {
     keep: Keep,
+    /// See [`Choices::upstream`].
+    upstream: bool,
     endpoints: EndpointScope,
     index: Index,
     host: Writer<MemorySink>,
@@ -102,6 +104,7 @@ impl Ours {
             ttl,
             pods,
             pod_names,
+            upstream,
         } = *choices;
         let config =
             Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
@@ -109,7 +112,6 @@ impl Ours {
             ttl,
             pods,
             endpoints,
-            dns_addresses: vec![IpAddr::V4(coredns::ADDRESS)],
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
         };
         let capacities = Capacities {
@@ -128,6 +130,7 @@ impl Ours {
         let memory = MemorySink::new(config, capacities);
         let mut ours = Self {
             keep: Keep { pod_names },
+            upstream,
             endpoints,
             index: Index::new(settings),
             host: Writer::open(memory, Arc::new(WriteCounts::default()))?,
@@ -196,12 +199,14 @@ impl Ours {
             Reply::Ignore => ResolverOutcome::Ignored,
             Reply::Forward(forwarded) => ResolverOutcome::Forward(forwarded.to),
             Reply::Chase(unfinished) => {
-                let found = unfinished.chase().map(|chase| {
+                let chases = unfinished.chases().iter().filter(|_| self.upstream);
+                let found = chases.flat_map(|chase| {
                     let (_, records) =
                         upstream::lookup(&chase.target, RecordType::from(chase.qtype));
                     records
                 });
-                ResolverOutcome::Chased(unfinished.finish(&self.index, found, &mut self.rng))
+                let found = found.collect();
+                ResolverOutcome::Chased(unfinished.finish(found, &mut self.rng))
             }
         }
     }

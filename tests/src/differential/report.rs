@@ -20,6 +20,8 @@ pub struct Report {
     pub resolver: u64,
     /// Replies of the agent over UDP that were compared.
     pub agent: u64,
+    /// Replies of the agent with a CNAME that leads out of the zone.
+    pub chased: u64,
     /// Questions that the resolver leaves to upstream resolvers.
     pub upstream: u64,
     /// Questions that the resolver leaves to the cluster's DNS.
@@ -71,6 +73,7 @@ impl fmt::Display for Report {
             passed,
             resolver,
             agent,
+            chased,
             upstream,
             cluster_dns,
             ignored,
@@ -97,7 +100,10 @@ impl fmt::Display for Report {
         writeln!(f, "  left to upstream        {upstream}")?;
         writeln!(f, "  left to cluster's DNS   {cluster_dns}")?;
         writeln!(f, "  ignored                 {ignored}")?;
-        writeln!(f, "  agent answered          {agent}")?;
+        writeln!(
+            f,
+            "  agent answered          {agent}, of which {chased} with a CNAME out of the zone"
+        )?;
         writeln!(
             f,
             "plain questions           {plain}, of which the engine answered {plain_engine} ({}.{} %)",

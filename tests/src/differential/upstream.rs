@@ -10,7 +10,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::message::DnsName;
 
-/// TTL of every record in seconds. No record of the cluster has this TTL.
+/// TTL of nearly every record in seconds. No record of the cluster has this TTL.
 pub const TTL: u32 = 77;
 
 /// Names with an answer of their own. `nx.example.com` and every name that is not listed
@@ -33,6 +33,10 @@ pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
     let records = match (text.trim_end_matches('.'), qtype) {
         ("ok.example.com" | "v4.example.com", RecordType::A) => vec![record(name, ipv4(1))],
         ("ok.example.com", RecordType::AAAA) => vec![record(name, ipv6())],
+        ("www.example.com", RecordType::A) => {
+            let address = RData::A(A::new(192, 0, 2, 80));
+            vec![Record::from_rdata(name.clone(), 300, address)]
+        }
         ("many.example.com", RecordType::A) => (1..9).map(|i| record(name, ipv4(i))).collect(),
         ("alias.example.com", _) => {
             let Ok(target) = Name::from_ascii("ok.example.com.") else {
@@ -42,7 +46,9 @@ pub fn lookup(name: &Name, qtype: RecordType) -> (ResponseCode, Vec<Record>) {
             let alias = record(name, RData::CNAME(CNAME(target)));
             return (rcode, [vec![alias], rest].concat());
         }
-        ("ok.example.com" | "v4.example.com" | "many.example.com", _) => Vec::new(),
+        ("ok.example.com" | "v4.example.com" | "www.example.com" | "many.example.com", _) => {
+            Vec::new()
+        }
         ("broken.example.com", _) => return (ResponseCode::ServFail, Vec::new()),
         _ => return (ResponseCode::NXDomain, Vec::new()),
     };

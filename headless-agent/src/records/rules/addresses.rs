@@ -63,10 +63,6 @@ impl Resolver<'_> {
         if trail.candidates > CANDIDATES_MAX {
             return Err(Miss::Unknown);
         }
-        let records: usize = candidates
-            .iter()
-            .map(|candidate| candidate.ports.count)
-            .sum();
         for candidate in &candidates {
             match &candidate.host {
                 Host::Address(at) => {
@@ -82,13 +78,8 @@ impl Resolver<'_> {
                     // CoreDNS follows the CNAME once for each port.
                     for _ in 0..candidate.ports.count {
                         let next = self.follow(asked, kind, target.clone(), trail)?;
-                        if next.chase.is_some() && records > 1 {
-                            // An `Answer` has one look-up at upstream resolvers, and NODATA
-                            // where that fails. With other records beside it this is wrong.
-                            return Err(Miss::Unknown);
-                        }
                         found.answers.extend(next.answers);
-                        found.chase = next.chase;
+                        found.chases.extend(next.chases);
                     }
                 }
             }
@@ -119,13 +110,13 @@ impl Resolver<'_> {
         }
         let mut answers = vec![self.cname_record(asked, target.clone())];
         if !self.zone.asked.zone_of(&target) {
-            let chase = Some(Chase {
+            let chase = Chase {
                 target,
                 qtype: kind.into(),
-            });
+            };
             return Ok(Sections {
                 answers,
-                chase,
+                chases: vec![chase],
                 ..Sections::default()
             });
         }
@@ -137,7 +128,7 @@ impl Resolver<'_> {
                 answers.extend(next.answers);
                 Ok(Sections {
                     answers,
-                    chase: next.chase,
+                    chases: next.chases,
                     ..Sections::default()
                 })
             }

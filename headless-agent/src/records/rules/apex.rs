@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hickory_proto::rr::rdata::{NS, SOA};
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::{RData, Record, RecordType};
 
-use super::candidates::{self, Candidate, Host, Target};
+use super::candidates::{self, Candidate, Host, Miss, Target};
+use super::ptr::VISITED_MAX;
 use super::{Resolver, Sections};
-use crate::watch::ServiceRef;
+use crate::records::types::EndpointScope;
+use crate::watch::{EndpointSlice, ServiceKind, ServiceRef};
 
 impl Resolver<'_> {
     /// The SOA record. Trap T8: its names end with the zone as it was asked.
@@ -34,46 +36,123 @@ impl Resolver<'_> {
     }
 
     /// The NS records, with the addresses of the name servers.
-    pub(super) fn name_servers(&self) -> Sections {
+    pub(super) fn name_servers(&self) -> Result<Sections, Miss> {
         let mut found = Sections::default();
         let mut seen = HashSet::new();
-        for candidate in self.name_server_candidates() {
-            let (Host::Address(address), Some(server)) =
-                (&candidate.host, self.zone.below(candidate.target.labels()))
-            else {
+        for (target, address) in self.servers()? {
+            let Some(server) = self.zone.below(target.labels()) else {
                 continue;
             };
             found
                 .additionals
-                .push(self.address_record(server.clone(), *address));
+                .push(self.address_record(server.clone(), address));
             if seen.insert(server.clone()) {
                 let rdata = RData::NS(NS(server));
                 let record = Record::from_rdata(self.zone.asked.clone(), self.ttl(), rdata);
                 found.answers.push(record);
             }
         }
-        found
+        Ok(found)
     }
 
-    /// The zone's name servers: the Service of the cluster's DNS, or, where that does
-    /// not exist, `ns.dns.<zone>` with the addresses of the settings (CoreDNS,
-    /// `nsAddrs`).
-    pub(super) fn name_server_candidates(&self) -> Vec<Candidate<'_>> {
+    /// The candidates for A and AAAA records of `ns.dns.<zone>`: the addresses of the name
+    /// servers. The name exists with every type.
+    pub(super) fn name_server_candidates(
+        &self,
+        kind: RecordType,
+    ) -> Result<Vec<Candidate<'_>>, Miss> {
+        if !matches!(kind, RecordType::A | RecordType::AAAA) {
+            return Ok(Vec::new());
+        }
+        let candidates = self.servers()?.into_iter().map(|(target, address)| {
+            let host = Host::Address(address);
+            Candidate {
+                target,
+                host,
+                ports: Rc::default(),
+            }
+        });
+        Ok(candidates
+            .filter(|candidate| candidate.host.record_type() == kind)
+            .collect())
+    }
+
+    /// The zone's name servers with their addresses: every Service that has a server of the
+    /// cluster's DNS as an endpoint (CoreDNS, `nsAddrs`).
+    ///
+    /// Each CoreDNS looks up its own addresses. The index knows the addresses of all of them,
+    /// but not which two belong to one server. So the answer is known if all addresses of a
+    /// family lead to the same Services. [`Miss::Unknown`] where they do not, where the
+    /// endpoints of some Services are unknown, and where the cluster's DNS has no endpoint: it
+    /// then names itself.
+    fn servers(&self) -> Result<Vec<Server<'_>>, Miss> {
         let settings = self.index.settings();
         let ServiceRef { namespace, name } = &settings.dns_service;
-        let service = self.index.service(namespace, name);
-        let found = service.map_or_else(Vec::new, |view| candidates::of_name_server(&view));
-        if !found.is_empty() {
-            return found;
+        let own = self.index.service(namespace, name).ok_or(Miss::Unknown)?;
+        let own = &own.state.endpoints;
+        let unknown = settings.endpoints == EndpointScope::Headless
+            || self.index.hides_holders()
+            || own.is_partial();
+        if unknown {
+            return Err(Miss::Unknown);
         }
-        let own = |address: &IpAddr| Candidate {
-            target: Target {
-                endpoint: None,
-                parent: ["ns", "dns", ""],
-            },
-            host: Host::Address(*address),
-            ports: Rc::default(),
-        };
-        settings.dns_addresses.iter().map(own).collect()
+        let (ipv4, ipv6): (Vec<IpAddr>, Vec<IpAddr>) = own.addresses().partition(IpAddr::is_ipv4);
+        // A server without an address of one family would name fewer Services.
+        let mixed = !ipv4.is_empty() && !ipv6.is_empty() && ipv4.len() != ipv6.len();
+        if mixed || ipv4.len() + ipv6.len() == 0 {
+            return Err(Miss::Unknown);
+        }
+        let mut visited = 0;
+        let mut servers = Vec::new();
+        for family in [ipv4, ipv6] {
+            let mut of_each = family.into_iter();
+            let Some(first) = of_each.next() else {
+                continue;
+            };
+            let of_first = self.servers_over(first, &mut visited)?;
+            for other in of_each {
+                if self.servers_over(other, &mut visited)? != of_first {
+                    return Err(Miss::Unknown);
+                }
+            }
+            servers.extend(of_first);
+        }
+        Ok(servers)
+    }
+
+    /// The Services of every slice that has this address, sorted. A Service comes once for each
+    /// such slice. `visited` counts endpoints.
+    fn servers_over(&self, at: IpAddr, visited: &mut usize) -> Result<Vec<Server<'_>>, Miss> {
+        let mut servers = Vec::new();
+        for view in self.index.holders(at) {
+            let endpoints = &view.state.endpoints;
+            *visited += endpoints.len();
+            let Some(service) = view.state.service.as_deref() else {
+                continue;
+            };
+            if service.partial || endpoints.is_partial() || *visited > VISITED_MAX {
+                return Err(Miss::Unknown);
+            }
+            let target = |endpoint| candidates::target(&view, endpoint);
+            let holds = |slice: &&EndpointSlice| slice.endpoints.iter().any(|of| of.address == at);
+            for slice in endpoints.slices().filter(holds) {
+                match &service.kind {
+                    ServiceKind::ClusterIp(addresses) if !addresses.is_empty() => {
+                        servers.extend(addresses.iter().map(|at| (target(None), *at)));
+                    }
+                    ServiceKind::Headless if slice.aliases.is_empty() => {
+                        let endpoints = slice.endpoints.iter();
+                        servers.extend(endpoints.map(|of| (target(Some(of)), of.address)));
+                    }
+                    // CoreDNS fails, or sends a record without an address.
+                    _ => return Err(Miss::Unknown),
+                }
+            }
+        }
+        servers.sort_unstable();
+        Ok(servers)
     }
 }
+
+/// A name server and one of its addresses.
+type Server<'a> = (Target<'a>, IpAddr);

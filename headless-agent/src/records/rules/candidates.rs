@@ -39,7 +39,7 @@ pub(super) struct Candidate<'a> {
 }
 
 /// An SRV target as the labels left of the zone.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target<'a> {
     /// The label of an endpoint.
     pub(super) endpoint: Option<EndpointLabel<'a>>,
@@ -126,7 +126,7 @@ pub(super) fn candidates<'a>(
 }
 
 /// The SRV target that is a Service or one of its endpoints.
-fn target<'a>(view: &ServiceView<'a>, endpoint: Option<EndpointView<'a>>) -> Target<'a> {
+pub(super) fn target<'a>(view: &ServiceView<'a>, endpoint: Option<EndpointView<'a>>) -> Target<'a> {
     Target {
         endpoint: endpoint.map(EndpointLabel::of),
         parent: [view.name, view.namespace, "svc"],
@@ -253,32 +253,6 @@ fn of_endpoints<'a>(
         return Err(Miss::Missing);
     }
     Ok(found)
-}
-
-/// The names and addresses of a Service as the zone's name server (CoreDNS, `nsAddrs` in
-/// `plugin/kubernetes/ns.go`).
-pub(super) fn of_name_server<'a>(view: &ServiceView<'a>) -> Vec<Candidate<'a>> {
-    let Some(service) = view.state.service.as_deref() else {
-        return Vec::new();
-    };
-    let candidate = |endpoint, address| Candidate {
-        target: target(view, endpoint),
-        host: Host::Address(address),
-        ports: Rc::default(),
-    };
-    match &service.kind {
-        ServiceKind::ClusterIp(addresses) => {
-            let addresses = addresses.iter();
-            addresses.map(|address| candidate(None, *address)).collect()
-        }
-        ServiceKind::Headless => {
-            let endpoints = view.state.endpoints.all();
-            endpoints
-                .map(|(endpoint, _)| candidate(Some(endpoint), endpoint.address))
-                .collect()
-        }
-        ServiceKind::ExternalName(_) | ServiceKind::Unserved => Vec::new(),
-    }
 }
 
 /// The candidate of a pod's name. As in CoreDNS (`findPods`), labels left of the pod's

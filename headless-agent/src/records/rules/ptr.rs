@@ -14,7 +14,7 @@ use crate::records::service::EndpointLabel;
 use crate::watch::ENTRIES_MAX;
 
 /// Most endpoints that one question looks at.
-const VISITED_MAX: usize = 4 * ENTRIES_MAX;
+pub(super) const VISITED_MAX: usize = 4 * ENTRIES_MAX;
 
 impl Resolver<'_> {
     /// PTR records. A Service's own address has that Service's name only, even if an

@@ -83,6 +83,7 @@ fn cluster() -> Vec<Event> {
             "10.96.0.10,fd00:96::a",
             &["dns/udp/53", "dns-tcp/tcp/53", "metrics/tcp/9153"],
         ),
+        slice("kube-system/kube-dns-0", "kube-dns", &[], &["10.244.0.2"]),
         pod("default", "x", "10.0.9.1"),
         pod("default", "y", "10.0.9.1"),
         pod("default", "z", "fd00:9::1"),

@@ -256,6 +256,11 @@ impl Endpoints {
         ipv4.chain(self.ipv6.iter().copied().map(IpAddr::V6))
     }
 
+    /// The slices, in the order of their names.
+    pub(in crate::records) fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.iter().map(|slice| &**slice)
+    }
+
     /// Every endpoint of every slice, with the ports of its slice. An address in two slices
     /// comes twice.
     pub(in crate::records) fn all(&self) -> impl Iterator<Item = (EndpointView<'_>, &[Port])> {

@@ -30,57 +30,104 @@ fn the_soa_and_its_ttl() {
     }
 }
 
+/// [`cluster`] with these slices of `kube-dns` instead of its own, and more objects.
+fn with_dns(slices: &[&[&str]], more: Vec<Event>) -> Vec<Event> {
+    let mut events = cluster();
+    for (number, endpoints) in slices.iter().enumerate() {
+        let path = format!("kube-system/kube-dns-{number}");
+        events.push(slice(&path, "kube-dns", &[], endpoints));
+    }
+    events.extend(more);
+    events
+}
+
+const DNS: &str = "kube-dns.kube-system.svc.cluster.local.";
+
 #[test]
-fn name_servers_are_the_cluster_dns_service() {
-    let index = index(settings(), cluster());
-    let name = "kube-dns.kube-system.svc.cluster.local.";
+fn name_servers_are_the_services_over_the_cluster_dns() {
+    let index = index(
+        all(),
+        with_dns(&[&["10.244.0.2", "10.244.0.3"]], Vec::new()),
+    );
     let answer = answered(&index, "@ NS");
-    assert_eq!(shown(&answer.answers), [format!("{ZONE} 30 NS {name}")]);
-    assert_eq!(
-        shown(&answer.additionals),
-        [
-            format!("{name} 30 A 10.96.0.10"),
-            format!("{name} 30 AAAA fd00:96::a")
-        ]
-    );
-    assert_eq!(
-        ask(&index, "ns.dns A"),
-        [format!("ns.dns.{ZONE} 30 A 10.96.0.10")]
-    );
+    assert_eq!(shown(&answer.answers), [format!("{ZONE} 30 NS {DNS}")]);
+    let glue = [
+        format!("{DNS} 30 A 10.96.0.10"),
+        format!("{DNS} 30 AAAA fd00:96::a"),
+    ];
+    assert_eq!(shown(&answer.additionals), glue);
+    let name = format!("ns.dns.{ZONE}");
+    assert_eq!(ask(&index, "ns.dns A"), [format!("{name} 30 A 10.96.0.10")]);
     assert_eq!(
         ask(&index, "ns.dns AAAA"),
-        [format!("ns.dns.{ZONE} 30 AAAA fd00:96::a")]
+        [format!("{name} 30 AAAA fd00:96::a")]
     );
 
+    // A headless Service over the same servers names each endpoint.
+    let over = vec![
+        service("default", "over", "None", &[]),
+        slice(
+            "default/over-1",
+            "over",
+            &[],
+            &["10.244.0.3", "10.244.0.2", "10.9.9.9=x"],
+        ),
+        service("default", "beside", "10.96.0.77", &[]),
+        slice("default/beside-1", "beside", &[], &["10.9.9.9"]),
+    ];
+    let index = super::index(all(), with_dns(&[&["10.244.0.2", "10.244.0.3"]], over));
+    let answer = answered(&index, "@ NS");
+    let over = |label| format!("{ZONE} 30 NS {label}.over.{SUFFIX}");
+    let mut servers = vec![format!("{ZONE} 30 NS {DNS}")];
+    servers.extend(["10-244-0-2", "10-244-0-3", "x"].map(over));
+    servers.sort();
+    assert_eq!(shown(&answer.answers), servers);
+    assert_eq!(answer.additionals.len(), 5);
+    assert_eq!(ask(&index, "ns.dns A").len(), 4);
+}
+
+/// CoreDNS does not leave out an address that it finds by two of its own addresses.
+#[test]
+fn a_server_of_both_families_has_its_addresses_twice() {
+    let index = index(
+        all(),
+        with_dns(&[&["10.244.0.2"], &["fd00::2"]], Vec::new()),
+    );
+    let answer = answered(&index, "@ NS");
+    assert_eq!((answer.answers.len(), answer.additionals.len()), (1, 4));
+    assert_eq!(ask(&index, "ns.dns A").len(), 1);
+}
+
+/// Where the name servers are not known, the cluster's DNS answers.
+#[test]
+fn unknown_name_servers_are_not_guessed() {
+    let unequal = vec![
+        service("default", "one", "10.96.0.77", &[]),
+        slice("default/one-1", "one", &[], &["10.244.0.2"]),
+    ];
+    let outside = vec![
+        service("default", "away", "db.example.com", &[]),
+        slice("default/away-1", "away", &[], &["10.244.0.2", "10.244.0.3"]),
+    ];
     let elsewhere = Settings {
-        dns_service: in_default("nginx"),
-        ..settings()
-    };
-    let index = super::index(elsewhere, cluster());
-    let answer = answered(&index, "@ NS");
-    assert_eq!((answer.answers.len(), answer.additionals.len()), (3, 3));
-    assert_eq!(
-        shown(&answer.answers)[1],
-        format!("{ZONE} 30 NS web-0.nginx.{SUFFIX}")
-    );
-
-    let nowhere = Settings {
         dns_service: in_default("nosuch"),
-        dns_addresses: vec!["169.254.20.10".parse().unwrap()],
-        ..settings()
+        ..all()
     };
-    let index = super::index(nowhere, cluster());
-    let answer = answered(&index, "@ NS");
-    assert_eq!(
-        shown(&answer.answers),
-        [format!("{ZONE} 30 NS ns.dns.{ZONE}")]
-    );
-    assert_eq!(
-        shown(&answer.additionals),
-        [format!("ns.dns.{ZONE} 30 A 169.254.20.10")]
-    );
-    assert_eq!(
-        ask(&index, "ns.dns A"),
-        [format!("ns.dns.{ZONE} 30 A 169.254.20.10")]
-    );
+    let two: &[&[&str]] = &[&["10.244.0.2", "10.244.0.3"]];
+    for (settings, events) in [
+        (settings(), with_dns(two, Vec::new())),
+        (all(), with_dns(two, unequal)),
+        (all(), with_dns(two, outside)),
+        (all(), with_dns(&[two[0], &["fd00::2"]], Vec::new())),
+        (all(), with_dns(&[&[]], Vec::new())),
+        (elsewhere, with_dns(two, Vec::new())),
+    ] {
+        let index = index(settings, events);
+        for question in ["@ NS", "ns.dns A", "ns.dns AAAA"] {
+            assert_eq!(ask(&index, question), ["ClusterDns"], "{question}");
+        }
+        for question in ["ns.dns HTTPS", "ns.dns SRV", "ns.dns MX"] {
+            assert_eq!(ask(&index, question), ["NODATA"], "{question}");
+        }
+    }
 }

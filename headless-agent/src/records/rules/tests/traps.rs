@@ -49,7 +49,7 @@ fn t3_soa_of_nothing_is_nodata_and_mixed_case_hides_the_name_server() {
 
 #[test]
 fn t3_reverse_zones_have_the_same_names_at_their_apex() {
-    let index = index(settings(), cluster());
+    let index = index(all(), cluster());
     for zone in ["in-addr.arpa.", "ip6.arpa."] {
         assert_eq!(ask(&index, &format!("{zone} A")), ["NODATA"]);
         assert_eq!(ask(&index, &format!("svc.{zone} A")), ["NODATA"]);
