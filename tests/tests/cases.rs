@@ -1,77 +1,98 @@
-//! Puts the questions of every folder in `cases` to the engine and to the agent's
-//! responder.
+//! Puts the questions of every folder in `cases` to the engine, to the agent's responder, and
+//! to the resolver.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+use std::collections::BTreeSet;
 
 use headless_agent::records::EndpointScope;
-use headless_tests::cases::{Case, Outcome, Servers};
+use headless_tests::cases::{Case, Expected, Outcome, Question, Servers};
 
-/// With all endpoints in the index, as from a folder of manifests, the responder leaves no
-/// question to others.
-#[test]
-fn every_case_is_answered_as_coredns_does() {
+/// Calls `look` with the servers of each case in a scope and with each question for them.
+fn each(scope: EndpointScope, mut look: impl FnMut(&Servers, &Question, &str)) {
     let cases = Case::all();
     assert!(!cases.is_empty(), "no case");
     for case in cases {
-        let servers = Servers::new(&case.cluster(EndpointScope::All));
-        for question in &case.questions {
-            let about = format!("{}: {question}", case.name());
-            let query = question.query();
-            if let Outcome::Reply(reply) = servers.by_engine(&query) {
-                question
-                    .expect
-                    .check(&reply, &format!("{about} by the engine"));
-            }
-            match servers.by_responder(&query) {
-                Outcome::Reply(reply) => question
-                    .expect
-                    .check(&reply, &format!("{about} by the responder")),
-                Outcome::Left => panic!("{about}: refused by the responder"),
+        for (agent_args, questions) in case.by_agent_args() {
+            let servers = Servers::new(&case, scope, agent_args);
+            for question in questions {
+                look(&servers, question, &format!("{}: {question}", case.name()));
             }
         }
     }
+}
+
+/// The answer without the records of upstream resolvers, which the responder does not have.
+fn without_upstream(expected: &Expected) -> Expected {
+    let is_ours = |record: &String| record.to_ascii_lowercase().contains("cluster.local.");
+    let answers = expected.answers.iter().filter(|record| is_ours(record));
+    Expected {
+        answers: answers.cloned().collect(),
+        ..expected.clone()
+    }
+}
+
+/// With all endpoints in the index, as from a folder of manifests, the resolver leaves no
+/// question to others.
+#[test]
+fn every_case_is_answered_as_coredns_does() {
+    each(EndpointScope::All, |servers, question, about| {
+        let query = question.query();
+        if let Outcome::Reply(reply) = servers.by_engine(&query, 0) {
+            question
+                .expect
+                .check(&reply, &format!("{about} by the engine"));
+        }
+        let alone = without_upstream(&question.expect);
+        let by_responder = (servers.by_responder(&query), &alone, "responder");
+        let by_resolver = (servers.by_resolver(&query), &question.expect, "resolver");
+        for (outcome, expected, who) in [by_responder, by_resolver] {
+            match outcome {
+                Outcome::Reply(reply) => expected.check(&reply, &format!("{about} by the {who}")),
+                Outcome::Left => panic!("{about}: left by the {who}"),
+            }
+        }
+    });
 }
 
 /// With an API server the default scope leaves out endpoints. Then fewer questions are
 /// answered, and no answer differs.
 #[test]
 fn no_case_is_answered_wrongly_in_the_default_mode() {
-    for case in Case::all() {
-        let servers = Servers::new(&case.cluster(EndpointScope::Headless));
-        for question in &case.questions {
-            let query = question.query();
-            for (who, outcome) in [
-                ("engine", servers.by_engine(&query)),
-                ("responder", servers.by_responder(&query)),
-            ] {
-                if let Outcome::Reply(reply) = outcome {
-                    let about = format!("{}: {question} by the {who}", case.name());
-                    question.expect.check(&reply, &about);
-                }
+    each(EndpointScope::Headless, |servers, question, about| {
+        let query = question.query();
+        let alone = without_upstream(&question.expect);
+        for (who, outcome, expected) in [
+            ("engine", servers.by_engine(&query, 0), &question.expect),
+            ("responder", servers.by_responder(&query), &alone),
+            ("resolver", servers.by_resolver(&query), &question.expect),
+        ] {
+            if let Outcome::Reply(reply) = outcome {
+                expected.check(&reply, &format!("{about} by the {who}"));
             }
         }
-    }
+    });
 }
 
 /// The engine must not deny a Service whose endpoints have domain names: it cannot answer
 /// with a CNAME. Nor may it answer a reverse name for an address that may have further
-/// names.
+/// names, or name the zone's name servers.
 #[test]
 fn the_engine_passes_questions_that_it_cannot_answer_completely() {
-    let left = |scope, folder: &str| {
-        let mut cases = Case::all().into_iter();
-        let case = cases.find(|case| case.name() == folder).expect(folder);
-        let servers = Servers::new(&case.cluster(scope));
-        let questions = case.questions.iter();
-        let left = questions.filter(|question| {
-            let outcome = servers.by_engine(&question.query());
-            outcome == Outcome::Left
-        });
-        (left.count(), case.questions.len())
-    };
     for scope in [EndpointScope::All, EndpointScope::Headless] {
-        assert_eq!(left(scope, "slice-of-names"), (8, 8));
-        assert_eq!(left(scope, "slice-of-names-with-hostname"), (3, 3));
-        assert_eq!(left(scope, "ptr-headless-and-cluster-ip"), (1, 1));
+        let mut answered = BTreeSet::new();
+        each(scope, |servers, question, about| {
+            if let Outcome::Reply(_) = servers.by_engine(&question.query(), 0) {
+                answered.insert(about.to_owned());
+            }
+        });
+        let answered: Vec<&str> = answered.iter().map(String::as_str).collect();
+        assert_eq!(
+            answered,
+            [
+                "dns-version: dns-version.cluster.local. TXT",
+                "ns-of-two-services: cluster.local. SOA",
+                "terminating-pod: 10-1-1-1.d.pod.cluster.local. A",
+                "terminating-pod: 10-1-1-1.d.pod.cluster.local. SRV",
+            ]
+        );
     }
 }
