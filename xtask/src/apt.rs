@@ -2,6 +2,8 @@
 
 use crate::exec;
 use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -52,6 +54,49 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
         &format!("installed in {}", exec::elapsed(start.elapsed())),
     );
     Ok(())
+}
+
+/// Extracts packages, and the packages that they need and that are not installed, into `folder`.
+/// Nothing of them runs.
+///
+/// # Errors
+/// When a package cannot be downloaded or extracted.
+pub(crate) fn extract(packages: &[&str], folder: &Path) -> Result<()> {
+    exec::progress("apt", &format!("extracting {}", packages.join(" ")));
+    let archives = folder.join("archives");
+    fs::create_dir_all(archives.join("partial"))
+        .with_context(|| format!("cannot create {}", archives.display()))?;
+    exec::output(apt_get().arg("update")).context("cannot refresh the package lists")?;
+    // `install` downloads nothing for a package that is installed.
+    let download = ["-o", "APT::Sandbox::User=root", "download"];
+    exec::output(
+        apt_get()
+            .current_dir(&archives)
+            .args(download)
+            .args(packages),
+    )?;
+    let mut needed = apt_get();
+    needed
+        .arg("-o")
+        .arg(format!("Dir::Cache::archives={}", archives.display()));
+    needed.args([
+        "install",
+        "--yes",
+        "--download-only",
+        "--no-install-recommends",
+    ]);
+    exec::output(needed.args(packages))?;
+    for entry in fs::read_dir(&archives).context("cannot list the packages")? {
+        let path = entry.context("cannot list the packages")?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            exec::output(
+                Command::new("dpkg-deb")
+                    .arg("--extract")
+                    .args([&path, folder]),
+            )?;
+        }
+    }
+    fs::remove_dir_all(&archives).with_context(|| format!("cannot remove {}", archives.display()))
 }
 
 /// Whether packages can be installed from here.

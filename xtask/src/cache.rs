@@ -111,7 +111,8 @@ pub(crate) fn lock(local: &Path, name: &str) -> Result<File> {
     Ok(file)
 }
 
-fn remove(folder: &Path) -> Result<()> {
+/// Deletes a folder, if it exists.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", folder.display()))

@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod cache;
 mod ci;
+mod clients;
 mod cluster;
 mod demo;
 mod deny;

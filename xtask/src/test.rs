@@ -5,7 +5,7 @@ use crate::kernels::{self, Clock, Series};
 use crate::peers::{self, Peer};
 use crate::tally::Tally;
 use crate::workspace::{CRATE, PEERS, ROOT, Suites};
-use crate::{apt, ebpf, exec};
+use crate::{apt, clients, ebpf, exec};
 use anyhow::{Context as _, Result, bail};
 use std::time::Instant;
 
@@ -72,6 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return kernels::run(machines, &options.suites, options.update);
     }
     let suites = Suites::read()?;
+    let mut environment = vec![("HEADLESS_BPF_DIR".to_owned(), exec::target().join("bpf"))];
     let mut features = Vec::new();
     let mut left_out = Vec::new();
     if options.no_root {
@@ -79,11 +80,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else if exec::is_root() {
         features.push(ROOT);
         apt::ensure(&LIVE_PACKAGES)?;
+        if !options.fast {
+            environment.extend(clients::environment()?);
+        }
     } else {
         left_out = suites.requiring(ROOT);
     }
 
-    let mut environment = vec![("HEADLESS_BPF_DIR".to_owned(), exec::target().join("bpf"))];
     ebpf::build()?;
     if options.fast {
         note(&suites, PEERS, "--fast");
