@@ -146,6 +146,10 @@ fn random_questions_reach_every_outcome() {
         "pass userspace",
         "pass qtype",
         "pass too_large",
+        "pass edns_count",
+        "pass edns_length",
+        "pass edns_option",
+        "pass edns_subnet",
     ] {
         assert!(seen.contains_key(label), "no {label} among {seen:?}");
     }

@@ -232,20 +232,65 @@ const CORPUS: &[(&str, PassReason, &[&str])] = &[
         PassReason::Edns,
         &[
             "additional_a",
+            "edns_bare_within",
+            "edns_cookie_length_beyond",
+            "edns_cookie_length_short",
             "edns_cut",
             "edns_length_beyond",
             "edns_length_most",
             "edns_length_short",
             "edns_missing",
             "edns_name",
-            "edns_option_beyond",
-            "edns_option_cut",
             "edns_pointer",
             "edns_trailing",
-            "edns_version",
-            "edns_version_most",
             "second_opt",
             "tsig",
+        ],
+    ),
+    (
+        "other versions of EDNS",
+        PassReason::EdnsVersion,
+        &["edns_cookie_version", "edns_version", "edns_version_most"],
+    ),
+    (
+        "more EDNS options than the engine reads",
+        PassReason::EdnsCount,
+        &["edns_five_options", "edns_four_and_cut"],
+    ),
+    (
+        "more bytes of EDNS options than the engine reads",
+        PassReason::EdnsLength,
+        &["edns_long_options", "edns_padding"],
+    ),
+    (
+        "EDNS options that CoreDNS refuses",
+        PassReason::EdnsOption,
+        &[
+            "edns_error_short",
+            "edns_expire_short",
+            "edns_keepalive_long",
+            "edns_keepalive_one",
+            "edns_lease_five",
+            "edns_llq_short",
+            "edns_option_beyond",
+            "edns_option_cut",
+            "edns_report_channel",
+            "edns_second_option_beyond",
+            "edns_second_option_cut",
+            "edns_zone_version_short",
+        ],
+    ),
+    (
+        "client subnets that CoreDNS refuses",
+        PassReason::EdnsSubnet,
+        &[
+            "edns_subnet_empty",
+            "edns_subnet_family",
+            "edns_subnet_no_family",
+            "edns_subnet_prefix",
+            "edns_subnet_prefix_v6",
+            "edns_subnet_scope",
+            "edns_subnet_short",
         ],
     ),
 ];
@@ -263,7 +308,12 @@ const WELL_FORMED: [PassReason; 7] = [
 
 /// Reasons that a frame alone does not cause, each with the file and the name of the test
 /// that causes it.
-const BY_OTHER_TESTS: [(PassReason, &str, &str); 6] = [
+const BY_OTHER_TESTS: [(PassReason, &str, &str); 7] = [
+    (
+        PassReason::Observed,
+        "golden.rs",
+        "an_observed_frame_leaves_as_it_came_and_is_counted",
+    ),
     (
         PassReason::Busy,
         "pass_is_untouched.rs",

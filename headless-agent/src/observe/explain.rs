@@ -36,8 +36,19 @@ fn of(reason: PassReason) -> &'static str {
         PassReason::Name => "The name in the question is malformed.",
         PassReason::Trailing => "The question is followed by something else than an OPT record.",
         PassReason::Edns => {
-            "The query has EDNS options, or another EDNS version. dig sends a cookie: ask with \
-             +nocookie."
+            "The record behind the question is no OPT record, or its length is wrong."
+        }
+        PassReason::EdnsVersion => "Another EDNS version than 0.",
+        PassReason::EdnsCount => "More than four EDNS options.",
+        PassReason::EdnsLength => {
+            "More than 64 bytes of EDNS options, such as a query that is padded for encryption."
+        }
+        PassReason::EdnsOption => {
+            "An EDNS option that CoreDNS refuses as malformed, or a report channel."
+        }
+        PassReason::EdnsSubnet => {
+            "An EDNS client subnet that CoreDNS refuses as malformed. Look at the forwarder that \
+             adds it."
         }
         PassReason::OutsideZone => {
             "The name is not in the cluster's zone, such as a name of the Internet. Clients with \

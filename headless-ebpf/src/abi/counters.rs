@@ -179,7 +179,7 @@ pass_reasons! {
     Name = 10, "name";
     /// Bytes that are not an OPT record follow the question.
     Trailing = 11, "trailing";
-    /// The OPT record has options or another version than 0, or is malformed.
+    /// The record behind the question is no OPT record, or does not end with the message.
     Edns = 12, "edns";
     /// The name is outside the zone.
     OutsideZone = 13, "outside_zone";
@@ -207,6 +207,18 @@ pass_reasons! {
     Busy = 23, "busy";
     /// The packet would be answered, but its interface is only observed.
     Observed = 24, "observed";
+    /// The OPT record has another version than 0.
+    EdnsVersion = 25, "edns_version";
+    /// The OPT record has more than four options.
+    EdnsCount = 26, "edns_count";
+    /// The OPT record has more than 64 bytes of options.
+    EdnsLength = 27, "edns_length";
+    /// An EDNS option overruns the OPT record or has a length that CoreDNS refuses, or it is a
+    /// report channel.
+    EdnsOption = 28, "edns_option";
+    /// The EDNS option with the client's subnet has an address family or a prefix length that
+    /// CoreDNS refuses.
+    EdnsSubnet = 29, "edns_subnet";
 }
 
 /// The index of a per-CPU counter. The counters of a path follow each other: first the passes,

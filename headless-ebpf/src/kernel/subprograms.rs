@@ -125,6 +125,7 @@ impl Runtime for Claimed {
             Subprogram::Srv if C::MESSAGE_MAX == Small::MESSAGE_MAX => headless_srv_small(0),
             Subprogram::Srv => headless_srv_large(0),
             Subprogram::Ptr => headless_ptr(0),
+            Subprogram::Options => headless_options(0),
         }
     }
 }
@@ -151,6 +152,12 @@ extern "C" fn headless_srv_large(_unused: u64) -> u64 {
 #[inline(never)]
 extern "C" fn headless_ptr(_unused: u64) -> u64 {
     run::<Small>(Subprogram::Ptr)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headless_options(_unused: u64) -> u64 {
+    run::<Small>(Subprogram::Options)
 }
 
 /// Runs a subprogram in this CPU's working memory, over the maps.

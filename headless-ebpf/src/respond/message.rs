@@ -9,7 +9,7 @@ use super::{
     scratch::Scratch,
     shape::NameKind,
     srv::{DetailsLocation, Ports},
-    subprogram::{Runtime, call_below, call_ptr, call_srv},
+    subprogram::{Runtime, call_below, call_options, call_ptr, call_srv},
     verdict::Reply,
 };
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
     wire::{
         Capacity, Image,
         dns::{
-            DNS_HEADER_LEN, OPT_LEN, QUESTION_FIXED_LEN, Question, answer_kind, pass_reason, qtype,
+            DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, answer_kind, has_opt,
+            pass_reason, qtype,
         },
     },
 };
@@ -134,10 +135,16 @@ fn decide<C: Capacity, L: Lookup>(
     request: Request<'_, L>,
 ) -> Result<Decision, PassReason> {
     let start = request.start;
+    let with_opt = has_opt(&runtime.scratch().image, start)?;
+    let mut end = end;
+    if with_opt && !Edns::is_bare(&runtime.scratch().image, end) {
+        end = call_options::<C, L>(runtime, end, request)?;
+    }
     let scratch = runtime.scratch();
+    let Request { config, .. } = request;
     if scratch
         .question
-        .parse(&scratch.image, start, end, request.config)?
+        .parse(&scratch.image, start, end, with_opt, config)
     {
         let (mut names, question, record) = parts(scratch, request);
         let early = look_up_early(&mut names, start, question, record)?;
@@ -308,7 +315,7 @@ fn write<C: Capacity, L: Lookup>(
             Outcome::NxDomain
         }
     };
-    let len = body.finish(&mut scratch.image, outcome);
+    let len = body.finish(&mut scratch.image, &scratch.options, outcome);
     Ok(Reply {
         len,
         kind: answer_kind(question.qtype),

@@ -7,8 +7,8 @@
 //! The modules in the order of the data path: `frame` ([`respond`]) reads the headers of a
 //! frame, and `message` ([`answer`]) its DNS message. `find` decides by the question's name,
 //! with `shape` (what the labels say) and `names` (keys and look-ups). `subprogram` calls the
-//! rare parts: `below` (endpoints and pods), `srv` (ports and SRV records) and `ptr` (reverse
-//! names). `addresses` writes A and AAAA records, `reply` the rest of the message. `chunks`
+//! rare parts: `below` (endpoints and pods), `srv` (ports and SRV records), `ptr` (reverse
+//! names) and `options` (EDNS options). `addresses` writes A and AAAA records, `reply` the rest of the message. `chunks`
 //! reads chunks. All work in the memory of [`Scratch`], and each step gets only the parts that
 //! it needs.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod find;
 mod frame;
 mod message;
 mod names;
+mod options;
 mod ptr;
 mod reply;
 mod request;

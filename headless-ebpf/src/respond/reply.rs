@@ -7,10 +7,10 @@ use crate::{
     abi::{Config, Outcome, PassReason},
     verifier,
     wire::{
-        Image,
+        Image, NameBytes,
         dns::{
-            DNS_HEADER_LEN, Edns, OPT_LEN, QUESTION_FIXED_LEN, Question, SOA_LEN, SectionCounts,
-            Soa, UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_version,
+            DNS_HEADER_LEN, Edns, QUESTION_FIXED_LEN, Question, SOA_LEN, SectionCounts, Soa,
+            UDP_PAYLOAD_MIN, VERSION_LEN, flags, pointer, put_counts, put_flags, put_version,
             rcode,
         },
     },
@@ -197,12 +197,18 @@ impl Body {
         Ok(())
     }
 
-    /// Writes OPT record, flags and counts. Returns the length of the reply in bytes.
+    /// Writes OPT record, flags and counts. `options` are the options of the OPT record. Returns
+    /// the length of the reply in bytes.
     #[inline(always)]
-    pub(super) fn finish(mut self, image: &mut Image, outcome: Outcome) -> usize {
+    pub(super) fn finish(
+        mut self,
+        image: &mut Image,
+        options: &NameBytes,
+        outcome: Outcome,
+    ) -> usize {
         if self.edns.is_present() {
-            self.edns.put(image, self.at);
-            self.at += OPT_LEN;
+            self.edns.put(image, self.at, options);
+            self.at += self.edns.reply_len();
             self.counts.additionals += 1;
         }
         let more = match outcome {

@@ -5,8 +5,8 @@ use crate::{
     abi::NameRecord,
     verifier::{self, Slot},
     wire::{
-        ChunkBytes, Image, KeyBytes,
-        dns::{Dashed, Question},
+        ChunkBytes, Image, KeyBytes, NameBytes,
+        dns::{Dashed, Options, Question},
     },
 };
 
@@ -20,7 +20,8 @@ use crate::{
 pub struct Scratch {
     /// The copy of the frame or message, which becomes the reply.
     pub image: Image,
-    /// First the end of the query in the image, then the length of the reply.
+    /// First the end of the query in the image, then the end without its options, then the
+    /// length of the reply.
     pub(super) len: Slot,
     /// [`crate::wire::frame::Shape::at`] of the frame.
     pub(super) shape: Slot,
@@ -42,6 +43,10 @@ pub struct Scratch {
     pub(super) dashed: Dashed,
     pub(super) srv: SrvMemory,
     pub(super) reverse: ReverseName,
+    /// The progress of reading the query's EDNS options.
+    pub(super) reader: Options,
+    /// The EDNS options of the reply.
+    pub options: NameBytes,
     /// The content of a chunk.
     pub content: ChunkBytes,
 }
@@ -50,8 +55,9 @@ pub struct Scratch {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct Task {
-    /// [`super::shape::NameKind`] as a number.
-    pub(super) kind: u32,
+    /// [`super::shape::NameKind`] as a number. For [`super::Subprogram::Options`], the offset
+    /// behind the message.
+    pub(super) argument: u32,
     /// [`super::request::Request::start`].
     pub(super) start: u32,
     /// [`super::request::Request::capacity`].

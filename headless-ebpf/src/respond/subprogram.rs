@@ -3,6 +3,7 @@
 use super::{
     below::{EndpointSearch, namespace_yields, verified_pod},
     names::Names,
+    options::OptRecord,
     ptr::PtrQuestion,
     request::Request,
     scratch::{Scratch, Task},
@@ -26,6 +27,8 @@ pub enum Subprogram {
     Srv,
     /// Answers questions for reverse names.
     Ptr,
+    /// Reads EDNS options.
+    Options,
 }
 
 /// The working memory of one packet, and the calls of subprograms that share it.
@@ -69,6 +72,7 @@ impl Subprogram {
             Self::Below => below(scratch, lookup).map(u64::from),
             Self::Srv => srv::<C, L>(scratch, lookup).map(|ports| ports as u64),
             Self::Ptr => ptr(scratch, lookup).map(|()| 0),
+            Self::Options => options(scratch, lookup).map(|()| 0),
         };
         result.unwrap_or_else(|reason| REASONS + reason as u64)
     }
@@ -84,12 +88,26 @@ fn decode(result: u64) -> Result<u64, PassReason> {
     const TOO_LARGE: u64 = code(PassReason::TooLarge);
     const MAP: u64 = code(PassReason::Map);
     const OUTSIDE_ZONE: u64 = code(PassReason::OutsideZone);
+    const NAME: u64 = code(PassReason::Name);
+    const LENGTH: u64 = code(PassReason::Length);
+    const EDNS: u64 = code(PassReason::Edns);
+    const EDNS_COUNT: u64 = code(PassReason::EdnsCount);
+    const EDNS_LENGTH: u64 = code(PassReason::EdnsLength);
+    const EDNS_OPTION: u64 = code(PassReason::EdnsOption);
+    const EDNS_SUBNET: u64 = code(PassReason::EdnsSubnet);
     match result {
         ..REASONS => Ok(result),
         CHANGED => Err(PassReason::Changed),
         TOO_LARGE => Err(PassReason::TooLarge),
         MAP => Err(PassReason::Map),
         OUTSIDE_ZONE => Err(PassReason::OutsideZone),
+        NAME => Err(PassReason::Name),
+        LENGTH => Err(PassReason::Length),
+        EDNS => Err(PassReason::Edns),
+        EDNS_COUNT => Err(PassReason::EdnsCount),
+        EDNS_LENGTH => Err(PassReason::EdnsLength),
+        EDNS_OPTION => Err(PassReason::EdnsOption),
+        EDNS_SUBNET => Err(PassReason::EdnsSubnet),
         _ => Err(PassReason::Userspace),
     }
 }
@@ -130,11 +148,25 @@ pub(super) fn call_ptr<C: Capacity, L: Lookup>(
     decode(runtime.call::<C, L>(Subprogram::Ptr, request.lookup)).map(|_| ())
 }
 
+/// Calls [`Subprogram::Options`] for the message that ends at `end` and whose OPT record may have
+/// options. The reply's options are then in [`Scratch::options`]. Returns the offset behind the
+/// message without its options.
+#[inline(always)]
+pub(super) fn call_options<C: Capacity, L: Lookup>(
+    runtime: &mut impl Runtime,
+    end: usize,
+    request: Request<'_, L>,
+) -> Result<usize, PassReason> {
+    put_task(runtime, end as u32, request);
+    decode(runtime.call::<C, L>(Subprogram::Options, request.lookup))?;
+    Ok(runtime.scratch().len.read())
+}
+
 /// Stores the arguments of a subprogram in the working memory.
 #[inline(always)]
-fn put_task<L>(runtime: &mut impl Runtime, kind: u32, request: Request<'_, L>) {
+fn put_task<L>(runtime: &mut impl Runtime, argument: u32, request: Request<'_, L>) {
     runtime.scratch().task = Task {
-        kind,
+        argument,
         start: request.start as u32,
         capacity: request.capacity as u32,
     };
@@ -166,10 +198,10 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
         config: request.config,
         lookup,
     };
-    if task.kind == NameKind::VerifiedPod as u32 {
+    if task.argument == NameKind::VerifiedPod as u32 {
         return verified_pod(&mut names, request, question, &mut scratch.record);
     }
-    if task.kind == NameKind::Namespace as u32 {
+    if task.argument == NameKind::Namespace as u32 {
         return namespace_yields(&mut names, request, question, &mut scratch.service);
     }
     let search = EndpointSearch {
@@ -187,7 +219,7 @@ fn srv<C: Capacity, L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<Port
     let task = scratch.task.get();
     let mut question = SrvQuestion {
         request: request(task, lookup)?,
-        kind: task.kind,
+        kind: task.argument,
         question: verifier::reread(&mut scratch.question),
         image: &mut scratch.image,
         record: &mut scratch.record,
@@ -213,4 +245,19 @@ fn ptr<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<(), PassReason> {
         content: &mut scratch.content,
     };
     question.answer()
+}
+
+/// Runs [`Subprogram::Options`] with its arguments from the working memory.
+#[inline(always)]
+fn options<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<(), PassReason> {
+    let task = scratch.task.get();
+    let mut record = OptRecord {
+        request: request(task, lookup)?,
+        end: task.argument as usize,
+        image: &mut scratch.image,
+        len: &mut scratch.len,
+        reader: &mut scratch.reader,
+        options: &mut scratch.options,
+    };
+    record.read()
 }

@@ -81,6 +81,35 @@ pub fn reversed(address: IpAddr) -> String {
     }
 }
 
+/// The options of an OPT record in wire form. Nearly half of the queries have none, and hardly
+/// any has more than the engine reads.
+fn options() -> impl Strategy<Value = Vec<u8>> {
+    let code = prop_oneof![
+        4 => Just(10u16),
+        4 => select(&[3u16, 8, 9, 11, 12][..]),
+        2 => select(&[1u16, 2, 5, 6, 7, 15, 18, 19][..]),
+        1 => any::<u16>(),
+    ];
+    let subnet = (0..3u8, 0..131u8, 0..131u8)
+        .prop_map(|(family, source, scope)| vec![0, family, source, scope, 10, 0, 0]);
+    let value = prop_oneof![
+        2 => Just(Vec::new()),
+        4 => vec(any::<u8>(), 0..20),
+        1 => subnet,
+        1 => Just(vec![0, 0]),
+    ];
+    let options = vec((code, value), 0..=5).prop_map(|options| {
+        let mut wire = Vec::new();
+        for (code, value) in options {
+            wire.extend(code.to_be_bytes());
+            wire.extend((value.len() as u16).to_be_bytes());
+            wire.extend(value);
+        }
+        wire
+    });
+    prop_oneof![1 => Just(Vec::new()), 2 => options]
+}
+
 /// A query for a name in the zone or for a reverse name, in any case, with or without an
 /// OPT record.
 pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
@@ -98,12 +127,16 @@ pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
         select(&[0u16, 511, 512, 513, 1232, 4096, 65535][..]),
         any::<u16>()
     ];
-    let opt = (size, any::<u8>(), any::<u16>()).prop_map(|(size, rcode, flags)| Opt {
-        size,
-        rcode,
-        flags,
-        ..Opt::default()
-    });
+    let opt =
+        (size, any::<u8>(), any::<u16>(), options()).prop_map(|(size, rcode, flags, options)| {
+            Opt {
+                size,
+                rcode,
+                flags,
+                options,
+                ..Opt::default()
+            }
+        });
     // All header bits are random, except for QR, opcode and TC.
     let flags = any::<u16>().prop_map(|flags| flags & !0xfa00);
     let case = prop_oneof![2 => Just(0u64), 1 => any::<u64>()];

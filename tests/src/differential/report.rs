@@ -32,8 +32,8 @@ pub struct Report {
     pub rcodes: BTreeMap<u16, u64>,
     /// Replies of CoreDNS with TC.
     pub truncated: u64,
-    /// Plain questions: for names in the zone, without EDNS options, not about Services
-    /// that lead to other names.
+    /// Plain questions: for names in the zone, with EDNS options that the programs read, not about
+    /// Services that lead to other names.
     pub plain: u64,
     /// Plain questions that the engine answered.
     pub plain_engine: u64,

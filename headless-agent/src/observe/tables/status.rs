@@ -332,7 +332,7 @@ mod tests {
         given.passes.insert("of_a_newer_agent".into(), 1);
         let text = status(&given, None, &view).unwrap();
         assert!(
-            text.contains("\n  edns: The query has EDNS options"),
+            text.contains("\n  edns: The record behind the question"),
             "{text}"
         );
         assert!(text.contains("of_a_newer_agent: This program is older"));

@@ -5,6 +5,7 @@ mod header;
 mod name;
 mod numbers;
 mod opt;
+mod options;
 mod question;
 mod record;
 
@@ -18,6 +19,7 @@ pub use self::{
         qtype, rcode,
     },
     opt::Edns,
-    question::{QUESTION_FIXED_LEN, Question, pass_reason},
+    options::{OPTIONS_LEN_MAX, OPTIONS_MAX, Options},
+    question::{QUESTION_FIXED_LEN, Question, ends_in_zone, has_opt, name_end, pass_reason},
     record::{RECORD_HEADER_LEN, RecordHeader, SOA_LEN, Soa, VERSION_LEN, put_version},
 };

@@ -38,26 +38,22 @@ pub struct Question {
 
 impl Question {
     /// Reads the message `start..end` of `image` as a query for a name that ends with the zone of
-    /// `config`. Returns `false` where the message is no such query, and [`pass_reason`] then says
-    /// why. Returns an error where the header alone decides that the query passes.
+    /// `config`. `with_opt` is the result of [`has_opt`]. Returns `false` where the message is no
+    /// such query, and [`pass_reason`] then says why.
     ///
-    /// Only an OPT record without options may follow the question. So the length of the message
-    /// gives the length of the name and the offset of the zone, and a name outside the zone costs
-    /// two comparisons. [`Self::walk`] reads the labels before the zone.
+    /// An OPT record must be the last [`OPT_LEN`] bytes of the message, whatever options it had.
+    /// So the length of the message gives the length of the name and the offset of the zone, and
+    /// a name outside the zone costs two comparisons. [`Self::walk`] reads the labels before the
+    /// zone.
     #[inline(always)]
     pub fn parse(
         &mut self,
         image: &Image,
         start: usize,
         end: usize,
+        with_opt: bool,
         config: &Config,
-    ) -> Result<bool, PassReason> {
-        check_query(image, start)?;
-        let with_opt = match image.u64_at(start + 4) {
-            ONE_QUESTION => false,
-            ONE_QUESTION_AND_ADDITIONAL => true,
-            _ => return Err(PassReason::Counts),
-        };
+    ) -> bool {
         let name = start + DNS_HEADER_LEN;
         let opt_len = if with_opt { OPT_LEN } else { 0 };
         let fixed = name + QUESTION_FIXED_LEN + opt_len;
@@ -66,28 +62,28 @@ impl Question {
         // A name that is too short wraps around, so that one comparison finds names that are too
         // short or too long.
         if name_len > NAME_LEN_MAX || zone_at >= NAME_LEN_MAX {
-            return Ok(false);
+            return false;
         }
         self.name_len = name_len as u32;
         self.zone = zone_at as u32;
         if !ends_in_zone(image, name + zone_at, config) {
-            return Ok(false);
+            return false;
         }
         // Habit 1 of `verifier`: the loop in `ends_in_zone` has compared this number.
         let after = name + verifier::reread(&mut *self).name_len as usize;
         let fixed = image.u32_at(after);
         if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) {
-            return Ok(false);
+            return false;
         }
         self.qtype = (fixed as u16).swap_bytes();
         self.edns = Edns::absent();
         if with_opt {
             let Some(edns) = Edns::parse(image, after + QUESTION_FIXED_LEN) else {
-                return Ok(false);
+                return false;
             };
             self.edns = edns;
         }
-        Ok(true)
+        true
     }
 
     /// Finds the labels before the zone in the name of the message at offset `start`. Returns
@@ -120,9 +116,21 @@ const ONE_QUESTION: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 0]);
 /// The header's four counts where the message has one question and one additional record.
 const ONE_QUESTION_AND_ADDITIONAL: u64 = u64::from_le_bytes([0, 1, 0, 0, 0, 0, 0, 1]);
 
+/// Whether the query at offset `start` has a record behind the question, which can only be an
+/// OPT record. Returns an error where the header decides that the query passes.
+#[inline(always)]
+pub fn has_opt(image: &Image, start: usize) -> Result<bool, PassReason> {
+    check_query(image, start)?;
+    match image.u64_at(start + 4) {
+        ONE_QUESTION => Ok(false),
+        ONE_QUESTION_AND_ADDITIONAL => Ok(true),
+        _ => Err(PassReason::Counts),
+    }
+}
+
 /// Whether the zone is at `offset`. Case does not matter.
 #[inline(always)]
-fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
+pub fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
     let words = (config.zone_len as usize).div_ceil(8);
     let mut difference = 0;
     for (i, (zone, mask)) in config.zone.iter().zip(&config.zone_mask).enumerate() {
@@ -141,37 +149,45 @@ fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
 #[inline(always)]
 pub fn pass_reason(image: &Image, start: usize, end: usize) -> PassReason {
     let with_opt = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
-    let name = start + DNS_HEADER_LEN;
-    let mut at = 0;
-    let mut len = 1;
-    for _ in 0..=LABELS_MAX {
-        if at >= NAME_LEN_MAX || name + at >= end {
-            return PassReason::Name;
-        }
-        len = usize::from(image.u8_at(name + at));
-        if len == 0 {
-            break;
-        }
-        if len > LABEL_LEN_MAX {
-            return PassReason::Name;
-        }
-        at += 1 + len;
-    }
-    if len != 0 {
+    let Some(name_end) = name_end(image, start, end) else {
         return PassReason::Name;
-    }
-    let after = name + at + 1 + QUESTION_FIXED_LEN;
+    };
+    let after = name_end + QUESTION_FIXED_LEN;
     if after > end {
         PassReason::Length
     } else if image.be16_at(after - 2) != CLASS_IN {
         PassReason::Class
-    } else if with_opt && (end - after != OPT_LEN || Edns::parse(image, after).is_none()) {
+    } else if with_opt && end - after != OPT_LEN {
         PassReason::Edns
+    } else if with_opt && Edns::parse(image, after).is_none() {
+        PassReason::EdnsVersion
     } else if !with_opt && after != end {
         PassReason::Trailing
     } else {
         PassReason::OutsideZone
     }
+}
+
+/// Offset behind the name of the question of the message `start..end`. `None` where a label is too
+/// long or a compression pointer, or where the name does not end.
+#[inline(always)]
+pub fn name_end(image: &Image, start: usize, end: usize) -> Option<usize> {
+    let name = start + DNS_HEADER_LEN;
+    let mut at = 0;
+    for _ in 0..=LABELS_MAX {
+        if at >= NAME_LEN_MAX || name + at >= end {
+            return None;
+        }
+        let len = usize::from(image.u8_at(name + at));
+        if len == 0 {
+            return Some(name + at + 1);
+        }
+        if len > LABEL_LEN_MAX {
+            return None;
+        }
+        at += 1 + len;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -213,7 +229,8 @@ mod tests {
         .unwrap();
         let (image, end) = message(flags, counts, name, rest);
         let mut question = Question::default();
-        if question.parse(&image, 0, end, &config)? && question.walk(&image, 0) {
+        let with_opt = has_opt(&image, 0)?;
+        if question.parse(&image, 0, end, with_opt, &config) && question.walk(&image, 0) {
             Ok(question)
         } else {
             Err(pass_reason(&image, 0, end))
@@ -294,7 +311,7 @@ mod tests {
                 A_IN,
                 PassReason::OutsideZone,
             ),
-            (0, [1, 0, 0, 1], web, &opt(1, 0), PassReason::Edns),
+            (0, [1, 0, 0, 1], web, &opt(1, 0), PassReason::EdnsVersion),
             (0, [1, 0, 0, 1], web, &opt(0, 4), PassReason::Edns),
         ];
         for (flags, counts, name, rest, reason) in cases {

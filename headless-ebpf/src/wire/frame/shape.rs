@@ -30,8 +30,8 @@ pub const HEADERS_MAX: usize = IPV6_HEADERS_LEN + TAG_LEN;
 /// message is here, because most work is done on the message, and a constant offset is cheap.
 pub const MESSAGE: usize = HEADERS_MAX;
 
-/// Most bytes of a frame that the engine reads. A query without EDNS options has at most 282
-/// bytes behind its headers.
+/// Most bytes of a frame that the engine reads. A query with the most EDNS options has at most
+/// 346 bytes behind its headers.
 pub const FRAME_MAX: usize = 580;
 
 /// Most bytes of a frame that the engine writes.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use headless_agent::watch::convert::SERVICE_NAME_LABEL;
 
+use super::query::are_usual;
 use crate::differential::cluster::Cluster;
 use crate::differential::message::{DnsName, Query};
 
@@ -44,14 +45,14 @@ impl Plain {
         }
     }
 
-    /// Whether a query is plain: of class IN and opcode QUERY, with EDNS of version 0 and
-    /// without options.
+    /// Whether a query is plain: of class IN and opcode QUERY, with EDNS of version 0 and with
+    /// options that the programs read.
     pub fn includes(&self, query: &Query) -> bool {
-        let options = query
+        let unusual = query
             .opt
             .as_ref()
-            .is_some_and(|opt| !opt.options.is_empty() || opt.ttl & 0xff_0000 != 0);
-        !options && query.qclass == 1 && query.flags & 0xfa00 == 0 && self.has(&query.name)
+            .is_some_and(|opt| !are_usual(&opt.options) || opt.ttl & 0xff_0000 != 0);
+        !unusual && query.qclass == 1 && query.flags & 0xfa00 == 0 && self.has(&query.name)
     }
 
     /// Whether a name is in the zone and leads to no other name.

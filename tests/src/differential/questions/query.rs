@@ -36,19 +36,74 @@ const TYPES: [(u16, u32); 24] = [
     (0, 1),
 ];
 
-/// EDNS options: code and value.
-const OPTIONS: [(u16, &[u8]); 9] = [
+/// EDNS options that CoreDNS accepts: code and value.
+const OPTIONS: [(u16, &[u8]); 24] = [
     (10, b"\x01\x02\x03\x04\x05\x06\x07\x08"),
+    (10, b"\x01\x02\x03\x04\x05\x06\x07\x08"),
+    (10, b"a cookie with a server's part"),
+    (10, b""),
     (3, b""),
+    (3, b"name"),
     (12, b"\0\0\0\0\0\0\0\0"),
+    (12, b""),
     (8, b"\0\x01\x18\0\x0a\0\0"),
+    (8, b"\0\x02\x38\0\xfd\0\0\x10\x02\x44\0"),
+    (8, b"\0\0\0\0"),
+    (8, b"\0\x01\x20\x20"),
     (9, b""),
+    (9, b"\0\0\x0e\x10more"),
     (11, b""),
+    (11, b"\0\0"),
+    (11, b"\0\x05"),
+    (1, &[0; 18]),
+    (2, &[0; 8]),
+    (5, b"\x05\x07\x08\x0a\x0d\x0e\x0f"),
+    (6, b"\x01\x02\x04"),
     (15, b"\0\x01text"),
+    (19, b"\x02\0"),
     (65_001, b"local"),
-    // This one makes a query longer than 512 bytes.
+];
+
+/// EDNS options that CoreDNS refuses, that the programs leave to it, or that make a query longer
+/// than 512 bytes.
+const UNUSUAL_OPTIONS: [(u16, &[u8]); 15] = [
+    (1, &[0; 17]),
+    (2, &[0; 5]),
+    (8, b""),
+    (8, b"\0\x01\x18"),
+    (8, b"\0\0\x18\0"),
+    (8, b"\0\x01\x21\0\x0a\0\0\0\0"),
+    (8, b"\0\x01\x18\x21\x0a\0\0"),
+    (8, b"\0\x02\x81\0"),
+    (8, b"\0\x03\x18\0\x0a\0\0"),
+    (9, b"abc"),
+    (11, b"a"),
+    (15, b"a"),
+    (18, b"\x05agent\x07example\0"),
+    (19, b""),
     (12, &[0; 480]),
 ];
+
+/// Whether the programs read these options: at most four in 64 bytes, and none of
+/// [`UNUSUAL_OPTIONS`].
+pub(super) fn are_usual(mut options: &[u8]) -> bool {
+    let mut count = 0;
+    if options.len() > 64 {
+        return false;
+    }
+    while let Some(([code @ .., _, _], rest)) = options.split_first_chunk::<4>() {
+        let len = usize::from(u16::from_be_bytes([options[2], options[3]]));
+        let (code, Some(value)) = (u16::from_be_bytes(*code), rest.get(..len)) else {
+            return false;
+        };
+        if !OPTIONS.contains(&(code, value)) {
+            return false;
+        }
+        options = &rest[len..];
+        count += 1;
+    }
+    options.is_empty() && count <= 4
+}
 
 /// A random element, chosen by the weights.
 fn weighted<T: Copy>(rng: &mut Rng, from: &[(T, u32)]) -> T {
@@ -163,12 +218,19 @@ impl Questions {
             14 => opt.ttl |= 0x5500_0000,
             _ => {}
         }
-        if rng.u32(..5) == 0 {
-            for _ in 0..rng.usize(1..3) {
-                let (code, value) = OPTIONS[rng.usize(..OPTIONS.len())];
+        if rng.u32(..5) < 2 {
+            for _ in 0..rng.usize(1..4) + rng.usize(..3) * rng.usize(..2) {
+                let (code, value) = if rng.u32(..20) == 0 {
+                    UNUSUAL_OPTIONS[rng.usize(..UNUSUAL_OPTIONS.len())]
+                } else {
+                    OPTIONS[rng.usize(..OPTIONS.len())]
+                };
                 opt.options.extend(code.to_be_bytes());
                 opt.options.extend((value.len() as u16).to_be_bytes());
                 opt.options.extend(value);
+            }
+            if rng.u32(..40) == 0 {
+                opt.options.truncate(rng.usize(..opt.options.len()));
             }
         }
         Some(opt)
