@@ -21,6 +21,7 @@
 // Only `maps::store::words` has unsafe code: it maps arrays of the kernel into memory.
 #![deny(unsafe_code)]
 
+pub mod corefile;
 pub mod pace;
 pub mod threads;
 

@@ -13,8 +13,8 @@ pub struct State {
     pub deadline_ns: u64,
     /// Serial of the SOA record: unix time of the last change in seconds.
     pub serial: u32,
-    /// [`Self::COMPLETE`] and [`Self::YIELDING`] in the two lowest bits, the generation in all
-    /// others, see [`Self::denies_since`].
+    /// [`Self::COMPLETE`], [`Self::YIELDING`] and [`Self::PASSES`] in the lowest bits, the
+    /// generation in all others, see [`Self::denies_since`].
     pub flags: u32,
 }
 
@@ -37,10 +37,27 @@ impl State {
     /// name's namespace before they deny the name.
     pub const YIELDING: u32 = 1 << 1;
 
+    /// Questions for names in the zone pass: CoreDNS may answer them otherwise.
+    pub const PASS_ZONE: u32 = 1 << 2;
+
+    /// Questions for names in the zone that do not exist pass.
+    pub const PASS_NXDOMAIN: u32 = 1 << 3;
+
+    /// Questions to which the answer would be a denial pass.
+    pub const PASS_DENIALS: u32 = 1 << 4;
+
+    /// Questions for reverse names pass.
+    pub const PASS_REVERSE: u32 = 1 << 5;
+
+    /// The bits of all parts of the questions that can pass because of CoreDNS's configuration
+    /// ([`super::PassReason::Corefile`]).
+    pub const PASSES: u32 =
+        Self::PASS_ZONE | Self::PASS_NXDOMAIN | Self::PASS_DENIALS | Self::PASS_REVERSE;
+
     /// The lowest bit of the generation. The agent writes over names that exist while the
     /// generation is odd, so while this bit is set. New names are written and old ones deleted in
     /// any generation.
-    pub const GENERATION: u32 = 1 << 2;
+    pub const GENERATION: u32 = 1 << 6;
 
     /// Whether a look-up between the reads of `before` and `self` proves that a name does not
     /// exist: no name was being written over at `before`, and none has been since.
@@ -101,7 +118,7 @@ mod tests {
         let next = turned.next_generation().flags;
         assert_eq!(
             next,
-            State::COMPLETE | State::YIELDING,
+            State::COMPLETE | State::YIELDING | State::PASSES,
             "a generation of zero"
         );
     }

@@ -1,0 +1,148 @@
+//! The time after a change, in which CoreDNS may still go by the old Corefile.
+
+use std::time::{Duration, Instant};
+
+use super::rules::{Parts, Reload, Rules};
+
+/// The longest time until a changed `ConfigMap` is in the files of a pod: the kubelet looks at each
+/// pod every minute, plus up to half of it (`workerResyncIntervalJitterFactor` in
+/// pkg/kubelet/kubelet.go).
+const MOUNTED: Duration = Duration::from_secs(90);
+
+/// When CoreDNS certainly goes by the present Corefile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certain {
+    At(Instant),
+    /// Not before its pods have been restarted.
+    Restarted,
+}
+
+/// The rules that hold, and the parts in doubt after a change.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    rules: Rules,
+    doubted: Parts,
+    certain: Option<Certain>,
+}
+
+impl Transition {
+    /// The rules that were read at the start. `age` is the time since the last change of the
+    /// text, if it is known: before a recent change, anything may have been in it.
+    pub fn new(rules: Rules, age: Option<Duration>, now: Instant) -> Self {
+        let wait = match rules.reload {
+            Reload::Every(interval) => MOUNTED + interval,
+            // Whoever changes such a Corefile restarts CoreDNS, about which nothing is known.
+            Reload::Never => MOUNTED,
+        };
+        let left = age.and_then(|age| wait.checked_sub(age));
+        Self {
+            rules,
+            doubted: left.map_or(Parts::NONE, |_| Parts::ALL),
+            certain: left.map(|left| Certain::At(now + left)),
+        }
+    }
+
+    /// Takes the rules of a changed text over. The parts on which both texts disagree are in
+    /// doubt from now on, and so are those of earlier changes that CoreDNS may not have seen.
+    pub fn change(&mut self, rules: Rules, now: Instant) {
+        self.pass_time(now);
+        let disagreement = self.rules.disagreement(&rules);
+        if !disagreement.is_empty() {
+            self.doubted |= disagreement;
+            let certain = match self.rules.reload {
+                Reload::Every(interval) => Certain::At(now + MOUNTED + interval),
+                Reload::Never => Certain::Restarted,
+            };
+            if self.certain != Some(Certain::Restarted) {
+                self.certain = Some(certain);
+            }
+        }
+        self.rules = rules;
+    }
+
+    /// The rules of the present text.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The parts that are in doubt.
+    pub fn doubted(&mut self, now: Instant) -> Parts {
+        self.pass_time(now);
+        self.doubted
+    }
+
+    /// Whether the doubt ends only when CoreDNS's pods have been restarted, which nobody tells.
+    pub fn needs_restart(&self) -> bool {
+        self.certain == Some(Certain::Restarted)
+    }
+
+    fn pass_time(&mut self, now: Instant) {
+        if matches!(self.certain, Some(Certain::At(at)) if at <= now) {
+            self.certain = None;
+            self.doubted = Parts::NONE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Files, read};
+    use super::*;
+
+    fn rules(options: &str, plugins: &str) -> Rules {
+        let text = format!(
+            ".:53 {{\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n {options}\n }}\n \
+             {plugins}\n}}\n"
+        );
+        read(&text, &Files::default(), None)
+    }
+
+    #[test]
+    fn parts_are_in_doubt_until_coredns_has_read_the_text() {
+        let start = Instant::now();
+        let mut transition = Transition::new(rules("", "reload"), None, start);
+        assert_eq!(transition.doubted(start), Parts::NONE);
+        transition.change(rules("", "reload\nlog"), start);
+        assert_eq!(transition.doubted(start), Parts::NONE, "both say the same");
+        transition.change(rules("fallthrough", "reload"), start);
+        assert_eq!(
+            transition.doubted(start),
+            super::super::Part::NxDomain.into()
+        );
+        transition.change(rules("ttl 30", "reload"), start);
+        assert_eq!(transition.doubted(start), Parts::ALL);
+        let seen = start + MOUNTED + Duration::from_millis(37_500);
+        assert_eq!(
+            transition.doubted(start + MOUNTED + Duration::from_millis(37_499)),
+            Parts::ALL
+        );
+        assert_eq!(transition.doubted(seen), Parts::NONE);
+    }
+
+    #[test]
+    fn without_reload_the_doubt_does_not_end() {
+        let start = Instant::now();
+        let mut transition = Transition::new(rules("", ""), None, start);
+        transition.change(rules("ttl 30", "reload"), start);
+        let later = start + Duration::from_hours(1);
+        assert_eq!(transition.doubted(later), Parts::ALL);
+        assert!(transition.needs_restart());
+        transition.change(rules("ttl 30", "reload"), later);
+        assert!(transition.needs_restart());
+    }
+
+    #[test]
+    fn a_text_that_changed_shortly_before_the_start_is_in_doubt() {
+        let start = Instant::now();
+        let age = Duration::from_secs(100);
+        let mut transition = Transition::new(rules("", "reload"), Some(age), start);
+        assert_eq!(transition.doubted(start), Parts::ALL);
+        assert_eq!(
+            transition.doubted(start + Duration::from_secs(28)),
+            Parts::NONE
+        );
+        let age = Duration::from_secs(128);
+        let mut old = Transition::new(rules("", "reload"), Some(age), start);
+        assert_eq!(old.doubted(start), Parts::NONE);
+    }
+}

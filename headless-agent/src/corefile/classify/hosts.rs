@@ -1,0 +1,93 @@
+//! The plugin `hosts` (`plugin/hosts/setup.go`, `hosts.go`).
+
+use super::super::address::{argument_zones, covers, fqdn, overlap};
+use super::super::files::NoFile;
+use super::super::rules::{Part, Parts};
+use super::super::token::{Token, Words, shown};
+use super::state::{Classifier, PluginError};
+
+/// The file that is read where no argument names one. The kubelet writes it, with the names of
+/// the pod itself, none of which is a name of the zone.
+const OWN_FILE: &str = "/etc/hosts";
+
+impl Classifier<'_> {
+    /// Looks at the names, and at what falls through.
+    pub(super) fn hosts(
+        &mut self,
+        mut words: Words<'_>,
+        block: &[String],
+    ) -> Result<(), PluginError> {
+        let Some(name) = words.next() else {
+            return Ok(());
+        };
+        let args = words.args();
+        let file = args.first().copied();
+        let zones = match args.get(1..) {
+            None | Some([]) => block.to_vec(),
+            Some(zones) => zones
+                .iter()
+                .flat_map(|it| argument_zones(&it.text))
+                .collect(),
+        };
+        let mut fall: Option<Vec<String>> = None;
+        let mut has_reverse = true;
+        let mut inline = Vec::new();
+        while let Some(option) = words.next_in_block() {
+            let args = words.args();
+            match &*option.text {
+                "fallthrough" if args.is_empty() => fall = Some(vec![".".to_owned()]),
+                "fallthrough" => {
+                    let zones = args.iter().flat_map(|it| argument_zones(&it.text));
+                    fall = Some(zones.collect());
+                }
+                "no_reverse" => has_reverse = false,
+                "ttl" | "reload" | "fallthrough_unsupported" => {}
+                _ => inline.extend(args),
+            }
+        }
+        if let Some(again) = words.next() {
+            return Err(again.error("the plugin stands in the server block twice"));
+        }
+        let zone = self.scope.zone.clone();
+        if zones.iter().any(|it| overlap(it, &zone)) {
+            if !fall.iter().flatten().any(|it| covers(it, &zone)) {
+                let text = format!("hosts: nothing in {zone} falls through to kubernetes");
+                self.find(Part::Zone, name, text);
+            }
+            self.listed(name, file, &inline);
+        }
+        if has_reverse {
+            let text = "hosts: it answers for the addresses of its hosts (without no_reverse)";
+            self.find(Part::Reverse, name, text);
+        }
+        Ok(())
+    }
+
+    /// Looks for names of the zone among the hosts.
+    fn listed(&mut self, name: &Token, file: Option<&Token>, inline: &[&Token]) {
+        let zone = self.scope.zone.clone();
+        let is_ours = |host: &str| covers(&zone, &fqdn(host));
+        for host in inline.iter().filter(|it| is_ours(&it.text)) {
+            let text = format!("hosts: it has the name {}", shown(&host.text));
+            self.find(Part::Zone, host, text);
+        }
+        let Some(file) = file.filter(|it| &*it.text != OWN_FILE) else {
+            return;
+        };
+        let files = self.files.matching(&file.text, &name.place.file);
+        let unknown = match files {
+            Ok(files) => files
+                .iter()
+                .flat_map(|(_, text)| text.lines())
+                .filter_map(|line| line.split('#').next())
+                .flat_map(|line| line.split_whitespace().skip(1))
+                .find(|host| is_ours(host))
+                .map(|host| format!("hosts: its file has the name {}", shown(host))),
+            Err(NoFile(reason)) => Some(format!("hosts: its file is not known: {reason}")),
+        };
+        if let Some(text) = unknown {
+            let parts: Parts = Part::Zone.into();
+            self.find(parts, file, text);
+        }
+    }
+}

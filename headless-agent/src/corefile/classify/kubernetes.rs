@@ -1,0 +1,167 @@
+//! The plugin `kubernetes` (`plugin/kubernetes/setup.go`).
+
+use headless_ebpf::abi::PodsMode;
+
+use super::super::address::{REVERSE_ZONES, argument_zones, covers};
+use super::super::rules::{Part, Parts};
+use super::super::token::{Token, Words, shown};
+use super::state::{Addressed, Classifier, PluginError};
+
+/// The largest `ttl` in seconds.
+const TTL_MAX: u32 = 3600;
+
+/// The first zone of the first `kubernetes` plugin that is no reverse zone.
+pub(super) fn first_zone(blocks: &[Addressed<'_>]) -> Result<Option<String>, PluginError> {
+    for block in blocks
+        .iter()
+        .filter(|it| it.addresses.iter().any(|it| it.1.port.is_some()))
+    {
+        let plugins = block.block.plugins.iter();
+        for plugin in plugins.filter(|it| &*it.name == "kubernetes") {
+            let mut words = Words::new(&plugin.tokens);
+            words.next();
+            let args = words.args();
+            if let Some(arg) = args.iter().find(|arg| arg.variable().is_some()) {
+                return Err(arg.error("the zone is not known: it is an environment variable"));
+            }
+            let zones = zones(&args, &block.zones());
+            let forward = |zone: &String| !REVERSE_ZONES.iter().any(|it| covers(it, zone));
+            if let Some(zone) = zones.into_iter().find(forward).filter(|zone| zone != ".") {
+                return Ok(Some(zone));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The zones that the arguments name, or else those of the server block.
+fn zones(args: &[&Token], block: &[String]) -> Vec<String> {
+    if args.is_empty() {
+        return block.to_vec();
+    }
+    args.iter()
+        .flat_map(|it| argument_zones(&it.text))
+        .collect()
+}
+
+impl Classifier<'_> {
+    /// Takes the options over.
+    pub(super) fn kubernetes(
+        &mut self,
+        mut words: Words<'_>,
+        block: &[String],
+    ) -> Result<(), PluginError> {
+        let Some(name) = words.next() else {
+            return Ok(());
+        };
+        self.zones(name, &zones(&words.args(), block));
+        self.options();
+        let mut has_namespaces = None;
+        while let Some(option) = words.next_in_block() {
+            let args = words.args();
+            if matches!(&*option.text, "namespaces" | "namespace_labels") {
+                if has_namespaces.is_some_and(|it| it != &*option.text) {
+                    return Err(option.error("namespaces and namespace_labels exclude each other"));
+                }
+                has_namespaces = Some(&*option.text);
+            }
+            self.option(option, &args)?;
+        }
+        if let Some(again) = words.next() {
+            return Err(again.error("the plugin stands in the server block twice"));
+        }
+        Ok(())
+    }
+
+    /// Looks whether the plugin serves the zone and the reverse zones.
+    fn zones(&mut self, name: &Token, zones: &[String]) {
+        let zone = self.scope.zone.clone();
+        if !zones.contains(&zone) {
+            let text = format!("kubernetes does not serve the zone {zone}");
+            self.find(Parts::ALL, name, text);
+        }
+        for child in zones.iter().filter(|it| covers(&zone, it) && **it != zone) {
+            let text = format!("kubernetes has a zone of its own for {}", shown(child));
+            self.find(Part::Zone, name, text);
+        }
+        for reverse in REVERSE_ZONES {
+            if !zones.iter().any(|it| it == reverse) {
+                let text = format!("kubernetes does not serve all of {reverse}");
+                self.find(Part::Reverse, name, text);
+            }
+        }
+    }
+
+    fn option(&mut self, option: &Token, args: &[&Token]) -> Result<(), PluginError> {
+        let first = args.first().copied();
+        let missing = || option.error("an argument is missing");
+        match &*option.text {
+            "pods" => {
+                let mode = first.filter(|_| args.len() == 1).ok_or_else(missing)?;
+                self.options().pods = match &*mode.text {
+                    "disabled" => PodsMode::Disabled,
+                    "insecure" => PodsMode::Insecure,
+                    "verified" => PodsMode::Verified,
+                    _ => return Err(mode.error("pods has no such mode")),
+                };
+            }
+            "ttl" => {
+                let ttl = first.ok_or_else(missing)?;
+                let seconds = ttl.text.parse().ok().filter(|it| *it <= TTL_MAX);
+                let wrong = || ttl.error(format!("not a number of seconds up to {TTL_MAX}"));
+                self.options().ttl = seconds.ok_or_else(wrong)?;
+            }
+            "endpoint_pod_names" => self.options().endpoint_pod_names = true,
+            "fallthrough" => self.fallthrough(option, args),
+            "namespaces" | "namespace_labels" | "labels" => {
+                first.ok_or_else(missing)?;
+                let text = format!("kubernetes serves only some objects ({})", option.text);
+                self.find(Parts::ALL, option, text);
+            }
+            "noendpoints" | "zonal" | "multicluster" => {
+                let text = format!("the agent does not have the option {}", option.text);
+                self.find(Parts::ALL, option, text);
+            }
+            "ignore" => match first.map(|it| &*it.text) {
+                Some("empty_service") => {
+                    let text = "Services without endpoints do not exist (ignore empty_service)";
+                    self.find(Part::Zone, option, text);
+                }
+                Some(_) => return Err(option.error("ignore has no such argument")),
+                None => {}
+            },
+            // The objects of another API server may be others.
+            "endpoint" | "kubeconfig" => {
+                let text = format!("another API server may be followed ({})", option.text);
+                self.find(Parts::ALL, option, text);
+            }
+            // The last two are without effect since CoreDNS 1.7.
+            "tls"
+            | "startup_timeout"
+            | "apiserver_qps"
+            | "apiserver_burst"
+            | "apiserver_max_inflight"
+            | "upstream"
+            | "resyncperiod" => {}
+            _ => {
+                let text = format!("kubernetes has an unknown option {}", shown(&option.text));
+                self.find(Parts::ALL, option, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// What falls through has no answer of `kubernetes`: names that do not exist.
+    fn fallthrough(&mut self, option: &Token, args: &[&Token]) {
+        let root = [".".to_owned()];
+        let zone = self.scope.zone.clone();
+        let named = zones(args, &root);
+        // Reverse names that do not exist are left to CoreDNS in any case.
+        if named
+            .iter()
+            .any(|it| super::super::address::overlap(it, &zone))
+        {
+            self.find(Part::NxDomain, option, format!("fallthrough covers {zone}"));
+        }
+    }
+}

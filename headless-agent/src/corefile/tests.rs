@@ -1,0 +1,28 @@
+//! Whole Corefiles.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod distributions;
+mod fuzz;
+mod plugins;
+mod syntax;
+
+use super::*;
+
+/// The rules of a Corefile without imports.
+fn rules(text: &str) -> Rules {
+    read(text, &Files::default(), None)
+}
+
+/// The rules of a server block for everything, with the usual `kubernetes` and these plugins.
+fn with(plugins: &str) -> Rules {
+    rules(&format!(
+        ".:53 {{\n kubernetes cluster.local in-addr.arpa ip6.arpa\n {plugins}\n}}\n"
+    ))
+}
+
+/// The labels of the parts, in a row.
+fn labels(rules: &Rules) -> String {
+    let labels: Vec<_> = rules.parts().iter().map(Part::label).collect();
+    labels.join(" ")
+}
