@@ -24,6 +24,10 @@ const FOCUS: &str = r"\[sig-network\] DNS ";
 const SKIP: &str = "Feature:|configMap";
 const SPECS: u32 = 17;
 
+/// The least part of the queries in the zone that the kernel answers, in percent. Names of
+/// ExternalName Services lead out of the zone, and one spec asks for them until they change.
+const SHARE_MIN: f64 = 97.0;
+
 /// The suite of DNS takes five minutes.
 const TIMEOUT: &str = "20m";
 
@@ -49,16 +53,11 @@ pub(super) fn run(session: &Session, agent: Option<&Path>) -> Result<()> {
     };
     report.equal("specs", &expected, Ok(summary));
     Report::figure("packets for port 53", &verdicts);
-    Report::figure(
-        "the kernel's share of queries in the zone",
-        format!("{:.1} %", verdicts.share()),
-    );
-    report.holds(
-        "answers of the kernel",
-        "some",
-        Ok(verdicts.answered()),
-        |count| *count > 0,
-    );
+    let share = Ok(format!("{:.1} %", verdicts.share()));
+    let enough = |_: &String| verdicts.share() >= SHARE_MIN;
+    let expected = format!("{SHARE_MIN} % or more");
+    let what = "the kernel's share of queries in the zone";
+    report.holds(what, &expected, share, enough);
     deployment.delete()?;
     report.end()
 }

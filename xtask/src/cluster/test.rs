@@ -124,7 +124,7 @@ fn kernel(workload: &Workload<'_>, deployment: &Deployment<'_>, report: &mut Rep
     let before = deployment.verdicts()?;
     let results = workload.ask(COUNTED, Duration::ZERO, &[])?.finish();
     let verdicts = deployment.verdicts()?.since(&before);
-    let what = format!("{COUNTED} queries for names in the zone");
+    let what = format!("lost of {COUNTED} queries for names in the zone");
     report.equal(&what, &0, results.map(|results| results.lost));
     report.equal("answered by the kernel", &COUNTED, Ok(verdicts.answered()));
     let before = deployment.verdicts()?;
@@ -133,9 +133,18 @@ fn kernel(workload: &Workload<'_>, deployment: &Deployment<'_>, report: &mut Rep
     let what = "a name outside of the zone goes to CoreDNS";
     report.equal(what, &1, Ok(verdicts.passed_for("outside_zone")));
     let external = external.concat();
-    report.holds("its answer", "192.0.2.1", Ok(external), |found| {
+    let what = "its answer";
+    report.holds(what, "192.0.2.1", Ok(external), |found| {
         found.ends_with("192.0.2.1")
     });
+    let before = deployment.verdicts()?;
+    let questions = workload.questions()?;
+    workload.seen_by_pod(&questions)?;
+    let verdicts = deployment.verdicts()?.since(&before);
+    Report::figure(
+        &format!("{} questions of all kinds", questions.len()),
+        verdicts,
+    );
     Ok(())
 }
 
