@@ -42,6 +42,7 @@ pub(super) fn run(session: &Session, agent: Option<&Path>) -> Result<()> {
         session.import(&image.name, &image.build()?)?;
     }
     exec::progress("cluster", "building and deploying headless");
+    Deployment::clean(session)?;
     let deployment = Deployment::new(session, agent)?;
     let before = deployment.verdicts()?;
     Report::part("Kubernetes's tests of DNS");

@@ -61,6 +61,16 @@ impl<'a> Deployment<'a> {
         Ok(deployment)
     }
 
+    /// Removes what a test left that was interrupted.
+    ///
+    /// # Errors
+    /// With kubectl's message.
+    pub(super) fn clean(session: &'a Session) -> Result<()> {
+        let delete = format!("--namespace {NAMESPACE} delete {WORKLOAD} --ignore-not-found");
+        session.kubectl(&delete)?;
+        wait_until_gone(session)
+    }
+
     fn kubectl(&self, verb: &str) -> Result<()> {
         let mut command = self.session.kubectl_command();
         exec::output(command.arg(verb).arg("-k").arg(&self.overlay)).map(drop)
@@ -84,10 +94,7 @@ impl<'a> Deployment<'a> {
     /// With kubectl's message.
     pub(super) fn delete(self) -> Result<()> {
         self.kubectl("delete")?;
-        self.session
-            .wait("kubelet", "the agent's pod to be gone", || {
-                Ok(self.pods("jsonpath={.items[*].metadata.name}")?.is_empty())
-            })
+        wait_until_gone(self.session)
     }
 
     /// Replaces the agent's pod by a new one, and waits for it.
@@ -145,11 +152,22 @@ impl<'a> Deployment<'a> {
     }
 
     fn pods(&self, output: &str) -> Result<String> {
-        let label = "app.kubernetes.io/name=headless-agent";
-        self.session.kubectl(&format!(
-            "--namespace {NAMESPACE} get pods -l {label} -o {output}"
-        ))
+        pods(self.session, output)
     }
+}
+
+/// The agent's pods, in one of kubectl's forms.
+fn pods(session: &Session, output: &str) -> Result<String> {
+    let label = "app.kubernetes.io/name=headless-agent";
+    session.kubectl(&format!(
+        "--namespace {NAMESPACE} get pods -l {label} -o {output}"
+    ))
+}
+
+fn wait_until_gone(session: &Session) -> Result<()> {
+    session.wait("kubelet", "the agent's pod to be gone", || {
+        Ok(pods(session, "jsonpath={.items[*].metadata.name}")?.is_empty())
+    })
 }
 
 /// The agent with the libraries that it needs.

@@ -160,10 +160,10 @@ fn in_cluster(arguments: &TestArgs, work: impl FnOnce(&Session) -> Result<()>) -
             record.proxy.name(),
             record.cni.name()
         );
-        return work(&session);
+        return work(&session).map_err(|error| session.explain(error));
     }
     let session = up(arguments.node)?;
-    let result = work(&session);
+    let result = work(&session).map_err(|error| session.explain(error));
     if arguments.keep {
         exec::progress(
             "cluster",

@@ -46,6 +46,14 @@ impl Session {
         }))
     }
 
+    /// Names the component that has ended, where one has: it may be the cause of the error.
+    pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match init::check(&self.record) {
+            Ok(()) => error,
+            Err(ended) => error.context(ended),
+        }
+    }
+
     /// A process in the node's network namespace.
     pub(super) fn node_process(&self) -> i32 {
         self.init

@@ -37,6 +37,7 @@ pub(super) fn run(session: &Session, agent: Option<&Path>) -> Result<()> {
         "cluster",
         "starting the pods that ask and that are asked for",
     );
+    Deployment::clean(session)?;
     let workload = Workload::new(session)?;
     workload.wait_for_dns()?;
     let before = Traces::read(session)?;
