@@ -140,6 +140,17 @@ impl<'a> Deployment<'a> {
         self.session.pod_process(NAMESPACE, &pod)
     }
 
+    /// The problems that `headless-agent status` shows, run as `deploy/README.md` says.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub(super) fn problems(&self) -> Result<String> {
+        let status = format!("--namespace {NAMESPACE} exec {WORKLOAD} -- /headless-agent status");
+        self.session
+            .kubectl(&status)
+            .map(|status| problems_in(&status))
+    }
+
     /// The programs' verdicts so far.
     ///
     /// # Errors
@@ -191,6 +202,23 @@ fn libraries_of(output: &str) -> Vec<&str> {
     words.filter(|word| word.starts_with('/')).collect()
 }
 
+/// The lines below the heading `Problems` of a status.
+fn problems_in(status: &str) -> String {
+    let lines = status
+        .lines()
+        .skip_while(|line| *line != "Problems")
+        .skip(1);
+    let lines: Vec<_> = lines
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    if lines.is_empty() {
+        "none".to_owned()
+    } else {
+        lines.join("; ")
+    }
+}
+
 /// A kustomization that takes the base, with another image.
 fn overlay_text(base: &str) -> String {
     json!({
@@ -214,6 +242,13 @@ mod tests {
         let expected = ["/lib/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
         assert_eq!(libraries_of(output), expected);
         assert!(libraries_of("\tstatically linked\n").is_empty());
+    }
+
+    #[test]
+    fn problems_are_read_from_a_status() {
+        let status = "Problems\n  not ready: a\n  b\n\nversion 0.1.0\n\nNotes\n  c\n";
+        assert_eq!(problems_in(status), "not ready: a; b");
+        assert_eq!(problems_in("version 0.1.0\n\nNotes\n  c\n"), "none");
     }
 
     #[test]

@@ -122,6 +122,12 @@ fn compare(workload: &Workload<'_>, report: &mut Report, when: &str) {
 /// The kernel answers, not the agent or `CoreDNS`.
 fn kernel(workload: &Workload<'_>, deployment: &Deployment<'_>, report: &mut Report) -> Result<()> {
     Report::part("Who answers");
+    let none = "none".to_owned();
+    report.equal(
+        "problems in `headless-agent status`",
+        &none,
+        deployment.problems(),
+    );
     let before = deployment.verdicts()?;
     let results = workload.ask(COUNTED, Duration::ZERO, &[])?.finish();
     let verdicts = deployment.verdicts()?.since(&before);
