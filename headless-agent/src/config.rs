@@ -10,9 +10,10 @@ use headless_ebpf::abi;
 use crate::datapath::object::KernelLog;
 use crate::datapath::plan::Plan;
 use crate::mirror::Policy;
+use crate::policy::Rules;
 use crate::records::Settings;
 use crate::watch::Keep;
-use crate::watch::kubernetes::{Access, Patience, Selection};
+use crate::watch::kubernetes::{Access, NodeSelection, Patience, Selection};
 
 /// The operator's options contradict each other or cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,8 @@ pub struct Run {
     pub policy: Policy,
     /// Settings of the data path.
     pub plan: Plan,
+    /// Which pods are answered.
+    pub pods: Pods,
     /// Most memory in bytes that the maps take.
     pub map_memory: u64,
     /// The verdicts that the programs log.
@@ -69,6 +72,15 @@ pub struct Run {
     pub admin: SocketAddr,
     /// The path of the admin socket.
     pub admin_socket: PathBuf,
+}
+
+/// Which pods are answered.
+#[derive(Clone, Debug)]
+pub struct Pods {
+    /// The operator's choices.
+    pub rules: Rules,
+    /// The objects that are watched for it; `None` where the mode of the node holds for all pods.
+    pub selection: Option<NodeSelection>,
 }
 
 /// Settings of `check`.

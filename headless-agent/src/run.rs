@@ -1,6 +1,7 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
 mod mirror;
+mod policy;
 mod source;
 mod stages;
 mod threads;
@@ -84,6 +85,7 @@ struct Prepared {
     plan: Plan,
     stage: mirror::Stage,
     snapshots: watch::Sender<Arc<datapath::snapshot::Snapshot>>,
+    deciding: policy::Stage,
     filled: oneshot::Receiver<Programs>,
     servers: Vec<Server>,
     admin: Endpoints,
@@ -97,6 +99,7 @@ impl Prepared {
             programs,
             policy,
             plan,
+            pods,
             map_memory,
             kernel_log,
             listen,
@@ -104,6 +107,7 @@ impl Prepared {
             admin_socket,
         } = settings;
         let source = Source::open(source).await?;
+        let deciding = policy::Stage::new(pods, &source);
 
         let probe = threads.datapath.call(|| {
             probe::lift_memory_lock_limit();
@@ -133,6 +137,7 @@ impl Prepared {
             },
             responder: Arc::<responder::ResponderCounts>::default(),
             kernel,
+            policy: deciding.published(),
             lease: policy.lease,
             started: Instant::now(),
         };
@@ -156,6 +161,7 @@ impl Prepared {
             plan,
             stage,
             snapshots,
+            deciding,
             filled,
             servers,
             admin,
@@ -174,6 +180,7 @@ impl Prepared {
             plan,
             stage,
             snapshots,
+            deciding,
             filled,
             servers,
             admin,
@@ -192,6 +199,8 @@ impl Prepared {
         stages.spawn("mirror", async move {
             mirror.run(move || stage.run(batches)).await?
         });
+        let decisions = deciding.published().decisions;
+        stages.spawn("policy", deciding.run());
         stages.attach(|stop| async move {
             let Some(mut programs) = keep::until(filled, &stop).await else {
                 return Ok(());
@@ -199,8 +208,10 @@ impl Prepared {
             if let Some(follow) = programs.log(kernel_log)? {
                 log.send(follow).ok();
             }
-            let attach =
-                async move |stop| keep::keep(Attacher::new(programs, plan, snapshots)?, stop).await;
+            let attach = async move |stop| {
+                let attacher = Attacher::new(programs, plan, snapshots, decisions)?;
+                keep::keep(attacher, stop).await
+            };
             datapath.run(move || attach(stop)).await?
         });
         stages.spawn("kernel log", async {

@@ -2,7 +2,11 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::policy;
+use super::source::SourceKind;
+use crate::config::{self, ConfigError};
+use crate::policy::{self, Rules};
+use crate::watch::kubernetes::NodeSelection;
+use crate::watch::selector::Selector;
 
 /// Which pods are answered.
 #[derive(Clone, Debug, Args)]
@@ -11,6 +15,71 @@ pub struct PolicyArgs {
     /// Whether pods of this node are answered
     #[arg(long, env = "HEADLESS_MODE", value_enum, default_value_t)]
     pub mode: Mode,
+    /// Modes of pods by their labels: `off=app=legacy,tier!=web`, a mode and a label selector.
+    /// The first selector that chooses a pod decides, unless an annotation of the pod or its
+    /// namespace does (`headless.io/mode`). In the variable, `;` stands between them
+    #[arg(long, env = "HEADLESS_MODE_SELECTOR", value_name = "MODE=SELECTOR",
+        value_delimiter = ';', value_parser = mode_selector)]
+    pub mode_selector: Vec<ModeSelector>,
+    /// Name of this node. The agent then watches the pods of the node, and their annotations and
+    /// labels decide. Otherwise the mode of the node holds for all pods
+    #[arg(long, env = "HEADLESS_NODE_NAME", value_name = "NAME", value_parser = node_name)]
+    pub node_name: Option<String>,
+}
+
+/// A mode of pods, and the labels of these pods.
+pub(super) type ModeSelector = (policy::Mode, Selector);
+
+fn mode_selector(text: &str) -> Result<ModeSelector, String> {
+    let (mode, selector) = text
+        .split_once('=')
+        .ok_or("expected MODE=SELECTOR, such as off=app=legacy")?;
+    let mode = mode
+        .trim()
+        .parse()
+        .map_err(|error| format!("`{mode}` {error}"))?;
+    let selector = selector.parse::<Selector>();
+    Ok((mode, selector.map_err(|error| error.to_string())?))
+}
+
+/// A name of a node is a DNS subdomain (`ValidateNodeName` of Kubernetes).
+fn node_name(text: &str) -> Result<String, String> {
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(plain) {
+        return Err("no name of a node".into());
+    }
+    Ok(text.to_owned())
+}
+
+impl PolicyArgs {
+    /// Which pods are answered, where objects come from a source of this kind.
+    ///
+    /// # Errors
+    /// Where options need pods that are not watched.
+    pub(super) fn settings(&self, source: SourceKind) -> Result<config::Pods, ConfigError> {
+        let wrong = |text: &str| Err(anyhow::Error::msg(text.to_owned()).into());
+        let selection = match (&self.node_name, source) {
+            (Some(_), SourceKind::Manifests) => {
+                return wrong(
+                    "--node-name: pods come from an API server, and the source is a folder",
+                );
+            }
+            (None, _) if !self.mode_selector.is_empty() => {
+                return wrong(
+                    "--mode-selector: --node-name is missing, without which no pods are known",
+                );
+            }
+            (node, _) => node.clone().map(|node| NodeSelection { node }),
+        };
+        Ok(config::Pods {
+            rules: Rules {
+                node: self.mode.into(),
+                selectors: self.mode_selector.clone(),
+            },
+            selection,
+        })
+    }
 }
 
 /// Whether the questions of pods are answered on their interfaces.

@@ -52,6 +52,7 @@ impl RunArgs {
                 listen: served,
             },
             plan: xdp.plan(policy.mode.into())?,
+            pods: policy.settings(kind)?,
             map_memory: xdp.map_memory(),
             kernel_log: xdp.kernel_log.into(),
             listen: listen.all().collect(),

@@ -161,3 +161,54 @@ fn contradictions_are_told() {
     let both = ["--manifests", "x", "--context", "y"];
     assert!(error(&both).contains("options of the API server"));
 }
+
+#[test]
+fn pods_are_chosen_by_label_and_their_node_is_named() {
+    let server = ["headless-agent", "run", "--api-server", "https://192.0.2.1"];
+    let settings = |arguments: &[&str]| {
+        let cli = Cli::try_parse_from(server.iter().chain(arguments)).unwrap();
+        match cli.command {
+            Command::Run(run) => run.policy.settings(SourceKind::Kubernetes),
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = settings(&[]).unwrap();
+    assert!(plain.selection.is_none() && plain.rules.selectors.is_empty());
+    let node = ["--node-name", "node-1.example"];
+    let selectors = [
+        "--mode-selector",
+        "off=app=a,tier!=b;observe=!c",
+        "--mode-selector",
+        "on=d",
+    ];
+    let found = settings(&[&node[..], &selectors].concat()).unwrap();
+    assert_eq!(found.selection.unwrap().node, "node-1.example");
+    let found = found.rules.selectors;
+    let modes: Vec<_> = found.iter().map(|(mode, _)| mode.label()).collect();
+    assert_eq!(modes, ["off", "observe", "on"]);
+    assert_eq!(found[1].1, "!c".parse().unwrap());
+    let error = settings(&selectors).unwrap_err().to_string();
+    assert!(error.contains("--node-name is missing"), "{error}");
+    let error = run(&node).unwrap().policy.settings(SourceKind::Manifests);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("the source is a folder"), "{error}");
+    for (option, value, expected) in [
+        ("--mode-selector", "app", "expected MODE=SELECTOR"),
+        (
+            "--mode-selector",
+            "app=legacy",
+            "is none of on, observe, off",
+        ),
+        (
+            "--mode-selector",
+            "off=a in b",
+            "no requirement of a label selector",
+        ),
+        ("--node-name", "a,b", "no name of a node"),
+        ("--node-name", "", "no name of a node"),
+        ("--mode", "Off", "possible values: on, observe, off"),
+    ] {
+        let error = run(&[option, value]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{value}: {error}");
+    }
+}

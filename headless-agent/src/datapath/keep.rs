@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use super::attach::Attacher;
+use super::attach::{Attacher, Decisions};
 use super::discover::{News, Watcher};
 use super::load::Programs;
 
@@ -20,6 +21,32 @@ const COMPARE: Duration = Duration::from_millis(800);
 
 /// How often the routes are read whatever the events say.
 const READ_ROUTES: Duration = Duration::from_secs(30);
+
+/// The longest wait for the first decision about the node's pods. Until it comes, no program is
+/// attached, so that no pod is answered that should not be.
+const DECIDE: Duration = Duration::from_secs(10);
+
+/// Waits until the node's pods are known, for a limited time.
+async fn decided(decisions: &mut Decisions, stop: &CancellationToken) {
+    let decided = timeout(DECIDE, decisions.wait_for(|it| it.settled));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        decided = decided => if decided.is_err() {
+            warn!(
+                "the pods of this node are not known after {} s: until they are, the mode of the \
+                 node holds for all",
+                DECIDE.as_secs()
+            );
+        }
+    }
+}
+
+/// Waits for a new decision; for ever where none can come.
+async fn changed(decisions: &mut Decisions) {
+    if decisions.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
 
 /// Waits for the programs, which come once the maps hold the cluster. `None` where the agent is
 /// to stop before. If the stage that fills the maps has ended, this waits for the agent's stop:
@@ -48,6 +75,8 @@ pub async fn until(
 pub async fn keep(mut attacher: Attacher, stop: CancellationToken) -> anyhow::Result<()> {
     // Subscribed first, read second: nothing falls in between.
     let mut watcher = Watcher::connect()?;
+    let mut decisions = attacher.decisions();
+    decided(&mut decisions, &stop).await;
     let [mut everything, mut links] = [READ_ROUTES, COMPARE].map(|period| {
         let mut interval = interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -59,6 +88,7 @@ pub async fn keep(mut attacher: Attacher, stop: CancellationToken) -> anyhow::Re
             () = stop.cancelled() => break Ok(()),
             _ = everything.tick() => Ok(News::everything()),
             _ = links.tick() => Ok(News::of_links()),
+            () = changed(&mut decisions) => Ok(News::default()),
             news = watcher.next() => news,
         };
         if stop.is_cancelled() {

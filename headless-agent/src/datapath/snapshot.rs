@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::policy::{Cause, Mode};
+
 /// State of one program on one interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "reason", rename_all = "snake_case")]
@@ -70,6 +72,13 @@ pub struct Attachment {
     pub ifindex: u32,
     /// Largest reply in bytes, from the IP header on.
     pub mtu: u32,
+    /// Whether the pod's questions are answered.
+    pub mode: Mode,
+    /// Why the interface has this mode.
+    pub cause: Cause,
+    /// The pod, `NAMESPACE/NAME`, where it is known. It is looked for only while the modes of
+    /// the node's pods differ.
+    pub pod: Option<String>,
     /// State of the XDP program.
     pub xdp: ProgramState,
     /// State of the tc program.
@@ -104,6 +113,8 @@ pub struct Snapshot {
     /// How often a program was found removed by somebody else and was attached again, by
     /// path.
     pub restored: BTreeMap<&'static str, u64>,
+    /// Pods whose mode does not hold, because their interface is not known.
+    pub untold: Vec<String>,
 }
 
 /// The latest snapshot, for any number of readers.

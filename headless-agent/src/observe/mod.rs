@@ -13,6 +13,7 @@ pub mod log;
 pub mod metrics;
 mod notes;
 mod operator;
+pub mod policy;
 pub mod probes;
 pub mod problems;
 pub mod snapshot;

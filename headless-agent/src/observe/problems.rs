@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Snapshot, Sources};
+use super::{Snapshot, Sources, policy};
 use crate::datapath::snapshot::ProgramState;
 use crate::watch::Problem;
 
@@ -59,6 +59,7 @@ impl Snapshot {
             ));
         }
         problems.extend(self.interface_problems());
+        problems.extend(policy::problems(&self.policy, &self.datapath.untold));
         problems
     }
 

@@ -10,11 +10,13 @@ use headless_ebpf::abi::Path;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::policy::Policy;
 use super::probes::{Signs, Vitals};
 use super::tally::{AGENT, Tally};
 use crate::datapath;
 use crate::datapath::load::Kernel;
 use crate::maps::MapKind;
+use crate::policy::Decision;
 use crate::records::EndpointScope;
 use crate::responder;
 use crate::watch::Kind;
@@ -29,6 +31,8 @@ pub struct Sources {
     pub responder: Arc<responder::ResponderCounts>,
     /// Counters and maps, once they are there.
     pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
+    /// The decision about the node's pods.
+    pub policy: Policy,
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
     /// When the agent started.
@@ -52,6 +56,8 @@ pub struct Snapshot {
     pub maps: BTreeMap<MapKind, Map>,
     /// The programs and their interfaces, as they were at the last comparison.
     pub datapath: Arc<datapath::snapshot::Snapshot>,
+    /// The decision about the node's pods.
+    pub policy: Arc<Decision>,
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
     /// Time since the agent started.
@@ -131,7 +137,11 @@ impl Sources {
         let source = self.signs.mirror.source();
         let failures = Kind::ALL.into_iter().flat_map(|kind| {
             let reasons = FailureReason::ALL.into_iter();
-            reasons.map(move |reason| (kind, reason, source.failures(kind, reason)))
+            reasons.map(move |reason| {
+                let [records, pods] =
+                    [source, &self.policy.health].map(|it| it.failures(kind, reason));
+                (kind, reason, records + pods)
+            })
         });
         let counts = &self.responder;
         Ok(Snapshot {
@@ -147,6 +157,7 @@ impl Sources {
             writes: self.writes(),
             maps: self.map_usage(),
             datapath: self.signs.datapath(),
+            policy: Arc::clone(&self.policy.decisions.borrow()),
             lease: self.lease,
             uptime: self.started.elapsed(),
             endpoints: self.signs.mirror.index().settings().endpoints,

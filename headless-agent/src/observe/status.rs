@@ -8,6 +8,7 @@ use headless_ebpf::abi::{PassReason, Path};
 use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
+use super::policy::PolicyStatus;
 use super::snapshot::Map;
 use super::tally::{AGENT, Tally};
 use crate::datapath::snapshot::{Attachment, Program};
@@ -30,6 +31,9 @@ pub struct Status {
     pub agent_passes: BTreeMap<String, u64>,
     /// Messages that the agent answered by the rules outside the engine.
     pub agent_resolved: u64,
+    /// Which pods are answered.
+    #[serde(default)]
+    pub policy: PolicyStatus,
     /// Interfaces that could get the programs.
     pub interfaces: Vec<Attachment>,
     /// The maps.
@@ -126,6 +130,7 @@ impl Status {
             answers_by_type,
             agent_passes: agent_passes.collect(),
             agent_resolved: resolved,
+            policy: PolicyStatus::new(&snapshot.policy, &snapshot.datapath.untold),
             interfaces: snapshot.datapath.attachments.values().cloned().collect(),
             maps: maps
                 .map(|(map, usage)| (map.label().to_owned(), *usage))

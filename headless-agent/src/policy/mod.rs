@@ -1,7 +1,13 @@
 //! Decides on which pods' interfaces questions are answered. Pure: no I/O, no async.
 //!
-//! A [`Mode`] holds for each interface.
+//! Objects of the cluster become a [`Decision`] about each pod of the node ([`pods`]). What the
+//! kernel knows about addresses makes of it a [`Mode`] for each interface ([`interfaces`]).
 
+pub mod interfaces;
+mod listed;
 pub mod mode;
+pub mod pods;
 
+pub use self::interfaces::{Assignment, Assignments};
 pub use self::mode::Mode;
+pub use self::pods::{Cause, Decision, Objects, Rules};

@@ -59,6 +59,14 @@ impl Source {
         }
     }
 
+    /// The API server, and how long it may be silent; `None` for a folder.
+    pub(super) fn server(&self) -> Option<(Client, Patience)> {
+        match self {
+            Self::Manifests(..) => None,
+            Self::Kubernetes(client, _, patience) => Some((client.clone(), *patience)),
+        }
+    }
+
     /// Sends all objects and then their changes, until nobody listens.
     pub(super) async fn follow(
         self,

@@ -6,6 +6,7 @@
 //! cannot find it by its name either.
 
 mod checks;
+mod node;
 mod read;
 mod service;
 mod slice;
@@ -14,9 +15,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::checks::reference;
 use self::checks::{Checks, is_found};
+pub use self::node::{node_namespace, node_pod};
 pub use self::read::{
-    ReadConditions, ReadEndpoint, ReadNamespace, ReadPod, ReadPodStatus, ReadPort, ReadService,
-    ReadServiceSpec, ReadSlice, ReadTarget, SERVICE_NAME_LABEL, metadata,
+    ReadConditions, ReadEndpoint, ReadNamespace, ReadNodeNamespace, ReadNodePod, ReadPod,
+    ReadPodStatus, ReadPort, ReadService, ReadServiceSpec, ReadSlice, ReadTarget,
+    SERVICE_NAME_LABEL, metadata,
 };
 pub use self::service::service;
 pub use self::slice::endpoint_slice;

@@ -16,6 +16,7 @@ mod failure;
 mod follow;
 mod hear;
 mod merge;
+mod node;
 mod sample;
 mod watches;
 
@@ -35,6 +36,7 @@ use self::follow::{Follow, Heard, Watch, WatchEvent};
 use self::hear::Overlong;
 pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
+pub use self::node::{NodeSelection, watch_node};
 pub use self::sample::samples;
 pub use self::watches::Selection;
 use self::watches::{Watched, Watches};

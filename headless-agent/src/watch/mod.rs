@@ -8,9 +8,11 @@
 
 mod endpoints;
 pub mod excerpt;
+pub mod node;
 pub mod objects;
 pub mod problem;
 pub mod sample;
+pub mod selector;
 mod waiting;
 
 pub mod convert;

@@ -96,6 +96,27 @@ pub fn pod(name: &str) -> Pod {
     }))
 }
 
+/// A pod of the namespace `default` on a node, with an annotation `headless.io/mode` if `mode`
+/// is given, and the label `app: <name>`.
+pub fn pod_on(node: &str, name: &str, mode: Option<&str>) -> Pod {
+    let mut metadata = json!({
+        "namespace": "default", "name": name, "labels": { "app": name },
+    });
+    if let Some(mode) = mode {
+        metadata["annotations"] = json!({ "headless.io/mode": mode });
+    }
+    object(json!({
+        "metadata": metadata,
+        "spec": { "nodeName": node, "containers": [{ "name": "web", "image": "web:1" }] },
+    }))
+}
+
+/// The status of a running pod with these addresses.
+pub fn running(addresses: &[&str]) -> Value {
+    let all: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    json!({ "phase": "Running", "podIP": addresses[0], "podIPs": all })
+}
+
 /// Operations on the cluster. Each panics if it fails.
 #[derive(Clone)]
 pub struct Cluster(pub Client);

@@ -88,6 +88,7 @@ fn the_roles_grant_reading_of_the_watched_kinds_and_nothing_else() {
     let watched = [
         ("", "namespaces"),
         ("", "services"),
+        ("", "pods"),
         ("discovery.k8s.io", "endpointslices"),
     ];
     assert_eq!(granted("base"), rights(&watched));

@@ -10,6 +10,7 @@ mod deployment;
 mod failures;
 mod kinds;
 mod lists;
+mod modes;
 mod silence;
 mod sizes;
 mod sync;

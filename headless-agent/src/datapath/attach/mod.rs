@@ -8,6 +8,7 @@
 mod clsact;
 pub mod desired;
 mod installed;
+mod modes;
 mod programs;
 mod report;
 mod tc;
@@ -26,6 +27,8 @@ use tracing::{debug, info, warn};
 
 use self::desired::{Absence, Desired, Facts, TcWay, desired};
 use self::installed::Ensured;
+pub use self::modes::Decisions;
+use self::modes::Modes;
 use self::tc::TcHook;
 use self::xdp::XdpHook;
 use super::discover::{News, Watcher};
@@ -36,7 +39,6 @@ use super::plan::{Hook, Plan};
 use super::routes;
 use super::snapshot::{Attachment, ProgramState, Snapshot};
 use crate::maps::kernel::KernelCounters;
-use crate::policy::Mode;
 
 /// Why XDP is not attached where tc is not: packets that XDP passes would not be counted,
 /// see ARCHITECTURE.md.
@@ -64,8 +66,7 @@ pub struct Attacher {
     meters: BTreeMap<u32, Meter>,
     /// Interfaces whose pods send too much for XDP.
     lifted: BTreeSet<u32>,
-    /// Interfaces whose mode is not the plan's.
-    modes: BTreeMap<u32, Mode>,
+    modes: Modes,
     links: BTreeMap<u32, Link>,
     /// Interfaces by which default routes send; `None` until they have been read.
     routes: Option<BTreeSet<u32>>,
@@ -83,6 +84,7 @@ impl Attacher {
         programs: Programs,
         plan: Plan,
         snapshots: watch::Sender<Arc<Snapshot>>,
+        decisions: Decisions,
     ) -> anyhow::Result<Self> {
         let Programs(ebpf) = programs;
         if plan.serve_uplink {
@@ -108,7 +110,7 @@ impl Attacher {
             plan,
             meters: BTreeMap::new(),
             lifted: BTreeSet::new(),
-            modes: BTreeMap::new(),
+            modes: Modes::new(decisions),
             links: BTreeMap::new(),
             routes: None,
             compared: BTreeMap::new(),
@@ -134,6 +136,8 @@ impl Attacher {
         self.read_routes(watcher, news).await?;
         let read = self.read(watcher, news).await?;
         self.measure(&read);
+        let patterns = &self.plan.interfaces;
+        self.modes.update(watcher, patterns, &self.links).await;
         let changed = self.changed(&self.desired());
         // These interfaces are read again, because the last reading may be older than the
         // attachment of their programs.
@@ -160,6 +164,11 @@ impl Attacher {
         self.publish()
     }
 
+    /// A receiver of the decisions about pods, which this attacher follows, too.
+    pub fn decisions(&self) -> Decisions {
+        self.modes.decisions()
+    }
+
     /// Takes the programs off every interface.
     pub async fn detach_all(&mut self, watcher: &Watcher) {
         for index in self.xdp.interfaces().collect::<Vec<_>>() {
@@ -179,7 +188,7 @@ impl Attacher {
             links: &self.links,
             uplinks: &routes::carriers(routes, &self.links),
             lifted: &self.lifted,
-            modes: &self.modes,
+            modes: &self.modes.by_interface,
         };
         desired(&self.plan, self.way, facts)
     }
@@ -325,13 +334,7 @@ impl Attacher {
         let Some(xdp) = xdp else {
             return;
         };
-        let attachment = Attachment {
-            name: link.name.clone(),
-            ifindex: link.index,
-            mtu: desired.mtu,
-            xdp,
-            tc,
-        };
+        let attachment = self.modes.attachment(link, desired.mtu, [xdp, tc]);
         let before = self.compared.remove(&link.index);
         report::changes(before.as_ref().map(|it| &it.attachment), &attachment);
         let compared = Compared {
@@ -401,6 +404,7 @@ impl Attacher {
                 .collect(),
             programs: programs::describe(&self.ebpf)?,
             restored: self.restored.clone(),
+            untold: self.modes.untold().to_vec(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));
         Ok(())

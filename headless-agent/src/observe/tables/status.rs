@@ -8,9 +8,10 @@ use std::time::Duration;
 use comfy_table::Table;
 
 use super::{lines, list, table};
-use crate::datapath::snapshot::{Program, ProgramState};
+use crate::datapath::snapshot::{Attachment, Program, ProgramState};
 use crate::observe::explain;
 use crate::observe::status::{Answers, Status};
+use crate::policy::Cause;
 use crate::watch::Printable;
 
 /// Reports about objects that are shown without `--all`.
@@ -104,7 +105,8 @@ fn head(text: &mut String, status: &Status) -> fmt::Result {
         status.heartbeat_age,
         status.silence.unwrap_or(status.age),
     )?;
-    writeln!(text, "servers {}\n", list(&status.servers))
+    writeln!(text, "servers {}", list(&status.servers))?;
+    writeln!(text, "{}\n", status.policy.line())
 }
 
 fn program_line(path: &str, program: &Program) -> String {
@@ -126,7 +128,7 @@ fn program_line(path: &str, program: &Program) -> String {
 
 /// The interfaces. `lifted` and `unused` are choices; what went wrong is a problem, too.
 fn interfaces(status: &Status) -> Table {
-    let mut interfaces = table(["INTERFACE", "XDP", "TC", "INDEX", "MTU"], 3);
+    let mut interfaces = table(["INTERFACE", "XDP", "TC", "MODE", "POD", "INDEX", "MTU"], 5);
     for interface in &status.interfaces {
         let [xdp, tc] = [&interface.xdp, &interface.tc].map(|state| match state {
             ProgramState::Attached => "attached",
@@ -142,11 +144,21 @@ fn interfaces(status: &Status) -> Table {
             &Printable(&interface.name).to_string(),
             &Printable(xdp).to_string(),
             &Printable(tc).to_string(),
+            &mode(interface),
+            &Printable(interface.pod.as_deref().unwrap_or("-")).to_string(),
             &interface.ifindex.to_string(),
             &interface.mtu.to_string(),
         ]);
     }
     interfaces
+}
+
+/// The mode of an interface, and why it has this mode where the node's does not hold.
+fn mode(interface: &Attachment) -> String {
+    match interface.cause {
+        Cause::Node => interface.mode.to_string(),
+        cause => format!("{} ({})", interface.mode, cause.text()),
+    }
 }
 
 /// The counts of a status and of an earlier one.

@@ -6,6 +6,7 @@
 //! server takes times that no library of dates has, and deeper nesting than `serde_json` reads.
 
 mod entries;
+mod node;
 mod service;
 mod slice;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Deserializer};
 
 use self::entries::Labels;
 pub use self::entries::SERVICE_NAME_LABEL;
+pub use self::node::{ReadNodeNamespace, ReadNodePod};
 pub use self::service::{ReadService, ReadServiceSpec};
 pub use self::slice::{ReadConditions, ReadEndpoint, ReadSlice, ReadTarget};
 
@@ -171,6 +173,8 @@ resources! {
     ReadService, v1::Service, NamespaceResourceScope;
     ReadSlice, discovery::EndpointSlice, NamespaceResourceScope;
     ReadPod, v1::Pod, NamespaceResourceScope;
+    ReadNodePod, v1::Pod, NamespaceResourceScope;
+    ReadNodeNamespace, v1::Namespace, ClusterResourceScope;
 }
 
 #[cfg(test)]

@@ -67,6 +67,19 @@ impl<K> Decoded<K> {
         convert: impl Fn(&K, &mut Problems) -> Option<Object>,
         problems: &mut Problems,
     ) -> Option<Object> {
+        let broken = |metadata| convert::unreadable(kind, metadata);
+        self.slim_or(kind, convert, broken, problems)
+    }
+
+    /// The slim form that `convert` makes of the whole object. Of an object that does not decode,
+    /// the form that `unreadable` makes of its metadata; the failure is a problem.
+    pub(super) fn slim_or<T>(
+        &self,
+        kind: Kind,
+        convert: impl Fn(&K, &mut Problems) -> Option<T>,
+        unreadable: impl Fn(ObjectMeta) -> Option<T>,
+        problems: &mut Problems,
+    ) -> Option<T> {
         let broken = match self {
             Self::Whole(object) => return convert(object, problems),
             Self::Metadata(broken) => broken,
@@ -76,7 +89,7 @@ impl<K> Decoded<K> {
             field: broken.field.clone(),
             reason: Reason::InvalidField(broken.error.clone()),
         });
-        convert::unreadable(kind, broken.metadata.clone())
+        unreadable(broken.metadata.clone())
     }
 }
 

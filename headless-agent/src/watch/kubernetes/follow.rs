@@ -50,10 +50,10 @@ pub(super) struct Watch {
 
 /// An event of a watch.
 #[derive(Debug)]
-pub(super) enum WatchEvent {
+pub(super) enum WatchEvent<T = Object> {
     /// The object exists. The event has the slim object, or `None` where no part of the
     /// object can be used, and the object's resource version.
-    Apply(ObjectRef, Option<Object>, u64),
+    Apply(ObjectRef, Option<T>, u64),
     /// The object no longer exists, or is no longer selected.
     Delete(ObjectRef),
     /// A list begins.
@@ -64,13 +64,13 @@ pub(super) enum WatchEvent {
 
 /// An event, with its watch, its time, and the problems of its object.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct Heard<T = Object> {
     /// The watch that sent the event.
     pub(super) watch: Watch,
     /// When the event came.
     pub(super) arrived: std::time::Instant,
     /// The event.
-    pub(super) event: WatchEvent,
+    pub(super) event: WatchEvent<T>,
     /// The problems of the event's object.
     pub(super) problems: Problems,
     /// The memory that the event takes while it waits.
@@ -98,8 +98,20 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// A slim form of objects.
+pub(super) trait Slim {
+    /// Bytes that the object takes, about.
+    fn bytes(&self) -> usize;
+}
+
+impl Slim for Object {
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
 /// A watch with all it needs.
-pub(super) struct Follow<K, C> {
+pub(super) struct Follow<K, C, T = Object> {
     /// Name and kind of the watch.
     pub(super) watch: Watch,
     /// The watched resource.
@@ -115,7 +127,7 @@ pub(super) struct Follow<K, C> {
     /// Says that a page of a list was too long.
     pub(super) overlong: Overlong,
     /// Receives the events.
-    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) heard: mpsc::Sender<Heard<T>>,
     /// The memory that waiting events may take, in bytes.
     pub(super) memory: Arc<Semaphore>,
 }
@@ -158,10 +170,11 @@ impl State {
     }
 }
 
-impl<K, C> Follow<K, C>
+impl<K, C, T> Follow<K, C, T>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    C: Fn(&K, &mut Problems) -> Option<Object>,
+    C: Fn(&K, &mut Problems) -> Option<T>,
+    T: Slim,
 {
     /// Runs until the receiver of the events is gone.
     pub(super) async fn run(self) {
@@ -314,7 +327,7 @@ where
         self.heard.send(heard).await.ok()
     }
 
-    fn hear(&self, event: watcher::Event<K>) -> Heard {
+    fn hear(&self, event: watcher::Event<K>) -> Heard<T> {
         let arrived = std::time::Instant::now();
         let mut problems = Problems::default();
         let event = match event {

@@ -1,0 +1,106 @@
+//! Objects of one kind, as a watch lists and changes them.
+
+use std::collections::BTreeMap;
+
+use crate::watch::ObjectRef;
+
+/// The objects of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Listed<T> {
+    objects: BTreeMap<ObjectRef, (u32, T)>,
+    /// Number of the current list.
+    list: u32,
+    /// Whether a list has been complete.
+    complete: bool,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            list: 0,
+            complete: false,
+        }
+    }
+}
+
+impl<T> Listed<T> {
+    /// The object exists; `None` where nothing of it is kept.
+    pub(super) fn put(&mut self, reference: ObjectRef, object: Option<T>) {
+        match object {
+            Some(object) => {
+                self.objects.insert(reference, (self.list, object));
+            }
+            None => self.delete(&reference),
+        }
+    }
+
+    /// The object is gone.
+    pub(super) fn delete(&mut self, reference: &ObjectRef) {
+        self.objects.remove(reference);
+    }
+
+    /// A list begins.
+    pub(super) fn restart(&mut self) {
+        self.list = self.list.wrapping_add(1);
+    }
+
+    /// The list is complete: an object that it did not have is gone.
+    pub(super) fn restarted(&mut self) {
+        let list = self.list;
+        self.objects.retain(|_, (of, _)| *of == list);
+        self.complete = true;
+    }
+
+    /// Whether a list has been complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The objects, in order of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectRef, &T)> {
+        self.objects
+            .iter()
+            .map(|(reference, (_, object))| (reference, object))
+    }
+
+    /// One object.
+    pub(super) fn get(&self, reference: &ObjectRef) -> Option<&T> {
+        self.objects.get(reference).map(|(_, object)| object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Kind;
+
+    fn reference(name: &str) -> ObjectRef {
+        ObjectRef {
+            kind: Kind::Pod,
+            namespace: "default".into(),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn a_list_replaces_what_it_does_not_have() {
+        let mut listed = Listed::default();
+        assert!(!listed.is_complete());
+        listed.restart();
+        for name in ["a", "b", "c"] {
+            listed.put(reference(name), Some(1));
+        }
+        listed.restarted();
+        assert!(listed.is_complete());
+        listed.delete(&reference("c"));
+        listed.restart();
+        listed.put(reference("a"), Some(2));
+        let all = |listed: &Listed<i32>| listed.iter().map(|(_, it)| *it).collect::<Vec<_>>();
+        assert_eq!(all(&listed), [2, 1], "b stays until the list is complete");
+        listed.restarted();
+        assert_eq!(all(&listed), [2]);
+        listed.put(reference("a"), None);
+        assert_eq!(listed.get(&reference("a")), None);
+    }
+}

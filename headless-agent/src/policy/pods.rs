@@ -1,0 +1,269 @@
+//! The modes of the node's pods.
+//!
+//! The first of these decides: the annotation of the pod, the annotation of its namespace, the
+//! first selector of the operator that chooses the pod, the mode of the node.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+use super::listed::Listed;
+use crate::watch::node::{MODE_ANNOTATION, NodeEvent, NodeNamespace, NodeObject, NodePod};
+use crate::watch::selector::Selector;
+use crate::watch::{Excerpt, Kind, ObjectRef, Printable};
+
+/// Most problems of objects that are kept. The others are counted.
+const PROBLEMS_KEPT: usize = 20;
+
+/// The operator's choices.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The mode of pods of which nothing else says so.
+    pub node: Mode,
+    /// Modes of pods by their labels. The first selector that chooses a pod decides.
+    pub selectors: Vec<(Mode, Selector)>,
+}
+
+/// Why a pod, or an interface, has its mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The mode of the node (`--mode`).
+    #[default]
+    Node,
+    /// The annotation of the pod.
+    PodAnnotation,
+    /// The annotation of the pod's namespace.
+    NamespaceAnnotation,
+    /// A selector of the operator (`--mode-selector`).
+    Selector,
+    /// The interface is new, and may be that of a pod whose mode is not the node's.
+    NewInterface,
+    /// The interface is that of several pods, and the strictest of their modes holds.
+    SeveralPods,
+}
+
+impl Cause {
+    /// The cause in words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Node => "--mode",
+            Self::PodAnnotation => "annotation of the pod",
+            Self::NamespaceAnnotation => "annotation of the namespace",
+            Self::Selector => "--mode-selector",
+            Self::NewInterface => "new, its pod is not known yet",
+            Self::SeveralPods => "several pods, the strictest mode holds",
+        }
+    }
+}
+
+/// A pod with its mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecidedPod {
+    /// `NAMESPACE/NAME`.
+    pub pod: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// Why it has this mode.
+    pub cause: Cause,
+    /// Its addresses; none as long as its interface has none.
+    pub addresses: Box<[IpAddr]>,
+}
+
+/// The modes of all pods of the node at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the pods are known, or cannot be known for now: until then, no program should be
+    /// attached.
+    pub settled: bool,
+    /// Whether pods are watched.
+    pub watched: bool,
+    /// The mode of an interface whose pod is not known.
+    pub fallback: Mode,
+    /// The pods with interfaces of their own.
+    pub pods: Vec<DecidedPod>,
+    /// Problems, each in a sentence.
+    pub problems: Vec<String>,
+}
+
+impl Decision {
+    /// The decision where no pods are watched.
+    pub fn unwatched(rules: &Rules) -> Self {
+        Self {
+            settled: true,
+            fallback: rules.node,
+            ..Self::default()
+        }
+    }
+}
+
+/// The objects from which the modes follow.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    rules: Rules,
+    pods: Listed<NodePod>,
+    /// Namespaces with an annotation.
+    namespaces: Listed<NodeNamespace>,
+    /// Objects that cannot be read.
+    unreadable: Listed<String>,
+}
+
+impl Objects {
+    /// No objects.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a change.
+    pub fn take(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::Apply(reference, object, problems) => {
+                let problem = problems.kept().first().map(ToString::to_string);
+                self.unreadable.put(reference.clone(), problem);
+                self.put(reference, object);
+            }
+            NodeEvent::Delete(reference) => {
+                self.unreadable.delete(&reference);
+                self.put(reference, None);
+            }
+            NodeEvent::Restart(Kind::Pod) => self.pods.restart(),
+            NodeEvent::Restart(Kind::Namespace) => self.namespaces.restart(),
+            NodeEvent::Restarted(Kind::Pod) => self.pods.restarted(),
+            NodeEvent::Restarted(Kind::Namespace) => self.namespaces.restarted(),
+            NodeEvent::Restart(_) | NodeEvent::Restarted(_) => {}
+        }
+    }
+
+    fn put(&mut self, reference: ObjectRef, object: Option<NodeObject>) {
+        match (reference.kind, object) {
+            (_, Some(NodeObject::Pod(pod))) => self.pods.put(reference, Some(pod)),
+            (_, Some(NodeObject::Namespace(namespace))) => {
+                let kept = namespace.mode.is_some().then_some(namespace);
+                self.namespaces.put(reference, kept);
+            }
+            (Kind::Namespace, None) => self.namespaces.delete(&reference),
+            (_, None) => self.pods.delete(&reference),
+        }
+    }
+
+    /// Whether all objects have been read once.
+    pub fn is_complete(&self) -> bool {
+        self.pods.is_complete() && self.namespaces.is_complete()
+    }
+
+    /// The modes at this moment.
+    pub fn decide(&self) -> Decision {
+        let mut problems = Problems::default();
+        let pods = self.pods.iter().filter(|(_, pod)| pod.has_interface);
+        let pods = pods.map(|(reference, pod)| {
+            let (mode, cause) = self.mode_of(reference, pod, &mut problems);
+            DecidedPod {
+                pod: format!("{}/{}", reference.namespace, reference.name),
+                mode,
+                cause,
+                addresses: pod.addresses.clone(),
+            }
+        });
+        let pods = pods.collect();
+        for (reference, namespace) in self.namespaces.iter() {
+            annotated(reference, namespace.mode.as_ref(), &mut problems);
+        }
+        for (_, problem) in self.unreadable.iter() {
+            problems.add(|| format!("{problem}; the mode {} holds", self.rules.node));
+        }
+        Decision {
+            settled: self.is_complete(),
+            watched: true,
+            fallback: self.rules.node,
+            pods,
+            problems: problems.lines(),
+        }
+    }
+
+    fn mode_of(
+        &self,
+        reference: &ObjectRef,
+        pod: &NodePod,
+        problems: &mut Problems,
+    ) -> (Mode, Cause) {
+        if let Some(mode) = annotated(reference, pod.mode.as_ref(), problems) {
+            return (mode, Cause::PodAnnotation);
+        }
+        let namespace = ObjectRef {
+            kind: Kind::Namespace,
+            namespace: "".into(),
+            name: reference.namespace.clone(),
+        };
+        let namespace = self.namespaces.get(&namespace);
+        let mode = namespace.and_then(|namespace| mode(namespace.mode.as_ref()));
+        if let Some(mode) = mode {
+            return (mode, Cause::NamespaceAnnotation);
+        }
+        let Rules { node, selectors } = &self.rules;
+        let Some(labels) = &pod.labels else {
+            if !selectors.is_empty() {
+                let text = "its labels are too long for --mode-selector";
+                problems.add(|| format!("{reference}: {text}; the mode {node} holds"));
+            }
+            return (*node, Cause::Node);
+        };
+        let chosen = selectors.iter().find(|(_, it)| it.matches(labels));
+        chosen.map_or((*node, Cause::Node), |(mode, _)| (*mode, Cause::Selector))
+    }
+}
+
+/// The mode that an annotation names, if it names one.
+fn mode(annotation: Option<&Excerpt>) -> Option<Mode> {
+    annotation.and_then(|text| text.to_string().parse().ok())
+}
+
+/// The mode that an object's annotation names. An annotation that names none is a problem.
+fn annotated(
+    reference: &ObjectRef,
+    annotation: Option<&Excerpt>,
+    problems: &mut Problems,
+) -> Option<Mode> {
+    let found = mode(annotation);
+    if let (Some(text), None) = (annotation, found) {
+        problems.add(|| {
+            let (reference, text) = (Printable(reference), Printable(text));
+            format!(
+                "{reference}: annotation {MODE_ANNOTATION}: `{text}` is none of on, observe, off, \
+                 and is ignored"
+            )
+        });
+    }
+    found
+}
+
+/// The first problems, and the number of the others.
+#[derive(Default)]
+struct Problems {
+    kept: Vec<String>,
+    others: usize,
+}
+
+impl Problems {
+    fn add(&mut self, problem: impl FnOnce() -> String) {
+        if self.kept.len() < PROBLEMS_KEPT {
+            self.kept.push(problem());
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        if self.others > 0 {
+            let line = format!("{} more pods and namespaces with problems", self.others);
+            self.kept.push(line);
+        }
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests;
