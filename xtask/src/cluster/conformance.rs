@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::deploy::Deployment;
 use super::images::{self, Image};
+use super::options::AgentArgs;
 use super::place;
 use super::report::Report;
 use super::session::Session;
@@ -35,7 +36,7 @@ const TIMEOUT: &str = "20m";
 ///
 /// # Errors
 /// When a part cannot be built, or a spec fails.
-pub(super) fn run(session: &Session, agent: Option<&Path>) -> Result<()> {
+pub(super) fn run(session: &Session, agent: &AgentArgs) -> Result<()> {
     let mut report = Report::default();
     let suite = peers::path(Peer::E2eTest)?;
     for image in suite_images(&suite)? {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::images::Image;
 use super::metrics::Verdicts;
+use super::options::AgentArgs;
 use super::place;
 use super::session::Session;
 use crate::{exec, lab};
@@ -37,14 +38,14 @@ pub(super) struct Deployment<'a> {
 }
 
 impl<'a> Deployment<'a> {
-    /// Builds the agent unless `agent` is given, and its image, deploys it and waits until it is
+    /// Builds the agent unless there is one, and its image, deploys it and waits until it is
     /// ready.
     ///
     /// # Errors
     /// When it cannot be built, or is not ready in time.
-    pub(super) fn new(session: &'a Session, agent: Option<&Path>) -> Result<Self> {
-        let agent = if let Some(agent) = agent {
-            agent.to_owned()
+    pub(super) fn new(session: &'a Session, arguments: &AgentArgs) -> Result<Self> {
+        let agent = if let Some(file) = &arguments.file {
+            file.clone()
         } else {
             lab::build_agent()?;
             lab::built_agent()
@@ -53,7 +54,7 @@ impl<'a> Deployment<'a> {
         session.import(&image.name, &image.build()?)?;
         // kustomize takes relative paths alone.
         let overlay = place::root().join("overlay");
-        let text = overlay_text("../../../deploy/base");
+        let text = overlay_text("../../../deploy/base", &arguments.variables);
         place::write(&overlay.join("kustomization.yaml"), &text)?;
         let deployment = Self { session, overlay };
         deployment.kubectl("apply")?;
@@ -219,13 +220,23 @@ fn problems_in(status: &str) -> String {
     }
 }
 
-/// A kustomization that takes the base, with another image.
-fn overlay_text(base: &str) -> String {
+/// A kustomization that takes the base, with another image and more variables.
+fn overlay_text(base: &str, variables: &[(String, String)]) -> String {
+    let add = |(name, value): &(String, String)| {
+        json!({
+            "op": "add",
+            "path": "/spec/template/spec/containers/0/env/-",
+            "value": {"name": name, "value": value},
+        })
+    };
+    let operations: Vec<_> = variables.iter().map(add).collect();
+    let operations = json!(operations).to_string();
     json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [base],
         "images": [{"name": BASE_IMAGE, "newName": IMAGE, "newTag": TAG}],
+        "patches": [{"target": {"kind": "DaemonSet"}, "patch": operations}],
     })
     .to_string()
 }
@@ -256,11 +267,17 @@ mod tests {
         let base = exec::workspace().join("deploy/base/daemonset.yaml");
         let base = std::fs::read_to_string(base).unwrap();
         assert!(base.contains(&format!("image: {BASE_IMAGE}:")));
-        let text = overlay_text("../base");
+        let text = overlay_text("../base", &[("A".to_owned(), "b c".to_owned())]);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let image = value.pointer("/images/0").unwrap();
         assert_eq!(image.get("name").unwrap(), BASE_IMAGE);
         assert_eq!(image.get("newName").unwrap(), IMAGE);
         assert_eq!(image.get("newTag").unwrap(), TAG);
+        let patch = value.pointer("/patches/0/patch").unwrap();
+        let patch: serde_json::Value = serde_json::from_str(patch.as_str().unwrap()).unwrap();
+        assert_eq!(
+            patch.pointer("/0/value").unwrap(),
+            &json!({"name": "A", "value": "b c"})
+        );
     }
 }

@@ -29,7 +29,7 @@ use crate::peers::{self, Peer};
 use crate::{apt, cache, exec};
 use images::Image;
 use init::Plan;
-use options::NodeArgs;
+use options::{AgentArgs, NodeArgs};
 use place::Record;
 use session::Session;
 
@@ -102,9 +102,8 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     keep: bool,
 
-    /// Deploy this agent instead of building one.
-    #[arg(long, value_name = "FILE")]
-    agent: Option<PathBuf>,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// Runs a subcommand.
@@ -121,14 +120,12 @@ pub(crate) fn run(arguments: &ClusterArgs) -> Result<ExitCode> {
             println!("Logs: {}", place::logs().display());
         }
         Action::Test(arguments) => {
-            in_cluster(arguments, |session| {
-                test::run(session, arguments.agent.as_deref())
-            })?;
+            in_cluster(arguments, |session| test::run(session, &arguments.agent))?;
         }
         Action::Conformance(arguments) => {
             apt::ensure(&["debootstrap"])?;
             in_cluster(arguments, |session| {
-                conformance::run(session, arguments.agent.as_deref())
+                conformance::run(session, &arguments.agent)
             })?;
         }
         Action::Down => {

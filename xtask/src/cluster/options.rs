@@ -1,4 +1,6 @@
-//! The parts of a node of which there are several kinds.
+//! The parts of a node and of the deployed headless of which there are several kinds.
+
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -55,4 +57,35 @@ pub(crate) struct NodeArgs {
     /// Plugin that connects pods [default: ptp].
     #[arg(long)]
     pub(super) cni: Option<Cni>,
+}
+
+/// What is deployed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentArgs {
+    /// Deploy this agent instead of building one.
+    #[arg(long = "agent", value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+
+    /// Set an option of the agent; can be given many times. Example: `HEADLESS_HOOK=tc`.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub(super) variables: Vec<(String, String)>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("not of the form NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variable;
+
+    #[test]
+    fn a_variable_has_a_name() {
+        let expected = ("A".to_owned(), "b=c".to_owned());
+        assert_eq!(variable("A=b=c"), Ok(expected));
+        assert!(variable("=b").is_err() && variable("A").is_err());
+    }
 }

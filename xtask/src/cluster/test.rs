@@ -1,6 +1,5 @@
 //! `cargo xtask cluster test`: headless beside `CoreDNS`, seen from pods.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -8,6 +7,7 @@ use anyhow::{Context as _, Result};
 use super::ask::Results;
 use super::config::CLUSTER_DNS;
 use super::deploy::Deployment;
+use super::options::AgentArgs;
 use super::report::Report;
 use super::session::Session;
 use super::traces::{BpfObjects, Differences, Traces};
@@ -31,7 +31,7 @@ const KILLS: usize = 2;
 ///
 /// # Errors
 /// When a part cannot be set up, or a check has failed.
-pub(super) fn run(session: &Session, agent: Option<&Path>) -> Result<()> {
+pub(super) fn run(session: &Session, agent: &AgentArgs) -> Result<()> {
     let mut report = Report::default();
     exec::progress(
         "cluster",
