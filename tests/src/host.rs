@@ -64,6 +64,17 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// Hosts with random numbers for every start of a reply: with each of `total` addresses, and
+    /// with each SRV target of up to 32 chunks.
+    pub fn every_start(self, total: u32) -> impl Iterator<Item = Self> {
+        let addresses = (0..total).map(move |start| self.starting(start, total));
+        let targets = (0..1 << 9).map(move |turn: u32| Self {
+            random: (turn >> 4) << 27 | (turn & 0xf) << 12,
+            ..self
+        });
+        addresses.chain(targets)
+    }
+
     /// Runs the engine as in XDP. Returns the verdict, and the frame afterwards.
     pub fn respond(&self, frame: &[u8]) -> (Verdict, Vec<u8>) {
         self.respond_in(Hook::Xdp, frame)

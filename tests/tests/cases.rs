@@ -1,10 +1,13 @@
 //! Puts the questions of every folder in `cases` to the engine, to the agent's responder, and
 //! to the resolver.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 
 use headless_agent::records::EndpointScope;
 use headless_tests::cases::{Case, Expected, Outcome, Question, Servers};
+use headless_tests::differential::message::Decoded;
 
 /// Calls `look` with the servers of each case in a scope and with each question for them.
 fn each(scope: EndpointScope, mut look: impl FnMut(&Servers, &Question, &str)) {
@@ -72,6 +75,42 @@ fn no_case_is_answered_wrongly_in_the_default_mode() {
     });
 }
 
+/// CoreDNS takes the slices of a Service in random order, so all records come in turn.
+#[test]
+fn records_of_partial_answers_take_turns() {
+    let mut partial = 0;
+    each(EndpointScope::All, |servers, question, about| {
+        let Some(count) = question.expect.answers_count else {
+            return;
+        };
+        partial += 1;
+        let query = question.query();
+        let turns = 0..512u32;
+        let by_engine = turns
+            .clone()
+            .map(|turn| servers.by_engine(&query, turn << 23));
+        let by_resolver = turns.map(|_| servers.by_resolver(&query));
+        for outcomes in [Vec::from_iter(by_engine), Vec::from_iter(by_resolver)] {
+            let mut seen = BTreeSet::new();
+            for outcome in outcomes {
+                let Outcome::Reply(reply) = outcome else {
+                    panic!("{about}: left");
+                };
+                question.expect.check(&reply, about);
+                let [answers, ..] = Decoded::new(&reply).expect(about).sections;
+                seen.extend(answers.into_iter().map(|record| record.rest));
+            }
+            let all = question.expect.answers.len();
+            assert!(
+                count < all && seen.len() == all,
+                "{about}: {} of {all}",
+                seen.len()
+            );
+        }
+    });
+    assert!(partial > 0, "no case with a partial answer");
+}
+
 /// The engine must not deny a Service whose endpoints have domain names: it cannot answer
 /// with a CNAME. Nor may it answer a reverse name for an address that may have further
 /// names, or name the zone's name servers.
@@ -90,6 +129,7 @@ fn the_engine_passes_questions_that_it_cannot_answer_completely() {
             [
                 "dns-version: dns-version.cluster.local. TXT",
                 "ns-of-two-services: cluster.local. SOA",
+                "srv-partial-of-many-slices: a.d.svc.cluster.local. SRV",
                 "terminating-pod: 10-1-1-1.d.pod.cluster.local. A",
                 "terminating-pod: 10-1-1-1.d.pod.cluster.local. SRV",
             ]

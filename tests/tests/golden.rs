@@ -125,6 +125,69 @@ fn truncated_answers_have_every_address_equally_often() {
     }
 }
 
+/// The records of the replies to a case, sorted, for every start of a reply.
+fn from_every_start(name: &str, outcome: Outcome) -> BTreeSet<[Vec<String>; 2]> {
+    let all = golden::cases();
+    let case = all.into_iter().find(|case| case.name() == name).unwrap();
+    let (maps, frame) = (case.memory(), case.input());
+    let host = Host {
+        now_ns: 1,
+        ..Host::new(&maps)
+    };
+    let replies = host.every_start(case.addresses_max()).map(|host| {
+        let (verdict, output) = host.respond_in(Hook::Xdp, &frame);
+        let expected = Verdict::Answer(AnswerKind::Srv, outcome);
+        assert_eq!(verdict, expected, "{name}");
+        let reply = decode::reply(&frame, &output);
+        [reply.answers, reply.additionals].map(|records| {
+            let mut records: Vec<_> = records.iter().map(ToString::to_string).collect();
+            records.sort_unstable();
+            records
+        })
+    });
+    replies.collect()
+}
+
+/// Where all records fit, a reply has the same records whatever comes first.
+#[test]
+fn whole_srv_answers_are_the_same_from_every_start() {
+    for name in [
+        "srv_headless",
+        "srv_differing",
+        "srv_label_continues_whole",
+        "srv_same_number",
+    ] {
+        let replies = from_every_start(name, Outcome::Data);
+        assert_eq!(replies.len(), 1, "{name}: {replies:#?}");
+    }
+}
+
+/// Where not all SRV records or addresses fit, each appears in some reply, and no reply has one
+/// twice.
+#[test]
+fn truncated_srv_answers_have_every_target() {
+    for (name, section, targets) in [
+        ("srv_truncated", 0, 20),
+        ("srv_glue_truncated", 1, 6),
+        ("srv_label_continues_truncated", 0, 8),
+    ] {
+        let mut seen = BTreeSet::new();
+        for reply in from_every_start(name, Outcome::Truncated) {
+            for records in &reply {
+                let once: BTreeSet<&String> = records.iter().collect();
+                assert_eq!(once.len(), records.len(), "{name}: {records:#?}");
+            }
+            // The target is the last word of a SRV record, and the owner of an address record.
+            let target = |record: &String| match section {
+                0 => record.rsplit(' ').next().unwrap().to_owned(),
+                _ => record.split(' ').next().unwrap().to_owned(),
+            };
+            seen.extend(reply[section].iter().map(target));
+        }
+        assert_eq!(seen.len(), targets, "{name}: {seen:?}");
+    }
+}
+
 /// The suite `malformed` checks the same for the reasons of passes.
 #[test]
 fn every_kind_and_outcome_of_an_answer_has_a_golden_frame() {

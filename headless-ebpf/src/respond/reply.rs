@@ -31,6 +31,12 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// The bytes of records that the client takes.
+    #[inline(always)]
+    pub(super) fn room(&self) -> usize {
+        (self.client as usize).saturating_sub(self.at as usize)
+    }
+
     /// Whether the client takes a record that ends at `end`. [`PassReason::TooLarge`] where the
     /// client does and the packet cannot carry the record.
     #[inline(always)]

@@ -4,11 +4,12 @@
 use super::{
     memory::SrvMemory,
     ports::{PortLabel, Ports},
+    walk::TARGETS_END,
 };
 use crate::{
     abi::{
-        ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, NameFlags, NameRecord, PORT_HEADER_LEN,
-        PORT_NAME_MAX, PORTS_MAX, PassReason, TARGET_HEADER_LEN,
+        CHUNK_IPV4, ChunkKind, DETAILS_HEADER_LEN, DetailsHeader, NameFlags, NameRecord,
+        PORT_HEADER_LEN, PORT_NAME_MAX, PORTS_MAX, PassReason, TARGET_HEADER_LEN,
     },
     maps::Lookup,
     respond::{addresses::put_inline_addresses, chunks::Extent, request::Request},
@@ -35,6 +36,7 @@ impl SrvMemory {
         walk.targets = header.targets.into();
         walk.endpoints = header.endpoints.into();
         walk.implicit = (header.flags & DetailsHeader::IMPLICIT).into();
+        walk.begin(u32::from(header.chunks).wrapping_sub(1), TARGETS_END);
         Ok(header)
     }
 
@@ -123,6 +125,7 @@ impl SrvMemory {
         walk.implicit = 0;
         walk.candidates = (u32::from(record.ipv4) + u32::from(record.ipv6)) * walk.matched;
         (walk.targets, walk.first) = (1, 0);
+        walk.begin(0, TARGETS_END);
     }
 
     /// Takes the IPv4 addresses of the Service's record as the targets
@@ -137,10 +140,16 @@ impl SrvMemory {
         let walk = verifier::reread(&mut self.walk);
         (walk.targets, walk.first, walk.chunk) = (record.ipv4.into(), 0, 0);
         if record.flags.contains(NameFlags::SET) {
+            let last = walk.targets.wrapping_sub(1);
+            let last_end = last % CHUNK_IPV4 as u32 * 4 + 1;
+            walk.begin(last / CHUNK_IPV4 as u32, last_end);
             walk.chunks = Extent::of(record, ChunkKind::Ipv4);
             walk.load(content, request)
         } else {
+            walk.begin(0, TARGETS_END);
             put_inline_addresses(record, content, 0);
+            // Once more behind them, so that the walk may begin with any of them.
+            put_inline_addresses(record, content, usize::from(record.ipv4) * 4);
             Ok(())
         }
     }

@@ -4,7 +4,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    abi::{Address, CHUNK_BYTES, PassReason, TARGET_CONTINUES, TARGET_HEADER_LEN, TARGET_LABELS},
+    abi::{
+        Address, CHUNK_BYTES, CHUNK_IPV4, PassReason, TARGET_CONTINUES, TARGET_HEADER_LEN,
+        TARGET_LABELS,
+    },
     maps::Lookup,
     respond::{
         chunks::Extent,
@@ -28,6 +31,18 @@ pub(in crate::respond) struct Walk {
     pub(in crate::respond) implicit: u32,
     /// Offset of the first target in the first chunk.
     pub(super) first: u32,
+    /// Number of the last chunk with targets.
+    pub(super) last_chunk: u32,
+    /// Where a target begins in the last chunk, its offset is below this.
+    pub(super) last_end: u32,
+    /// Where a target begins in the loaded chunk, its offset is below this.
+    end: u32,
+    /// The chunk where the walk begins.
+    start_chunk: u32,
+    /// Offset in that chunk of the target with which the walk begins.
+    start_at: u32,
+    /// Number of targets that the walk passes over before it begins, see [`Self::turn`].
+    skips: u32,
     /// Number of targets.
     pub(super) targets: u32,
     /// Number of endpoints as CoreDNS counts them for the weight.
@@ -80,6 +95,14 @@ pub(in crate::respond) struct Walk {
 const IMPLICIT_HEADER: usize = 0xffff | 1 << 16 | (TARGET_LABELS as usize) << 24;
 
 const _: () = assert!(TARGET_HEADER_LEN == 4);
+
+/// Where a target begins in a chunk, its offset is below this.
+pub(super) const TARGETS_END: u32 = (CHUNK_BYTES - TARGET_HEADER_LEN + 1) as u32;
+
+/// More targets than a chunk holds. A target has at least a header and an address.
+pub(super) const SKIPS_MAX: u32 = 16;
+
+const _: () = assert!(CHUNK_BYTES / (TARGET_HEADER_LEN + 4) < SKIPS_MAX as usize);
 
 /// A target in the loaded chunk.
 #[derive(Clone, Copy, Debug)]
@@ -160,13 +183,66 @@ impl Walk {
             .load(self.chunk, &config.hash_key, content, lookup)
     }
 
-    /// Goes back to the first target.
+    /// The walk begins with the first target. `last_chunk` is the number of the last chunk.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, last_chunk: u32, last_end: u32) {
+        (self.last_chunk, self.last_end) = (last_chunk, last_end);
+        (self.start_chunk, self.start_at) = (0, self.first);
+    }
+
+    /// Goes back to the target with which the walk begins.
     #[inline(always)]
     pub(in crate::respond) fn rewind(&mut self) {
-        self.chunk = 0;
-        self.at = self.first;
+        self.go_to(self.start_chunk, self.start_at);
         (self.record, self.last) = (0, 0);
         self.left = self.targets;
+    }
+
+    /// Goes to a place in a chunk, which need not be loaded.
+    #[inline(always)]
+    fn go_to(&mut self, chunk: u32, at: u32) {
+        let is_last = verifier::ones_if_zero(chunk ^ self.last_chunk) as u32;
+        self.end = self.last_end & is_last | TARGETS_END & !is_last;
+        (self.chunk, self.at) = (chunk, at);
+    }
+
+    /// Goes to a random chunk, and says how many of its targets to pass over. An address that is
+    /// a target itself has a known place.
+    #[inline(always)]
+    pub(super) fn turn(&mut self, random: u32) {
+        let (high, low) = (random >> 16, random & 0xffff);
+        let stored = verifier::ones_if_zero(self.implicit) as u32;
+        let position = ((u64::from(random) * u64::from(self.targets)) >> 32) as u32;
+        let chunk = (high * ((self.last_chunk + 1) & 0xffff)) >> 16;
+        let chunk = chunk & stored | (position / CHUNK_IPV4 as u32) & !stored;
+        let at = self.first & verifier::ones_if_zero(chunk) as u32;
+        let at = at & stored | (position % CHUNK_IPV4 as u32 * 4) & !stored;
+        self.skips = (low * SKIPS_MAX) >> 16 & stored;
+        self.go_to(chunk, at);
+    }
+
+    /// Passes over a target before the walk begins. Returns whether the walk begins with it. It
+    /// does not begin within the targets of one label, which share records.
+    #[inline(always)]
+    pub(super) fn begins_with(&mut self, target: Target) -> bool {
+        if self.skips == 0 && target.continues() == 0 {
+            return true;
+        }
+        self.skips = self.skips.saturating_sub(1);
+        self.at = target.end();
+        false
+    }
+
+    /// Goes to the first target of the first chunk.
+    #[inline(always)]
+    pub(super) fn restart(&mut self) {
+        self.go_to(0, self.first);
+    }
+
+    /// The walk begins here from now on.
+    #[inline(always)]
+    pub(super) fn begin_here(&mut self) {
+        (self.start_chunk, self.start_at) = (self.chunk, self.at);
     }
 
     /// The index of the next target, counted from 0.
@@ -175,11 +251,11 @@ impl Walk {
         self.targets.wrapping_sub(self.left) as usize
     }
 
-    /// Goes to the start of the next chunk.
+    /// Goes to the first target of the next chunk. The first chunk follows the last one.
     #[inline(always)]
     pub(in crate::respond) fn next_chunk(&mut self) {
-        self.chunk += 1;
-        self.at = 0;
+        let is_last = verifier::ones_if_zero(self.chunk ^ self.last_chunk) as u32;
+        self.go_to((self.chunk + 1) & !is_last, self.first & is_last);
     }
 
     /// The next target. `None` at the end of the loaded chunk.
@@ -193,7 +269,7 @@ impl Walk {
         // The bytes behind the chunk's content are from earlier use, so that the offset is
         // compared, too. An address has as many bytes as a header. One branch for both, since
         // the next chunk is loaded behind it.
-        let is_inside = verifier::ones_if_below(at, CHUNK_BYTES - TARGET_HEADER_LEN + 1);
+        let is_inside = verifier::ones_if_below(at, self.end as usize);
         let counts = header >> 16 & 0xff & is_inside;
         if counts == 0 {
             return None;

@@ -2,7 +2,7 @@
 
 use super::{
     memory::SrvMemory,
-    walk::{Target, Walk},
+    walk::{SKIPS_MAX, Target, Walk},
 };
 use crate::{
     abi::PassReason,
@@ -38,6 +38,9 @@ const fn steps_max<C: Capacity>() -> usize {
 /// Bytes of the longest label with its length.
 const LABEL_BYTES: usize = 64;
 
+/// Bytes of the longest dashed label of an IPv4 address with its length.
+const DASHED_BYTES: usize = 16;
+
 /// Words of eight bytes of the longest name.
 const NAME_WORDS: usize = 32;
 
@@ -71,7 +74,8 @@ impl SrvMemory {
     /// records of the targets (miekg/dns, `msg_truncate.go`). [`PassReason::TooLarge`] where the
     /// packet cannot carry this reply.
     ///
-    /// The order is always the same, as in CoreDNS's replies, because clients choose by weight.
+    /// The order is always the same where all records fit, because clients choose by weight. Where
+    /// they may not fit, the targets take turns: CoreDNS takes a Service's slices in random order.
     /// Targets are not compressed, since a resolver may refuse compressed targets (RFC 2782; Go's
     /// does). The owner names of the address records are compression pointers to the targets.
     #[inline(always)]
@@ -99,6 +103,7 @@ impl SrvMemory {
         };
         // All numbers that only some paths know are in memory now, so that the paths join.
         walk.rewind();
+        self.take_turn(content, request)?;
         if !self.put_targets::<C, L>(image, content, request)? {
             return Ok(());
         }
@@ -112,6 +117,54 @@ impl SrvMemory {
         if self.put_addresses::<C, L>(image, content, request)? {
             verifier::reread(&mut self.walk).written.truncated = 0;
         }
+        Ok(())
+    }
+
+    /// Lets the walk begin with a random target, if the records may not all fit.
+    #[inline(always)]
+    fn take_turn<L: Lookup>(
+        &mut self,
+        content: &mut ChunkBytes,
+        request: Request<'_, L>,
+    ) -> Result<(), PassReason> {
+        let walk = verifier::reread(&mut self.walk);
+        let dashed = verifier::ones_if_zero(walk.implicit ^ 1);
+        let label_len = DASHED_BYTES & dashed | LABEL_BYTES & !dashed;
+        let name_len = label_len + walk.suffix_len as usize;
+        let of_port = RECORD_HEADER_LEN + SRV_DATA_LEN + name_len;
+        let of_target = walk.numbered as usize * of_port + RECORD_HEADER_LEN + 4;
+        if walk.targets < 2 || walk.targets as usize * of_target <= walk.limits.room() {
+            return Ok(());
+        }
+        walk.turn(request.lookup.random());
+        let walk = verifier::reread(&mut self.walk);
+        if walk.chunk != 0 {
+            walk.load(content, request)?;
+        }
+        for _ in 0..SKIPS_MAX {
+            let walk = verifier::reread(&mut self.walk);
+            let Some(target) = walk.target(content) else {
+                break;
+            };
+            if walk.begins_with(target) {
+                walk.begin_here();
+                return Ok(());
+            }
+        }
+        // The chunk has fewer targets. Its successor begins, unless its first target belongs to
+        // the label before.
+        let walk = verifier::reread(&mut self.walk);
+        walk.next_chunk();
+        walk.load(content, request)?;
+        let walk = verifier::reread(&mut self.walk);
+        if walk
+            .target(content)
+            .is_none_or(|target| target.continues() != 0)
+        {
+            walk.restart();
+            walk.load(content, request)?;
+        }
+        verifier::reread(&mut self.walk).begin_here();
         Ok(())
     }
 
