@@ -72,6 +72,9 @@ mod program {
         memory.release();
         if let Some(counter) = code.counter(Path::Tc) {
             count(counter);
+            if code.is_connection() {
+                packet.count_connection();
+            }
         }
         if crate::kernel::logging() {
             match code.verdict() {

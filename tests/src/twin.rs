@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use headless_agent::maps::RecordSink as _;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::records::{NameData, RelativeName};
-use headless_ebpf::abi::{Counter, NameFlags, Outcome, PassReason, Path, State};
+use headless_ebpf::abi::{Counter, NameFlags, Outcome, State};
 use headless_ebpf::respond::Verdict;
 
 use crate::frame::{self, HEADERS_LEN, HEADERS_LEN_V6, Query, SERVER, SERVER_V6};
@@ -157,16 +157,12 @@ impl Twin {
         run
     }
 
-    /// Runs `work`, and returns the counters that moved meanwhile with their growth. Packets
-    /// with IPv6 extension headers are left out: the pod's kernel sends them as multicast
-    /// listener reports.
+    /// Runs `work`, and returns the counters that moved meanwhile with their growth. The pod's
+    /// kernel sends multicast listener reports, which must not be counted.
     pub fn counting<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<(Counter, u64)>) {
         let before = self.kernel.counters();
         let result = work();
-        let mut moved = self.kernel.moved_since(&before);
-        let reports = Path::ALL.map(|path| Counter::pass(path, PassReason::IpHeader));
-        moved.retain(|(counter, _)| !reports.contains(counter));
-        (result, moved)
+        (result, self.kernel.moved_since(&before))
     }
 
     /// Asks by a socket of the pod, and compares the outcome with the engine's. Returns the

@@ -69,6 +69,23 @@ fn of_table(agent: &Agent<'_>, options: &[&str]) -> Counts {
     rows.collect()
 }
 
+/// The TCP connections of the only pod, which the JSON and the table of `status` show.
+fn connections_of(agent: &Agent<'_>, pod: &Pod) -> u64 {
+    let status = agent.status();
+    let interfaces = status["interfaces"].as_array().unwrap();
+    let own = interfaces.iter().find(|it| it["name"] == *pod.host_end);
+    let index = own.unwrap()["ifindex"].to_string();
+    let connections = status["connections"].as_object().unwrap();
+    let count = connections[&index].as_u64().unwrap();
+    let text = agent.run(&["status", "--interval", "0s"]);
+    let row = text
+        .lines()
+        .find(|line| line.trim().starts_with(&pod.host_end));
+    let last = row.and_then(|row| row.split_whitespace().last());
+    assert_eq!(last, Some(count.to_string().as_str()), "{text}");
+    count
+}
+
 /// The counts of one path in the metrics.
 fn of_metrics(agent: &Agent<'_>, path: Path) -> Counts {
     let text = agent.metrics();
@@ -122,9 +139,6 @@ fn passes_for_names(
 fn every_pass_is_counted_under_its_reason(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
-    // IPv6 would send messages with extension headers, which would be counted too.
-    pod.within(|| Ok(fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?))
-        .unwrap();
     let cluster_dns = node.cluster_dns();
     let manifests = manifests();
     let many: Vec<_> = (1..=200).map(|i| format!("10.9.0.{i}")).collect();
@@ -186,9 +200,12 @@ fn every_pass_is_counted_under_its_reason(hook: &str) {
     let counted: Counts = counted.map(|(label, count)| (*label, *count)).collect();
     assert_eq!(of_table(&agent, &[]), counted, "zeroes are left out");
     let explained = agent.run(&["status", "--explain"]);
-    assert!(explained.contains("  edns: The query has EDNS options"));
+    assert!(explained.contains("  edns: The record behind the question"));
     assert!(explained.contains("PER SECOND"), "{explained}");
     assert_eq!(of_metrics(&agent, Path::Tc), expected);
+    let connections = expected[PassReason::Tcp.label()];
+    assert!(connections > 1);
+    assert_eq!(connections_of(&agent, &pod), connections);
     let xdp = of_metrics(&agent, Path::Xdp);
     if hook == "xdp" {
         assert_eq!(xdp, expected, "tc gets every packet that XDP passes");

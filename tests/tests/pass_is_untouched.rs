@@ -271,6 +271,10 @@ impl Packet for Unwritable<'_> {
         self.0.prefix()
     }
 
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.0.byte(at)
+    }
+
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
         self.0.load(image, shape, len)
     }

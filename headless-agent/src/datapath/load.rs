@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use super::object::{self, KernelLog};
 use crate::maps::RecordSink as _;
 use crate::maps::capacity::Capacities;
-use crate::maps::kernel::{KernelCounters, KernelSink};
+use crate::maps::kernel::{KernelConnections, KernelCounters, KernelSink};
 
 /// The programs and maps that are to be loaded.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Wanted {
 pub struct Kernel {
     /// Counters of the programs.
     pub counters: KernelCounters,
+    /// TCP connections by interface.
+    pub connections: KernelConnections,
     /// The maps, for reading.
     pub maps: KernelSink,
     /// Capacities of the maps.
@@ -62,6 +64,7 @@ impl Wanted {
             .context("cannot write the configuration")?;
         let kernel = Kernel {
             counters: KernelCounters::open(&ebpf)?,
+            connections: KernelConnections::open(&ebpf)?,
             maps: sink.again(&ebpf)?,
             capacities,
         };

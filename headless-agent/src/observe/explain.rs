@@ -20,8 +20,8 @@ fn of(reason: PassReason) -> &'static str {
              number grows while the agent runs, look for a starved or stuck agent."
         }
         PassReason::IpHeader => {
-            "A fragment, IPv4 options, IPv6 extension headers, or a damaged IP header. Clients do \
-             not send these for DNS."
+            "A packet to a served address that may be a query, but is a fragment, has IPv4 options, \
+             IPv6 extension headers, or a damaged IP header. Clients do not send these for DNS."
         }
         PassReason::Length => {
             "The lengths of IP and UDP contradict each other, or the sender joined several \
@@ -80,6 +80,10 @@ fn of(reason: PassReason) -> &'static str {
         }
         PassReason::Busy => {
             "The CPU was answering another packet, which happens on kernels with PREEMPT_RT only."
+        }
+        PassReason::Tcp => {
+            "A TCP connection to a served address began. Clients ask by TCP after a truncated \
+             reply, or because they are told to. The table of interfaces says where."
         }
         PassReason::Observed => {
             "The program would have answered, but the pod is only observed (mode `observe`)."

@@ -71,7 +71,8 @@ async fn status(State(operator): State<Operator>) -> Response {
     let status = spawn_blocking(move || {
         let sources = operator.sources;
         let snapshot = sources.look()?;
-        anyhow::Ok(Status::new(&snapshot, sources.object_problems()))
+        let (connections, problems) = (sources.connections()?, sources.object_problems());
+        anyhow::Ok(Status::new(&snapshot, connections, problems))
     });
     match status.await.context("the status was not completed") {
         Ok(Ok(status)) => Json(status).into_response(),

@@ -193,6 +193,18 @@ impl Sources {
         Ok(tallies)
     }
 
+    /// TCP connections to served addresses, by index of the interface.
+    ///
+    /// # Errors
+    /// Where the kernel does not let the counts be read.
+    pub fn connections(&self) -> anyhow::Result<BTreeMap<u32, u64>> {
+        let context = "cannot read the counts of TCP connections";
+        match &*self.kernel.borrow() {
+            Some(kernel) => kernel.connections.read().context(context),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
     fn map_usage(&self) -> BTreeMap<MapKind, Map> {
         let Ok(kernel) = self.kernel() else {
             return BTreeMap::new();

@@ -36,6 +36,10 @@ pub struct Status {
     pub policy: PolicyStatus,
     /// Interfaces that could get the programs.
     pub interfaces: Vec<Attachment>,
+    /// TCP connections to served addresses for which pods have asked, by the index of the pod's
+    /// interface, since the interface has the tc program.
+    #[serde(default)]
+    pub connections: BTreeMap<u32, u64>,
     /// The maps.
     pub maps: BTreeMap<String, Map>,
     /// The programs, by path: `xdp`, `tc`.
@@ -97,9 +101,13 @@ fn kernel_passes(tallies: &[(&'static str, Tally)]) -> BTreeMap<String, u64> {
 }
 
 impl Status {
-    /// The state at the moment of the snapshot. `of_objects` are problems that only
-    /// several objects together show.
-    pub fn new(snapshot: &Snapshot, of_objects: Vec<String>) -> Self {
+    /// The state at the moment of the snapshot. `connections` are [`Self::connections`],
+    /// `of_objects` problems that only several objects together show.
+    pub fn new(
+        snapshot: &Snapshot,
+        connections: BTreeMap<u32, u64>,
+        of_objects: Vec<String>,
+    ) -> Self {
         let resolved = snapshot.messages.resolved;
         let mut answers = BTreeMap::new();
         let mut answers_by_type = Vec::new();
@@ -132,6 +140,7 @@ impl Status {
             agent_resolved: resolved,
             policy: PolicyStatus::new(&snapshot.policy, &snapshot.datapath.untold),
             interfaces: snapshot.datapath.attachments.values().cloned().collect(),
+            connections,
             maps: maps
                 .map(|(map, usage)| (map.label().to_owned(), *usage))
                 .collect(),

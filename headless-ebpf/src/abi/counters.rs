@@ -151,13 +151,15 @@ macro_rules! pass_reasons {
 }
 
 pass_reasons! {
-    /// The packet is not for port 53 over UDP. The kernel does not count this reason: it is the
-    /// pods' other traffic, which should not pay for a counter.
+    /// The packet is no query over UDP, and nothing that may be one at a served address. The
+    /// kernel does not count this reason: it is the pods' other traffic, which should not pay for
+    /// a counter.
     NotDns = 0, "not_dns";
     /// The deadline has passed, or the agent has not written one yet.
     AgentStale = 1, "agent_stale";
-    /// The packet is a fragment, has IPv4 options, a wrong IPv4 checksum or IPv6 extension
-    /// headers, or has another IP version than its Ethernet type says.
+    /// The packet may be a query to a served address, but is a fragment, has IPv4 options, a wrong
+    /// IPv4 checksum or IPv6 extension headers, or has another IP version than its Ethernet type
+    /// says.
     IpHeader = 2, "ip_header";
     /// The lengths of IP, UDP and frame contradict each other, or the packet holds several joined
     /// datagrams.
@@ -219,6 +221,9 @@ pass_reasons! {
     /// The EDNS option with the client's subnet has an address family or a prefix length that
     /// CoreDNS refuses.
     EdnsSubnet = 29, "edns_subnet";
+    /// The packet asks for a TCP connection to port 53 of a served address. A client that gets a
+    /// truncated reply does so.
+    Tcp = 30, "tcp";
 }
 
 /// The index of a per-CPU counter. The counters of a path follow each other: first the passes,

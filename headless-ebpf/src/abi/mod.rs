@@ -88,6 +88,10 @@ pub mod map {
     /// `HASH` from the index of an interface (`u32`) to [`super::InterfaceRecord`], for interfaces
     /// with the tc program.
     pub const INTERFACES: &str = "INTERFACES";
+    /// `HASH` from the index of an interface (`u32`) to `u64`: TCP connections to served addresses
+    /// for which the pod behind the interface has asked. The tc program counts them, for interfaces
+    /// in [`INTERFACES`].
+    pub const CONNECTIONS: &str = "CONNECTIONS";
     /// `PERCPU_ARRAY` of `u64`, indexed by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// `PERCPU_ARRAY[1]`: the working memory of one packet.

@@ -1,6 +1,9 @@
 //! The BPF maps, and [`Lookup`] over them. [`headless_ebpf::abi::map`] describes each map.
 
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::{
+    arch::asm,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -60,6 +63,9 @@ static REVERSE: Array<ReverseBucket> = Array::with_max_entries(1, BPF_F_MMAPABLE
 static INTERFACES: HashMap<u32, InterfaceRecord> =
     HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
 #[map]
+static CONNECTIONS: HashMap<u32, u64> =
+    HashMap::with_max_entries(INTERFACES_MAX, BPF_F_NO_PREALLOC);
+#[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS_LEN, 0);
 
 /// A copy of a packet's headers, for socket buffers that do not hold them in one piece. The
@@ -100,6 +106,30 @@ pub(crate) fn count(counter: Counter) {
         // SAFETY: the element belongs to this CPU. Where programs can interrupt each other, a
         // count may be lost.
         unsafe { *value += 1 };
+    }
+}
+
+/// Adds one to the TCP connections of an interface, if the agent has given the interface a
+/// counter.
+#[inline(always)]
+pub(crate) fn count_connection(ifindex: u32) {
+    if let Some(counter) = CONNECTIONS.get_ptr_mut(ifindex) {
+        // SAFETY: the kernel does not free the element while this program runs. Several CPUs may
+        // count at the same time.
+        unsafe { add(counter, 1) };
+    }
+}
+
+/// Adds to a number in a map by one atomic instruction. The atomic types of `core` would use an
+/// instruction that returns the old value, which kernel 5.10 does not have.
+///
+/// # Safety
+/// `number` leads to an element of a map.
+#[inline(always)]
+pub(super) unsafe fn add(number: *mut u64, addend: i64) {
+    // SAFETY: an element of a map is aligned to eight bytes and lives as long as the map.
+    unsafe {
+        asm!("lock *(u64 *)({} + 0) += {}", in(reg) number, in(reg) addend, options(nostack));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The working memory of a CPU, and the subprograms that share it with the programs.
 
-use core::{arch::asm, cell::Cell};
+use core::cell::Cell;
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use headless_ebpf::{
@@ -10,7 +10,10 @@ use headless_ebpf::{
     wire::{Capacity, Large, Small},
 };
 
-use super::{globals, maps::Maps};
+use super::{
+    globals,
+    maps::{Maps, add},
+};
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -94,19 +97,6 @@ impl PerCpu {
 #[inline(always)]
 fn busy() -> Option<*mut u64> {
     BUSY.get_ptr_mut(0)
-}
-
-/// Adds to a counter by one instruction, which no other program on the CPU can interrupt. The
-/// atomic types of `core` would use an instruction that returns the old value.
-///
-/// # Safety
-/// `counter` leads to an element of a map.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, number: i64) {
-    // SAFETY: an element of a map is aligned to eight bytes and lives as long as the map.
-    unsafe {
-        asm!("lock *(u64 *)({} + 0) += {}", in(reg) counter, in(reg) number, options(nostack));
-    }
 }
 
 impl Runtime for Claimed {

@@ -19,7 +19,7 @@ use headless_ebpf::{
     },
 };
 
-use super::maps::{head, interface};
+use super::maps::{count_connection, head, interface};
 
 /// `PACKET_HOST` (`include/uapi/linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
@@ -93,6 +93,12 @@ impl<'a> SkbPacket<'a> {
             let skb = self.ctx.as_ptr().cast();
             bpf_skb_store_bytes(skb, at as u32, from.cast(), bounded(len), flags) == 0
         }
+    }
+
+    /// Counts a TCP connection to a served address for this packet's interface.
+    #[inline(always)]
+    pub(crate) fn count_connection(&self) {
+        count_connection(self.ifindex());
     }
 
     /// The action for the kernel, and the redirect of a reply to the other end of the veth.
@@ -176,6 +182,15 @@ impl Packet for SkbPacket<'_> {
             let loaded = bpf_skb_load_bytes(skb.cast(), 0, head.cast(), N as u32);
             (loaded == 0).then(|| &*head.cast::<[u8; N]>())
         }
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: usize) -> Option<u8> {
+        let mut byte = 0_u8;
+        let skb = self.ctx.as_ptr().cast();
+        // SAFETY: the helper writes one byte.
+        let loaded = unsafe { bpf_skb_load_bytes(skb, at as u32, (&raw mut byte).cast(), 1) };
+        (loaded == 0).then_some(byte)
     }
 
     #[inline(always)]

@@ -140,6 +140,14 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
+    fn byte(&self, at: usize) -> Option<u8> {
+        let (data, data_end) = self.bounds();
+        let byte = data + at;
+        // SAFETY: the comparison says that the packet has the byte.
+        (byte < data_end).then(|| unsafe { *(byte as *const u8) })
+    }
+
+    #[inline(always)]
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
         let at = shape.at();
         let (data, data_end) = self.bounds();

@@ -10,8 +10,8 @@ use crate::{
     abi::{Family, PassReason},
     maps::Lookup,
     wire::frame::{
-        ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, MESSAGE, Packet, Shape, TAG_LEN,
-        ip_version, is_tag, reply_ipv4, reply_ipv6,
+        ETHERNET_LEN, Headers, IPV4_HEADERS_LEN, IPV6_HEADERS_LEN, MESSAGE, NoQuery, Packet, Shape,
+        TAG_LEN, asks_for_connection, ip_version, is_tag, reply_ipv4, reply_ipv6,
     },
 };
 
@@ -47,7 +47,10 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     lookup: &L,
     runtime: impl FnOnce() -> Result<M, PassReason>,
 ) -> Result<VerdictCode, PassReason> {
-    let headers = parse(packet)?;
+    let headers = match parse(packet) {
+        Ok(headers) => headers,
+        Err(other) => return Err(reason(packet, other, lookup)),
+    };
     let Some(config) = lookup.config() else {
         return Err(PassReason::Map);
     };
@@ -105,11 +108,28 @@ fn try_respond<P: Packet, L: Lookup, M: Runtime>(
     })
 }
 
-/// Reads the headers of a frame. [`PassReason::NotDns`] where the frame is no UDP packet to port
-/// 53.
+/// The reason why a frame that is no readable query passes. Only what may be a query to a served
+/// address, or the first segment of a TCP connection to one, is counted.
 #[inline(always)]
-fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
-    let head: &[u8; IPV4_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
+fn reason<P: Packet, L: Lookup>(packet: &P, frame: NoQuery, lookup: &L) -> PassReason {
+    let (destination, reason) = match frame {
+        NoQuery::Other => return PassReason::NotDns,
+        NoQuery::Unreadable(destination, reason) => (destination, reason),
+        NoQuery::Tcp(destination, flags_at) => match packet.byte(flags_at) {
+            Some(flags) if asks_for_connection(flags) => (destination, PassReason::Tcp),
+            _ => return PassReason::NotDns,
+        },
+    };
+    match lookup.config() {
+        Some(config) if lookup.serves(config, &destination) => reason,
+        _ => PassReason::NotDns,
+    }
+}
+
+/// Reads the headers of a frame.
+#[inline(always)]
+fn parse<P: Packet>(packet: &P) -> Result<Headers, NoQuery> {
+    let head: &[u8; IPV4_HEADERS_LEN] = packet.prefix().ok_or(NoQuery::Other)?;
     let ethertype = [head[ETHERNET_LEN - 2], head[ETHERNET_LEN - 1]];
     if P::TAGS && is_tag(ethertype) {
         return parse_tagged(packet);
@@ -117,25 +137,24 @@ fn parse<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
     match ip_version(ethertype) {
         Some(Family::Ipv4) => Headers::parse_ipv4(head, packet.len()),
         Some(Family::Ipv6) => {
-            let head: &[u8; IPV6_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
+            let head: &[u8; IPV6_HEADERS_LEN] = packet.prefix().ok_or(NoQuery::Other)?;
             Headers::parse_ipv6(head, packet.len())
         }
-        None => Err(PassReason::NotDns),
+        None => Err(NoQuery::Other),
     }
 }
 
 /// Reads the headers behind a VLAN tag. A frame with a second tag passes.
 #[inline(always)]
-fn parse_tagged<P: Packet>(packet: &P) -> Result<Headers, PassReason> {
+fn parse_tagged<P: Packet>(packet: &P) -> Result<Headers, NoQuery> {
     const TYPE: usize = ETHERNET_LEN + TAG_LEN - 2;
-    let head: &[u8; TAG_LEN + IPV4_HEADERS_LEN] = packet.prefix().ok_or(PassReason::NotDns)?;
+    let head: &[u8; TAG_LEN + IPV4_HEADERS_LEN] = packet.prefix().ok_or(NoQuery::Other)?;
     match ip_version([head[TYPE], head[TYPE + 1]]) {
         Some(Family::Ipv4) => Headers::parse_ipv4(head, packet.len()),
         Some(Family::Ipv6) => {
-            let head: &[u8; TAG_LEN + IPV6_HEADERS_LEN] =
-                packet.prefix().ok_or(PassReason::NotDns)?;
+            let head: &[u8; TAG_LEN + IPV6_HEADERS_LEN] = packet.prefix().ok_or(NoQuery::Other)?;
             Headers::parse_ipv6(head, packet.len())
         }
-        None => Err(PassReason::NotDns),
+        None => Err(NoQuery::Other),
     }
 }

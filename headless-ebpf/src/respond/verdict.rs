@@ -45,6 +45,9 @@ const NOT_DNS: VerdictCode = VerdictCode::pass(PassReason::NotDns);
 /// Number of outcomes of each kind of answer.
 const OUTCOMES: u32 = Outcome::ALL.len() as u32;
 
+/// The code of the first segments of TCP connections.
+const CONNECTION: VerdictCode = VerdictCode::pass(PassReason::Tcp);
+
 /// The code of [`Verdict::Lost`].
 const LOST: VerdictCode = VerdictCode::pass(PassReason::Lost);
 
@@ -107,6 +110,12 @@ impl VerdictCode {
     #[inline(always)]
     pub const fn is_lost(self) -> bool {
         self.0 == LOST.0
+    }
+
+    /// Whether the packet asks for a TCP connection to a served address.
+    #[inline(always)]
+    pub const fn is_connection(self) -> bool {
+        self.0 == CONNECTION.0
     }
 
     /// The verdict with this code.

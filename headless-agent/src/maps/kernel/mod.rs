@@ -16,7 +16,7 @@ use headless_ebpf::abi::{Config, KeyClass, NameRecord, ServedSlot, State, map};
 
 pub use self::counters::KernelCounters;
 use self::hash_map::{Names, RecordWords};
-pub use self::interfaces::KernelInterfaces;
+pub use self::interfaces::{KernelConnections, KernelInterfaces};
 use self::open::{capacity, descriptor, open};
 use self::values::Values;
 use super::encode::MapKey;

@@ -126,10 +126,22 @@ fn program_line(path: &str, program: &Program) -> String {
     )
 }
 
-/// The interfaces. `lifted` and `unused` are choices; what went wrong is a problem, too.
+/// The interfaces, with the TCP connections to served addresses. `lifted` and `unused` are choices;
+/// what went wrong is a problem, too.
 fn interfaces(status: &Status) -> Table {
-    let mut interfaces = table(["INTERFACE", "XDP", "TC", "MODE", "POD", "INDEX", "MTU"], 5);
+    let head = [
+        "INTERFACE",
+        "XDP",
+        "TC",
+        "MODE",
+        "POD",
+        "INDEX",
+        "MTU",
+        "BY TCP",
+    ];
+    let mut interfaces = table(head, 5);
     for interface in &status.interfaces {
+        let connections = status.connections.get(&interface.ifindex);
         let [xdp, tc] = [&interface.xdp, &interface.tc].map(|state| match state {
             ProgramState::Attached => "attached",
             ProgramState::Observing => "counts what it would answer",
@@ -148,6 +160,7 @@ fn interfaces(status: &Status) -> Table {
             &Printable(interface.pod.as_deref().unwrap_or("-")).to_string(),
             &interface.ifindex.to_string(),
             &interface.mtu.to_string(),
+            &connections.map_or_else(String::new, u64::to_string),
         ]);
     }
     interfaces

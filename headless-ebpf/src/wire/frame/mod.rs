@@ -11,7 +11,7 @@ mod reply;
 mod shape;
 
 pub use self::{
-    headers::{Headers, ip_version, is_tag},
+    headers::{Headers, NoQuery, asks_for_connection, ip_version, is_tag},
     packet::{FramePacket, Packet},
     reply::{partial_checksum, reply_ipv4, reply_ipv6},
     shape::{

@@ -47,6 +47,9 @@ pub trait Packet {
     /// The first `N` bytes. `None` where the frame is shorter.
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]>;
 
+    /// The byte at this offset. `None` where the frame ends before it.
+    fn byte(&self, at: usize) -> Option<u8>;
+
     /// Copies the first `len` bytes of the frame into `image`, to [`Shape::at`]. `len` is from 32
     /// to [`super::FRAME_MAX`]. Returns `false` where the frame is shorter than `len`.
     #[must_use]
@@ -138,6 +141,10 @@ impl<C: Capacity> Packet for FramePacket<'_, C> {
 
     fn prefix<const N: usize>(&self) -> Option<&[u8; N]> {
         self.frame().first_chunk()
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.frame().get(at).copied()
     }
 
     fn load(&self, image: &mut Image, shape: Shape, len: usize) -> bool {
