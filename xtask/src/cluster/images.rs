@@ -57,7 +57,8 @@ impl Image {
     pub(super) fn build(&self) -> Result<PathBuf> {
         let folder = place::root().join("images");
         let (title, tag) = self.title();
-        let file = folder.join(format!("{title}-{}.tar", self.key()?));
+        let versions = format!("{title}-{tag}-");
+        let file = folder.join(format!("{versions}{}.tar", self.key()?));
         if file.is_file() {
             return Ok(file);
         }
@@ -91,6 +92,7 @@ impl Image {
         exec::output(&mut config)?;
         let partial = staging.join("image.tar");
         pack(&layout, &partial)?;
+        remove_files(&folder, &versions)?;
         fs::rename(&partial, &file).with_context(|| format!("cannot make {}", file.display()))?;
         remove(&staging)?;
         Ok(file)
@@ -212,6 +214,20 @@ fn pack(folder: &Path, file: &Path) -> Result<()> {
     exec::output(command.arg("-cf").arg(file).arg(".")).map(drop)
 }
 
+/// Removes the files of a folder whose names begin so: older versions of an image.
+fn remove_files(folder: &Path, begin: &str) -> Result<()> {
+    let listing =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in listing {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(begin) {
+            fs::remove_file(entry.path())
+                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -234,6 +250,18 @@ mod tests {
         assert_eq!(image.key().unwrap(), before);
         fs::write(file.path(), "more").unwrap();
         assert_ne!(image.key().unwrap(), before);
+    }
+
+    #[test]
+    fn older_versions_of_one_tag_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["busybox-1-aa.tar", "busybox-1.37.0-2-bb.tar"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_files(folder.path(), "busybox-1-").unwrap();
+        let left = fs::read_dir(folder.path()).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["busybox-1.37.0-2-bb.tar"]);
     }
 
     #[test]
