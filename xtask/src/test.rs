@@ -36,6 +36,10 @@ pub(crate) struct Options {
     /// Leave out the suites that need root.
     #[arg(long)]
     pub(crate) no_root: bool,
+    /// Ask by more clients in the suite `clients`: of Go, Java, Node and Python, curl with c-ares
+    /// and Envoy. Downloads 60 MB the first time.
+    #[arg(long, conflicts_with_all = ["fast", "no_root", "kernels"])]
+    clients: bool,
     /// Run the suites that load programs on Debian's kernels instead, in virtual machines
     /// [default: 5.10, 6.1, 6.12 and 7.x].
     #[arg(
@@ -81,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         features.push(ROOT);
         apt::ensure(&LIVE_PACKAGES)?;
         if !options.fast {
-            environment.extend(clients::environment()?);
+            environment.extend(clients::environment(options.clients)?);
         }
     } else {
         left_out = suites.requiring(ROOT);

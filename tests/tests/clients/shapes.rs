@@ -28,14 +28,7 @@ pub(crate) struct Shape {
     opt: Option<(u16, u16, &'static [u8])>,
     /// Whether the case of letters is random.
     random_case: bool,
-    /// The least share of the plain questions that the kernel answers, in thousandths.
-    pub(crate) kernel_permille: u64,
 }
-
-/// The least share for shapes that the kernel answers; the usual share is 910. The random clusters
-/// have more Services than usual that the programs leave to userspace, and by default the agent
-/// knows no endpoints of Services with cluster IPs.
-const ANSWERED: u64 = 750;
 
 const fn shape(
     name: &'static str,
@@ -49,15 +42,6 @@ const fn shape(
         flags,
         opt,
         random_case: false,
-        kernel_permille: ANSWERED,
-    }
-}
-
-/// Shapes with EDNS options, which the kernel passes.
-const fn with_option(shape: Shape) -> Shape {
-    Shape {
-        kernel_permille: 0,
-        ..shape
     }
 }
 
@@ -85,30 +69,30 @@ pub(crate) const ALL: [Shape; 13] = [
         RD | CD,
         Some((1232, OPT_DO, b"")),
     ),
-    with_option(shape(
+    shape(
         "EDNS 1232, cookie",
         "dig, c-ares, Envoy, curl",
         RD | AD,
         Some((1232, 0, COOKIE)),
-    )),
-    with_option(shape(
+    ),
+    shape(
         "EDNS 1232, DO, cookie",
         "BIND forwarding",
         RD,
         Some((1232, OPT_DO, COOKIE)),
-    )),
-    with_option(shape(
+    ),
+    shape(
         "EDNS 1472, DO, CD, DAU",
         "systemd-resolved",
         RD | CD,
         Some((1472, OPT_DO, ALGORITHMS)),
-    )),
-    with_option(shape(
+    ),
+    shape(
         "EDNS 1232, ECS",
         "unbound, dnsmasq",
         RD,
         Some((1232, 0, SUBNET)),
-    )),
+    ),
 ];
 
 impl Shape {

@@ -97,7 +97,7 @@ impl<'a> Site<'a> {
     pub(crate) fn get(&self, port: u16, path: &str) -> anyhow::Result<String> {
         self.pod.within(|| {
             let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-            let request = format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes())?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;

@@ -96,12 +96,11 @@ pub(super) fn all() -> Vec<Profile> {
     let of_debian = || Needs::Variable(DEBIAN);
     vec![
         Profile::new("unbound, forwarding", of_debian(), unbound),
-        Profile::new("BIND, forwarding", of_debian(), bind).with_options(),
+        Profile::new("BIND, forwarding", of_debian(), bind),
         Profile::new("dnsmasq, forwarding", of_debian(), dnsmasq),
         Profile::new("systemd-resolved", of_debian(), |site| resolved(site, "no")),
         Profile::new("systemd-resolved, DNSSEC", of_debian(), |site| {
             resolved(site, "allow-downgrade")
-        })
-        .with_options(),
+        }),
     ]
 }

@@ -5,6 +5,7 @@ mod caches;
 mod libraries;
 mod proxies;
 mod replayed;
+mod runtimes;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -24,10 +25,10 @@ use crate::site::{Site, View};
 /// The least share of the questions in the zone that the kernel answers, in thousandths.
 const AIM: u64 = 990;
 
-/// Reasons of packets that are no question in the zone: questions for other names, among them all
-/// reverse names that the kernel does not answer, replies, multicast listener reports, and
-/// fragments.
-const NOT_IN_ZONE: [&str; 4] = ["outside_zone", "response", "ip_header", "not_served"];
+/// Reasons of packets that are no question in the zone over UDP: questions for other names, among
+/// them all reverse names that the kernel does not answer, replies, connections over TCP, multicast
+/// listener reports, and fragments.
+const NOT_IN_ZONE: [&str; 5] = ["outside_zone", "response", "tcp", "ip_header", "not_served"];
 
 /// The end of the interface's name whose pod has no programs.
 const PLAIN: &str = "veth-plain";
@@ -41,8 +42,6 @@ pub(crate) struct Profile {
     ask: fn(&Site<'_>) -> View,
     /// Parts of what the client shows when all goes well.
     shows: Vec<&'static str>,
-    /// The least share of questions in the zone that the kernel answers, in thousandths.
-    kernel_permille: u64,
 }
 
 /// What a client needs.
@@ -63,15 +62,6 @@ impl Profile {
             needs,
             ask,
             shows: WEB.to_vec(),
-            kernel_permille: AIM,
-        }
-    }
-
-    /// A client whose queries have EDNS options, which the kernel passes.
-    fn with_options(self) -> Self {
-        Self {
-            kernel_permille: 0,
-            ..self
         }
     }
 }
@@ -157,7 +147,7 @@ impl Pods<'_> {
         } else if asked == 0 {
             Some(format!("{name} asked nothing in the zone"))
         } else {
-            let short = permille < profile.kernel_permille;
+            let short = permille < AIM;
             short.then(|| format!("{name}: the kernel answered {permille} ‰ of {asked}"))
         };
         (line, fault)
@@ -181,6 +171,7 @@ fn clients_see_what_they_see_without_headless_and_the_kernel_answers() {
         caches::all(),
         proxies::all(),
         replayed::all(),
+        runtimes::all(),
     ];
     let (mut text, mut faults) = ("client profiles\n".to_owned(), Vec::new());
     for profile in profiles.into_iter().flatten() {

@@ -85,7 +85,7 @@ fn nslookup(site: &Site<'_>) -> View {
 pub(super) fn all() -> Vec<Profile> {
     let of_debian = || Needs::Variable(DEBIAN);
     vec![
-        Profile::new("dig", of_debian(), |site| dig(site, "+cookie")).with_options(),
+        Profile::new("dig", of_debian(), |site| dig(site, "+cookie")),
         Profile::new("dig +nocookie", of_debian(), |site| dig(site, "+nocookie")),
         Profile::new("drill", of_debian(), drill),
         Profile::new("kdig", of_debian(), kdig),
