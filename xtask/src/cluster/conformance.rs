@@ -58,7 +58,7 @@ pub(super) fn run(session: &Session, agent: &AgentArgs) -> Result<()> {
     let share = Ok(format!("{:.1} %", verdicts.share()));
     let enough = |_: &String| verdicts.share() >= SHARE_MIN;
     let expected = format!("{SHARE_MIN} % or more");
-    let what = "the kernel's share of queries in the zone";
+    let what = "the kernel's share of queries in the zone over UDP";
     report.holds(what, &expected, share, enough);
     deployment.delete()?;
     report.end()

@@ -5,14 +5,15 @@ use std::fmt::{self, Display};
 
 use anyhow::{Context as _, Result};
 
-/// Reasons by which a packet is no query for a name in the zone: they say nothing about the
-/// kernel's share of such queries.
-const OTHER_TRAFFIC: [&str; 5] = [
+/// Reasons by which a packet is no query over UDP for a name in the zone: they say nothing about
+/// the kernel's share of such queries.
+const OTHER_TRAFFIC: [&str; 6] = [
     "not_dns",
     "not_served",
     "ip_header",
     "response",
     "outside_zone",
+    "tcp",
 ];
 
 /// What the programs did with packets for port 53.
@@ -152,6 +153,7 @@ headless_dns_answers_total{path=\"agent\",qtype=\"A\",rcode=\"NOERROR\",outcome=
 headless_dns_passes_total{path=\"xdp\",reason=\"edns\"} 7
 headless_dns_passes_total{path=\"tc\",reason=\"edns\"} 7
 headless_dns_passes_total{path=\"tc\",reason=\"outside_zone\"} 3
+headless_dns_passes_total{path=\"tc\",reason=\"tcp\"} 5
 ";
 
     #[test]
