@@ -32,7 +32,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 const CONTAINERS: &str = "k8s.io";
 
 /// The longest time from SIGKILL to the end of the last process.
-const END_TIMEOUT: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Lines of a log in an error message.
 const LOG_TAIL_LINES: usize = 15;

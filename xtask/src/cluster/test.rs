@@ -177,7 +177,7 @@ fn scaling(workload: &Workload<'_>, report: &mut Report) -> Result<()> {
             &replicas,
             found,
         );
-        compare(workload, report, &format!("with {replicas} pods"));
+        compare(workload, report, &format!("after scaling to {replicas}"));
     }
     Ok(())
 }
