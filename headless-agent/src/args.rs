@@ -16,7 +16,7 @@ use headless_ebpf::abi::PodsMode;
 
 pub use self::datapath::{Hook, KernelLog, LogFormat, TcMode, XdpMode};
 pub use self::policy::{Mode, PolicyArgs};
-pub use self::source::{ApiArgs, FolderArgs, SourceArgs, SourceKind};
+pub use self::source::{ApiArgs, Endpoints, FolderArgs, SourceArgs, SourceKind};
 use crate::records::EndpointScope;
 use crate::watch::ServiceRef;
 
@@ -119,8 +119,8 @@ pub struct RecordArgs {
     /// Which names of pods (`10-0-0-1.default.pod.ZONE`) exist
     #[arg(long, env = "HEADLESS_PODS", value_enum, default_value_t)]
     pub pods: Pods,
-    /// Which endpoints have names. The default is `headless` where the source is an API
-    /// server, and `all` where it is a folder, which is read whole in any case
+    /// Which endpoints have names. The default is `auto` where the source is an API server, and
+    /// `all` where it is a folder, which is read whole in any case
     #[arg(long, env = "HEADLESS_ENDPOINTS", value_enum)]
     pub endpoints: Option<Endpoints>,
     /// Name an endpoint without a hostname after its pod instead of its address
@@ -159,39 +159,20 @@ impl From<Pods> for PodsMode {
     }
 }
 
-/// Which endpoints have names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Endpoints {
-    /// Endpoints of headless Services; none has a reverse name
-    Headless,
-    /// Endpoints of every Service, with their reverse names
-    All,
-}
-
-impl Endpoints {
-    /// The default for a source. A cluster's slices are mostly those of Services with a
-    /// cluster IP, which the agent need not watch; a folder is read whole in any case.
-    fn default_for(source: SourceKind) -> Self {
-        match source {
-            SourceKind::Kubernetes => Self::Headless,
-            SourceKind::Manifests => Self::All,
+impl RecordArgs {
+    /// Which endpoints have names with this source, before the cluster's size is known.
+    pub fn endpoints(&self, source: SourceKind) -> EndpointScope {
+        match self.chosen_endpoints(source) {
+            Endpoints::Auto | Endpoints::Headless => EndpointScope::Headless,
+            Endpoints::All => EndpointScope::All,
         }
     }
-}
 
-impl RecordArgs {
-    /// Which endpoints have names with this source.
-    pub fn endpoints(&self, source: SourceKind) -> EndpointScope {
-        let default = || Endpoints::default_for(source);
-        self.endpoints.unwrap_or_else(default).into()
-    }
-}
-
-impl From<Endpoints> for EndpointScope {
-    fn from(endpoints: Endpoints) -> Self {
-        match endpoints {
-            Endpoints::Headless => Self::Headless,
-            Endpoints::All => Self::All,
+    /// The option or its default. A folder is read whole in any case, so its size decides nothing.
+    fn chosen_endpoints(&self, source: SourceKind) -> Endpoints {
+        match (source, self.endpoints.unwrap_or_default()) {
+            (SourceKind::Manifests, Endpoints::Auto) => Endpoints::All,
+            (_, endpoints) => endpoints,
         }
     }
 }

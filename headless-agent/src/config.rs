@@ -42,6 +42,9 @@ pub enum Source {
         access: Access,
         /// The objects that are watched.
         selection: Selection,
+        /// Most slices in the cluster with which the selection has all slices instead. `None`
+        /// where the number does not matter.
+        slices_max: Option<u64>,
         /// How long the server may send nothing.
         patience: Patience,
     },

@@ -106,7 +106,8 @@ impl Prepared {
             admin,
             admin_socket,
         } = settings;
-        let source = Source::open(source).await?;
+        let mirror = Arc::new(Mirror::new(Index::new(records), programs));
+        let source = Source::open(source, &mirror).await?;
         let deciding = policy::Stage::new(pods, &source);
 
         let probe = threads.datapath.call(|| {
@@ -124,7 +125,6 @@ impl Prepared {
         let admin = threads.admin.call(endpoints).await??;
         threads.settle().await?;
 
-        let mirror = Arc::new(Mirror::new(Index::new(records), programs));
         let writes = Arc::<WriteCounts>::default();
         let (snapshots, datapath) = watch::channel(Arc::default());
         let (readable, kernel) = watch::channel(None);

@@ -8,7 +8,8 @@ use hickory_proto::rr::Name;
 
 use super::source::{ApiArgs, SourceArgs, SourceKind};
 use super::{
-    CheckArgs, DNS_PORT, DumpArgs, ListenArgs, Output, RecordArgs, RunArgs, StatusArgs, XdpArgs,
+    CheckArgs, DNS_PORT, DumpArgs, Endpoints, ListenArgs, Output, RecordArgs, RunArgs, StatusArgs,
+    XdpArgs,
 };
 use crate::config::{self, ConfigError};
 use crate::datapath::lift::Traffic;
@@ -167,6 +168,8 @@ impl SourceArgs {
                 cluster_dns: records.cluster_dns_service.clone(),
                 keep: records.keep(),
             },
+            slices_max: (records.chosen_endpoints(kind) == Endpoints::Auto)
+                .then_some(self.endpoints_max),
             patience: Patience::within(self.source_max_age_deny),
         })
     }

@@ -26,6 +26,15 @@ pub struct SourceArgs {
         value_parser = max_age
     )]
     pub source_max_age_deny: Duration,
+    /// With `--endpoints auto`, the most EndpointSlices in the cluster with which the agent
+    /// watches all. The agent counts them at its start
+    #[arg(
+        long,
+        env = "HEADLESS_ENDPOINTS_MAX",
+        value_name = "SLICES",
+        default_value_t = ENDPOINTS_MAX
+    )]
+    pub endpoints_max: u64,
     /// The API server.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -50,6 +59,21 @@ pub enum SourceKind {
     Kubernetes,
     /// A folder of YAML
     Manifests,
+}
+
+/// Default of `--endpoints-max`, by the costs in `docs/measurements.md`.
+const ENDPOINTS_MAX: u64 = 5_000;
+
+/// Which endpoints have names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Endpoints {
+    /// `all` if the cluster has at most `--endpoints-max` EndpointSlices, else `headless`
+    #[default]
+    Auto,
+    /// Endpoints of headless Services; none has a reverse name
+    Headless,
+    /// Endpoints of every Service, with their reverse names
+    All,
 }
 
 /// How the API server is reached, where the pod's service account or the default

@@ -132,8 +132,8 @@ fn the_source_follows_from_what_is_given() {
     assert_eq!(kind(&["--api-server", "https://x"], false), Ok(Kubernetes));
 }
 
-/// A folder is read whole, so every endpoint has its names. From an API server
-/// slices of Services with cluster IPs are not watched by default.
+/// A folder is read whole, so every endpoint has its names. Where the source is an API server,
+/// the cluster's size decides.
 #[test]
 fn the_source_decides_which_endpoints_have_names() {
     use SourceKind::{Kubernetes, Manifests};
@@ -149,6 +149,21 @@ fn the_source_decides_which_endpoints_have_names() {
     assert_eq!(scopes(&[]), [headless, all]);
     assert_eq!(scopes(&["--endpoints", "headless"]), [headless; 2]);
     assert_eq!(scopes(&["--endpoints", "all"]), [all; 2]);
+    assert_eq!(scopes(&["--endpoints", "auto"]), [headless, all]);
+    let bound = |arguments: &[&str]| {
+        let start = ["headless-agent", "run", "--source", "kubernetes"];
+        let cli = Cli::try_parse_from(start.iter().chain(arguments)).unwrap();
+        let Command::Run(run) = cli.command else {
+            panic!("not `run`");
+        };
+        match run.settings().unwrap().source {
+            crate::config::Source::Kubernetes { slices_max, .. } => slices_max,
+            other @ crate::config::Source::Manifests { .. } => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(bound(&["--endpoints-max", "7"]), Some(7));
+    assert_eq!(bound(&["--endpoints", "all", "--endpoints-max", "7"]), None);
+    assert_eq!(bound(&["--endpoints", "headless"]), None);
 }
 
 #[test]

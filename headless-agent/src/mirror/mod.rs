@@ -15,7 +15,7 @@ mod reported;
 mod served;
 mod snapshot;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headless_ebpf::abi::Config;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -26,7 +26,8 @@ pub use self::intake::Intake;
 pub use self::keeper::{Keeper, Policy};
 pub use self::snapshot::{EventKind, Snapshot};
 use crate::maps::heartbeat;
-use crate::records::Index;
+use crate::records::{EndpointScope, Index};
+use crate::watch::choice::Choice;
 use crate::watch::health::Health;
 
 /// Upper bounds of the histogram of programming durations, in seconds.
@@ -39,6 +40,7 @@ pub struct Mirror {
     index: RwLock<Index>,
     config: Config,
     source: Arc<Health>,
+    choice: OnceLock<Choice>,
     published: watch::Sender<Arc<Snapshot>>,
     programming: Histogram,
 }
@@ -52,6 +54,7 @@ impl Mirror {
             index: RwLock::new(index),
             config,
             source: Arc::default(),
+            choice: OnceLock::new(),
             published: watch::Sender::new(Arc::new(snapshot)),
             programming: Histogram::new(PROGRAMMING_BUCKETS),
         }
@@ -71,6 +74,22 @@ impl Mirror {
     /// The health of the source.
     pub fn source(&self) -> &Arc<Health> {
         &self.source
+    }
+
+    /// Takes over the choice of the slices that are watched, before the first event.
+    pub fn choose(&self, choice: Choice) {
+        let scope = if choice.all() {
+            EndpointScope::All
+        } else {
+            EndpointScope::Headless
+        };
+        self.index.write().set_endpoints(scope);
+        self.choice.get_or_init(|| choice);
+    }
+
+    /// The choice, where the cluster's size has decided ([`Self::choose`]).
+    pub fn choice(&self) -> Option<&Choice> {
+        self.choice.get()
     }
 
     /// The state of the loop as last published.

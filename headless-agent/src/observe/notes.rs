@@ -1,21 +1,36 @@
 //! The choices of the agent that limit its answers, each in a sentence. Nothing is wrong.
 
-use super::Snapshot;
+use super::snapshot::{Endpoints, Snapshot};
 use crate::datapath::snapshot::ProgramState;
 use crate::records::EndpointScope;
+use crate::watch::choice::Choice;
+
+impl Endpoints {
+    fn note(&self) -> Option<String> {
+        let passes = "the cluster's DNS answers for names below Services with a cluster IP and for \
+                      the reverse names of endpoints";
+        match (self.scope, self.choice) {
+            (EndpointScope::Headless, None) => Some(format!("--endpoints headless: {passes}")),
+            (EndpointScope::Headless, Some(choice)) => {
+                Some(format!("at the start, {choice}: {passes}"))
+            }
+            (EndpointScope::All, Some(Choice { slices_max, .. })) if self.slices > slices_max => {
+                Some(format!(
+                    "the cluster has grown to {} EndpointSlices, more than --endpoints-max \
+                     {slices_max}: after its next start the agent watches only the endpoints of \
+                     headless Services",
+                    self.slices
+                ))
+            }
+            (EndpointScope::All, _) => None,
+        }
+    }
+}
 
 impl Snapshot {
     /// The choices that limit the answers at this moment.
     pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if self.endpoints == EndpointScope::Headless {
-            notes.push(
-                "endpoints of Services with a cluster IP are not watched (--endpoints headless): \
-                 the cluster's DNS answers for their names and for the reverse names of all \
-                 endpoints"
-                    .to_owned(),
-            );
-        }
+        let mut notes: Vec<_> = self.endpoints.note().into_iter().collect();
         let interfaces = self.datapath.attachments.values();
         let lifted = interfaces
             .filter(|interface| interface.xdp == ProgramState::Lifted)
@@ -26,5 +41,37 @@ impl Snapshot {
             ));
         }
         notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_hears_which_endpoints_are_left_out_and_why() {
+        let note = |scope, found: Option<Option<u64>>, slices| {
+            let choice = found.map(|slices| Choice {
+                slices,
+                slices_max: 5,
+            });
+            let endpoints = Endpoints {
+                scope,
+                choice,
+                slices,
+            };
+            endpoints.note().unwrap_or_default()
+        };
+        let (all, headless) = (EndpointScope::All, EndpointScope::Headless);
+        assert_eq!(note(all, None, 9), "");
+        assert_eq!(note(all, Some(Some(5)), 5), "");
+        let grown = note(all, Some(Some(5)), 6);
+        assert!(grown.contains("grown to 6") && grown.contains("--endpoints-max 5"));
+        let asked = note(headless, None, 1);
+        assert!(asked.starts_with("--endpoints headless: the cluster's DNS"));
+        let large = note(headless, Some(Some(6)), 1);
+        assert!(large.contains("has 6 EndpointSlices, more than --endpoints-max 5"));
+        let silent = note(headless, Some(None), 1);
+        assert!(silent.contains("does not say how many"));
     }
 }

@@ -20,6 +20,7 @@ use crate::policy::Decision;
 use crate::records::EndpointScope;
 use crate::responder;
 use crate::watch::Kind;
+use crate::watch::choice::Choice;
 use crate::watch::health::FailureReason;
 
 /// The places where the stages publish, and the maps and counters of the kernel.
@@ -63,7 +64,18 @@ pub struct Snapshot {
     /// Time since the agent started.
     pub uptime: Duration,
     /// The Services whose endpoints the agent knows.
-    pub endpoints: EndpointScope,
+    pub endpoints: Endpoints,
+}
+
+/// The Services whose endpoints the agent knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoints {
+    /// Which Services they are.
+    pub scope: EndpointScope,
+    /// The choice at the start, where the cluster's size has decided.
+    pub choice: Option<Choice>,
+    /// Number of EndpointSlices that the agent knows.
+    pub slices: u64,
 }
 
 /// A map.
@@ -160,8 +172,18 @@ impl Sources {
             policy: Arc::clone(&self.policy.decisions.borrow()),
             lease: self.lease,
             uptime: self.started.elapsed(),
-            endpoints: self.signs.mirror.index().settings().endpoints,
+            endpoints: self.endpoints(),
         })
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        let mirror = &self.signs.mirror;
+        let index = mirror.index();
+        Endpoints {
+            scope: index.settings().endpoints,
+            choice: mirror.choice().copied(),
+            slices: index.slices(),
+        }
     }
 
     fn writes(&self) -> Writes {

@@ -31,7 +31,7 @@ use self::slices::Slices;
 pub use self::walk::Walk;
 use super::name::RELATIVE_BYTES_MAX;
 use super::service::{self, Naming, ServiceState};
-use super::types::{NameChange, NameData, Settings};
+use super::types::{EndpointScope, NameChange, NameData, Settings};
 use crate::watch::{ENTRIES_MAX, Event, Kind, Service};
 
 /// Most entries of the slices of all oversized Services together. An address takes some 50 bytes,
@@ -196,6 +196,19 @@ impl Index {
     /// The operator's settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Sets which endpoints have names. To be called before the first event: the index does not
+    /// look again at objects that it has.
+    pub fn set_endpoints(&mut self, endpoints: EndpointScope) {
+        debug_assert_eq!(self.revision, 0, "an event has been taken");
+        self.settings.endpoints = endpoints;
+    }
+
+    /// Number of EndpointSlices.
+    pub fn slices(&self) -> u64 {
+        let namespaces = self.namespaces.values();
+        namespaces.map(|entry| entry.slices.len() as u64).sum()
     }
 
     /// The SOA's serial.

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::config::{self, ConfigError};
+use crate::mirror::Mirror;
 use crate::watch::health::Health;
-use crate::watch::kubernetes::{Client, Patience, Selection, samples, watch_kubernetes};
+use crate::watch::kubernetes::{Client, Patience, Selection, choose, samples, watch_kubernetes};
 use crate::watch::manifests::watch_manifests;
 use crate::watch::sample::Sample;
 use crate::watch::{Batch, Keep};
@@ -18,23 +21,46 @@ pub(super) enum Source {
     /// A folder of YAML.
     Manifests(PathBuf, Keep),
     /// A cluster's API server.
-    Kubernetes(Client, Selection, Patience),
+    Kubernetes(Client, Chosen, Patience),
 }
 
+/// The watched part of the cluster, which is known once the API server has told its size.
+type Chosen = Shared<BoxFuture<'static, Selection>>;
+
 impl Source {
-    /// Opens the source. Connects to nothing yet.
+    /// Opens the source, which feeds `mirror`. Connects to nothing yet.
     ///
     /// # Errors
     /// Where the files that say how the API server is reached cannot be read or do not
     /// make sense.
-    pub(super) async fn open(settings: config::Source) -> Result<Self, ConfigError> {
+    pub(super) async fn open(
+        settings: config::Source,
+        mirror: &Arc<Mirror>,
+    ) -> Result<Self, ConfigError> {
         Ok(match settings {
             config::Source::Manifests { folder, keep } => Self::Manifests(folder, keep),
             config::Source::Kubernetes {
                 access,
                 selection,
+                slices_max,
                 patience,
-            } => Self::Kubernetes(access.client().await?, selection, patience),
+            } => {
+                let client = access.client().await?;
+                let (asked, mirror) = (client.clone(), Arc::clone(mirror));
+                let chosen = async move {
+                    let Some(max) = slices_max else {
+                        return selection;
+                    };
+                    let choice = choose(asked, max, patience, mirror.source()).await;
+                    info!("{choice}");
+                    mirror.choose(choice);
+                    Selection {
+                        all_endpoints: choice.all(),
+                        ..selection
+                    }
+                };
+                Self::Kubernetes(client, chosen.boxed().shared(), patience)
+            }
         })
     }
 
@@ -43,13 +69,13 @@ impl Source {
     pub(super) fn samples(&self) -> impl Future<Output = Vec<Sample>> + Send + use<> {
         let asked = match self {
             Self::Manifests(..) => None,
-            Self::Kubernetes(client, selection, _) => Some((client.clone(), selection.clone())),
+            Self::Kubernetes(client, chosen, _) => Some((client.clone(), chosen.clone())),
         };
         async {
-            let Some((client, selection)) = asked else {
+            let Some((client, chosen)) = asked else {
                 return std::future::pending().await;
             };
-            match samples(client, &selection).await {
+            match samples(client, &chosen.await).await {
                 Ok(samples) => samples,
                 Err(error) => {
                     info!("the maps are made once the whole cluster has been read: {error:#}");
@@ -75,7 +101,8 @@ impl Source {
     ) -> anyhow::Result<()> {
         match self {
             Self::Manifests(folder, keep) => Ok(watch_manifests(folder, keep, batches).await?),
-            Self::Kubernetes(client, selection, patience) => {
+            Self::Kubernetes(client, chosen, patience) => {
+                let selection = chosen.await;
                 watch_kubernetes(client, selection, patience, health, batches).await
             }
         }

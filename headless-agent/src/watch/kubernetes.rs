@@ -10,6 +10,7 @@
 //!
 //! `watches` says which objects are watched.
 
+mod choose;
 mod connect;
 mod decoded;
 mod failure;
@@ -31,6 +32,7 @@ use kube::runtime::watcher::Config;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub use self::choose::choose;
 pub use self::connect::{Access, in_cluster};
 use self::follow::{Follow, Heard, Watch, WatchEvent};
 use self::hear::Overlong;

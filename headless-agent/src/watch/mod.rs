@@ -4,8 +4,10 @@
 //! reduces Kubernetes objects to the few fields that DNS needs ([`objects`],
 //! [`convert`]) and reports the parts that it cannot use ([`problem`]). It sends both in
 //! batches, whose receiver needs no Kubernetes types and no I/O. [`health`] says which
-//! watches fail or are silent. [`sample`] is a first look at a large cluster.
+//! watches fail or are silent. [`sample`] is a first look at a large cluster, and [`choice`] says which slices
+//! are watched where its size decides.
 
+pub mod choice;
 mod endpoints;
 pub mod excerpt;
 pub mod node;

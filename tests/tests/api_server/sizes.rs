@@ -36,12 +36,13 @@ async fn fill(cluster: &Cluster, endpoints: usize) {
 }
 
 /// Starts an agent that has loaded its programs before it can read any list of slices:
-/// the samples alone tell it how large the cluster is. Returns it when it is ready, and
+/// the samples alone tell it how large the cluster is. The server does not count the slices that
+/// `--endpoints headless` selects. Returns it when it is ready, and
 /// how many regular endpoints the first maps had room for.
 async fn sampled<'a>(scene: &Scene<'a>) -> (Agent<'a>, u64) {
     let lack = without("endpointslices", "watch");
     let token = account::token(&scene.cluster.0, &["base"], lack).await;
-    let mut agent = scene.spawn(API, &token, &[]);
+    let mut agent = scene.spawn(API, &token, &["--endpoints", "headless"]);
     let mut sampled = 0;
     eventually(async || {
         let (_, readiness) = agent.get("/readyz")?;

@@ -1,7 +1,9 @@
 //! The agent reads everything when it starts, and everything that has changed when it
 //! starts again.
 
-use headless_tests::control_plane::objects::{bare_slice, headless, managed, service, slice};
+use headless_tests::control_plane::objects::{
+    bare_slice, headless, managed, service, service_in, slice,
+};
 use headless_tests::control_plane::{API, eventually};
 use headless_tests::frame::{Query, qtype};
 use headless_tests::node::wait_for;
@@ -49,7 +51,7 @@ fn all_objects_are_served_by_the_programs_and_the_agent() {
     run(&[], async |scene| {
         let pod = scene.node.pod("veth1", 9);
         fill(&scene).await;
-        let agent = scene.agent(&[]).await;
+        let agent = scene.agent(&["--endpoints", "headless"]).await;
         let ok = ResponseCode::NoError;
 
         // The programs answer these questions.
@@ -96,7 +98,7 @@ fn all_objects_are_served_by_the_programs_and_the_agent() {
             alias,
             ["A 10.0.0.1", "A 10.0.0.2", &format!("CNAME {target}")]
         );
-        // By default the agent does not watch endpoints of Services with cluster IPs.
+        // The agent does not watch endpoints of Services with cluster IPs.
         assert!(refused("10-0-1-1.api.default.svc.cluster.local", qtype::A));
 
         assert!(!behind(&agent));
@@ -140,10 +142,80 @@ fn all_endpoints_have_names_with_endpoints_all() {
     });
 }
 
+/// Addresses of several Services, of pods of the cluster's DNS, and of a node that runs the API
+/// server and pods with `hostNetwork`.
+#[test]
+fn the_number_of_slices_decides_which_endpoints_have_names() {
+    run(&[], async |scene| {
+        fill(&scene).await;
+        let cluster = &scene.cluster;
+        let endpoints = [("10.0.1.1", None)];
+        cluster.create(&service("pair", &headless())).await;
+        let pair = slice("pair-1", "pair", &endpoints);
+        cluster.create(&pair).await;
+        let endpoints = [(DNS_PODS[0], None)];
+        let metrics = json!({ "clusterIP": "None", "ports": [{ "name": "m", "port": 9153 }] });
+        let metrics = service_in("kube-system", "dns-metrics", &metrics);
+        cluster.create(&metrics).await;
+        let mut metrics = bare_slice("kube-system", "m-1", "dns-metrics", &endpoints);
+        managed(&mut metrics);
+        cluster.create(&metrics).await;
+        // The API server has made the Service. On this node it has no address to publish.
+        let endpoints = [("192.0.2.1", None)];
+        let own = bare_slice("default", "kubernetes", "kubernetes", &endpoints);
+        cluster.create(&own).await;
+        // A pod with `hostNetwork`.
+        cluster.create(&service("node-exporter", &headless())).await;
+        let exporter = slice("exporter-1", "node-exporter", &endpoints);
+        cluster.create(&exporter).await;
+
+        let ok = ResponseCode::NoError;
+        let agent = scene.agent(&[]).await;
+        let ptr = |labels: &str| format!("PTR {labels}.svc.cluster.local.");
+        let two = ["api.default", "pair.default"].map(|of| ptr(&format!("10-0-1-1.{of}")));
+        let two = two.each_ref().map(String::as_str);
+        answers("1.1.0.10.in-addr.arpa", PTR, ok, &two).await;
+        let dns = ["dns-metrics", "kube-dns"];
+        let dns = dns.map(|of| ptr(&format!("10-244-0-2.{of}.kube-system")));
+        let dns = dns.each_ref().map(String::as_str);
+        answers("2.0.244.10.in-addr.arpa", PTR, ok, &dns).await;
+        let one = ptr("10-0-0-2.web.default");
+        answers("2.0.0.10.in-addr.arpa", PTR, ok, &[&one]).await;
+        let node = ["kubernetes.default", "node-exporter.default"];
+        let node = node.map(|of| ptr(&format!("192-0-2-1.{of}")));
+        let node = node.each_ref().map(String::as_str);
+        answers("1.2.0.192.in-addr.arpa", PTR, ok, &node).await;
+        assert_eq!(agent.status()["notes"], json!([]));
+        drop(agent);
+
+        // web-1, web-2, api-1, db-1, pair-1, m-1, kube-dns-1, exporter-1, kubernetes.
+        let agent = scene.agent(&["--endpoints-max", "8"]).await;
+        assert!(refused("1.1.0.10.in-addr.arpa", PTR));
+        assert!(refused("10-0-1-1.api.default.svc.cluster.local", qtype::A));
+        let said = "has 9 EndpointSlices, more than --endpoints-max 8";
+        assert!(agent.log().contains(said), "{}", agent.log());
+        let notes = agent.status()["notes"].to_string();
+        assert!(notes.contains(said), "{notes}");
+        drop(agent);
+
+        // A cluster that grows is told, and goes on to have its names.
+        let agent = scene.agent(&["--endpoints-max", "9"]).await;
+        answers("1.1.0.10.in-addr.arpa", PTR, ok, &two).await;
+        let endpoints = [("10.0.2.7", None)];
+        cluster
+            .create(&bare_slice("default", "db-2", "db", &endpoints))
+            .await;
+        let name = ptr("10-0-2-7.db.default");
+        answers("7.2.0.10.in-addr.arpa", PTR, ok, &[&name]).await;
+        let notes = agent.status()["notes"].to_string();
+        assert!(notes.contains("grown to 10 EndpointSlices"), "{notes}");
+    });
+}
+
 #[test]
 fn slices_made_by_hand_come_change_and_go() {
     run(&[], async |scene| {
-        let agent = scene.agent(&[]).await;
+        let agent = scene.agent(&["--endpoints", "headless"]).await;
         let cluster = &scene.cluster;
         let name = "db.default.svc.cluster.local";
         // The slice exists before its Service does.

@@ -80,10 +80,16 @@ pub(super) struct Heard<T = Object> {
 /// Delays that double. Each is spread by half of itself in both directions, so that the
 /// nodes of a cluster do not ask at the same moment.
 #[derive(Debug)]
-struct Backoff(Duration);
+pub(super) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(BACKOFF_MIN)
+    }
+}
 
 impl Backoff {
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let delay = self.0;
         self.0 = (delay * 2).min(BACKOFF_MAX);
         delay.mul_f64(0.5 + fastrand::f64())
@@ -181,7 +187,7 @@ where
         let mut config = self.config.clone().timeout(REQUEST_SECONDS);
         config.initial_list_strategy = InitialListStrategy::StreamingList;
         config.page_size = Some(PAGE);
-        let mut backoff = Backoff(BACKOFF_MIN);
+        let mut backoff = Backoff::default();
         loop {
             match self.stream(&config, &mut backoff).await {
                 Renew::Closed => return,

@@ -2,9 +2,10 @@
 //!
 //! # Which slices
 //!
-//! Most EndpointSlices belong to Services with a cluster IP. No DNS answer depends on
-//! them, unless all endpoints have names (`--endpoints all`: one watch without a
-//! selector). By default three watches see the other slices, each slice by one watch:
+//! Most EndpointSlices belong to Services with a cluster IP. Only names below such a Service
+//! and the reverse names of endpoints depend on them. One watch without a selector sees all
+//! slices (`--endpoints all`, or `auto` in a cluster that is not too large). With
+//! `--endpoints headless` three watches see the other slices, each slice by one watch:
 //!
 //! - Slices with the label `service.kubernetes.io/headless`, which the control
 //!   plane's EndpointSlice controller puts on slices of headless Services.
@@ -46,6 +47,12 @@ const FOREIGN: &str = "endpointslice.kubernetes.io/managed-by!=endpointslice-con
 
 /// Slices that it made.
 const OWN: &str = "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
+
+/// Name of the main watch of slices.
+pub(super) const SLICES: &str = "endpointslices";
+
+/// The resource of slices, as in RBAC rules.
+pub(super) const SLICES_RESOURCE: &str = "endpointslices.discovery.k8s.io";
 
 /// Pods that CoreDNS's `pods verified` knows (`plugin/kubernetes/controller.go`).
 const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.phase!=Unknown";
@@ -130,13 +137,13 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
             ..Config::default()
         };
         let name = match scope {
-            Scope::Main => "endpointslices",
+            Scope::Main => SLICES,
             Scope::Foreign => "endpointslices made by hand",
             Scope::ClusterDns => "endpointslices of the cluster's DNS",
         };
         let watch = Watch {
             scope: Some(scope),
-            ..watch(name, Kind::EndpointSlice, "endpointslices.discovery.k8s.io")
+            ..watch(name, Kind::EndpointSlice, SLICES_RESOURCE)
         };
         let convert = move |object: &ReadSlice, problems: &mut Problems| {
             convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
