@@ -14,11 +14,15 @@ const PROGRAM: [&str; 4] = ["--bin", "scale", "--features", "root-tests,peers"];
 
 /// Options of `cargo xtask bench scale`.
 #[derive(clap::Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub(crate) struct Options {
     /// Headless Services of the cluster.
     #[arg(long, default_value_t = 10_000)]
     services: u32,
-    /// Their endpoints, 5,000 of which are in one Service.
+    /// Their endpoints, a thirtieth of which are in one Service.
     #[arg(long, default_value_t = 150_000)]
     endpoints: u32,
     /// Changes, first at a steady rate, then at once.
@@ -30,16 +34,20 @@ pub(crate) struct Options {
     /// Measure a common cluster: 200 Services, 1,000 pods.
     #[arg(long, conflicts_with_all = ["services", "endpoints", "quick"])]
     small: bool,
+    /// Measure the agent alone with `--endpoints headless` and `all`, in a cluster of which one
+    /// Service of 20 is headless.
+    #[arg(long)]
+    scopes: bool,
     /// Check in under two minutes that the benchmark works and all answers are right.
     /// Programs are not optimized, so the figures mean nothing.
-    #[arg(long, conflicts_with_all = ["services", "endpoints", "changes", "quick", "small"])]
+    #[arg(long, conflicts_with_all = ["services", "endpoints", "changes", "quick", "small", "scopes"])]
     ci: bool,
 }
 
 impl Options {
     /// The name of the file for the figures, and the plan as the program takes it
     /// (`tests/src/bin/scale/plan.rs`).
-    fn plan(&self) -> (&'static str, Value) {
+    fn plan(&self) -> (String, Value) {
         let Self {
             services,
             endpoints,
@@ -49,10 +57,10 @@ impl Options {
         let plan = |services: u32, endpoints: u32, largest: u32| {
             json!({
                 "services": services, "endpoints": endpoints, "largest": largest,
-                "changes": changes, "large_changes": 200, "settling": 15,
+                "headless_every": 1, "changes": changes, "large_changes": 200, "settling": 15,
             })
         };
-        if self.small {
+        let (name, mut plan) = if self.small {
             ("scale-small", plan(200, 1_000, 100))
         } else if self.quick {
             ("scale-quick", plan(services / 10, endpoints / 10, 5_000))
@@ -63,8 +71,13 @@ impl Options {
             plan["settling"] = 0.into();
             ("scale-ci", plan)
         } else {
-            ("scale", plan(services, endpoints, 5_000))
+            ("scale", plan(services, endpoints, endpoints / 30))
+        };
+        if self.scopes {
+            plan["headless_every"] = 20.into();
+            return (format!("{name}-scopes"), plan);
         }
+        (name.to_owned(), plan)
     }
 }
 
@@ -98,6 +111,7 @@ pub(crate) fn check() -> Result<()> {
         changes: 2_000,
         quick: false,
         small: false,
+        scopes: false,
         ci: true,
     })
 }

@@ -29,11 +29,13 @@ struct Endpoint {
     ready: bool,
 }
 
-/// A headless Service.
+/// A Service.
 #[derive(Debug)]
 pub(crate) struct Service {
     namespace: String,
     name: String,
+    /// `None` for a headless Service.
+    cluster_ip: Option<Ipv4Addr>,
     /// Whether a `StatefulSet` has made its pods, which then have hostnames.
     stateful: bool,
     endpoints: Vec<Endpoint>,
@@ -56,6 +58,7 @@ impl Cluster {
             services,
             endpoints,
             largest,
+            headless_every,
             ..
         } = *plan;
         anyhow::ensure!(
@@ -80,7 +83,10 @@ impl Cluster {
                 len
             };
             let endpoints = addresses.by_ref().take(len);
-            Service::new(number, endpoints.map(Ipv4Addr::from).collect())
+            let endpoints = endpoints.map(Ipv4Addr::from).collect();
+            // Not every 20th, because the numbers of endpoints repeat after 10 Services.
+            let headless = number % headless_every == number / headless_every % headless_every;
+            Service::new(number, headless, endpoints)
         });
         Ok(Self {
             services: services.collect(),
@@ -91,6 +97,17 @@ impl Cluster {
     pub(crate) fn endpoints(&self) -> usize {
         let services = self.services.iter();
         services.map(|service| service.endpoints.len()).sum()
+    }
+
+    /// Number of headless Services.
+    pub(crate) fn headless(&self) -> usize {
+        let services = self.services.iter();
+        services.filter(|it| it.cluster_ip.is_none()).count()
+    }
+
+    /// Slices of all Services.
+    pub(crate) fn slices(&self) -> usize {
+        self.services.iter().map(Service::slices).sum()
     }
 
     /// Writes every object to the API server.
@@ -122,7 +139,7 @@ fn namespace(number: usize) -> String {
 }
 
 impl Service {
-    fn new(number: usize, addresses: Vec<Ipv4Addr>) -> Self {
+    fn new(number: usize, headless: bool, addresses: Vec<Ipv4Addr>) -> Self {
         let name = match number % 5 {
             0 => format!("recommendation-engine-shard-{number:05}-headless"),
             1 | 2 => format!("orders-db-{number:05}"),
@@ -132,7 +149,11 @@ impl Service {
         Self {
             namespace: namespace(number % NAMESPACES),
             name,
-            stateful: number % 3 == 1,
+            cluster_ip: (!headless).then(|| {
+                let first = Ipv4Addr::new(10, 100, 0, 1).to_bits();
+                Ipv4Addr::from_bits(first + number as u32)
+            }),
+            stateful: headless && number % 3 == 1,
             endpoints: endpoints
                 .map(|address| Endpoint {
                     address,
@@ -192,9 +213,11 @@ impl Service {
 
     fn object(&self) -> Object {
         let labels = Labels::from([("app".into(), self.name.clone())]);
+        let address = self.cluster_ip.map(|address| address.to_string());
+        let address = address.unwrap_or_else(|| "None".into());
         let rest = json!({
             "spec": {
-                "clusterIP": "None", "clusterIPs": ["None"],
+                "clusterIP": address, "clusterIPs": [address],
                 "internalTrafficPolicy": "Cluster",
                 "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
                 "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}],
@@ -236,7 +259,7 @@ impl Service {
             json
         });
         let endpoints: Vec<Value> = endpoints.collect();
-        let labels = slice_labels(name, true);
+        let labels = slice_labels(name, self.cluster_ip.is_none());
         let rest = json!({
             "addressType": "IPv4",
             "endpoints": endpoints,
@@ -295,6 +318,7 @@ mod tests {
                 services,
                 endpoints,
                 largest,
+                headless_every: 1,
                 changes: 0,
                 large_changes: 0,
                 settling: 0,

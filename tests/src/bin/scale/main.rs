@@ -1,6 +1,8 @@
 //! Measures the agent and CoreDNS, one after the other, on the same cluster: memory, time to
 //! sync and freshness. `cargo xtask bench scale` runs this program.
 //!
+//! Or measures the agent alone, with each of its endpoint scopes.
+//!
 //! Arguments: a plan in JSON, and the file for the figures.
 #![expect(
     clippy::cast_precision_loss,
@@ -17,6 +19,7 @@ mod peers;
 mod plan;
 mod process;
 mod report;
+mod scopes;
 mod site;
 
 use std::path::PathBuf;
@@ -43,6 +46,9 @@ fn main() -> anyhow::Result<()> {
     let mut cluster = Cluster::new(&plan)?;
     let api = ApiServer::new();
     cluster.create(&api);
+    if plan.headless_every > 1 {
+        return scopes::measure(&mut cluster, &api, &plan, &file);
+    }
     let objects = Objects {
         services: cluster.services.len(),
         endpoints: cluster.endpoints(),

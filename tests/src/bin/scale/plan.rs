@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// Number of headless Services.
+    /// Number of Services.
     pub(crate) services: usize,
+    /// One Service of so many is headless, and the others have a cluster IP. With 1 all are
+    /// headless, and the agent is measured beside CoreDNS; else its endpoint scopes are.
+    pub(crate) headless_every: usize,
     /// Number of their endpoints.
     pub(crate) endpoints: usize,
     /// Number of endpoints of the largest Service.
