@@ -200,7 +200,7 @@ impl Prepared {
             mirror.run(move || stage.run(batches)).await?
         });
         let decisions = deciding.published().decisions;
-        stages.spawn("policy", deciding.run());
+        stages.spawn("policy", deciding.run(Arc::clone(shared)));
         stages.attach(|stop| async move {
             let Some(mut programs) = keep::until(filled, &stop).await else {
                 return Ok(());

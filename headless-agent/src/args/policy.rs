@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use super::source::SourceKind;
 use crate::config::{self, ConfigError};
 use crate::policy::{self, Rules};
+use crate::watch::ServiceRef;
 use crate::watch::kubernetes::NodeSelection;
 use crate::watch::selector::Selector;
 
@@ -25,6 +26,10 @@ pub struct PolicyArgs {
     /// labels decide. Otherwise the mode of the node holds for all pods
     #[arg(long, env = "HEADLESS_NODE_NAME", value_name = "NAME", value_parser = node_name)]
     pub node_name: Option<String>,
+    /// Leave pods to the node's stack whose network policies do not allow them to ask the
+    /// cluster's DNS. The agent then watches all network policies of the cluster
+    #[arg(long, env = "HEADLESS_RESPECT_NETWORK_POLICIES")]
+    pub respect_network_policies: bool,
 }
 
 /// A mode of pods, and the labels of these pods.
@@ -57,7 +62,12 @@ impl PolicyArgs {
     ///
     /// # Errors
     /// Where options need pods that are not watched.
-    pub(super) fn settings(&self, source: SourceKind) -> Result<config::Pods, ConfigError> {
+    pub(super) fn settings(
+        &self,
+        source: SourceKind,
+        cluster_dns: &ServiceRef,
+    ) -> Result<config::Pods, ConfigError> {
+        let policies_about = self.respect_network_policies.then(|| cluster_dns.clone());
         let wrong = |text: &str| Err(anyhow::Error::msg(text.to_owned()).into());
         let selection = match (&self.node_name, source) {
             (Some(_), SourceKind::Manifests) => {
@@ -70,12 +80,22 @@ impl PolicyArgs {
                     "--mode-selector: --node-name is missing, without which no pods are known",
                 );
             }
-            (node, _) => node.clone().map(|node| NodeSelection { node }),
+            (None, _) if self.respect_network_policies => {
+                return wrong(
+                    "--respect-network-policies: --node-name is missing, without which no pods are \
+                     known",
+                );
+            }
+            (node, _) => node.clone().map(|node| NodeSelection {
+                node,
+                policies_about: policies_about.clone(),
+            }),
         };
         Ok(config::Pods {
             rules: Rules {
                 node: self.mode.into(),
                 selectors: self.mode_selector.clone(),
+                respect_policies_about: policies_about,
             },
             selection,
         })

@@ -53,7 +53,7 @@ impl RunArgs {
                 listen: served,
             },
             plan: xdp.plan(policy.mode.into())?,
-            pods: policy.settings(kind)?,
+            pods: policy.settings(kind, &records.cluster_dns_service)?,
             map_memory: xdp.map_memory(),
             kernel_log: xdp.kernel_log.into(),
             listen: listen.all().collect(),

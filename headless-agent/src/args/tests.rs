@@ -183,7 +183,10 @@ fn pods_are_chosen_by_label_and_their_node_is_named() {
     let settings = |arguments: &[&str]| {
         let cli = Cli::try_parse_from(server.iter().chain(arguments)).unwrap();
         match cli.command {
-            Command::Run(run) => run.policy.settings(SourceKind::Kubernetes),
+            Command::Run(run) => {
+                let dns = &run.records.cluster_dns_service;
+                run.policy.settings(SourceKind::Kubernetes, dns)
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -204,7 +207,22 @@ fn pods_are_chosen_by_label_and_their_node_is_named() {
     assert_eq!(found[1].1, "!c".parse().unwrap());
     let error = settings(&selectors).unwrap_err().to_string();
     assert!(error.contains("--node-name is missing"), "{error}");
-    let error = run(&node).unwrap().policy.settings(SourceKind::Manifests);
+    let error = settings(&["--respect-network-policies"]).unwrap_err();
+    assert!(
+        error.to_string().contains("--node-name is missing"),
+        "{error}"
+    );
+    let found = settings(&[&node[..], &["--respect-network-policies"]].concat()).unwrap();
+    let about = found.rules.respect_policies_about.unwrap();
+    assert_eq!(
+        (&*about.namespace, &*about.name),
+        ("kube-system", "kube-dns")
+    );
+    assert_eq!(found.selection.unwrap().policies_about, Some(about.clone()));
+    let error = run(&node)
+        .unwrap()
+        .policy
+        .settings(SourceKind::Manifests, &about);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("the source is a folder"), "{error}");
     for (option, value, expected) in [

@@ -1,5 +1,6 @@
 //! The choices of the agent that limit its answers, each in a sentence. Nothing is wrong.
 
+use super::policy;
 use super::snapshot::{Endpoints, Snapshot};
 use crate::datapath::snapshot::ProgramState;
 use crate::records::EndpointScope;
@@ -40,6 +41,7 @@ impl Snapshot {
                 "XDP is off {lifted} interfaces whose pods send much: tc answers there"
             ));
         }
+        notes.extend(policy::notes(&self.policy));
         notes
     }
 }

@@ -32,6 +32,8 @@ pub struct PolicyStatus {
     pub pods: BTreeMap<Mode, usize>,
     /// Pods whose mode does not hold, because their interface is not known.
     pub untold: Vec<String>,
+    /// Resources of the API that make policy by names of DNS.
+    pub dns_policies: Vec<String>,
 }
 
 impl PolicyStatus {
@@ -48,6 +50,7 @@ impl PolicyStatus {
                 BTreeMap::new()
             },
             untold: untold.to_vec(),
+            dns_policies: decision.dns_policies.clone(),
         }
     }
 
@@ -85,4 +88,17 @@ pub(super) fn problems(decision: &Decision, untold: &[String]) -> Vec<String> {
         ));
     }
     problems
+}
+
+/// The choices that follow from a decision, each in a sentence.
+pub(super) fn notes(decision: &Decision) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !decision.dns_policies.is_empty() {
+        notes.push(format!(
+            "the API has {}: names outside of the cluster stay with the CNI's DNS proxy, names of \
+             the cluster are answered",
+            decision.dns_policies.join(", ")
+        ));
+    }
+    notes
 }

@@ -71,6 +71,8 @@ pub fn assign(
                 mode: if is_held { expected } else { decision.fallback },
                 cause: if is_held {
                     Cause::NewInterface
+                } else if decision.respects_policies {
+                    Cause::UnknownPod
                 } else {
                     Cause::Node
                 },
@@ -135,7 +137,7 @@ mod tests {
             watched: true,
             fallback,
             pods: pods.to_vec(),
-            problems: Vec::new(),
+            ..Decision::default()
         };
         let places = places.iter();
         let places = places.map(|(address, indices)| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::watch::ObjectRef;
+use crate::watch::{Kind, ObjectRef};
 
 /// The objects of one kind.
 #[derive(Clone, Debug)]
@@ -64,6 +64,24 @@ impl<T> Listed<T> {
             .map(|(reference, (_, object))| (reference, object))
     }
 
+    /// The objects of one namespace.
+    pub(super) fn in_namespace(
+        &self,
+        kind: Kind,
+        namespace: &str,
+    ) -> impl Iterator<Item = &T> + Clone {
+        let first = ObjectRef {
+            kind,
+            namespace: namespace.into(),
+            name: "".into(),
+        };
+        let from = self.objects.range(first.clone()..);
+        let of = move |(reference, _): &(&ObjectRef, &(u32, T))| {
+            reference.kind == first.kind && reference.namespace == first.namespace
+        };
+        from.take_while(of).map(|(_, (_, object))| object)
+    }
+
     /// One object.
     pub(super) fn get(&self, reference: &ObjectRef) -> Option<&T> {
         self.objects.get(reference).map(|(_, object)| object)
@@ -73,7 +91,6 @@ impl<T> Listed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::Kind;
 
     fn reference(name: &str) -> ObjectRef {
         ObjectRef {

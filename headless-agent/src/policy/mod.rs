@@ -6,6 +6,7 @@
 pub mod interfaces;
 mod listed;
 pub mod mode;
+mod network;
 pub mod pods;
 
 pub use self::interfaces::{Assignment, Assignments};

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Mode;
 use super::listed::Listed;
+use super::network::{self, Dns};
+use crate::watch::network::{DnsService, NetworkPolicy};
 use crate::watch::node::{MODE_ANNOTATION, NodeEvent, NodeNamespace, NodeObject, NodePod};
 use crate::watch::selector::Selector;
-use crate::watch::{Excerpt, Kind, ObjectRef, Printable};
+use crate::watch::{Excerpt, Kind, ObjectRef, Printable, ServiceRef};
 
 /// Most problems of objects that are kept. The others are counted.
 const PROBLEMS_KEPT: usize = 20;
@@ -23,6 +25,20 @@ pub struct Rules {
     pub node: Mode,
     /// Modes of pods by their labels. The first selector that chooses a pod decides.
     pub selectors: Vec<(Mode, Selector)>,
+    /// The Service of the cluster's DNS, where pods whose `NetworkPolicies` do not allow questions
+    /// to it are left to the node's stack.
+    pub respect_policies_about: Option<ServiceRef>,
+}
+
+impl Rules {
+    /// The mode of an interface whose pod is not known. It may be a pod that policies restrict.
+    pub fn fallback(&self) -> Mode {
+        if self.respect_policies_about.is_some() {
+            Mode::Off
+        } else {
+            self.node
+        }
+    }
 }
 
 /// Why a pod, or an interface, has its mode.
@@ -38,6 +54,10 @@ pub enum Cause {
     NamespaceAnnotation,
     /// A selector of the operator (`--mode-selector`).
     Selector,
+    /// `NetworkPolicies` do not allow the pod to ask the cluster's DNS, or that is not known.
+    NetworkPolicy,
+    /// The pod is not known, and `NetworkPolicies` may be about it.
+    UnknownPod,
     /// The interface is new, and may be that of a pod whose mode is not the node's.
     NewInterface,
     /// The interface is that of several pods, and the strictest of their modes holds.
@@ -52,6 +72,8 @@ impl Cause {
             Self::PodAnnotation => "annotation of the pod",
             Self::NamespaceAnnotation => "annotation of the namespace",
             Self::Selector => "--mode-selector",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::UnknownPod => "NetworkPolicy of an unknown pod",
             Self::NewInterface => "new, its pod is not known yet",
             Self::SeveralPods => "several pods, the strictest mode holds",
         }
@@ -81,10 +103,15 @@ pub struct Decision {
     pub watched: bool,
     /// The mode of an interface whose pod is not known.
     pub fallback: Mode,
+    /// Whether `NetworkPolicies` are respected.
+    pub respects_policies: bool,
     /// The pods with interfaces of their own.
     pub pods: Vec<DecidedPod>,
     /// Problems, each in a sentence.
     pub problems: Vec<String>,
+    /// Resources of the API that make policy by names of DNS, such as `ciliumnetworkpolicies`.
+    /// Where there are any, names outside of the cluster belong to the CNI's DNS proxy.
+    pub dns_policies: Vec<String>,
 }
 
 impl Decision {
@@ -92,7 +119,8 @@ impl Decision {
     pub fn unwatched(rules: &Rules) -> Self {
         Self {
             settled: true,
-            fallback: rules.node,
+            fallback: rules.fallback(),
+            respects_policies: rules.respect_policies_about.is_some(),
             ..Self::default()
         }
     }
@@ -105,6 +133,12 @@ pub struct Objects {
     pods: Listed<NodePod>,
     /// Namespaces with an annotation.
     namespaces: Listed<NodeNamespace>,
+    /// Policies of all namespaces.
+    policies: Listed<NetworkPolicy>,
+    /// The Service of the cluster's DNS.
+    service: Listed<DnsService>,
+    /// The addresses of the Service and its pods.
+    addresses: Vec<IpAddr>,
     /// Objects that cannot be read.
     unreadable: Listed<String>,
 }
@@ -134,6 +168,10 @@ impl Objects {
             NodeEvent::Restart(Kind::Namespace) => self.namespaces.restart(),
             NodeEvent::Restarted(Kind::Pod) => self.pods.restarted(),
             NodeEvent::Restarted(Kind::Namespace) => self.namespaces.restarted(),
+            NodeEvent::Restart(Kind::NetworkPolicy) => self.policies.restart(),
+            NodeEvent::Restart(Kind::Service) => self.service.restart(),
+            NodeEvent::Restarted(Kind::NetworkPolicy) => self.policies.restarted(),
+            NodeEvent::Restarted(Kind::Service) => self.service.restarted(),
             NodeEvent::Restart(_) | NodeEvent::Restarted(_) => {}
         }
     }
@@ -142,9 +180,17 @@ impl Objects {
         match (reference.kind, object) {
             (_, Some(NodeObject::Pod(pod))) => self.pods.put(reference, Some(pod)),
             (_, Some(NodeObject::Namespace(namespace))) => {
-                let kept = namespace.mode.is_some().then_some(namespace);
-                self.namespaces.put(reference, kept);
+                let is_kept = namespace.mode.is_some() || namespace.labels.is_some();
+                self.namespaces.put(reference, is_kept.then_some(namespace));
             }
+            (_, Some(NodeObject::NetworkPolicy(policy))) => {
+                self.policies.put(reference, Some(policy));
+            }
+            (_, Some(NodeObject::DnsService(service))) => {
+                self.service.put(reference, Some(service));
+            }
+            (Kind::NetworkPolicy, None) => self.policies.delete(&reference),
+            (Kind::Service, None) => self.service.delete(&reference),
             (Kind::Namespace, None) => self.namespaces.delete(&reference),
             (_, None) => self.pods.delete(&reference),
         }
@@ -152,15 +198,59 @@ impl Objects {
 
     /// Whether all objects have been read once.
     pub fn is_complete(&self) -> bool {
-        self.pods.is_complete() && self.namespaces.is_complete()
+        let respects = self.rules.respect_policies_about.is_some();
+        self.pods.is_complete()
+            && self.namespaces.is_complete()
+            && (!respects || self.knows_policies())
+    }
+
+    fn knows_policies(&self) -> bool {
+        self.policies.is_complete() && self.service.is_complete()
+    }
+
+    /// Sets the addresses of the cluster's DNS: its Service's and its pods'.
+    pub fn set_dns_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.addresses = addresses;
+    }
+
+    /// The cluster's DNS, if its `NetworkPolicies` are respected and known.
+    fn dns(&self) -> Option<Dns> {
+        let about = self.rules.respect_policies_about.as_ref()?;
+        if !self.knows_policies() {
+            return Some(Dns::default());
+        }
+        let namespace = namespace_ref(&about.namespace);
+        let namespace = self.namespaces.get(&namespace);
+        let service = self.service.iter().next().map(|(_, service)| service);
+        Some(Dns {
+            namespace: about.namespace.as_str().into(),
+            namespace_labels: namespace.and_then(|it| it.labels.clone()),
+            labels: service.and_then(|it| it.labels.clone()),
+            ports: service.map(|it| it.ports.clone()).unwrap_or_default(),
+            addresses: self.addresses.clone(),
+        })
+    }
+
+    /// Whether policies let the pod ask the cluster's DNS.
+    fn may_ask(&self, reference: &ObjectRef, pod: &NodePod, dns: Option<&Dns>) -> bool {
+        let Some(dns) = dns else {
+            return true;
+        };
+        let namespace = &*reference.namespace;
+        let policies = self.policies.in_namespace(Kind::NetworkPolicy, namespace);
+        self.knows_policies() && network::allows(policies, namespace, pod.labels.as_ref(), dns)
     }
 
     /// The modes at this moment.
     pub fn decide(&self) -> Decision {
         let mut problems = Problems::default();
+        let dns = self.dns();
         let pods = self.pods.iter().filter(|(_, pod)| pod.has_interface);
         let pods = pods.map(|(reference, pod)| {
-            let (mode, cause) = self.mode_of(reference, pod, &mut problems);
+            let (mut mode, mut cause) = self.mode_of(reference, pod, &mut problems);
+            if mode != Mode::Off && !self.may_ask(reference, pod, dns.as_ref()) {
+                (mode, cause) = (Mode::Off, Cause::NetworkPolicy);
+            }
             DecidedPod {
                 pod: format!("{}/{}", reference.namespace, reference.name),
                 mode,
@@ -178,9 +268,11 @@ impl Objects {
         Decision {
             settled: self.is_complete(),
             watched: true,
-            fallback: self.rules.node,
+            fallback: self.rules.fallback(),
+            respects_policies: dns.is_some(),
             pods,
             problems: problems.lines(),
+            dns_policies: Vec::new(),
         }
     }
 
@@ -193,17 +285,14 @@ impl Objects {
         if let Some(mode) = annotated(reference, pod.mode.as_ref(), problems) {
             return (mode, Cause::PodAnnotation);
         }
-        let namespace = ObjectRef {
-            kind: Kind::Namespace,
-            namespace: "".into(),
-            name: reference.namespace.clone(),
-        };
-        let namespace = self.namespaces.get(&namespace);
+        let namespace = self.namespaces.get(&namespace_ref(&reference.namespace));
         let mode = namespace.and_then(|namespace| mode(namespace.mode.as_ref()));
         if let Some(mode) = mode {
             return (mode, Cause::NamespaceAnnotation);
         }
-        let Rules { node, selectors } = &self.rules;
+        let Rules {
+            node, selectors, ..
+        } = &self.rules;
         let Some(labels) = &pod.labels else {
             if !selectors.is_empty() {
                 let text = "its labels are too long for --mode-selector";
@@ -213,6 +302,14 @@ impl Objects {
         };
         let chosen = selectors.iter().find(|(_, it)| it.matches(labels));
         chosen.map_or((*node, Cause::Node), |(mode, _)| (*mode, Cause::Selector))
+    }
+}
+
+fn namespace_ref(name: &str) -> ObjectRef {
+    ObjectRef {
+        kind: Kind::Namespace,
+        namespace: "".into(),
+        name: name.into(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! cannot find it by its name either.
 
 mod checks;
+mod network;
 mod node;
 mod read;
 mod service;
@@ -15,11 +16,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::checks::reference;
 use self::checks::{Checks, is_found};
+pub use self::network::{dns_service, network_policy, unreadable_policy};
 pub use self::node::{node_namespace, node_pod};
 pub use self::read::{
-    ReadConditions, ReadEndpoint, ReadNamespace, ReadNodeNamespace, ReadNodePod, ReadPod,
-    ReadPodStatus, ReadPort, ReadService, ReadServiceSpec, ReadSlice, ReadTarget,
-    SERVICE_NAME_LABEL, metadata,
+    ReadConditions, ReadDnsService, ReadEndpoint, ReadNamespace, ReadNetworkPolicy,
+    ReadNodeNamespace, ReadNodePod, ReadPod, ReadPodStatus, ReadPort, ReadService, ReadServiceSpec,
+    ReadSlice, ReadTarget, SERVICE_NAME_LABEL, metadata,
 };
 pub use self::service::service;
 pub use self::slice::endpoint_slice;
@@ -108,7 +110,7 @@ pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
                 })
             })
         }
-        Kind::Pod => None,
+        Kind::Pod | Kind::NetworkPolicy => None,
     }
 }
 

@@ -13,6 +13,7 @@
 mod choose;
 mod connect;
 mod decoded;
+mod discover;
 mod failure;
 mod follow;
 mod hear;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 
 pub use self::choose::choose;
 pub use self::connect::{Access, in_cluster};
+pub use self::discover::dns_policies;
 use self::follow::{Follow, Heard, Watch, WatchEvent};
 use self::hear::Overlong;
 pub use self::hear::Patience;

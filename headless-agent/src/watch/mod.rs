@@ -10,6 +10,7 @@
 pub mod choice;
 mod endpoints;
 pub mod excerpt;
+pub mod network;
 pub mod node;
 pub mod objects;
 pub mod problem;
@@ -47,10 +48,21 @@ pub enum Kind {
     EndpointSlice,
     /// `v1` Pod.
     Pod,
+    /// `networking.k8s.io/v1` `NetworkPolicy`. No name is made of it.
+    NetworkPolicy,
 }
 
 impl Kind {
-    /// Every kind, in the order of its discriminant.
+    /// Every kind that is watched.
+    pub const WATCHED: [Self; 5] = [
+        Self::Namespace,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::NetworkPolicy,
+    ];
+
+    /// Every kind from which names are made, in the order of its discriminant.
     pub const ALL: [Self; 4] = [
         Self::Namespace,
         Self::Service,
@@ -65,6 +77,7 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
+            Self::NetworkPolicy => "NetworkPolicy",
         }
     }
 
@@ -75,6 +88,7 @@ impl Kind {
             Self::Service => "services",
             Self::EndpointSlice => "endpointslices",
             Self::Pod => "pods",
+            Self::NetworkPolicy => "networkpolicies",
         }
     }
 }

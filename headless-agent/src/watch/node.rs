@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::network::{DnsService, NetworkPolicy};
 use super::selector::Labels;
 use super::{Excerpt, Kind, ObjectRef, Problems};
 
@@ -30,6 +31,8 @@ pub struct NodePod {
 pub struct NodeNamespace {
     /// The value of [`MODE_ANNOTATION`].
     pub mode: Option<Excerpt>,
+    /// All labels of the namespace of the cluster's DNS; `None` for other namespaces.
+    pub labels: Option<Labels>,
 }
 
 /// A slim object.
@@ -39,6 +42,10 @@ pub enum NodeObject {
     Pod(NodePod),
     /// See [`NodeNamespace`].
     Namespace(NodeNamespace),
+    /// See [`NetworkPolicy`].
+    NetworkPolicy(NetworkPolicy),
+    /// See [`DnsService`].
+    DnsService(DnsService),
 }
 
 /// One change.

@@ -205,6 +205,7 @@ const fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::Namespace | Kind::Service | Kind::Pod => "v1",
+        Kind::NetworkPolicy => "networking.k8s.io/v1",
     }
 }
 

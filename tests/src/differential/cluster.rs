@@ -218,7 +218,9 @@ impl Cluster {
             .objects()
             .map(|object| match object.kind() {
                 Kind::Namespace => object.name().to_owned(),
-                Kind::Service | Kind::EndpointSlice | Kind::Pod => object.namespace().to_owned(),
+                Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::NetworkPolicy => {
+                    object.namespace().to_owned()
+                }
             })
             .collect();
         names.sort_unstable();

@@ -14,6 +14,13 @@ use serde_json::{Value, json};
 
 use headless_tests::scene::run;
 
+/// The folders with manifests for clusters.
+const FOLDERS: [&str; 3] = [
+    "base",
+    "components/pods-verified",
+    "components/network-policies",
+];
+
 /// All rights that a folder's roles grant, as (group, resource, verb).
 fn granted(name: &str) -> BTreeSet<(String, String, String)> {
     let mut granted = BTreeSet::new();
@@ -47,7 +54,7 @@ fn manifests_pass_a_dry_run_on_the_server() {
     run(&[], async |scene| {
         let client = &scene.cluster.0;
         let mut kinds = Vec::new();
-        for name in ["base", "components/pods-verified"] {
+        for name in FOLDERS {
             for manifest in manifests(&folder(name)) {
                 let named = format!("{} {}", manifest["kind"], manifest["metadata"]["name"]);
                 let applied = apply(client, &manifest, true).await;
@@ -55,7 +62,7 @@ fn manifests_pass_a_dry_run_on_the_server() {
                 kinds.push(named);
             }
         }
-        assert_eq!(kinds.len(), 6, "{kinds:?}");
+        assert_eq!(kinds.len(), 8, "{kinds:?}");
         // A misspelled field must make the dry run fail.
         let mut wrong = manifests(&folder("base"))
             .into_iter()
@@ -69,7 +76,7 @@ fn manifests_pass_a_dry_run_on_the_server() {
 
 #[test]
 fn every_file_is_listed_in_its_kustomization() {
-    for name in ["base", "components/pods-verified"] {
+    for name in FOLDERS {
         let folder = folder(name);
         let listed: BTreeSet<_> = resources(&folder).into_iter().collect();
         let mut found = BTreeSet::new();
@@ -93,6 +100,8 @@ fn the_roles_grant_reading_of_the_watched_kinds_and_nothing_else() {
     ];
     assert_eq!(granted("base"), rights(&watched));
     assert_eq!(granted("components/pods-verified"), rights(&[("", "pods")]));
+    let policies = [("networking.k8s.io", "networkpolicies")];
+    assert_eq!(granted("components/network-policies"), rights(&policies));
 }
 
 /// The specification of the `DaemonSet`'s pods.

@@ -11,6 +11,7 @@ mod failures;
 mod kinds;
 mod lists;
 mod modes;
+mod policies;
 mod silence;
 mod sizes;
 mod sync;

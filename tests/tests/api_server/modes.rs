@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::failures::without;
 
-const NODE: &str = "node-1";
+pub(super) const NODE: &str = "node-1";
 
 const NAME: &str = "web.default.svc.cluster.local";
 
@@ -34,7 +34,7 @@ fn interface(agent: &Agent<'_>, name: &str) -> Value {
 }
 
 /// Waits until an interface has this mode for this reason, and the programs of the mode.
-async fn has(scene: &Scene<'_>, agent: &Agent<'_>, name: &str, mode: &str, cause: &str) {
+pub(super) async fn has(scene: &Scene<'_>, agent: &Agent<'_>, name: &str, mode: &str, cause: &str) {
     let states = match mode {
         "on" => ["attached", "attached"],
         "observe" => ["unused", "observing"],
@@ -98,7 +98,12 @@ async fn started<'a>(scene: &Scene<'a>, arguments: &[&str]) -> Agent<'a> {
 }
 
 /// A pod in the API and its interface.
-async fn running_pod(scene: &Scene<'_>, name: &str, number: u8, mode: Option<&str>) -> Pod {
+pub(super) async fn running_pod(
+    scene: &Scene<'_>,
+    name: &str,
+    number: u8,
+    mode: Option<&str>,
+) -> Pod {
     let pod = scene.node.pod(&format!("veth-{name}"), number);
     scene.cluster.create(&pod_on(NODE, name, mode)).await;
     let address = format!("10.244.0.{number}");

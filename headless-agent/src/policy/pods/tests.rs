@@ -37,6 +37,7 @@ fn put_pod(pods: &mut Objects, name: &str, pod: NodePod) {
 fn put_namespace(pods: &mut Objects, name: &str, mode: Option<&str>) {
     let object = Some(NodeObject::Namespace(NodeNamespace {
         mode: mode.map(Excerpt::from),
+        labels: None,
     }));
     pods.take(NodeEvent::Apply(
         reference(Kind::Namespace, "", name),
@@ -52,6 +53,7 @@ fn rules(node: Mode, selectors: &[(Mode, &str)]) -> Rules {
         selectors: selectors
             .map(|(mode, text)| (*mode, text.parse().unwrap()))
             .collect(),
+        respect_policies_about: None,
     }
 }
 
@@ -214,4 +216,61 @@ fn a_pod_whose_labels_are_not_known_has_the_mode_of_the_node() {
         assert_eq!(decision.pods[0].mode, Mode::On);
         assert_eq!(decision.problems.len(), problems, "{:?}", decision.problems);
     }
+}
+
+/// Puts a policy for every pod of a namespace, which allows everything or nothing.
+fn put_policy(pods: &mut Objects, namespace: &str, allows: bool) {
+    let rule = crate::watch::network::EgressRule::default();
+    let egress = if allows { vec![rule] } else { Vec::new() };
+    let policy = NetworkPolicy {
+        pods: Selector::default(),
+        egress: Some(egress.into()),
+    };
+    pods.take(NodeEvent::Apply(
+        reference(Kind::NetworkPolicy, namespace, "p"),
+        Some(NodeObject::NetworkPolicy(policy)),
+        crate::watch::Problems::default(),
+    ));
+}
+
+#[test]
+fn a_network_policy_is_stronger_than_every_wish() {
+    let rules = Rules {
+        respect_policies_about: Some(ServiceRef {
+            namespace: "kube-system".into(),
+            name: "kube-dns".into(),
+        }),
+        ..rules(Mode::On, &[])
+    };
+    assert_eq!(rules.fallback(), Mode::Off);
+    let mut pods = Objects::new(rules);
+    put_pod(&mut pods, "a", pod(Some("on"), &[]));
+    let found = |pods: &Objects| {
+        let found = &pods.decide().pods[0];
+        (found.mode, found.cause)
+    };
+    let refused = (Mode::Off, Cause::NetworkPolicy);
+    assert_eq!(found(&pods), refused, "policies are not known yet");
+    for kind in Kind::WATCHED {
+        assert!(!pods.decide().settled);
+        pods.take(NodeEvent::Restarted(kind));
+    }
+    assert!(pods.decide().settled);
+    put_pod(&mut pods, "a", pod(Some("on"), &[]));
+    let annotated = (Mode::On, Cause::PodAnnotation);
+    assert_eq!(found(&pods), annotated);
+    put_policy(&mut pods, "other", false);
+    put_policy(&mut pods, "shop-2", false);
+    assert_eq!(found(&pods), annotated);
+    put_policy(&mut pods, "shop", false);
+    assert_eq!(found(&pods), refused);
+    put_pod(&mut pods, "a", pod(Some("off"), &[]));
+    assert_eq!(found(&pods), (Mode::Off, Cause::PodAnnotation));
+    put_pod(&mut pods, "a", pod(Some("observe"), &[]));
+    put_policy(&mut pods, "shop", true);
+    assert_eq!(found(&pods), (Mode::Observe, Cause::PodAnnotation));
+    let policy = reference(Kind::NetworkPolicy, "shop", "p");
+    put_policy(&mut pods, "shop", false);
+    pods.take(NodeEvent::Delete(policy));
+    assert_eq!(found(&pods), (Mode::Observe, Cause::PodAnnotation));
 }

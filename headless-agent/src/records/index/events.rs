@@ -248,7 +248,7 @@ impl Index {
             return;
         };
         match kind {
-            Kind::Namespace => {}
+            Kind::Namespace | Kind::NetworkPolicy => {}
             Kind::Service => {
                 let number = entry.services.get(&**name).copied();
                 let number = number.filter(|at| self.services[*at].object.is_some());
@@ -299,6 +299,7 @@ impl Index {
             }
         };
         match kind {
+            Kind::NetworkPolicy => {}
             Kind::Namespace => {
                 if let Some(list) = entry.list {
                     put("", namespace, list);

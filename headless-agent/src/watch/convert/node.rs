@@ -18,10 +18,12 @@ pub fn node_pod(object: &ReadNodePod) -> NodePod {
     }
 }
 
-/// The slim form of a namespace.
-pub fn node_namespace(object: &ReadNodeNamespace) -> NodeNamespace {
+/// The slim form of a namespace, with its labels where it is that of the cluster's DNS.
+pub fn node_namespace(object: &ReadNodeNamespace, is_of_dns: bool) -> NodeNamespace {
+    let labels = object.labels.as_ref();
     NodeNamespace {
         mode: object.mode.as_deref().map(Excerpt::from),
+        labels: labels.filter(|_| is_of_dns).cloned(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! server takes times that no library of dates has, and deeper nesting than `serde_json` reads.
 
 mod entries;
+mod network;
 mod node;
 mod service;
 mod slice;
@@ -14,6 +15,7 @@ use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
@@ -23,6 +25,7 @@ use serde::{Deserialize, Deserializer};
 
 use self::entries::Labels;
 pub use self::entries::SERVICE_NAME_LABEL;
+pub use self::network::{ReadDnsService, ReadNetworkPolicy};
 pub use self::node::{ReadNodeNamespace, ReadNodePod};
 pub use self::service::{ReadService, ReadServiceSpec};
 pub use self::slice::{ReadConditions, ReadEndpoint, ReadSlice, ReadTarget};
@@ -174,6 +177,8 @@ resources! {
     ReadSlice, discovery::EndpointSlice, NamespaceResourceScope;
     ReadPod, v1::Pod, NamespaceResourceScope;
     ReadNodePod, v1::Pod, NamespaceResourceScope;
+    ReadNetworkPolicy, networking::NetworkPolicy, NamespaceResourceScope;
+    ReadDnsService, v1::Service, NamespaceResourceScope;
     ReadNodeNamespace, v1::Namespace, ClusterResourceScope;
 }
 

@@ -12,11 +12,15 @@ use kube::runtime::watcher::Config;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::super::convert::{ReadNodeNamespace, ReadNodePod, node_namespace, node_pod};
+use super::super::convert::{
+    ReadDnsService, ReadNetworkPolicy, ReadNodeNamespace, ReadNodePod, dns_service, network_policy,
+    node_namespace, node_pod, unreadable_policy,
+};
 use super::super::health::Health;
+use super::super::network::{DnsService, NetworkPolicy};
 use super::super::node::{NodeEvent, NodeNamespace, NodeObject, NodePod};
 use super::super::waiting::WAITING_MAX;
-use super::super::{Kind, Problems};
+use super::super::{Kind, Problems, ServiceRef};
 use super::decoded::Decoded;
 use super::follow::{Follow, Heard, Slim, Watch, WatchEvent};
 use super::hear::{self, Overlong, Patience};
@@ -28,13 +32,21 @@ use super::{Client, HEARD_MAX};
 pub struct NodeSelection {
     /// The name of this node.
     pub node: String,
+    /// The Service of the cluster's DNS, if `NetworkPolicies` are watched.
+    pub policies_about: Option<ServiceRef>,
 }
 
 impl Slim for NodeObject {
     fn bytes(&self) -> usize {
         let labels = match self {
-            Self::Pod(NodePod { labels, .. }) => labels.as_ref(),
-            Self::Namespace(NodeNamespace { .. }) => None,
+            Self::Pod(NodePod { labels, .. })
+            | Self::Namespace(NodeNamespace { labels, .. })
+            | Self::DnsService(DnsService { labels, .. }) => labels.as_ref(),
+            // At most `PARTS_MAX` ports and destinations, of some 100 bytes each.
+            Self::NetworkPolicy(NetworkPolicy { egress, .. }) => {
+                let rules = egress.as_ref().map_or(0, |rules| rules.len());
+                return 512 * (1 + rules);
+            }
         };
         let labels = labels.into_iter().flatten();
         let bytes = labels.map(|(key, value)| 64 + key.len() + value.len());
@@ -100,6 +112,9 @@ fn event(heard: Heard<NodeObject>) -> NodeEvent {
     }
 }
 
+/// Makes the slim form of an object that does not decode.
+type Unreadable = fn() -> NodeObject;
+
 /// The running watches.
 struct Running {
     client: Client,
@@ -119,7 +134,8 @@ impl Running {
             scope: None,
         };
         let of_node = format!("spec.nodeName={}", selection.node);
-        self.take::<ReadNodePod>(pods, Api::all, Config::default().fields(&of_node), |pod| {
+        let config = Config::default().fields(&of_node);
+        self.take::<ReadNodePod>(pods, Api::all, config, None, |pod| {
             NodeObject::Pod(node_pod(pod))
         });
         let namespaces = Watch {
@@ -128,24 +144,67 @@ impl Running {
             resource: "namespaces",
             scope: None,
         };
-        self.take::<ReadNodeNamespace>(namespaces, Api::all, Config::default(), |namespace| {
-            NodeObject::Namespace(node_namespace(namespace))
-        });
+        let about = selection.policies_about.clone();
+        let slim = move |namespace: &ReadNodeNamespace| {
+            let name = namespace.metadata.name.as_ref();
+            let is_of_dns = about.as_ref().map(|it| &it.namespace) == name;
+            NodeObject::Namespace(node_namespace(namespace, is_of_dns))
+        };
+        self.take(namespaces, Api::all, Config::default(), None, slim);
+        if let Some(about) = &selection.policies_about {
+            self.policies(about);
+        }
     }
 
-    /// Starts a watch.
+    /// Watches `NetworkPolicies`, and the Service that they are about.
+    fn policies(&mut self, about: &ServiceRef) {
+        let policies = Watch {
+            name: "networkpolicies",
+            kind: Kind::NetworkPolicy,
+            resource: "networkpolicies.networking.k8s.io",
+            scope: None,
+        };
+        let slim = |policy: &ReadNetworkPolicy| NodeObject::NetworkPolicy(network_policy(policy));
+        let unreadable: Unreadable = || NodeObject::NetworkPolicy(unreadable_policy());
+        self.take(
+            policies,
+            Api::all,
+            Config::default(),
+            Some(unreadable),
+            slim,
+        );
+        let service = Watch {
+            name: "the Service of the cluster's DNS",
+            kind: Kind::Service,
+            resource: "services",
+            scope: None,
+        };
+        let name = format!("metadata.name={}", about.name);
+        let namespace = about.namespace.clone();
+        self.take::<ReadDnsService>(
+            service,
+            move |client| Api::namespaced(client, &namespace),
+            Config::default().fields(&name),
+            None,
+            |service| NodeObject::DnsService(dns_service(service)),
+        );
+    }
+
+    /// Starts a watch. `unreadable` stands for an object that does not decode.
     fn take<K: Watched>(
         &mut self,
         watch: Watch,
         api: impl FnOnce(Client) -> Api<Decoded<K>>,
         config: Config,
+        unreadable: Option<Unreadable>,
         slim: impl Fn(&K) -> NodeObject + Send + Sync + 'static,
     ) {
         let ear = self.health.listen(watch.name);
         let overlong = Overlong::default();
         let client = hear::listening(self.client.clone(), &ear, &overlong, self.patience);
         let convert = move |object: &Decoded<K>, problems: &mut Problems| {
-            object.slim_or(watch.kind, |it, _| Some(slim(it)), |_| None, problems)
+            let broken = |_| unreadable.map(|make| make());
+            object.slim_or(watch.kind, |it, _| Some(slim(it)), broken, problems)
         };
         let follow = Follow {
             watch,
