@@ -12,6 +12,10 @@ pub(crate) const WEB: [&str; 3] = ["10.244.3.1", "10.244.3.2", "10.244.3.3"];
 /// The address of a Service with a cluster IP.
 pub(crate) const API: &str = "10.96.1.1";
 
+/// Addresses whose names are asked: of the Service, and of an endpoint, which the kernel passes by
+/// default, since a Service with a cluster IP might have it, too.
+pub(crate) const ADDRESSES: [&str; 2] = [API, WEB[0]];
+
 /// Names as applications ask for them, most by the search path: of a headless Service, one of its
 /// endpoints, a Service with a cluster IP, a Service with addresses of both families, a Service of
 /// another namespace, a name that does not exist, and a name outside the cluster.

@@ -2,7 +2,7 @@
 //! cookie, since some of them forward the options that they get.
 
 use super::{Needs, Profile};
-use crate::cluster::{API, FULL_NAMES, SERVICES};
+use crate::cluster::{ADDRESSES, FULL_NAMES, SERVICES};
 use crate::site::{DEBIAN, Site, View, debian, run};
 
 /// The port of the caches.
@@ -33,7 +33,9 @@ fn ask(site: &Site<'_>, server: &str, port: &str) -> View {
     for name in SERVICES {
         view.push(format!("{name}: {}", asked(&[name, "SRV"]).join(", ")));
     }
-    view.extend(asked(&["-x", API]));
+    for address in ADDRESSES {
+        view.push(format!("{address}: {}", asked(&["-x", address]).join(", ")));
+    }
     view
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{Needs, Profile};
-use crate::cluster::{API, BIG, NAMES, SERVICES};
+use crate::cluster::{ADDRESSES, BIG, NAMES, SERVICES};
 use crate::site::{Site, View, run};
 
 /// The program that asks through the C library.
@@ -29,14 +29,18 @@ fn glibc(site: &Site<'_>, options: &str) -> View {
     let program = compile(site, "gcc", &["-lresolv"]);
     let mut command = site.command(program);
     command.env("RES_OPTIONS", options);
-    run(command.args(NAMES).args(SERVICES).args([BIG, API]))
+    run(command.args(NAMES).args(SERVICES).args(ADDRESSES).arg(BIG))
 }
 
 /// musl before 1.2.4 takes what a truncated reply holds, which is a random part. So it is not
 /// asked for the large Service.
 fn musl(site: &Site<'_>) -> View {
     let program = compile(site, "musl-gcc", &["-static"]);
-    run(site.command(program).args(NAMES).args(SERVICES).arg(API))
+    run(site
+        .command(program)
+        .args(NAMES)
+        .args(SERVICES)
+        .args(ADDRESSES))
 }
 
 fn busybox(site: &Site<'_>) -> View {

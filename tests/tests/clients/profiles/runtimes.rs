@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Needs, Profile};
-use crate::cluster::{API, FULL_NAMES, NAMES, SERVICES};
+use crate::cluster::{ADDRESSES, FULL_NAMES, NAMES, SERVICES};
 use crate::site::{Site, View, run, view};
 
 /// The program built from `programs/go`.
@@ -36,9 +36,9 @@ fn source(name: &str) -> String {
     format!("{folder}/{name}")
 }
 
-/// Asks for all names by the search path, for SRV RRsets and for the name of an address.
+/// Asks for all names by the search path, for SRV RRsets and for the names of addresses.
 fn all_questions(command: &mut Command) -> View {
-    run(command.args(NAMES).args(SERVICES).arg(API))
+    run(command.args(NAMES).args(SERVICES).args(ADDRESSES))
 }
 
 fn go(site: &Site<'_>, by: &str) -> View {
@@ -58,7 +58,7 @@ fn node(site: &Site<'_>, by: &str) -> View {
     if by == "lookup" {
         return all_questions(&mut command);
     }
-    run(command.args(FULL_NAMES).args(SERVICES).arg(API))
+    run(command.args(FULL_NAMES).args(SERVICES).args(ADDRESSES))
 }
 
 fn dnspython(site: &Site<'_>, by: &str) -> View {

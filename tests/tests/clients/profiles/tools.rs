@@ -1,7 +1,7 @@
 //! Tools that ask for one name at a time.
 
 use super::{Needs, Profile};
-use crate::cluster::{API, BIG, FULL_NAMES, NAMES, SERVICES};
+use crate::cluster::{ADDRESSES, BIG, FULL_NAMES, NAMES, SERVICES};
 use crate::site::{DEBIAN, Site, View, debian, run};
 
 /// Runs a program of Debian with each of the argument lists.
@@ -27,7 +27,11 @@ fn dig(site: &Site<'_>, option: &'static str) -> View {
         SERVICES.map(|name| [option, name, "SRV"]),
     ));
     view.extend(each(site, "usr/bin/dig", [[option, BIG]]));
-    view.extend(each(site, "usr/bin/dig", [[option, "-x", API]]));
+    view.extend(each(
+        site,
+        "usr/bin/dig",
+        ADDRESSES.map(|address| [option, "-x", address]),
+    ));
     view
 }
 
@@ -41,7 +45,11 @@ fn drill(site: &Site<'_>) -> View {
         "usr/bin/drill",
         SERVICES.map(|name| [name, "SRV"]),
     ));
-    view.extend(each(site, "usr/bin/drill", [["-x", API]]));
+    view.extend(each(
+        site,
+        "usr/bin/drill",
+        ADDRESSES.map(|address| ["-x", address]),
+    ));
     view
 }
 
@@ -56,7 +64,11 @@ fn kdig(site: &Site<'_>) -> View {
         "usr/bin/kdig",
         SERVICES.map(|name| ["+edns", name, "SRV"]),
     ));
-    view.extend(each(site, "usr/bin/kdig", [["-x", API]]));
+    view.extend(each(
+        site,
+        "usr/bin/kdig",
+        ADDRESSES.map(|address| ["-x", address]),
+    ));
     view
 }
 
@@ -67,7 +79,11 @@ fn host(site: &Site<'_>) -> View {
         "usr/bin/host",
         SERVICES.map(|name| ["-t", "SRV", name]),
     ));
-    view.extend(each(site, "usr/bin/host", [[API]]));
+    view.extend(each(
+        site,
+        "usr/bin/host",
+        ADDRESSES.map(|address| [address]),
+    ));
     view
 }
 
@@ -78,7 +94,11 @@ fn nslookup(site: &Site<'_>) -> View {
         "usr/bin/nslookup",
         SERVICES.map(|name| ["-type=SRV", name]),
     ));
-    view.extend(each(site, "usr/bin/nslookup", [[API]]));
+    view.extend(each(
+        site,
+        "usr/bin/nslookup",
+        ADDRESSES.map(|address| [address]),
+    ));
     view
 }
 
