@@ -90,7 +90,8 @@ fn records_of_partial_answers_take_turns() {
             .clone()
             .map(|turn| servers.by_engine(&query, turn << 23));
         let by_resolver = turns.map(|_| servers.by_resolver(&query));
-        for outcomes in [Vec::from_iter(by_engine), Vec::from_iter(by_resolver)] {
+        let outcomes: [Vec<Outcome>; 2] = [by_engine.collect(), by_resolver.collect()];
+        for outcomes in outcomes {
             let mut seen = BTreeSet::new();
             for outcome in outcomes {
                 let Outcome::Reply(reply) = outcome else {

@@ -148,6 +148,25 @@ fn from_every_start(name: &str, outcome: Outcome) -> BTreeSet<[Vec<String>; 2]> 
     replies.collect()
 }
 
+/// Whatever target comes first, the walk over the targets takes too many steps.
+#[test]
+fn long_walks_pass_from_every_start() {
+    let all = golden::cases();
+    let case = all
+        .into_iter()
+        .find(|case| case.name() == "pass_srv_too_large");
+    let case = case.unwrap();
+    let (maps, frame) = (case.memory(), case.input());
+    let host = Host {
+        now_ns: 1,
+        ..Host::new(&maps)
+    };
+    for host in host.every_start(case.addresses_max()) {
+        let (verdict, _) = host.respond_in(Hook::Xdp, &frame);
+        assert_eq!(verdict, Verdict::Pass(PassReason::TooLarge), "{host:?}");
+    }
+}
+
 /// Where all records fit, a reply has the same records whatever comes first.
 #[test]
 fn whole_srv_answers_are_the_same_from_every_start() {

@@ -228,12 +228,17 @@ proptest! {
                 }
                 let (verdict, expected) = host.respond_in(hook, &frame);
                 let (action, got) = kernel.run_in(hook, &frame);
-                prop_assert_eq!(action, Action::of(verdict), "{:?}", verdict);
-                if is_rotated(verdict) {
+                // Where a reply takes too many steps from one target on, it passes. It may take
+                // fewer from another.
+                if is_rotated(verdict) || verdict == Verdict::Pass(PassReason::TooLarge) {
                     let mut hosts = totals.iter().flat_map(|&total| host.every_start(total));
-                    let same = hosts.any(|host| host.respond_in(hook, &frame).1 == got);
-                    prop_assert!(same, "{}", hex::annotate(&got));
+                    let same = hosts.any(|host| {
+                        let (verdict, expected) = host.respond_in(hook, &frame);
+                        (Action::of(verdict), expected) == (action, got.clone())
+                    });
+                    prop_assert!(same, "{action:?} {}", hex::annotate(&got));
                 } else {
+                    prop_assert_eq!(action, Action::of(verdict), "{:?}", verdict);
                     prop_assert_eq!(got, expected);
                 }
             }

@@ -4,6 +4,7 @@ mod changes;
 mod services;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use fastrand::Rng;
 use headless_agent::watch::convert::SERVICE_NAME_LABEL;
@@ -11,7 +12,8 @@ use k8s_openapi::api::core::v1::{
     Namespace, Pod, PodIP, PodStatus, Service, ServicePort, ServiceSpec,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
 
 use super::cluster::{CONTROLLER, Change, Cluster, HEADLESS_LABEL, MANAGED_BY_LABEL, Object};
 use super::coredns;
@@ -260,6 +262,7 @@ impl Generator {
             vec![endpoint],
             Some(slice_ports),
         ));
+        self.over_cluster_dns(cluster);
     }
 
     fn pod(&mut self, namespace: &str) -> Object {
@@ -273,15 +276,20 @@ impl Generator {
         };
         let address = match self.rng.u32(..10) {
             0 => None,
-            1..4 => Some(self.ipv6()),
+            // CoreDNS compares a pod's address as text. The kubelet writes the usual spelling.
+            1..4 => self.ipv6().parse::<IpAddr>().ok().map(|at| at.to_string()),
             // Pods on the host's network share the node's address.
             4 => Some("192.168.1.10".into()),
             _ => Some(self.ipv4()),
         };
         let second = self.ipv6();
         let both = |first: &String| vec![PodIP { ip: first.clone() }, PodIP { ip: second }];
+        let mut metadata = metadata(namespace, &name);
+        if percent(&mut self.rng, 15) {
+            metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        }
         Object::Pod(Pod {
-            metadata: metadata(namespace, &name),
+            metadata,
             spec: None,
             status: Some(PodStatus {
                 phase: Some(phase.into()),

@@ -38,6 +38,8 @@ enum Topic {
     Port,
     /// A namespace, the zone, or a name that every zone has.
     Zone,
+    /// The zone itself, or the name of its name server.
+    Server,
     /// A pod.
     Pod,
     /// The reverse name of an address in the cluster.
@@ -48,11 +50,12 @@ enum Topic {
 
 impl Topic {
     /// All topics with their weights in the random choice.
-    const ALL: [(Self, u32); 7] = [
+    const ALL: [(Self, u32); 8] = [
         (Self::Service, 26),
         (Self::Endpoint, 14),
         (Self::Port, 12),
         (Self::Zone, 6),
+        (Self::Server, 4),
         (Self::Pod, 8),
         (Self::Reverse, 10),
         (Self::Other, 24),
@@ -100,6 +103,7 @@ impl Questions {
             self.below(Topic::Other, like_namespace(&name));
         }
         self.below(Topic::Zone, ["", "svc", "pod", "dns-version", "ns.dns"]);
+        self.below(Topic::Server, ["", "ns.dns"]);
         self.below(Topic::Other, fixed());
     }
 

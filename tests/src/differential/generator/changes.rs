@@ -2,6 +2,8 @@
 
 use headless_agent::watch::Kind;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{Generator, choice, headless, namespace, percent, relabel, service};
 use crate::differential::cluster::{Change, Cluster, Object};
@@ -52,6 +54,9 @@ impl Generator {
             }
             Object::EndpointSlice(from) => self.moved(from, objects),
             Object::Pod(mut pod) => {
+                if percent(&mut self.rng, 30) {
+                    pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+                }
                 if let Some(status) = &mut pod.status {
                     let phases = ["Running", "Succeeded", "Pending"];
                     status.phase = Some(choice(&mut self.rng, &phases).into());

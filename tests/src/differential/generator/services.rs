@@ -5,7 +5,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 
 use super::{Generator, choice, headless, made_by_controller, percent, service, slice};
 use crate::differential::cluster::{Cluster, Object};
-use crate::differential::upstream;
+use crate::differential::{coredns, upstream};
 
 /// Names of ports. An API server refuses the last one.
 const PORT_NAMES: [&str; 9] = [
@@ -80,6 +80,33 @@ impl Generator {
             type_: Some(choice(&mut self.rng, &type_).into()),
             ports,
             ..ServiceSpec::default()
+        }
+    }
+
+    /// Adds Services that have CoreDNS as an endpoint, too: with a cluster IP, as for a cache on
+    /// each node, and headless, as for metrics. Some slices have other endpoints as well.
+    pub(super) fn over_cluster_dns(&mut self, cluster: &mut Cluster) {
+        for number in 0..self.rng.usize(..3) {
+            let (name, ports) = (format!("over-dns-{number}"), self.service_ports());
+            let is_headless = self.rng.bool();
+            let spec = if is_headless {
+                headless(ports)
+            } else {
+                self.cluster_ip(ports)
+            };
+            cluster.put(service("kube-system", &name, spec));
+            for part in 0..choice(&mut self.rng, &[1, 1, 2]) {
+                let mut endpoints = vec![Endpoint {
+                    addresses: vec![coredns::ADDRESS.to_string()],
+                    ..Endpoint::default()
+                }];
+                if self.rng.bool() {
+                    endpoints.extend(self.endpoints("IPv4"));
+                }
+                let (part, ports) = (format!("{name}-{part}"), self.slice_ports());
+                let slice = slice("kube-system", &part, &name, "IPv4", endpoints, ports);
+                cluster.put(made_by_controller(slice, is_headless));
+            }
         }
     }
 

@@ -55,13 +55,17 @@ impl Plain {
         !unusual && query.qclass == 1 && query.flags & 0xfa00 == 0 && self.has(&query.name)
     }
 
-    /// Whether a name is in the zone and leads to no other name.
+    /// Whether a name is in the zone, leads to no other name, and is not `ns.dns`, which userspace
+    /// answers.
     pub fn has(&self, name: &DnsName) -> bool {
         if !name.is_in(&self.zone) || name.0.iter().any(|label| label.len() > 63) {
             return false;
         }
         let depth = name.0.len() - self.zone.0.len();
         let DnsName(labels) = name.folded();
+        if labels[..depth] == [b"ns", &b"dns"[..]] {
+            return false;
+        }
         let service = labels[depth.saturating_sub(3)..depth].to_vec();
         !self.services.contains(&DnsName(service))
     }
