@@ -205,6 +205,8 @@ fn the_number_of_slices_decides_which_endpoints_have_names() {
         cluster
             .create(&bare_slice("default", "db-2", "db", &endpoints))
             .await;
+        // Until then the agent leaves the reverse name to the cluster's DNS.
+        addresses("db.default.svc.cluster.local", &["10.0.2.1", "10.0.2.7"]).await;
         let name = ptr("10-0-2-7.db.default");
         answers("7.2.0.10.in-addr.arpa", PTR, ok, &[&name]).await;
         let notes = agent.status()["notes"].to_string();
