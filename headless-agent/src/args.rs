@@ -1,10 +1,12 @@
 //! The command line. Each concern has a struct of options. Every option is long and
 //! has an environment variable.
 
+mod corefile;
 mod datapath;
 mod policy;
 mod settings;
 mod source;
+mod taken;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,16 +14,22 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use headless_ebpf::abi::PodsMode;
 
+use self::corefile::service;
+pub use self::corefile::{CorefileArgs, Pods};
 pub use self::datapath::{Hook, KernelLog, LogFormat, TcMode, XdpMode};
 pub use self::policy::{Mode, PolicyArgs};
 pub use self::source::{ApiArgs, Endpoints, FolderArgs, SourceArgs, SourceKind};
+use crate::corefile::Cache;
 use crate::records::EndpointScope;
 use crate::watch::ServiceRef;
 
 /// Exit status of a bad configuration (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIGURATION: u8 = 64;
+
+/// Exit status of an agent that must start again, because a changed Corefile needs it
+/// (`EX_TEMPFAIL` of sysexits.h).
+pub const EXIT_START_AGAIN: u8 = 75;
 
 /// Default address of the admin endpoint.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9153);
@@ -81,6 +89,9 @@ pub struct RunArgs {
     /// What is answered.
     #[command(flatten)]
     pub records: RecordArgs,
+    /// The Corefile.
+    #[command(flatten)]
+    pub corefile: CorefileArgs,
     /// The programs.
     #[command(flatten)]
     pub xdp: XdpArgs,
@@ -99,31 +110,27 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Records")]
 pub struct RecordArgs {
-    /// The cluster's domain
-    #[arg(
-        long,
-        env = "HEADLESS_ZONE",
-        value_name = "NAME",
-        default_value = "cluster.local"
-    )]
-    pub zone: String,
-    /// TTL of records in seconds
+    /// The cluster's domain. The default is the zone of the Corefile, else `cluster.local`
+    #[arg(long, env = "HEADLESS_ZONE", value_name = "NAME")]
+    pub zone: Option<String>,
+    /// TTL of records in seconds. The default is the Corefile's, else 30
     #[arg(
         long,
         env = "HEADLESS_TTL",
         value_name = "SECONDS",
-        default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(0..=3600)
     )]
-    pub ttl: u32,
-    /// Which names of pods (`10-0-0-1.default.pod.ZONE`) exist
-    #[arg(long, env = "HEADLESS_PODS", value_enum, default_value_t)]
-    pub pods: Pods,
+    pub ttl: Option<u32>,
+    /// Which names of pods (`10-0-0-1.default.pod.ZONE`) exist. The default is the
+    /// Corefile's, else `insecure`
+    #[arg(long, env = "HEADLESS_PODS", value_enum)]
+    pub pods: Option<Pods>,
     /// Which endpoints have names. The default is `auto` where the source is an API server, and
     /// `all` where it is a folder, which is read whole in any case
     #[arg(long, env = "HEADLESS_ENDPOINTS", value_enum)]
     pub endpoints: Option<Endpoints>,
-    /// Name an endpoint without a hostname after its pod instead of its address
+    /// Name an endpoint without a hostname after its pod instead of its address, as the
+    /// Corefile may say, too
     #[arg(long, env = "HEADLESS_ENDPOINT_POD_NAMES")]
     pub endpoint_pod_names: bool,
     /// The Service of the cluster's DNS. Queries to its addresses are answered
@@ -135,28 +142,12 @@ pub struct RecordArgs {
         value_parser = service
     )]
     pub cluster_dns_service: ServiceRef,
-}
-
-/// Which names of pods exist: CoreDNS's `pods` option.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Pods {
-    /// None
-    Disabled,
-    /// The name of any address, in a namespace that exists
-    #[default]
-    Insecure,
-    /// Names of pods that exist; the agent watches pods
-    Verified,
-}
-
-impl From<Pods> for PodsMode {
-    fn from(pods: Pods) -> Self {
-        match pods {
-            Pods::Disabled => Self::Disabled,
-            Pods::Insecure => Self::Insecure,
-            Pods::Verified => Self::Verified,
-        }
-    }
+    /// The bounds that the Corefile's `cache` puts on TTLs. No option sets them.
+    #[arg(skip)]
+    pub cache: Option<Cache>,
+    /// The size of the Corefile's `bufsize`. No option sets it.
+    #[arg(skip)]
+    pub bufsize: Option<u16>,
 }
 
 impl RecordArgs {
@@ -174,20 +165,6 @@ impl RecordArgs {
             (SourceKind::Manifests, Endpoints::Auto) => Endpoints::All,
             (_, endpoints) => endpoints,
         }
-    }
-}
-
-fn service(text: &str) -> Result<ServiceRef, String> {
-    match text.split_once('/') {
-        Some((namespace, name))
-            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-        {
-            Ok(ServiceRef {
-                namespace: namespace.into(),
-                name: name.into(),
-            })
-        }
-        _ => Err("expected NAMESPACE/NAME".into()),
     }
 }
 

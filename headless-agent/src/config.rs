@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use headless_ebpf::abi;
 
+use crate::corefile::Options;
 use crate::datapath::object::KernelLog;
 use crate::datapath::plan::Plan;
 use crate::mirror::Policy;
 use crate::policy::Rules;
 use crate::records::Settings;
 use crate::watch::Keep;
+use crate::watch::corefile::Sought;
 use crate::watch::kubernetes::{Access, NodeSelection, Patience, Selection};
 
 /// The operator's options contradict each other or cannot be used.
@@ -50,9 +52,35 @@ pub enum Source {
     },
 }
 
+/// Where the Corefile of the cluster's DNS is.
+#[derive(Clone, Debug)]
+pub enum Corefile {
+    /// Nowhere: the options alone decide.
+    None,
+    /// In a file.
+    File(PathBuf),
+    /// In a `ConfigMap` of the cluster.
+    ConfigMap(Sought),
+}
+
+/// Makes the settings of `run`: from the operator's options alone, or with the options of a
+/// Corefile. Returns also a sentence for each contradiction between them.
+pub type Settle = Box<dyn Fn(Option<&Options>) -> Result<(Run, Vec<String>), ConfigError> + Send>;
+
+/// Another Corefile needs settings with which an agent can only start.
+#[derive(Debug, thiserror::Error)]
+#[error("the Corefile has options with which the agent can only start: {0}")]
+pub struct StartAgain(pub String);
+
 /// Settings of `run`.
 #[derive(Clone, Debug)]
 pub struct Run {
+    /// Where the Corefile is.
+    pub corefile: Corefile,
+    /// The zone that the operator has chosen.
+    pub zone: Option<String>,
+    /// The options that a Corefile can have, as they hold.
+    pub taken: Options,
     /// Where objects come from.
     pub source: Source,
     /// Settings of the index.

@@ -1,12 +1,12 @@
 //! Parses the arguments, runs, and turns errors into exit statuses: 0 stopped,
-//! 1 failed, 64 bad configuration.
+//! 1 failed, 64 bad configuration, 75 to be started again with another Corefile.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use headless_agent::args::{Cli, Command, EXIT_CONFIGURATION};
-use headless_agent::config::ConfigError;
+use headless_agent::args::{Cli, Command, EXIT_CONFIGURATION, EXIT_START_AGAIN};
+use headless_agent::config::{ConfigError, Settle, StartAgain};
 use headless_agent::observe::{client, log};
 use headless_agent::{check, run};
 
@@ -44,6 +44,8 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             if error.is::<ConfigError>() {
                 EXIT_CONFIGURATION.into()
+            } else if error.is::<StartAgain>() {
+                EXIT_START_AGAIN.into()
             } else {
                 ExitCode::FAILURE
             }
@@ -56,10 +58,17 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     log::init(&log.log, log.log_format.into()).map_err(ConfigError::from)?;
     match command {
         Command::Run(args) => {
-            let settings = args.settings()?;
+            args.settings()?;
+            let settle: Settle = Box::new(move |options| match options {
+                Some(options) => {
+                    let (args, contradictions) = args.with(options);
+                    Ok((args.settings()?, contradictions))
+                }
+                None => Ok((args.settings()?, Vec::new())),
+            });
             // The runtime's threads get the capabilities that this thread has left: none.
             let threads = run::Threads::start()?;
-            block_on(run::run(settings, threads))?;
+            block_on(run::run(settle, threads))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(args) => {

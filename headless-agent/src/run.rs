@@ -1,5 +1,6 @@
 //! `run`: starts the stages, watches over them, stops them in order.
 
+mod corefile;
 mod mirror;
 mod policy;
 mod source;
@@ -15,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info};
 
+use self::corefile::Corefile;
 use self::source::Source;
 use self::stages::Stages;
 pub use self::threads::Threads;
@@ -37,9 +39,9 @@ const CHANNEL_LEN: usize = 64;
 
 /// Follows the cluster and answers until SIGTERM or SIGINT, or until a stage
 /// fails, which is the error.
-pub async fn run(settings: config::Run, threads: Threads) -> anyhow::Result<()> {
+pub async fn run(settle: config::Settle, threads: Threads) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let prepared = Prepared::new(settings, &threads).await?;
+    let prepared = Prepared::new(settle, &threads).await?;
     let mut stages = prepared.start(threads);
     let outcome = tokio::select! {
         name = signals.next() => {
@@ -81,6 +83,7 @@ impl Signals {
 /// an object yet.
 struct Prepared {
     source: Source,
+    corefile: Corefile,
     sources: Sources,
     plan: Plan,
     stage: mirror::Stage,
@@ -92,7 +95,11 @@ struct Prepared {
 }
 
 impl Prepared {
-    async fn new(settings: config::Run, threads: &Threads) -> anyhow::Result<Self> {
+    async fn new(settle: config::Settle, threads: &Threads) -> anyhow::Result<Self> {
+        let (base, _) = settle(None)?;
+        let client = source::client(&base.source).await?;
+        let (settings, mut corefile) = Corefile::read(settle, base, client).await?;
+        corefile.update().ok();
         let config::Run {
             source,
             records,
@@ -105,8 +112,10 @@ impl Prepared {
             listen,
             admin,
             admin_socket,
+            ..
         } = settings;
-        let mirror = Arc::new(Mirror::new(Index::new(records), programs));
+        let mirror = Mirror::new(Index::new(records), programs);
+        let mirror = Arc::new(mirror.standing_by(corefile.standing()));
         let source = Source::open(source, &mirror).await?;
         let deciding = policy::Stage::new(pods, &source);
 
@@ -157,6 +166,7 @@ impl Prepared {
         };
         Ok(Self {
             source,
+            corefile,
             sources,
             plan,
             stage,
@@ -176,6 +186,7 @@ impl Prepared {
         } = threads;
         let Self {
             source,
+            corefile,
             sources,
             plan,
             stage,
@@ -194,6 +205,7 @@ impl Prepared {
             // The mirror has stopped to listen, and says why itself.
             std::future::pending().await
         });
+        stages.spawn("corefile", corefile.run());
         let (log, logs) = oneshot::channel();
         let kernel_log = stage.wanted.kernel_log;
         stages.spawn("mirror", async move {

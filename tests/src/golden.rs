@@ -17,10 +17,13 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use headless_agent::corefile::{Cache, Clamp, Part, Parts};
 use headless_agent::maps::RecordSink;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::records::NameData;
-use headless_ebpf::abi::{AnswerKind, Config, NameFlags, Outcome, PassReason, PodsMode, State};
+use headless_ebpf::abi::{
+    AnswerKind, Config, NameFlags, Outcome, PassReason, PodsMode, State, Ttls,
+};
 use headless_ebpf::respond::Verdict;
 use serde::Deserialize;
 
@@ -71,6 +74,15 @@ pub struct Case {
     /// TTL in seconds.
     #[serde(default = "ttl")]
     pub ttl: u32,
+    /// The largest TTL of the Corefile's `cache`, in seconds.
+    #[serde(default)]
+    pub cache: Option<u32>,
+    /// The size of the Corefile's `bufsize`, in bytes.
+    #[serde(default)]
+    pub bufsize: Option<u16>,
+    /// The parts of the questions that are left to CoreDNS, by label.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// The served address.
     #[serde(default = "server")]
     pub server: IpAddr,
@@ -229,6 +241,17 @@ impl Case {
         if self.verified {
             config.pods = PodsMode::Verified as u32;
         }
+        if let Some(max) = self.cache {
+            let clamp = Clamp { min: 5, max };
+            let cache = Cache {
+                success: clamp,
+                denial: clamp,
+            };
+            config.set_ttls(cache.bound(Ttls::of(self.ttl)));
+        }
+        if let Some(size) = self.bufsize {
+            config.edns_max = size.into();
+        }
         config
     }
 
@@ -240,6 +263,11 @@ impl Case {
         let mut names = self.names.values();
         if names.any(|items| data(items).flags.contains(yields)) {
             state.flags |= State::YIELDING;
+        }
+        for label in &self.left {
+            let part = Part::ALL.into_iter().find(|part| part.label() == label);
+            let part = part.unwrap_or_else(|| panic!("{}: part `{label}`", self.name()));
+            state.flags |= Parts::from(part).bits();
         }
         match self.broken {
             Broken::Stale => State {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headless_agent::corefile::Parts;
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
 use headless_agent::maps::memory::MemorySink;
@@ -80,6 +81,7 @@ pub fn live(writer: &mut Writer<impl RecordSink>, may_deny: bool) {
         lease: Duration::MAX,
         serial: SERIAL,
         may_deny,
+        passes: Parts::NONE,
     };
     writer.beat(beat).unwrap();
 }

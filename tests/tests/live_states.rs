@@ -1,6 +1,7 @@
 //! The programs follow the state that the agent writes: each change holds from the next
 //! query on.
 
+use headless_agent::corefile::{Part, Parts};
 use headless_ebpf::abi::{AnswerKind, Counter, Outcome, PassReason, Path, State};
 use headless_ebpf::respond::Verdict;
 use headless_tests::frame::{Query, qtype};
@@ -13,6 +14,7 @@ headless_tests::for_each_hook! {
     nothing_is_denied_while_names_are_missing
     nothing_is_denied_while_names_are_written
     tc_passes_replies_for_an_interface_without_mtu
+    what_the_corefile_leaves_to_coredns_passes
 }
 
 const DATA: Verdict = Verdict::Answer(AnswerKind::A, Outcome::Data);
@@ -90,6 +92,23 @@ fn nothing_is_denied_while_names_are_written(hook: &str) {
     let writing = maps::state().next_generation();
     check(hook, &[writing], |verdict| {
         is_negative(verdict).then_some(PassReason::Changed)
+    });
+}
+
+fn what_the_corefile_leaves_to_coredns_passes(hook: &str) {
+    let leaving = |part: Part| State {
+        flags: maps::state().flags | Parts::from(part).bits(),
+        ..maps::state()
+    };
+    check(hook, &[leaving(Part::NxDomain)], |verdict| {
+        let missing = matches!(verdict, Verdict::Answer(_, Outcome::NxDomain));
+        missing.then_some(PassReason::Corefile)
+    });
+    check(hook, &[leaving(Part::Denials)], |verdict| {
+        is_negative(verdict).then_some(PassReason::Corefile)
+    });
+    check(hook, &[leaving(Part::Zone)], |verdict| {
+        matches!(verdict, Verdict::Answer(..)).then_some(PassReason::Corefile)
     });
 }
 

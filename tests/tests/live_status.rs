@@ -28,7 +28,8 @@ fn reason(case: &Case) -> Option<PassReason> {
         && case.zone == "cluster.local"
         && case.server == SERVER
         && case.reverse.is_empty()
-        && !case.verified;
+        && !case.verified
+        && case.left.is_empty();
     let needs_names = [PassReason::Changed, PassReason::TooLarge];
     match case.expected(Hook::Tc(case.mtu)) {
         Verdict::Pass(PassReason::Userspace) if !case.names.is_empty() => None,

@@ -35,6 +35,7 @@ impl RunArgs {
         let Self {
             source,
             records,
+            corefile,
             xdp,
             policy,
             listen,
@@ -45,6 +46,9 @@ impl RunArgs {
         Ok(config::Run {
             source: source.settings(kind, records)?,
             records: records.settings(kind)?,
+            corefile: corefile.settings(kind)?,
+            zone: records.zone.clone(),
+            taken: records.taken(),
             programs: records.programs()?,
             policy: Policy {
                 lease: xdp.lease,
@@ -164,7 +168,7 @@ impl SourceArgs {
             access: Access::from(&self.api),
             selection: Selection {
                 all_endpoints: records.endpoints(kind) == EndpointScope::All,
-                pods: PodsMode::from(records.pods) == PodsMode::Verified,
+                pods: records.pods() == PodsMode::Verified,
                 cluster_dns: records.cluster_dns_service.clone(),
                 keep: records.keep(),
             },
@@ -197,17 +201,20 @@ impl From<&ApiArgs> for Access {
 impl RecordArgs {
     /// Settings of the index, where objects come from `source`.
     fn settings(&self, source: SourceKind) -> Result<Settings, ConfigError> {
+        let given = self.zone();
         let bad = |error: &dyn std::fmt::Display| {
-            ConfigError::from(anyhow::anyhow!("--zone `{}`: {error}", self.zone))
+            ConfigError::from(anyhow::anyhow!("--zone `{given}`: {error}"))
         };
-        let mut zone: Name = self.zone.parse().map_err(|error| bad(&error))?;
+        let mut zone: Name = given.parse().map_err(|error| bad(&error))?;
         zone.set_fqdn(true);
         if zone.is_root() {
             return Err(bad(&"the root cannot be a cluster's domain"));
         }
         Ok(Settings {
-            ttl: self.ttl,
-            pods: self.pods.into(),
+            ttls: self.ttls(),
+            cache: self.cache,
+            edns_max: self.bufsize.unwrap_or(u16::MAX),
+            pods: self.pods(),
             endpoints: self.endpoints(source),
             dns_service: self.cluster_dns_service.clone(),
             ..Settings::new(zone)
@@ -226,9 +233,12 @@ impl RecordArgs {
         let hash_key = maps::new_hash_key()
             .map_err(anyhow::Error::from)
             .context("no random numbers for the key of the maps' hashes")?;
-        Config::new(&self.zone, self.ttl, PodsMode::from(self.pods), &hash_key)
-            .with_context(|| format!("--zone: `{}` is not a domain name", self.zone))
-            .map_err(ConfigError::from)
+        let zone = self.zone();
+        let mut config = Config::new(zone, self.ttl(), self.pods(), &hash_key)
+            .with_context(|| format!("--zone: `{zone}` is not a domain name"))?;
+        config.set_ttls(self.ttls());
+        config.edns_max = self.bufsize.unwrap_or(u16::MAX).into();
+        Ok(config)
     }
 }
 

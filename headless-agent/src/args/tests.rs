@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use clap::CommandFactory as _;
+use headless_ebpf::abi::PodsMode;
 
 use super::*;
 
@@ -35,9 +36,9 @@ fn options_are_consistent_and_each_has_a_variable() {
 #[test]
 fn defaults_are_kubeadms() {
     let run = run(&[]).unwrap();
-    assert_eq!(run.records.zone, "cluster.local");
-    assert_eq!(run.records.ttl, 30);
-    assert_eq!(run.records.pods, Pods::Insecure);
+    assert_eq!(run.records.zone(), "cluster.local");
+    assert_eq!(run.records.ttl(), 30);
+    assert_eq!(run.records.pods(), PodsMode::Insecure);
     assert_eq!(run.xdp.lease, Duration::from_secs(30));
     assert_eq!(run.xdp.hook, Hook::Auto);
     assert_eq!((run.xdp.tc_mode, run.xdp.egress_limit), (TcMode::Auto, 500));

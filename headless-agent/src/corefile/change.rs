@@ -49,7 +49,12 @@ impl Transition {
         let disagreement = self.rules.disagreement(&rules);
         if !disagreement.is_empty() {
             self.doubted |= disagreement;
-            let certain = match self.rules.reload {
+            // A Corefile that cannot be parsed does not say how CoreDNS hears about the next one.
+            let before = match self.rules.options {
+                Some(_) => self.rules.reload,
+                None => rules.reload,
+            };
+            let certain = match before {
                 Reload::Every(interval) => Certain::At(now + MOUNTED + interval),
                 Reload::Never => Certain::Restarted,
             };
@@ -129,6 +134,17 @@ mod tests {
         assert!(transition.needs_restart());
         transition.change(rules("ttl 30", "reload"), later);
         assert!(transition.needs_restart());
+    }
+
+    #[test]
+    fn a_corefile_that_is_mended_is_in_doubt_as_any_other() {
+        let start = Instant::now();
+        let broken = read(". {", &Files::default(), None);
+        let mut transition = Transition::new(broken, None, start);
+        transition.change(rules("", "reload"), start);
+        assert_eq!(transition.doubted(start), Parts::ALL);
+        let later = start + Duration::from_secs(128);
+        assert_eq!(transition.doubted(later), Parts::NONE);
     }
 
     #[test]

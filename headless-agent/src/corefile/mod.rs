@@ -14,6 +14,7 @@ mod lex;
 mod parse;
 mod plugins;
 mod rules;
+pub mod standing;
 mod token;
 
 pub use self::change::Transition;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use headless_ebpf::abi::{PodsMode, State};
+use headless_ebpf::abi::{PodsMode, State, Ttls};
 
 use super::token::Place;
 
@@ -187,6 +187,20 @@ pub struct Cache {
     pub denial: Clamp,
 }
 
+impl Cache {
+    /// The TTLs that clients see behind the cache.
+    pub fn bound(self, ttls: Ttls) -> Ttls {
+        let Self { success, denial } = self;
+        Ttls {
+            records: success.apply(ttls.records),
+            minimum: ttls.minimum,
+            authority: success.apply(ttls.authority),
+            denial: denial.apply(ttls.denial),
+            version: success.apply(ttls.version),
+        }
+    }
+}
+
 /// The options of the plugins that the agent takes over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -215,6 +229,43 @@ impl Options {
             cache: None,
             bufsize: None,
         }
+    }
+}
+
+impl Options {
+    /// The options that have other values than in `before`, in words.
+    pub fn differences(&self, before: &Self) -> String {
+        let of = |options: &Self| {
+            let Self {
+                zone,
+                pods,
+                ttl,
+                endpoint_pod_names,
+                cache,
+                bufsize,
+            } = options;
+            let bounds = |clamp: Clamp| format!("{} to {}", clamp.min, clamp.max);
+            let cache = cache.map_or_else(
+                || "none".to_owned(),
+                |Cache { success, denial }| format!("{} and {}", bounds(success), bounds(denial)),
+            );
+            [
+                ("zone", zone.clone()),
+                ("pods", format!("{pods:?}").to_lowercase()),
+                ("ttl", ttl.to_string()),
+                ("endpoint_pod_names", endpoint_pod_names.to_string()),
+                ("cache", cache),
+                (
+                    "bufsize",
+                    bufsize.map_or_else(|| "none".into(), |it| it.to_string()),
+                ),
+            ]
+        };
+        let pairs = of(self).into_iter().zip(of(before));
+        let differing = pairs.filter(|(new, old)| new != old);
+        let texts =
+            differing.map(|((name, new), (_, old))| format!("{name} {new} instead of {old}"));
+        texts.collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::corefile::Parts;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time between two heartbeats.
@@ -35,4 +36,6 @@ pub struct Beat {
     pub serial: u32,
     /// Whether the index holds all names of the cluster as it is now.
     pub may_deny: bool,
+    /// The parts of the questions that are left to CoreDNS.
+    pub passes: Parts,
 }

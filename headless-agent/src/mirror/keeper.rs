@@ -282,6 +282,7 @@ impl<S: RecordSink> Keeper<S> {
             lease: self.policy.lease,
             serial: index.serial(),
             may_deny: self.complete && index.may_deny(),
+            passes: self.intake.mirror.standing().parts(),
         };
         drop(index);
         self.writer

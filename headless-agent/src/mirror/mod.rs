@@ -25,6 +25,7 @@ use tokio::sync::watch;
 pub use self::intake::Intake;
 pub use self::keeper::{Keeper, Policy};
 pub use self::snapshot::{EventKind, Snapshot};
+use crate::corefile::standing::Standing;
 use crate::maps::heartbeat;
 use crate::records::{EndpointScope, Index};
 use crate::watch::choice::Choice;
@@ -39,6 +40,7 @@ const PROGRAMMING_BUCKETS: [f64; 10] =
 pub struct Mirror {
     index: RwLock<Index>,
     config: Config,
+    standing: Arc<Standing>,
     source: Arc<Health>,
     choice: OnceLock<Choice>,
     published: watch::Sender<Arc<Snapshot>>,
@@ -53,11 +55,19 @@ impl Mirror {
         Self {
             index: RwLock::new(index),
             config,
+            standing: Arc::default(),
             source: Arc::default(),
             choice: OnceLock::new(),
             published: watch::Sender::new(Arc::new(snapshot)),
             programming: Histogram::new(PROGRAMMING_BUCKETS),
         }
+    }
+
+    /// The same mirror. `standing` says which questions are left to CoreDNS.
+    #[must_use]
+    pub fn standing_by(mut self, standing: Arc<Standing>) -> Self {
+        self.standing = standing;
+        self
     }
 
     /// The index, locked for reading. The loop waits for readers, so hold the lock for one
@@ -69,6 +79,11 @@ impl Mirror {
     /// Settings of the programs.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Which questions are left to CoreDNS.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The health of the source.

@@ -123,7 +123,13 @@ async fn livez(State(signs): State<Signs>) -> (StatusCode, String) {
 }
 
 async fn readyz(State(signs): State<Signs>) -> (StatusCode, String) {
-    verdict(signs.vitals().unready())
+    let vitals = signs.vitals();
+    let (status, mut text) = verdict(vitals.unready());
+    for line in vitals.left_to_coredns() {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    (status, text)
 }
 
 /// The answer for the pages that this endpoint does not have.

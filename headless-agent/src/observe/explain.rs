@@ -85,6 +85,9 @@ fn of(reason: PassReason) -> &'static str {
             "A TCP connection to a served address began. Clients ask by TCP after a truncated \
              reply, or because they are told to. The table of interfaces says where."
         }
+        PassReason::Corefile => {
+            "CoreDNS may answer otherwise, by what its Corefile says. The problems name the line."
+        }
         PassReason::Observed => {
             "The program would have answered, but the pod is only observed (mode `observe`)."
         }

@@ -19,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Snapshot, Sources, log};
+use crate::corefile::Part;
 use crate::datapath::snapshot::ProgramState;
 use crate::mirror::EventKind;
 use crate::watch::{Kind, Reason};
@@ -122,11 +123,25 @@ impl Collector for Sources {
         snapshot.encode_answers(&mut page)?;
         snapshot.encode_maps(&mut page)?;
         snapshot.encode_watch(&mut page)?;
+        snapshot.encode_corefile(&mut page)?;
         snapshot.encode_programs(&mut page)
     }
 }
 
 impl Snapshot {
+    fn encode_corefile(&self, page: &mut Page<'_>) -> fmt::Result {
+        let parts = Part::ALL.into_iter();
+        page.gauges(
+            "corefile_stands_down",
+            "Whether questions are left to CoreDNS because of its Corefile",
+            None,
+            parts.map(|part| {
+                let labels = [("part", part.label())];
+                (labels, i64::from(self.standing.parts.has(part)))
+            }),
+        )
+    }
+
     fn encode_answers(&self, page: &mut Page<'_>) -> fmt::Result {
         let tallies = &self.tallies;
         page.counters(

@@ -42,6 +42,7 @@ impl Snapshot {
             ));
         }
         notes.extend(policy::notes(&self.policy));
+        notes.extend(self.standing.remarks.iter().cloned());
         notes
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::corefile::standing::Report;
 use crate::datapath::snapshot::{Snapshot, Snapshots};
 use crate::maps::{WriteCounts, heartbeat};
 use crate::mirror::{self, Mirror};
@@ -42,6 +43,7 @@ impl Signs {
             silence: source.silence(),
             outages: source.outages(),
             attached: self.datapath().compared,
+            standing: self.mirror.standing().report(),
         }
     }
 }
@@ -61,6 +63,8 @@ pub struct Vitals {
     pub outages: Vec<(Kind, String)>,
     /// Whether the pods that were there at the start have their programs.
     pub attached: bool,
+    /// What is left to CoreDNS.
+    pub standing: Arc<Report>,
 }
 
 impl Vitals {
@@ -79,6 +83,15 @@ impl Vitals {
     pub fn silent(&self) -> Option<String> {
         let silence = self.silence.filter(|_| !self.mirror.current);
         silence.map(|silence| format!("{silence}: negative answers are withheld"))
+    }
+
+    /// A line for each reason why questions are left to CoreDNS. It does not make the agent
+    /// unready: a rollout would wait for ever, and the pods get all answers.
+    pub fn left_to_coredns(&self) -> Vec<String> {
+        let reasons = self.standing.reasons.iter();
+        reasons
+            .map(|reason| format!("left to CoreDNS: {reason}"))
+            .collect()
     }
 
     /// A line for each thing that keeps the agent from being ready, with the reason where

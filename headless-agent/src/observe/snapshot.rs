@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::policy::Policy;
 use super::probes::{Signs, Vitals};
 use super::tally::{AGENT, Tally};
+use crate::corefile::standing::Report;
 use crate::datapath;
 use crate::datapath::load::Kernel;
 use crate::maps::MapKind;
@@ -65,6 +66,8 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// The Services whose endpoints the agent knows.
     pub endpoints: Endpoints,
+    /// What is left to CoreDNS.
+    pub standing: Arc<Report>,
 }
 
 /// The Services whose endpoints the agent knows.
@@ -173,6 +176,7 @@ impl Sources {
             lease: self.lease,
             uptime: self.started.elapsed(),
             endpoints: self.endpoints(),
+            standing: self.signs.mirror.standing().report(),
         })
     }
 

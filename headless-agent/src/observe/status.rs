@@ -61,6 +61,8 @@ pub struct Status {
     pub synced: bool,
     /// Whether the programs may give negative answers.
     pub complete: bool,
+    /// The parts of the questions that are left to CoreDNS because of its Corefile.
+    pub left_to_coredns: Vec<String>,
     /// Problems, each in a sentence: an operator should act on them.
     pub problems: Vec<String>,
     /// Choices of the agent that limit its answers, each in a sentence. No fault, and nothing
@@ -128,6 +130,7 @@ impl Status {
         let mirror = &vitals.mirror;
         let maps = snapshot.maps.iter();
         let programs = snapshot.datapath.programs.iter();
+        let standing = &snapshot.standing;
         let mut problems = snapshot.problems();
         problems.extend(of_objects);
         Self {
@@ -155,6 +158,7 @@ impl Status {
             serial: mirror.serial,
             synced: mirror.synced(),
             complete: snapshot.writes.complete,
+            left_to_coredns: standing.parts.iter().map(|it| it.label().into()).collect(),
             problems,
             notes: snapshot.notes(),
             reported: mirror.reported.to_vec(),

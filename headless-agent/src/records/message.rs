@@ -27,6 +27,7 @@ use self::query::{Query, Refusal, Unread};
 use self::writer::MessageWriter;
 use super::Index;
 use super::rules::{self, Answer, Forward, Question, Resolution};
+use crate::corefile::Cache;
 
 /// The transport of a query, which limits the size of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,7 @@ pub struct Unfinished {
     answer: Answer,
     query: Query,
     transport: Transport,
+    cache: Option<Cache>,
 }
 
 impl Unfinished {
@@ -94,21 +96,29 @@ impl Unfinished {
             answer,
             query,
             transport,
+            cache,
         } = self;
-        encode(&query, answer.chased(found), transport, rng)
+        let mut answer = answer.chased(found);
+        if let Some(cache) = cache {
+            bound(&mut answer, cache);
+        }
+        encode(&query, answer, transport, rng)
     }
 }
 
 /// Answers a query. `rng` puts the addresses into a random order, as CoreDNS's
 /// `loadbalance` plugin does.
 pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -> Reply {
-    let query = match Query::read(query) {
+    let mut query = match Query::read(query) {
         Ok(query) => query,
         Err(Unread::Ignore) => return Reply::Ignore,
         Err(Unread::Refuse(refusal)) => return Reply::Message(refuse(&refusal)),
     };
     if query.opt.as_ref().is_some_and(|opt| opt.version() != 0) {
         return Reply::Message(bad_version(&query));
+    }
+    if let Some(opt) = &mut query.opt {
+        opt.size = opt.size.min(index.settings().edns_max);
     }
     match rules::resolve(index, &query.question) {
         Resolution::Forward(to) => Reply::Forward(Box::new(Forwarded {
@@ -121,9 +131,43 @@ pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -
                 answer,
                 query,
                 transport,
+                cache: index.settings().cache,
             }))
         }
         Resolution::Answer(answer) => Reply::Message(encode(&query, answer, transport, rng)),
+    }
+}
+
+/// Gives all records the least of their TTLs, within the bounds of the cache (CoreDNS, `WriteMsg`
+/// in `plugin/cache/cache.go`). Only records of another server differ from the cluster's own.
+fn bound(answer: &mut Answer, cache: Cache) {
+    let clamp = if answer.authorities.is_empty() {
+        cache.success
+    } else {
+        cache.denial
+    };
+    let sections = [
+        &mut answer.answers,
+        &mut answer.authorities,
+        &mut answer.additionals,
+    ];
+    let mut records: Vec<&mut Record> = sections.into_iter().flatten().collect();
+    let least = records.iter().map(|record| record.ttl).min();
+    for record in &mut records {
+        record.ttl = clamp.apply(least.unwrap_or_default());
+    }
+}
+
+/// Refuses a query, whatever it asks.
+pub fn refusal(query: &[u8], transport: Transport) -> Reply {
+    match Query::read(query) {
+        Ok(query) => Reply::Forward(Box::new(Forwarded {
+            to: Forward::ClusterDns,
+            query,
+            transport,
+        })),
+        Err(Unread::Ignore) => Reply::Ignore,
+        Err(Unread::Refuse(refusal)) => Reply::Message(refuse(&refusal)),
     }
 }
 

@@ -25,7 +25,7 @@ pub mod message;
 mod fixtures;
 
 pub use self::index::{Index, Part, Parts, Pointed, Pointers, Walk};
-pub use self::message::{Reply, Transport, reply};
+pub use self::message::{Reply, Transport, refusal, reply};
 pub use self::name::RelativeName;
 pub use self::rules::{Answer, Chase, Forward, Question, Resolution, resolve};
 pub use self::types::{

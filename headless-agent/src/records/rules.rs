@@ -43,10 +43,6 @@ use self::name::{AskedName, Zone};
 use super::Index;
 use super::types::EndpointScope;
 
-/// TTL of the `dns-version` record in seconds (CoreDNS, `Services` in
-/// `plugin/kubernetes/kubernetes.go`).
-const VERSION_TTL: u32 = 28_800;
-
 /// More records of one section than a message holds: its 65,535 bytes have no room for 4096
 /// records of at least 16 bytes. So a reply that ends here gets TC.
 const RECORDS_MAX: usize = 4096;
@@ -146,7 +142,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn ttl(&self) -> u32 {
-        self.index.settings().ttl
+        self.index.settings().ttls.records
     }
 
     /// The A or AAAA record of a name.
@@ -172,7 +168,10 @@ impl Resolver<'_> {
                 .map(|_| Sections::default()),
             RecordType::SRV => self.srv(asked),
             // Trap T3: CoreDNS does not look whether any other name exists.
-            RecordType::SOA if asked.labels.is_empty() => Ok(vec![self.soa()].into()),
+            RecordType::SOA if asked.labels.is_empty() => {
+                let ttl = self.index.settings().ttls.authority;
+                Ok(vec![self.soa(ttl)].into())
+            }
             RecordType::SOA => Ok(Sections::default()),
             RecordType::AXFR | RecordType::IXFR => return refused(),
             RecordType::NS if asked.is_lower_case_apex() => self.name_servers(),
@@ -239,7 +238,7 @@ impl Resolver<'_> {
             rcode,
             authoritative: true,
             answers: Vec::new(),
-            authorities: vec![self.soa()],
+            authorities: vec![self.soa(self.index.settings().ttls.denial)],
             additionals: Vec::new(),
             chases: Vec::new(),
         }
@@ -265,8 +264,9 @@ impl Resolver<'_> {
     /// TXT (CoreDNS, `TXT` in `plugin/backend_lookup.go`): trap T2.
     fn text(&self, asked: &AskedName<'_>) -> Result<Sections, Miss> {
         if asked.labels == ["dns-version"] {
+            let ttl = self.index.settings().ttls.version;
             let version = RData::TXT(TXT::new(vec!["1.1.0".to_owned()]));
-            let record = Record::from_rdata(asked.name.clone(), VERSION_TTL, version);
+            let record = Record::from_rdata(asked.name.clone(), ttl, version);
             return Ok(vec![record].into());
         }
         let candidates = candidates::candidates(self.index, self.zone, &asked.labels)?;

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use headless_ebpf::abi::{NameFlags, PodsMode};
+use headless_ebpf::abi::{NameFlags, PodsMode, Ttls};
 use hickory_proto::rr::Name;
 
 use super::name::RelativeName;
+use crate::corefile::Cache;
 use crate::watch::{Port, ServiceRef};
 
 /// The operator's settings on which answers depend.
@@ -13,8 +14,13 @@ use crate::watch::{Port, ServiceRef};
 pub struct Settings {
     /// The cluster's zone.
     pub zone: Name,
-    /// TTL of records in seconds, and the SOA's minimum.
-    pub ttl: u32,
+    /// TTLs of records, as the cache has them.
+    pub ttls: Ttls,
+    /// The cache, which gives all records of a message the least of their TTLs.
+    pub cache: Option<Cache>,
+    /// The size to which a larger one in a client's OPT record is lowered, in bytes (CoreDNS,
+    /// `plugin/bufsize`).
+    pub edns_max: u16,
     /// Which names below `pod` exist.
     pub pods: PodsMode,
     /// Which endpoints have names and reverse names.
@@ -29,7 +35,9 @@ impl Settings {
     pub fn new(zone: Name) -> Self {
         Self {
             zone,
-            ttl: 30,
+            ttls: Ttls::of(30),
+            cache: None,
+            edns_max: u16::MAX,
             pods: PodsMode::Insecure,
             endpoints: EndpointScope::Headless,
             dns_service: ServiceRef {

@@ -10,6 +10,7 @@ use headless_ebpf::abi::{
 use headless_ebpf::maps::{Lookup, RecordWords};
 use headless_ebpf::wire::{ChunkBytes, KeyBytes};
 
+use crate::corefile::Parts;
 use crate::maps::encode::{Place, encode};
 use crate::maps::{MapKey, heartbeat};
 use crate::records::Index;
@@ -19,16 +20,19 @@ use crate::records::Index;
 pub struct IndexLookup<'a> {
     index: &'a Index,
     config: &'a Config,
+    passes: Parts,
     /// The chunks that records name, each at the index that the record says.
     chunks: RefCell<Vec<Chunk>>,
 }
 
 impl<'a> IndexLookup<'a> {
-    /// A look-up in `index`, with the operator's choices in `config`.
-    pub fn new(index: &'a Index, config: &'a Config) -> Self {
+    /// A look-up in `index`, with the operator's choices in `config`. `passes` are the parts of
+    /// the questions that are left to CoreDNS.
+    pub fn new(index: &'a Index, config: &'a Config, passes: Parts) -> Self {
         Self {
             index,
             config,
+            passes,
             chunks: RefCell::default(),
         }
     }
@@ -71,11 +75,12 @@ impl Lookup for IndexLookup<'_> {
         Some(State {
             deadline_ns: u64::MAX,
             serial: self.index.serial(),
-            flags: if self.index.may_deny() {
-                State::COMPLETE
-            } else {
-                0
-            },
+            flags: self.passes.bits()
+                | if self.index.may_deny() {
+                    State::COMPLETE
+                } else {
+                    0
+                },
         })
     }
 

@@ -57,7 +57,13 @@ impl Responder {
     /// Answers a query that the engine passed.
     fn by_rules(&self, query: &[u8], rng: &mut Rng) -> Vec<u8> {
         let index = self.mirror.index();
-        let (reply, count) = match records::reply(&index, query, Transport::Udp, rng) {
+        let reply = if self.mirror.standing().parts().is_empty() {
+            records::reply(&index, query, Transport::Udp, rng)
+        } else {
+            // The rules know no parts that are left to CoreDNS.
+            records::refusal(query, Transport::Udp)
+        };
+        let (reply, count) = match reply {
             Reply::Message(reply) => (reply, &self.counts.resolved),
             // The agent has no upstream resolvers, so the CNAMEs stand alone.
             Reply::Chase(unfinished) => (unfinished.finish(Vec::new(), rng), &self.counts.resolved),
@@ -78,7 +84,7 @@ impl Responder {
             _ => return Err(PassReason::TooLong),
         }
         let index = self.mirror.index();
-        let lookup = IndexLookup::new(&index, self.mirror.config());
+        let lookup = IndexLookup::new(&index, self.mirror.config(), self.mirror.standing().parts());
         let state = lookup.state().ok_or(PassReason::Map)?;
         let message = Message {
             start: 0,

@@ -27,6 +27,17 @@ pub(super) enum Source {
 /// The watched part of the cluster, which is known once the API server has told its size.
 type Chosen = Shared<BoxFuture<'static, Selection>>;
 
+/// A client of the API server, where that is the source.
+///
+/// # Errors
+/// As [`Source::open`].
+pub(super) async fn client(settings: &config::Source) -> Result<Option<Client>, ConfigError> {
+    Ok(match settings {
+        config::Source::Manifests { .. } => None,
+        config::Source::Kubernetes { access, .. } => Some(access.client().await?),
+    })
+}
+
 impl Source {
     /// Opens the source, which feeds `mirror`. Connects to nothing yet.
     ///

@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 pub use self::choose::choose;
 pub use self::connect::{Access, in_cluster};
 pub use self::discover::dns_policies;
+pub(super) use self::failure::{chain, status_code};
 use self::follow::{Follow, Heard, Watch, WatchEvent};
 use self::hear::Overlong;
 pub use self::hear::Patience;

@@ -19,6 +19,7 @@ pub mod selector;
 mod waiting;
 
 pub mod convert;
+pub mod corefile;
 
 pub mod health;
 

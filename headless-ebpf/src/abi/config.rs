@@ -24,9 +24,9 @@ pub struct Config {
     pub hash_key: HashKey,
     /// Length of the zone in bytes, root included.
     pub zone_len: u32,
-    /// TTL of records in seconds. Also the minimum in the SOA record.
+    /// [`Ttls::records`].
     pub ttl: u32,
-    /// TTL of the SOA record in denials, in seconds. CoreDNS has `min(ttl, 300)`.
+    /// [`Ttls::denial`].
     pub negative_ttl: u32,
     /// [`PodsMode`] as a number.
     pub pods: u32,
@@ -40,8 +40,17 @@ pub struct Config {
     /// [`Self::has_names`]. The agent sets a bit before it writes the first name to the map, also
     /// while the programs run.
     pub name_maps: u32,
+    /// [`Ttls::minimum`].
+    pub soa_minimum: u32,
+    /// [`Ttls::authority`].
+    pub authority_ttl: u32,
+    /// [`Ttls::version`].
+    pub version_ttl: u32,
+    /// The size to which a larger one in a client's OPT record is lowered, in bytes. CoreDNS's
+    /// plugin `bufsize` does this.
+    pub edns_max: u32,
     /// Zero.
-    pub spare: [u32; 8],
+    pub spare: [u32; 4],
 }
 
 const _: () = assert!(size_of::<Config>() == 576 + 8 * HASH_WORDS);
@@ -58,15 +67,18 @@ describe!(Config {
     endpoint_buckets: u32,
     reverse_buckets: u32,
     name_maps: u32,
-    spare: [u32; 8],
+    soa_minimum: u32,
+    authority_ttl: u32,
+    version_ttl: u32,
+    edns_max: u32,
+    spare: [u32; 4],
 });
 
 impl Config {
     /// The configuration for a zone in presentation form (`cluster.local`, with or without the
     /// final dot). `None` where the zone is not a valid name.
     ///
-    /// `ttl` is in seconds and decides about [`Self::negative_ttl`], too. The sizes of the tables
-    /// are zero.
+    /// `ttl` is in seconds, and no cache changes TTLs. The sizes of the tables are zero.
     pub fn new(zone: &str, ttl: u32, pods: PodsMode, hash_key: &HashKey) -> Option<Self> {
         let zone = zone.strip_suffix('.').unwrap_or(zone);
         let (key, len) = NameKey::from_labels(zone.split('.').map(str::as_bytes))?;
@@ -86,10 +98,26 @@ impl Config {
         }
         config.hash_key = *hash_key;
         config.zone_len = zone_len as u32;
-        config.ttl = ttl;
-        config.negative_ttl = ttl.min(NEGATIVE_TTL_MAX);
+        config.set_ttls(Ttls::of(ttl));
+        config.edns_max = u16::MAX.into();
         config.pods = pods as u32;
         Some(config)
+    }
+
+    /// Sets the TTLs of all records.
+    pub const fn set_ttls(&mut self, ttls: Ttls) {
+        let Ttls {
+            records,
+            minimum,
+            authority,
+            denial,
+            version,
+        } = ttls;
+        self.ttl = records;
+        self.negative_ttl = denial;
+        self.soa_minimum = minimum;
+        self.authority_ttl = authority;
+        self.version_ttl = version;
     }
 
     /// Whether the hash map for keys of this class is in use.
@@ -104,8 +132,41 @@ impl Config {
     }
 }
 
-/// Largest TTL in seconds of the SOA record in a denial (CoreDNS, `backend_lookup.go`).
-const NEGATIVE_TTL_MAX: u32 = 300;
+/// The TTLs of answers in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ttls {
+    /// Of A, AAAA, SRV and PTR records and what comes with them.
+    pub records: u32,
+    /// The minimum in the SOA record.
+    pub minimum: u32,
+    /// Of the SOA record where it was asked for.
+    pub authority: u32,
+    /// Of the SOA record in denials.
+    pub denial: u32,
+    /// Of the TXT record with the specification's version.
+    pub version: u32,
+}
+
+impl Ttls {
+    /// The TTLs of CoreDNS's `kubernetes` plugin with the option `ttl` (`backend_lookup.go`,
+    /// `SOA`, and `kubernetes.go`, `Services`).
+    pub const fn of(ttl: u32) -> Self {
+        let authority = if ttl < SOA_TTL_MAX { ttl } else { SOA_TTL_MAX };
+        Self {
+            records: ttl,
+            minimum: ttl,
+            authority,
+            denial: authority,
+            version: VERSION_TTL,
+        }
+    }
+}
+
+/// Largest TTL of the SOA record in seconds.
+const SOA_TTL_MAX: u32 = 300;
+
+/// TTL of the version's TXT record in seconds.
+const VERSION_TTL: u32 = 28_800;
 
 /// CoreDNS's option `pods`: which names `1-2-3-4.<namespace>.pod.<zone>` exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

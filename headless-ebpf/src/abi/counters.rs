@@ -224,6 +224,8 @@ pass_reasons! {
     /// The packet asks for a TCP connection to port 53 of a served address. A client that gets a
     /// truncated reply does so.
     Tcp = 30, "tcp";
+    /// CoreDNS may answer the question otherwise, by what its Corefile says.
+    Corefile = 31, "corefile";
 }
 
 /// The index of a per-CPU counter. The counters of a path follow each other: first the passes,

@@ -24,7 +24,7 @@ mod table;
 pub use self::{
     address::{Address, Family},
     chunk::{CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkId, ChunkKind},
-    config::{Config, PodsMode},
+    config::{Config, PodsMode, Ttls},
     counters::{AnswerKind, COUNTERS, Counter, Outcome, PassReason, Path},
     details::{
         DETAILS_HEADER_LEN, DetailsHeader, PORT_HEADER_LEN, PORT_NAME_MAX, PORT_SCTP, PORT_TCP,

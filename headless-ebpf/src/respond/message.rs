@@ -110,11 +110,14 @@ pub(super) fn answer_with_config<C: Capacity, L: Lookup>(
         config,
         lookup,
     };
-    let decision = decide::<C, L>(runtime, message.end, request)?;
+    let decision = decide::<C, L>(runtime, message.end, state, request)?;
     let scratch = runtime.scratch();
     // The decision goes through memory. The compiler would otherwise build the rest once for
     // each path on which the decision was made.
     let number = scratch.decision.store_and_read(decision as usize);
+    if number == Decision::NxDomain as usize && state.flags & State::PASS_NXDOMAIN != 0 {
+        return Err(PassReason::Corefile);
+    }
     // A name that yields is known to userspace only.
     if number == Decision::NxDomain as usize
         && state.flags & State::YIELDING != 0
@@ -132,6 +135,7 @@ pub(super) fn answer_with_config<C: Capacity, L: Lookup>(
 fn decide<C: Capacity, L: Lookup>(
     runtime: &mut impl Runtime,
     end: usize,
+    state: State,
     request: Request<'_, L>,
 ) -> Result<Decision, PassReason> {
     let start = request.start;
@@ -146,6 +150,9 @@ fn decide<C: Capacity, L: Lookup>(
         .question
         .parse(&scratch.image, start, end, with_opt, config)
     {
+        if state.flags & State::PASS_ZONE != 0 {
+            return Err(PassReason::Corefile);
+        }
         let (mut names, question, record) = parts(scratch, request);
         let early = look_up_early(&mut names, start, question, record)?;
         if early == EarlyLookup::Found {
@@ -157,6 +164,9 @@ fn decide<C: Capacity, L: Lookup>(
     }
     match pass_reason(&scratch.image, start, end) {
         PassReason::OutsideZone if asks_for_ptr(&scratch.image, start, end) => {
+            if state.flags & State::PASS_REVERSE != 0 {
+                return Err(PassReason::Corefile);
+            }
             call_ptr::<C, L>(runtime, request)?;
             Ok(Decision::Written)
         }
@@ -294,7 +304,7 @@ fn write<C: Capacity, L: Lookup>(
             }
         }
         Decision::Version => {
-            body.version(&mut scratch.image)?;
+            body.version(&mut scratch.image, config.version_ttl)?;
             Outcome::Data
         }
         Decision::Authority => {
@@ -327,6 +337,9 @@ fn write<C: Capacity, L: Lookup>(
 /// before the look-ups. Returns the present state.
 #[inline(always)]
 fn deny<L: Lookup>(before: State, lookup: &L) -> Result<State, PassReason> {
+    if before.flags & State::PASS_DENIALS != 0 {
+        return Err(PassReason::Corefile);
+    }
     // A name that is missing in incomplete maps may still exist.
     if before.flags & State::COMPLETE == 0 {
         return Err(PassReason::Incomplete);

@@ -153,13 +153,13 @@ impl Body {
 
     /// Writes the TXT record with the specification's version as the answer.
     #[inline(always)]
-    pub(super) fn version(&mut self, image: &mut Image) -> Result<(), PassReason> {
+    pub(super) fn version(&mut self, image: &mut Image, ttl: u32) -> Result<(), PassReason> {
         if !self.limits().allow(self.at + VERSION_LEN)? {
             return Err(PassReason::TooLarge);
         }
         // The compiler would remove the mask of the access after the comparison above. The
         // verifier needs the mask.
-        put_version(image, verifier::opaque(self.at));
+        put_version(image, verifier::opaque(self.at), ttl);
         self.at += VERSION_LEN;
         self.counts.answers = 1;
         Ok(())
@@ -173,7 +173,7 @@ impl Body {
         config: &Config,
         serial: u32,
     ) -> Result<(), PassReason> {
-        self.negative(image, config, serial)?;
+        self.soa(image, config.authority_ttl, config.soa_minimum, serial)?;
         (self.counts.answers, self.counts.authorities) = (1, 0);
         Ok(())
     }
@@ -187,15 +187,27 @@ impl Body {
         config: &Config,
         serial: u32,
     ) -> Result<(), PassReason> {
+        self.soa(image, config.negative_ttl, config.soa_minimum, serial)
+    }
+
+    /// Writes the zone's SOA record into the authority section.
+    #[inline(always)]
+    fn soa(
+        &mut self,
+        image: &mut Image,
+        ttl: u32,
+        minimum: u32,
+        serial: u32,
+    ) -> Result<(), PassReason> {
         let len = self.at - self.start + SOA_LEN + self.edns.reply_len();
         if len > self.capacity || len > self.client {
             return Err(PassReason::TooLarge);
         }
         let soa = Soa {
             zone: self.zone,
-            ttl: config.negative_ttl,
+            ttl,
             serial,
-            minimum: config.ttl,
+            minimum,
         };
         soa.put(image, self.at);
         self.at += SOA_LEN;

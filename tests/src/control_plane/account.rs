@@ -74,7 +74,7 @@ pub async fn token(client: &Client, folders: &[&str], change: impl Fn(&mut Value
             let kind = manifest["kind"].as_str().unwrap();
             if matches!(
                 kind,
-                "ServiceAccount" | "ClusterRole" | "ClusterRoleBinding"
+                "ServiceAccount" | "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding"
             ) {
                 change(&mut manifest);
                 apply(client, &manifest, false).await.unwrap();

@@ -76,6 +76,7 @@ impl Agent {
             pods,
             pod_names,
             upstream: _,
+            distribution: _,
         } = choices;
         let pods = match pods {
             PodsMode::Disabled => "disabled",

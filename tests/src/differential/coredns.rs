@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::upstream;
+use super::{corefiles, upstream};
 
 /// Where CoreDNS answers: a pod's address on `lo`. CoreDNS finds its own Service by its
 /// own addresses, of which it ignores loopback addresses (CoreDNS,
@@ -39,6 +39,8 @@ pub struct Choices {
     pub pod_names: bool,
     /// Whether names outside of the zone are forwarded to an upstream resolver.
     pub upstream: bool,
+    /// The folder in `tests/corefiles` with the Corefile, whose options hold.
+    pub distribution: Option<&'static str>,
 }
 
 impl Default for Choices {
@@ -49,6 +51,7 @@ impl Default for Choices {
             pods: PodsMode::Insecure,
             pod_names: false,
             upstream: true,
+            distribution: None,
         }
     }
 }
@@ -63,7 +66,11 @@ impl Choices {
             pods,
             pod_names,
             upstream,
+            distribution,
         } = self;
+        if let Some(name) = distribution {
+            return corefiles::adapted(name, api, UPSTREAM);
+        }
         let pods = match pods {
             PodsMode::Disabled => "disabled",
             PodsMode::Insecure => "insecure",

@@ -3,7 +3,7 @@
 //! 1. [`generator`] makes a random [`cluster`] and changes it.
 //! 2. [`apiserver`] serves the cluster to [`coredns`]. [`ours`] reads the objects
 //!    directly. The [`agent`] reads them from the API server or from a folder.
-//!    [`upstream`] answers names outside the cluster.
+//!    [`upstream`] answers names outside the cluster. [`corefiles`] are those of distributions.
 //! 3. [`questions`] makes queries about the cluster. [`message`] writes queries and reads
 //!    replies. [`frame`] puts queries into frames. [`client`] sends them over UDP.
 //! 4. [`compare`] finds the difference between two replies. [`differences`] knows the
@@ -16,6 +16,7 @@ pub mod generator;
 pub mod apiserver;
 pub mod client;
 pub mod coredns;
+pub mod corefiles;
 pub mod upstream;
 
 pub mod agent;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
+use headless_agent::corefile::Parts;
 use headless_agent::datapath::object::{self, KernelLog};
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
@@ -20,7 +21,7 @@ use headless_agent::records::{
     EndpointScope, Forward, Index, NameChange, Reply, Settings, Transport, reply,
 };
 use headless_agent::watch::{Event, Keep, Kind};
-use headless_ebpf::abi::{Address, Config, HashKey, InterfaceRecord, PassReason};
+use headless_ebpf::abi::{Address, Config, HashKey, InterfaceRecord, PassReason, Ttls};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
 use headless_ebpf::wire::Capacity;
 use headless_ebpf::wire::frame::FramePacket;
@@ -28,7 +29,7 @@ use hickory_proto::rr::{Name, RecordType};
 
 use super::cluster::{Change, Cluster, Object};
 use super::coredns::Choices;
-use super::{frame, upstream};
+use super::{corefiles, frame, upstream};
 
 /// The served address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -105,11 +106,22 @@ impl Ours {
             pods,
             pod_names,
             upstream,
+            distribution,
         } = *choices;
-        let config =
+        let rules = distribution.map(corefiles::rules);
+        let options = rules.as_ref().and_then(|rules| rules.options.as_ref());
+        let (cache, bufsize) = options.map_or((None, None), |it| (it.cache, it.bufsize));
+        let (ttl, pods) = options.map_or((ttl, pods), |it| (it.ttl, it.pods));
+        let ttls = cache.map_or(Ttls::of(ttl), |cache| cache.bound(Ttls::of(ttl)));
+        let edns_max = bufsize.unwrap_or(u16::MAX);
+        let mut config =
             Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
+        config.set_ttls(ttls);
+        config.edns_max = edns_max.into();
         let settings = Settings {
-            ttl,
+            ttls,
+            cache,
+            edns_max,
             pods,
             endpoints,
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
@@ -301,6 +313,7 @@ fn write<S: RecordSink>(
         lease: Duration::from_hours(1),
         serial,
         may_deny: true,
+        passes: Parts::NONE,
     })?;
     Ok(())
 }

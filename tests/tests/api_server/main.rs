@@ -6,6 +6,7 @@
 #![cfg(all(feature = "root-tests", feature = "peers"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod corefile;
 mod deployment;
 mod failures;
 mod kinds;

@@ -34,7 +34,7 @@ fn distributions_leave_little_to_coredns() {
         ("eks", "", 5, 30),
         ("rke2", "", 30, 30),
         ("openshift", "", 5, 900),
-        ("aks", "nxdomain", 30, 30),
+        ("aks", "", 30, 30),
         ("k3s", "reverse", 5, 30),
         ("minikube", "reverse", 30, 30),
     ] {

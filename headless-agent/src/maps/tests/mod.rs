@@ -30,6 +30,7 @@ use super::memory::MemorySink;
 use super::read::{self, Stored};
 use super::writer::Writer;
 use super::{MapKey, MapKind, RecordSink, SinkError, WriteCounts};
+use crate::corefile::Parts;
 use crate::records::{
     Details, Index, NameChange, NameData, RelativeName, Settings, Target, TargetSet, Targets,
 };
@@ -118,6 +119,7 @@ fn beat(writer: &mut Writer<MemorySink>) {
         lease: Duration::from_secs(30),
         serial: 7,
         may_deny: true,
+        passes: Parts::NONE,
     };
     writer.beat(beat).unwrap();
 }

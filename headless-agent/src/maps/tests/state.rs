@@ -1,6 +1,7 @@
 //! Heartbeats and served addresses.
 
 use super::*;
+use crate::corefile::Part;
 
 #[test]
 fn a_heartbeat_moves_the_deadline_by_the_lease() {
@@ -14,9 +15,14 @@ fn a_heartbeat_moves_the_deadline_by_the_lease() {
         lease: Duration::from_secs(30),
         serial: 8,
         may_deny: false,
+        passes: Part::Reverse.into(),
     };
     writer.beat(unsure).unwrap();
     assert!(!complete(&writer));
+    let passes = |writer: &Writer<MemorySink>| writer.sink().state.flags & State::PASSES;
+    assert_eq!(passes(&writer), State::PASS_REVERSE);
+    beat(&mut writer);
+    assert_eq!(passes(&writer), 0);
 }
 
 #[test]

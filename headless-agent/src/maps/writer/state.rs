@@ -71,6 +71,7 @@ impl<S: RecordSink> Writer<S> {
             lease,
             serial,
             may_deny,
+            passes,
         } = beat;
         let now = monotonic_ns();
         let lease = u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX);
@@ -78,8 +79,9 @@ impl<S: RecordSink> Writer<S> {
         self.put_state(State {
             deadline_ns: now.saturating_add(lease),
             serial,
-            flags: self.state.flags & !State::COMPLETE
-                | if is_complete { State::COMPLETE } else { 0 },
+            flags: self.state.flags & !(State::COMPLETE | State::PASSES)
+                | if is_complete { State::COMPLETE } else { 0 }
+                | passes.bits(),
         })?;
         self.counts.beat_ns.store(now, Ordering::Relaxed);
         Ok(())

@@ -136,6 +136,7 @@ fn ready() -> Vitals {
         }),
         outages: Vec::new(),
         attached: true,
+        standing: Arc::default(),
     }
 }
 

@@ -300,7 +300,7 @@ mod tests {
             "interfaces": [], "programs": {}, "servers": ["10.96.0.10"],
             "maps": { "names_table": map(3), "names_long": map(0) },
             "lease": 30.0, "heartbeat_age": 0.5, "age": 0.0, "silence": null,
-            "serial": 1, "synced": true, "complete": true,
+            "serial": 1, "synced": true, "complete": true, "left_to_coredns": [],
             "problems": ["first of all"], "notes": ["a choice"], "reported": [],
         });
         serde_json::from_value(status).unwrap()

@@ -15,9 +15,8 @@ use crate::records::types::EndpointScope;
 use crate::watch::{EndpointSlice, ServiceKind, ServiceRef};
 
 impl Resolver<'_> {
-    /// The SOA record. Trap T8: its names end with the zone as it was asked.
-    pub(super) fn soa(&self) -> Record {
-        let ttl = self.ttl();
+    /// The SOA record with this TTL. Trap T8: its names end with the zone as it was asked.
+    pub(super) fn soa(&self, ttl: u32) -> Record {
         let zone = &self.zone.asked;
         let below = |labels: &[&'static str]| {
             let name = self.zone.below(labels.iter().copied());
@@ -30,9 +29,9 @@ impl Resolver<'_> {
             7200,
             1800,
             86_400,
-            ttl,
+            self.index.settings().ttls.minimum,
         );
-        Record::from_rdata(zone.clone(), ttl.min(300), RData::SOA(soa))
+        Record::from_rdata(zone.clone(), ttl, RData::SOA(soa))
     }
 
     /// The NS records, with the addresses of the name servers.

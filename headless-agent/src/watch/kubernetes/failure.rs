@@ -20,6 +20,11 @@ pub(super) fn status(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
+/// The HTTP status as a number, where the server gave one.
+pub(in crate::watch) fn status_code(error: &watcher::Error) -> Option<u16> {
+    status(error).map(|status| status.code)
+}
+
 /// The RBAC verb of the request.
 fn verb(error: &watcher::Error) -> &'static str {
     match error {
@@ -98,7 +103,7 @@ fn transport(error: &watcher::Error, verb: &str, resource: &str) -> Failure {
 }
 
 /// The error and its causes, each text once.
-fn chain(error: &dyn Error) -> String {
+pub(in crate::watch) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

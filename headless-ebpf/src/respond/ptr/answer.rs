@@ -86,7 +86,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
         // `pass_reason` has checked that nothing but an OPT record follows the question.
         let has_additional = self.image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
         if has_additional && let Some(edns) = Edns::parse(self.image, after + QUESTION_FIXED_LEN) {
-            self.question.edns = edns;
+            self.question.edns = edns.lowered(self.request.config.edns_max);
         }
         Ok(())
     }

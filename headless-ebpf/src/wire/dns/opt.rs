@@ -6,7 +6,10 @@ use super::{
     numbers::{OPT_FLAGS_ECHOED, OPT_LEN, qtype},
     options::OPTIONS_LEN_MAX,
 };
-use crate::wire::bytes::{Image, NameBytes};
+use crate::{
+    verifier,
+    wire::bytes::{Image, NameBytes},
+};
 
 /// The OPT record of a query, or its absence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -76,6 +79,18 @@ impl Edns {
             size: image.be16_at(offset + 3),
             flags: image.be16_at(offset + 7),
         })
+    }
+
+    /// The record with a size of at most `max` bytes (below 2^31), as CoreDNS's plugin `bufsize`
+    /// changes it.
+    #[inline(always)]
+    #[must_use]
+    pub fn lowered(mut self, max: u32) -> Self {
+        let (size, max) = (usize::from(self.size), max as usize);
+        // A mask instead of a branch (habit 2 of `verifier`).
+        let over = size.wrapping_sub(max) & !verifier::ones_if_below(size, max);
+        self.size = size.wrapping_sub(over) as u16;
+        self
     }
 
     /// Writes the reply's OPT record. CoreDNS repeats the client's size and DO bit

@@ -81,7 +81,7 @@ impl Question {
             let Some(edns) = Edns::parse(image, after + QUESTION_FIXED_LEN) else {
                 return false;
             };
-            self.edns = edns;
+            self.edns = edns.lowered(config.edns_max);
         }
         true
     }

@@ -101,15 +101,12 @@ const VERSION_DATA_LEN: usize = 6;
 /// The version of the Kubernetes DNS specification as a character string: `\51.1.0`.
 const VERSION: (u32, u16) = (u32::from_le_bytes(*b"\x051.1"), u16::from_le_bytes(*b".0"));
 
-/// TTL of the version's TXT record in seconds (CoreDNS, `kubernetes.go`, `Services`).
-const VERSION_TTL: u32 = 28_800;
-
 /// Writes the TXT record with the version of the specification at `at`, with the question's
 /// name as the owner name (Kubernetes DNS specification, section 2.2).
 #[inline(always)]
-pub fn put_version(image: &mut Image, at: usize) {
+pub fn put_version(image: &mut Image, at: usize, ttl: u32) {
     let data_len = VERSION_DATA_LEN as u16;
-    let header = RecordHeader::new(QUESTION_NAME, qtype::TXT, VERSION_TTL, data_len);
+    let header = RecordHeader::new(QUESTION_NAME, qtype::TXT, ttl, data_len);
     header.put_with(image, at, VERSION.0);
     image.put_u16(at + RECORD_HEADER_LEN + 4, VERSION.1);
 }
@@ -148,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_version_is_a_text() {
-        let image = written(VERSION_LEN, |image| put_version(image, 100));
+        let image = written(VERSION_LEN, |image| put_version(image, 100, 28_800));
         assert_eq!(
             &image.as_slice()[100..][..VERSION_LEN],
             b"\xc0\x0c\0\x10\0\x01\0\0\x70\x80\0\x06\x051.1.0"

@@ -1,5 +1,7 @@
 //! The records of the zone's apex, and of its name server.
 
+use headless_ebpf::abi::Ttls;
+
 use super::*;
 use crate::watch::ServiceRef;
 
@@ -13,7 +15,13 @@ fn in_default(name: &str) -> ServiceRef {
 #[test]
 fn the_soa_and_its_ttl() {
     for (ttl, negative) in [(5, 5), (300, 300), (3600, 300)] {
-        let index = index(Settings { ttl, ..settings() }, cluster());
+        let index = index(
+            Settings {
+                ttls: Ttls::of(ttl),
+                ..settings()
+            },
+            cluster(),
+        );
         let soa = format!(
             "{ZONE} {negative} SOA ns.dns.{ZONE} hostmaster.{ZONE} 7 7200 1800 86400 {ttl}"
         );

@@ -1,0 +1,95 @@
+//! The agent follows the Corefile of the cluster's DNS, with the rights that `deploy/` grants.
+
+use headless_tests::agent::Agent;
+use headless_tests::control_plane::objects::object;
+use headless_tests::control_plane::{API, account, eventually};
+use headless_tests::scene::{Scene, run};
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, json};
+
+use super::failures::without;
+
+const KUBEADM: &str = include_str!("../../corefiles/kubeadm/Corefile");
+const AKS: &str = include_str!("../../corefiles/aks/Corefile");
+
+fn config_map(name: &str, key: &str, text: &str) -> ConfigMap {
+    object(json!({
+        "metadata": { "name": name, "namespace": "kube-system" },
+        "data": { key: text },
+    }))
+}
+
+async fn leaves(agent: &Agent<'_>, parts: &[&str], reason: &str) {
+    eventually(async || {
+        let (status, problems) = (agent.status(), agent.problems());
+        if status["left_to_coredns"] == json!(parts) && problems.contains(reason) {
+            return Ok(());
+        }
+        Err(format!("{}\n{problems}", status["left_to_coredns"]))
+    })
+    .await;
+}
+
+async fn change(scene: &Scene<'_>, name: &str, data: &Value) {
+    let patch = json!({ "data": data });
+    let cluster = &scene.cluster;
+    cluster
+        .patch::<ConfigMap>("kube-system", name, &patch)
+        .await;
+}
+
+#[test]
+fn a_config_map_and_what_it_imports_are_followed() {
+    run(&[], async |scene| {
+        let cluster = &scene.cluster;
+        cluster
+            .create(&config_map("coredns", "Corefile", AKS))
+            .await;
+        let agent = scene.agent(&[]).await;
+        leaves(&agent, &[], "").await;
+        assert_eq!(agent.get("/readyz").unwrap(), (200, "ok\n".to_owned()));
+        // A new ConfigMap that is imported, as AKS has it.
+        let custom = config_map("coredns-custom", "a.override", "dns64\n");
+        cluster.create(&custom).await;
+        let line = "left to CoreDNS: line 1 of a.override: dns64";
+        leaves(&agent, &["denials"], line).await;
+        change(
+            &scene,
+            "coredns-custom",
+            &json!({ "a.override": "local\n" }),
+        )
+        .await;
+        let all = ["zone", "nxdomain", "denials", "reverse"];
+        leaves(&agent, &all, "line 1 of a.override: local").await;
+        change(&scene, "coredns", &json!({ "Corefile": ". {" })).await;
+        leaves(&agent, &all, "the Corefile cannot be parsed").await;
+    });
+}
+
+#[test]
+fn a_config_map_that_is_forbidden_leaves_everything_to_coredns() {
+    run(&[], async |scene| {
+        let cluster = &scene.cluster;
+        cluster
+            .create(&config_map("coredns", "Corefile", KUBEADM))
+            .await;
+        let lack = without("configmaps", "watch");
+        let token = account::token(&cluster.0, &["base"], lack).await;
+        let mut agent = scene.spawn(API, &token, &[]);
+        agent.ready();
+        let all = ["zone", "nxdomain", "denials", "reverse"];
+        let reason = "not allowed to watch the ConfigMap kube-system/coredns (403): the Role \
+                      headless-agent-corefile";
+        leaves(&agent, &all, reason).await;
+    });
+}
+
+#[test]
+fn without_a_config_map_the_options_alone_decide() {
+    run(&[], async |scene| {
+        let agent = scene.agent(&[]).await;
+        leaves(&agent, &[], "").await;
+        let notes = agent.status()["notes"].to_string();
+        assert!(notes.contains("there is no Corefile"), "{notes}");
+    });
+}
