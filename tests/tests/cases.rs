@@ -56,10 +56,10 @@ fn every_case_is_answered_as_coredns_does() {
     });
 }
 
-/// With an API server the default scope leaves out endpoints. Then fewer questions are
+/// In the scope of headless Services the agent leaves out endpoints. Then fewer questions are
 /// answered, and no answer differs.
 #[test]
-fn no_case_is_answered_wrongly_in_the_default_mode() {
+fn no_case_is_answered_wrongly_without_all_endpoints() {
     each(EndpointScope::Headless, |servers, question, about| {
         let query = question.query();
         let alone = without_upstream(&question.expect);

@@ -103,7 +103,7 @@ fn every_case_in(scope: &str) {
 }
 
 #[test]
-fn pods_see_coredns_answers_by_default() {
+fn pods_see_coredns_answers_with_endpoints_of_headless_services() {
     every_case_in("headless");
 }
 
