@@ -90,24 +90,30 @@ impl Headers {
         let Some(head) = head.last_chunk::<{ IPV4_LEN + UDP_LEN }>() else {
             return Err(NoQuery::Other);
         };
-        let is_to_dns = [head[22], head[23]] == DNS_PORT;
-        let fragment = u16::from_be_bytes([head[6], head[7]]) & FRAGMENT;
-        let has_port = head[0] == VERSION_IHL && fragment & FRAGMENT_OFFSET == 0;
-        let address = [head[16], head[17], head[18], head[19]];
-        let destination = Address::from_ipv4_word(u32::from_ne_bytes(address));
+        // Closures, so that no packet pays for what only others need.
+        let is_to_dns = || [head[22], head[23]] == DNS_PORT;
+        let fragment = || u16::from_be_bytes([head[6], head[7]]) & FRAGMENT;
+        let has_port = || head[0] == VERSION_IHL && fragment() & FRAGMENT_OFFSET == 0;
+        let destination = || {
+            let address = [head[16], head[17], head[18], head[19]];
+            Address::from_ipv4_word(u32::from_ne_bytes(address))
+        };
         if head[9] != PROTOCOL_UDP {
-            return Err(if head[9] == PROTOCOL_TCP && is_to_dns && has_port {
-                NoQuery::Tcp(destination, link_len + IPV4_LEN + TCP_FLAGS_AT)
+            return Err(if head[9] == PROTOCOL_TCP && is_to_dns() && has_port() {
+                NoQuery::Tcp(destination(), link_len + IPV4_LEN + TCP_FLAGS_AT)
             } else {
                 NoQuery::Other
             });
         }
-        if has_port && !is_to_dns {
-            return Err(NoQuery::Other);
-        }
-        let unreadable = |reason| Err(NoQuery::Unreadable(destination, reason));
-        if !has_port || fragment != 0 {
+        let unreadable = |reason| Err(NoQuery::Unreadable(destination(), reason));
+        if head[0] != VERSION_IHL || fragment() != 0 {
+            if has_port() && !is_to_dns() {
+                return Err(NoQuery::Other);
+            }
             return unreadable(PassReason::IpHeader);
+        }
+        if !is_to_dns() {
+            return Err(NoQuery::Other);
         }
         let ip_len = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let udp_len = usize::from(u16::from_be_bytes([head[24], head[25]]));
@@ -124,7 +130,7 @@ impl Headers {
         }
         Self {
             shape: Shape::new(Family::Ipv4, link_len != ETHERNET_LEN),
-            destination,
+            destination: destination(),
             frame_len: link_len + ip_len,
         }
         .check(udp_len, frame_len)
@@ -139,26 +145,26 @@ impl Headers {
         let Some(head) = head.last_chunk::<{ IPV6_LEN + UDP_LEN }>() else {
             return Err(NoQuery::Other);
         };
-        let Some(destination) = head[24..].first_chunk::<16>() else {
-            return Err(NoQuery::Other);
+        let is_to_dns = || [head[42], head[43]] == DNS_PORT;
+        let destination = || match head[24..].first_chunk::<16>() {
+            Some(address) => bytemuck::cast(*address),
+            None => Address::default(),
         };
-        let destination: Address = bytemuck::cast(*destination);
-        let is_to_dns = [head[42], head[43]] == DNS_PORT;
-        let unreadable = |reason| Err(NoQuery::Unreadable(destination, reason));
+        let unreadable = |reason| Err(NoQuery::Unreadable(destination(), reason));
         if head[6] != PROTOCOL_UDP {
             // The first byte of an extension header says what follows it.
             let (next, after) = (head[6], head[IPV6_LEN]);
-            let may_be_udp = after == PROTOCOL_UDP || is_extension_header(after);
-            return if next == PROTOCOL_TCP && is_to_dns {
+            let may_be_udp = || after == PROTOCOL_UDP || is_extension_header(after);
+            return if next == PROTOCOL_TCP && is_to_dns() {
                 let flags_at = link_len + IPV6_LEN + TCP_FLAGS_AT;
-                Err(NoQuery::Tcp(destination, flags_at))
-            } else if is_extension_header(next) && may_be_udp {
+                Err(NoQuery::Tcp(destination(), flags_at))
+            } else if is_extension_header(next) && may_be_udp() {
                 unreadable(PassReason::IpHeader)
             } else {
                 Err(NoQuery::Other)
             };
         }
-        if !is_to_dns {
+        if !is_to_dns() {
             return Err(NoQuery::Other);
         }
         if head[0] >> 4 != 6 {
@@ -171,7 +177,7 @@ impl Headers {
         }
         Self {
             shape: Shape::new(Family::Ipv6, link_len != ETHERNET_LEN),
-            destination,
+            destination: destination(),
             frame_len: link_len + IPV6_LEN + payload_len,
         }
         .check(udp_len, frame_len)
