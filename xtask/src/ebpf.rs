@@ -59,7 +59,8 @@ pub(crate) fn build() -> Result<Objects> {
     let start = Instant::now();
     for _ in 0..ATTEMPTS {
         let began = SystemTime::now();
-        compile(&toolchain)?;
+        let stale = is_stale()?;
+        compile(&toolchain, stale)?;
         let changed = newest_source()?;
         // A source that was saved while the compiler ran may be missing in the object,
         // although the object is newer than the source.
@@ -71,7 +72,9 @@ pub(crate) fn build() -> Result<Objects> {
             xdp: xdp?,
             reflect: reflect?,
         };
-        exec::progress("ebpf", &exec::elapsed(start.elapsed()));
+        if stale {
+            exec::progress("ebpf", &exec::elapsed(start.elapsed()));
+        }
         return Ok(objects);
     }
     bail!("headless-ebpf/src changed during each of {ATTEMPTS} builds");
@@ -113,13 +116,38 @@ fn folder() -> PathBuf {
     exec::target().join("bpf")
 }
 
-fn compile(toolchain: &Toolchain) -> Result<()> {
-    exec::run(&mut cargo(toolchain, "build", &folder())).context("cannot build the BPF programs")
+/// Whether an object is missing, or older than a source.
+fn is_stale() -> Result<bool> {
+    let changed = newest_source()?;
+    Ok(PROGRAMS.iter().any(|program| {
+        let object = fs::metadata(folder().join(format!("{program}.o")));
+        !object
+            .and_then(|data| data.modified())
+            .is_ok_and(|time| time >= changed)
+    }))
+}
+
+/// Compiles the programs. `stale` says whether there is something to compile. If not, cargo finds
+/// that out, and a build that does nothing prints nothing.
+fn compile(toolchain: &Toolchain, stale: bool) -> Result<()> {
+    let mut command = cargo(toolchain, "build", &folder());
+    if stale {
+        toolchain.tell();
+    } else {
+        command.arg("--quiet");
+    }
+    exec::run(&mut command).context("cannot build the BPF programs")
 }
 
 /// A cargo command for the programs with the target directory `folder`.
 fn cargo(toolchain: &Toolchain, subcommand: &str, folder: &Path) -> Command {
-    let mut command = toolchain.cargo();
+    // rustc warns that the target feature is unstable, for each crate. Clippy, which the lint
+    // runs, warns of all else.
+    let flags: &[&str] = match subcommand {
+        "build" => &["-Awarnings"],
+        _ => &[],
+    };
+    let mut command = toolchain.cargo(flags);
     command
         .args([subcommand, "--package", "headless-ebpf", "--bins"])
         .args(["--release", "--target", TARGET, "-Zbuild-std=core"])

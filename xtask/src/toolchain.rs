@@ -26,6 +26,7 @@ const LLVM: u32 = 22;
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     compiler: Compiler,
+    version: String,
     linker: PathBuf,
 }
 
@@ -47,15 +48,21 @@ impl Toolchain {
         let compiler = Compiler::find()?;
         let version = compiler.check()?;
         let linker = linker()?;
-        exec::progress(
-            "toolchain",
-            &format!("{version}, linker {}", linker.display()),
-        );
-        Ok(Self { compiler, linker })
+        Ok(Self {
+            compiler,
+            version,
+            linker,
+        })
     }
 
-    /// A cargo that compiles with this toolchain and the flags for BPF.
-    pub(crate) fn cargo(&self) -> Command {
+    /// Says which toolchain it is.
+    pub(crate) fn tell(&self) {
+        let linker = self.linker.display();
+        exec::progress("toolchain", &format!("{}, linker {linker}", self.version));
+    }
+
+    /// A cargo that compiles with this toolchain, the flags for BPF, and `more` flags.
+    pub(crate) fn cargo(&self, more: &[&str]) -> Command {
         let mut command = match self.compiler {
             Compiler::Nightly => {
                 let mut command = exec::isolated("rustup");
@@ -70,13 +77,14 @@ impl Toolchain {
                 command
             }
         };
-        let flags = [
+        let mut flags = vec![
             // BTF is derived from debug information.
             "-Cdebuginfo=2".to_owned(),
             format!("-Clinker={}", self.linker.display()),
             "-Clink-arg=--btf".to_owned(),
             format!("-Ctarget-feature=+{MISALIGNED}"),
         ];
+        flags.extend(more.iter().map(|&flag| flag.to_owned()));
         command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
         command
     }
@@ -99,16 +107,16 @@ impl Toolchain {
 
 impl Compiler {
     fn find() -> Result<Self> {
-        if let Some(unfit) = nightly_unfit() {
-            exec::progress("toolchain", &format!("not rustup's nightly: {unfit}"));
-        } else {
+        let Some(unfit) = nightly_unfit() else {
             return Ok(Self::Nightly);
-        }
-        apt::ensure(&apt::BPF_TOOLCHAIN).context(
-            "no compiler for BPF: either use Debian's compiler, or give rustup's nightly its \
-             sources with `rustup toolchain install nightly --component rust-src` and accept \
-             it with HEADLESS_UNPINNED=1",
-        )?;
+        };
+        apt::ensure(&apt::BPF_TOOLCHAIN).with_context(|| {
+            format!(
+                "no compiler for BPF (rustup's nightly is none: {unfit}): either use Debian's \
+                 compiler, or give rustup's nightly its sources with `rustup toolchain install \
+                 nightly --component rust-src` and accept it with HEADLESS_UNPINNED=1"
+            )
+        })?;
         Ok(Self::Debian)
     }
 

@@ -18,10 +18,6 @@ use crate::lab::network::{self, Netns};
 use crate::lab::pod::Pod;
 use crate::lab::{CLUSTER_DNS, NODE_DNS, mounts};
 
-/// An address on which the agent answers and the kernel does not. Questions to it are
-/// answered in userspace.
-pub(crate) const UNSERVED_DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 11);
-
 /// The pods of the `StatefulSet`, with the addresses that the `EndpointSlice` in
 /// `deploy/demo/` gives them.
 pub(crate) const WEB: [(&str, Ipv4Addr); 3] = [
@@ -57,7 +53,7 @@ impl Cluster {
     /// Starts everything. Returns when the agent is ready and the client's pod reaches the
     /// web servers.
     pub(crate) async fn set_up(agent: &Path, hook: Option<Hook>, verbose: bool) -> Result<Self> {
-        network::set_up_node(&[CLUSTER_DNS, NODE_DNS, UNSERVED_DNS])?;
+        network::set_up_node(&[CLUSTER_DNS, NODE_DNS])?;
         let node = Netns::current()?;
         let (name, address) = CLIENT;
         let client = Pod::new(&node, name, address, CLUSTER_DNS)?;
@@ -75,7 +71,7 @@ impl Cluster {
             listen: &[CLUSTER_DNS, NODE_DNS],
             hook,
             admin: ADMIN,
-            arguments: &["--listen-unserved".into(), UNSERVED_DNS.to_string().into()],
+            arguments: &[],
             verbose,
         })
         .await?;

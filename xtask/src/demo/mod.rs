@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode> {
                 apt::ensure(&["busybox-static"])?;
             }
             if arguments.agent.is_none() {
-                return lab::build_agent();
+                return lab::build_plain_agent().map(drop);
             }
             ebpf::build().map(drop)
         },
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode> {
 
 async fn show(arguments: &DemoArgs, init_pid: u32) -> Result<Option<Kept>> {
     let screen = Screen::new();
-    let agent = arguments.agent.clone().unwrap_or_else(lab::built_agent);
+    let agent = arguments.agent.clone().unwrap_or_else(lab::plain_agent);
     let cluster = Cluster::set_up(&agent, arguments.hook, arguments.verbose).await?;
     screen.heading("A node, four pods, the agent")?;
     for pod in cluster.pods() {

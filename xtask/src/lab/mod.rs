@@ -103,13 +103,24 @@ pub(crate) fn run(arguments: &LabArgs) -> Result<ExitCode> {
                 arguments.manifests.display()
             );
             if arguments.agent.is_none() {
-                // Nothing is measured here, so an agent that builds in less time serves.
-                build_agent_as("dev", &[])?;
+                build_plain_agent()?;
             }
             Ok(())
         },
         async |control| node(arguments, control).await,
     )
+}
+
+/// Builds the BPF objects, and an agent without optimization, which takes a fifth of the time. The
+/// programs in the kernel are the same.
+pub(crate) fn build_plain_agent() -> Result<PathBuf> {
+    build_agent_as("dev", &[])?;
+    Ok(plain_agent())
+}
+
+/// The path of the agent that [`build_plain_agent`] builds.
+pub(crate) fn plain_agent() -> PathBuf {
+    exec::target().join("debug/headless-agent")
 }
 
 /// Builds the BPF objects, and the agent with the object inside.
