@@ -55,7 +55,7 @@ pub fn adapted(name: &str, api: SocketAddr, upstream: SocketAddr) -> String {
         "import custom",
         &format!("import {}/custom", folder.display()),
     );
-    let mut adapted = String::new();
+    let mut adapted = Vec::new();
     let mut depth = 0_usize;
     // The plugin that is being left out.
     let mut left_out = None;
@@ -68,21 +68,22 @@ pub fn adapted(name: &str, api: SocketAddr, upstream: SocketAddr) -> String {
         depth += usize::from(opens);
         depth -= usize::from(closes);
         if left_out.is_none() {
-            adapted += &match (name, opens) {
-                ("kubernetes", true) => format!("{line}\n endpoint http://{api}\n"),
-                ("cache", true) => format!("{line}\n disable success\n disable denial\n"),
-                ("cache", false) => {
-                    format!("{line} {{\n disable success\n disable denial\n }}\n")
-                }
-                _ => format!("{line}\n"),
-            };
+            adapted.push(match (name, opens) {
+                ("kubernetes", true) => format!("{line}\n endpoint http://{api}"),
+                ("cache", true) => format!("{line}\n disable success\n disable denial"),
+                ("cache", false) => format!("{line} {{\n disable success\n disable denial\n }}"),
+                _ => line.to_owned(),
+            });
         }
         if depth == 1
             && let Some(plugin) = left_out.take()
             && plugin == "forward"
         {
-            adapted += &format!(" forward . {upstream} {{\n max_concurrent 1000\n }}\n");
+            adapted.push(format!(
+                " forward . {upstream} {{\n max_concurrent 1000\n }}"
+            ));
         }
     }
-    adapted
+    adapted.push(String::new());
+    adapted.join("\n")
 }
