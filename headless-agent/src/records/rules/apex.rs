@@ -10,7 +10,7 @@ use hickory_proto::rr::{RData, Record, RecordType};
 
 use super::candidates::{self, Candidate, Host, Miss, Target};
 use super::ptr::VISITED_MAX;
-use super::{Resolver, Sections};
+use super::{RECORDS_MAX, Resolver, Sections};
 use crate::records::types::EndpointScope;
 use crate::watch::{EndpointSlice, ServiceKind, ServiceRef};
 
@@ -82,8 +82,8 @@ impl Resolver<'_> {
     /// Each CoreDNS looks up its own addresses. The index knows the addresses of all of them,
     /// but not which two belong to one server. So the answer is known if all addresses of a
     /// family lead to the same Services. [`Miss::Unknown`] where they do not, where the
-    /// endpoints of some Services are unknown, and where the cluster's DNS has no endpoint: it
-    /// then names itself.
+    /// endpoints of some Services are unknown, where the cluster's DNS has no endpoint: it then
+    /// names itself, and where the look-up is beyond the bounds of [`Effort`].
     fn servers(&self) -> Result<Vec<Server<'_>>, Miss> {
         let settings = self.index.settings();
         let ServiceRef { namespace, name } = &settings.dns_service;
@@ -101,16 +101,16 @@ impl Resolver<'_> {
         if mixed || ipv4.len() + ipv6.len() == 0 {
             return Err(Miss::Unknown);
         }
-        let mut visited = 0;
+        let mut effort = Effort::default();
         let mut servers = Vec::new();
         for family in [ipv4, ipv6] {
             let mut of_each = family.into_iter();
             let Some(first) = of_each.next() else {
                 continue;
             };
-            let of_first = self.servers_over(first, &mut visited)?;
+            let of_first = self.servers_over(first, &mut effort)?;
             for other in of_each {
-                if self.servers_over(other, &mut visited)? != of_first {
+                if self.servers_over(other, &mut effort)? != of_first {
                     return Err(Miss::Unknown);
                 }
             }
@@ -120,16 +120,16 @@ impl Resolver<'_> {
     }
 
     /// The Services of every slice that has this address, sorted. A Service comes once for each
-    /// such slice. `visited` counts endpoints.
-    fn servers_over(&self, at: IpAddr, visited: &mut usize) -> Result<Vec<Server<'_>>, Miss> {
+    /// such slice.
+    fn servers_over(&self, at: IpAddr, effort: &mut Effort) -> Result<Vec<Server<'_>>, Miss> {
         let mut servers = Vec::new();
         for view in self.index.holders(at) {
             let endpoints = &view.state.endpoints;
-            *visited += endpoints.len();
+            effort.visit(endpoints.len())?;
             let Some(service) = view.state.service.as_deref() else {
                 continue;
             };
-            if service.partial || endpoints.is_partial() || *visited > VISITED_MAX {
+            if service.partial || endpoints.is_partial() {
                 return Err(Miss::Unknown);
             }
             let target = |endpoint| candidates::target(&view, endpoint);
@@ -137,9 +137,11 @@ impl Resolver<'_> {
             for slice in endpoints.slices().filter(holds) {
                 match &service.kind {
                     ServiceKind::ClusterIp(addresses) if !addresses.is_empty() => {
+                        effort.add(addresses.len())?;
                         servers.extend(addresses.iter().map(|at| (target(None), *at)));
                     }
                     ServiceKind::Headless if slice.aliases.is_empty() => {
+                        effort.add(slice.endpoints.len())?;
                         let endpoints = slice.endpoints.iter();
                         servers.extend(endpoints.map(|of| (target(Some(of)), of.address)));
                     }
@@ -155,3 +157,34 @@ impl Resolver<'_> {
 
 /// A name server and one of its addresses.
 type Server<'a> = (Target<'a>, IpAddr);
+
+/// The work of one look-up of the zone's name servers. A tenant decides how many endpoints are
+/// beside an address of the cluster's DNS, and the index is locked meanwhile.
+#[derive(Default)]
+struct Effort {
+    /// Endpoints looked at.
+    visited: usize,
+    /// Name servers found, again for each address of the cluster's DNS.
+    servers: usize,
+}
+
+impl Effort {
+    /// Counts endpoints to look at. [`Miss::Unknown`] beyond [`VISITED_MAX`].
+    fn visit(&mut self, endpoints: usize) -> Result<(), Miss> {
+        self.visited += endpoints;
+        within(self.visited, VISITED_MAX)
+    }
+
+    /// Counts name servers before they are collected. [`Miss::Unknown`] beyond [`RECORDS_MAX`].
+    fn add(&mut self, servers: usize) -> Result<(), Miss> {
+        self.servers += servers;
+        within(self.servers, RECORDS_MAX)
+    }
+}
+
+fn within(count: usize, max: usize) -> Result<(), Miss> {
+    if count > max {
+        return Err(Miss::Unknown);
+    }
+    Ok(())
+}

@@ -139,3 +139,30 @@ fn unknown_name_servers_are_not_guessed() {
         }
     }
 }
+
+/// A tenant's Service over the cluster's DNS may have any number of endpoints beside it.
+#[test]
+fn more_name_servers_than_a_message_holds_are_not_collected() {
+    let beside = |dns: &[&str], count: usize| {
+        let mut endpoints: Vec<String> = dns.iter().map(|at| (*at).to_owned()).collect();
+        endpoints.extend((dns.len()..count).map(|i| format!("10.9.{}.{}", i / 256, i % 256)));
+        let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+        let over = vec![
+            service("default", "over", "None", &[]),
+            slice("default/over-1", "over", &[], &endpoints),
+        ];
+        index(all(), with_dns(&[dns], over))
+    };
+    let two = &["10.244.0.2", "10.244.0.3"];
+    // The two addresses of `kube-dns` are servers, too. The servers are found once for each
+    // address of the cluster's DNS.
+    for (dns, fits) in [(&two[..1], RECORDS_MAX - 2), (two, RECORDS_MAX / 2 - 2)] {
+        let index = beside(dns, fits);
+        assert_eq!(answered(&index, "@ NS").answers.len(), fits + 1);
+        assert_eq!(ask(&index, "ns.dns A").len(), fits + 1);
+        let index = beside(dns, fits + 1);
+        for question in ["@ NS", "ns.dns A", "ns.dns AAAA"] {
+            assert_eq!(ask(&index, question), ["ClusterDns"], "{question}");
+        }
+    }
+}
