@@ -50,10 +50,11 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::choice::Uncounted;
 
     #[test]
     fn the_operator_hears_which_endpoints_are_left_out_and_why() {
-        let note = |scope, found: Option<Option<u64>>, slices| {
+        let note = |scope, found: Option<Result<u64, Uncounted>>, slices| {
             let choice = found.map(|slices| Choice {
                 slices,
                 slices_max: 5,
@@ -67,14 +68,16 @@ mod tests {
         };
         let (all, headless) = (EndpointScope::All, EndpointScope::Headless);
         assert_eq!(note(all, None, 9), "");
-        assert_eq!(note(all, Some(Some(5)), 5), "");
-        let grown = note(all, Some(Some(5)), 6);
+        assert_eq!(note(all, Some(Ok(5)), 5), "");
+        let grown = note(all, Some(Ok(5)), 6);
         assert!(grown.contains("grown to 6") && grown.contains("--endpoints-max 5"));
         let asked = note(headless, None, 1);
         assert!(asked.starts_with("--endpoints headless: the cluster's DNS"));
-        let large = note(headless, Some(Some(6)), 1);
+        let large = note(headless, Some(Ok(6)), 1);
         assert!(large.contains("has 6 EndpointSlices, more than --endpoints-max 5"));
-        let silent = note(headless, Some(None), 1);
+        let silent = note(headless, Some(Err(Uncounted::Untold)), 1);
         assert!(silent.contains("does not say how many"));
+        let forbidden = note(headless, Some(Err(Uncounted::Forbidden)), 1);
+        assert!(forbidden.contains("was not allowed to count"));
     }
 }

@@ -105,11 +105,12 @@ fn an_unknown_token_is_reported_and_the_next_token_works() {
             ],
         );
         let expected = [
-            "namespaces synced: the API server does not know who asks to watch namespaces (401)",
-            "services synced: the API server does not know who asks to watch services (401)",
+            // The number of slices decides what is watched, so it is asked for until it is known.
+            "endpointslices synced: the API server does not know who asks to list \
+             endpointslices.discovery.k8s.io (401)",
         ];
         unready(&agent, &expected).await;
-        let errors = r#"headless_watch_errors_total{kind="Service",reason="unauthorized"}"#;
+        let errors = r#"headless_watch_errors_total{kind="EndpointSlice",reason="unauthorized"}"#;
         assert!(count(&agent, errors) >= 1);
         agent.signal(nix::sys::signal::Signal::SIGTERM);
         assert!(agent.wait().success());

@@ -148,7 +148,8 @@ fn the_cluster_is_read_first_where_no_sample_can_be() {
             without("endpointslices", "watch")(rules);
         };
         let token = account::token(&cluster.0, &["base"], lack).await;
-        let mut agent = scene.spawn(API, &token, &[]);
+        // Otherwise the agent asks for the number of slices until it may.
+        let mut agent = scene.spawn(API, &token, &["--endpoints", "all"]);
         eventually(async || {
             let log = agent.log();
             let waits = log.contains("once the whole cluster has been read");

@@ -1,29 +1,36 @@
 //! Chooses at the start whether the slices of every Service are watched, by their number.
 
+use std::time::Duration;
+
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Kind;
-use super::super::choice::Choice;
+use super::super::choice::{Choice, Uncounted};
 use super::super::health::{Failure, FailureReason, Health};
 use super::failure::failure;
 use super::follow::Backoff;
 use super::hear::Patience;
 use super::watches::{SLICES, SLICES_RESOURCE};
 
+/// How long a server may forbid the agent to count until the agent believes it. The rules of RBAC
+/// reach each API server by a watch of its own. So a server that starts, or rules that are made
+/// together with the agent, forbid for some seconds what they allow later.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
+
 /// Counts the slices of the cluster, and chooses: all slices are watched where there are at most
 /// `slices_max`.
 ///
 /// Asks for the metadata of one object, with which the server counts the others
 /// (`remainingItemCount` of `ListMeta`). Asks again until the server answers, so that an agent
-/// that starts before its API server does not have a smaller scope for good. A server that does
-/// not let the agent ask does not tell the number: the watches say the same of each resource, and
-/// a watch alone may be allowed. A failure is an outage of the watch of slices, which ends when
-/// that watch runs.
+/// that starts before its API server, or whose token is not accepted yet, does not have a smaller
+/// scope for good. A server that has forbidden the question for [`FORBIDDEN_FOR`] does not tell the
+/// number: the watches say the same of each resource, and a watch alone may be allowed. A failure
+/// is an outage of the watch of slices, which ends when that watch runs.
 pub async fn choose(
     client: Client,
     slices_max: u64,
@@ -33,6 +40,7 @@ pub async fn choose(
     let api: Api<EndpointSlice> = Api::all(client);
     let one = ListParams::default().limit(1);
     let mut backoff = Backoff::default();
+    let mut forbidden_since = None;
     loop {
         let failure = match timeout(patience.answer, api.list_metadata(&one)).await {
             Ok(Ok(list)) => {
@@ -51,29 +59,32 @@ pub async fn choose(
             },
         };
         health.failed(SLICES, Kind::EndpointSlice, &failure);
-        if matches!(
-            failure.reason,
-            FailureReason::Unauthorized | FailureReason::Forbidden
-        ) {
-            return Choice {
-                slices: None,
-                slices_max,
-            };
+        if failure.reason == FailureReason::Forbidden {
+            let since = *forbidden_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= FORBIDDEN_FOR {
+                return Choice {
+                    slices: Err(Uncounted::Forbidden),
+                    slices_max,
+                };
+            }
+        } else {
+            forbidden_since = None;
         }
         sleep(backoff.next()).await;
     }
 }
 
-/// Number of objects in a list of which `read` have been read. `None` where the server has left
-/// the number out, as old servers do.
-fn counted(read: usize, metadata: &ListMeta) -> Option<u64> {
+/// Number of objects in a list of which `read` have been read. [`Uncounted::Untold`] where the
+/// server has left the number out.
+fn counted(read: usize, metadata: &ListMeta) -> Result<u64, Uncounted> {
     let token = metadata.continue_.as_deref().unwrap_or_default();
     let beyond = if token.is_empty() {
         0
     } else {
-        u64::try_from(metadata.remaining_item_count?).ok()?
+        let told = metadata.remaining_item_count.map(u64::try_from);
+        told.and_then(Result::ok).ok_or(Uncounted::Untold)?
     };
-    Some(read as u64 + beyond)
+    Ok(read as u64 + beyond)
 }
 
 #[cfg(test)]
@@ -102,18 +113,18 @@ mod tests {
     #[test]
     fn the_objects_beyond_the_first_are_counted_by_the_server() {
         for (read, list, expected) in [
-            (0, json!({}), Some(0)),
-            (1, json!({ "continue": "" }), Some(1)),
+            (0, json!({}), Ok(0)),
+            (1, json!({ "continue": "" }), Ok(1)),
             (
                 1,
                 json!({ "continue": "x", "remainingItemCount": 41 }),
-                Some(42),
+                Ok(42),
             ),
-            (1, json!({ "continue": "x" }), None),
+            (1, json!({ "continue": "x" }), Err(Uncounted::Untold)),
             (
                 1,
                 json!({ "continue": "x", "remainingItemCount": -1 }),
-                None,
+                Err(Uncounted::Untold),
             ),
         ] {
             assert_eq!(counted(read, &metadata(list.clone())), expected, "{list}");
@@ -161,8 +172,11 @@ mod tests {
     async fn the_server_is_asked_until_it_answers() {
         let client = server(|turn| async move {
             match turn {
-                0 => refusal(StatusCode::SERVICE_UNAVAILABLE),
-                1 => std::future::pending().await,
+                0 | 21 => refusal(StatusCode::SERVICE_UNAVAILABLE),
+                1..=18 => refusal(StatusCode::UNAUTHORIZED),
+                // Forbidden twice, each time for less than the server needs to be believed.
+                19 | 20 | 22 | 23 => refusal(StatusCode::FORBIDDEN),
+                24 => std::future::pending().await,
                 _ => Response::new(json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                     "metadata": { "continue": "x", "remainingItemCount": 41 },
@@ -172,10 +186,11 @@ mod tests {
         });
         let health = Health::default();
         let choice = choose(client, 42, PATIENCE, &health).await;
-        assert_eq!(choice.slices, Some(42));
+        assert_eq!(choice.slices, Ok(42));
         assert!(choice.all());
         let failures = |reason| health.failures(Kind::EndpointSlice, reason);
-        assert_eq!(failures(FailureReason::Refused), 1);
+        assert_eq!(failures(FailureReason::Refused), 2);
+        assert_eq!(failures(FailureReason::Unauthorized), 18);
         assert_eq!(failures(FailureReason::Unreachable), 1);
         assert!(outage(&health).contains("not answered within 10 s"));
         health.runs(SLICES);
@@ -184,13 +199,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_forbids_to_count_leaves_the_smaller_scope() {
-        for code in [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED] {
-            let health = Health::default();
-            let client = server(move |_| async move { refusal(code) });
-            let choice = choose(client, 42, PATIENCE, &health).await;
-            assert_eq!(choice.slices, None);
-            assert!(!choice.all());
-            assert!(outage(&health).contains(code.as_str()));
-        }
+        let start = Instant::now();
+        let health = Health::default();
+        let client = server(|_| async { refusal(StatusCode::FORBIDDEN) });
+        let choice = choose(client, 42, PATIENCE, &health).await;
+        assert_eq!(choice.slices, Err(Uncounted::Forbidden));
+        assert!(!choice.all());
+        assert!(choice.to_string().contains("was not allowed to count"));
+        assert!(outage(&health).contains("403"));
+        assert!(start.elapsed() >= FORBIDDEN_FOR, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 2 * FORBIDDEN_FOR, "{:?}", start.elapsed());
     }
 }
