@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use headless_agent::records::EndpointScope;
-use headless_tests::cases::{Case, Question, objects};
+use headless_tests::cases::{Case, Outcome, Question, Servers, objects};
 use headless_tests::differential::client::Client;
 use headless_tests::differential::cluster::Cluster;
 use headless_tests::differential::coredns::Choices;
@@ -32,12 +32,13 @@ endpoints: [{addresses: [10.244.0.2], conditions: {ready: true}}]
 const TURNS: usize = 400;
 
 /// Checks the answer to a question; where it is partial, also that all records come in turn.
-fn check(client: &Client, question: &Question, about: &str) {
+/// Returns how often it asked.
+fn check(client: &Client, question: &Question, about: &str) -> u64 {
     let query = question.query();
     let reply = client.ask(&query).unwrap();
     question.expect.check(&reply, about);
     if question.expect.answers_count.is_none() {
-        return;
+        return 1;
     }
     let mut seen = BTreeSet::new();
     for _ in 0..TURNS {
@@ -47,9 +48,17 @@ fn check(client: &Client, question: &Question, about: &str) {
         seen.extend(answers.into_iter().map(|record| record.rest));
     }
     assert_eq!(seen.len(), question.expect.answers.len(), "{about}");
+    1 + TURNS as u64
 }
 
-fn every_case_in(scope: &str) {
+/// Where the engine answers on the host, over the same cluster and in the same scope, the kernel
+/// must answer the pod.
+fn every_case_in(scope: EndpointScope) {
+    let option = match scope {
+        EndpointScope::All => "all",
+        EndpointScope::Headless => "headless",
+    };
+    let mut answered = 0;
     for case in Case::all() {
         let mut cluster = Cluster::default();
         for object in case.objects() {
@@ -71,12 +80,12 @@ fn every_case_in(scope: &str) {
             let served = ServedNode::start(&choices, &cluster).unwrap();
             let pod = served.node.pod("veth-client", 10);
             let client = served_node::client(&pod).unwrap();
-            let mut arguments = vec!["--endpoints", scope];
+            let mut arguments = vec!["--endpoints", option];
             arguments.extend(agent_args.iter().map(String::as_str));
             let agent = served.agent(&[&pod], &arguments);
-            let before = agent.kernel_answers();
+            let engine = Servers::new(&case, scope, agent_args);
             for question in questions {
-                let about = format!("{} with --endpoints {scope}: {question}", case.name());
+                let about = format!("{} with --endpoints {option}: {question}", case.name());
                 let query = question.query();
                 // CoreDNS reads the cluster meanwhile.
                 wait_for(|| {
@@ -91,23 +100,27 @@ fn every_case_in(scope: &str) {
                 question
                     .expect
                     .check(&theirs, &format!("{about} by CoreDNS"));
-                check(&client, question, &about);
+                let before = agent.kernel_answers();
+                let asked = check(&client, question, &about);
+                let kernel = agent.kernel_answers() - before;
+                let expected = match engine.by_engine(&query, 0) {
+                    Outcome::Reply(_) => asked,
+                    Outcome::Left => 0,
+                };
+                assert_eq!(kernel, expected, "{about}: by the kernel");
+                answered += kernel;
             }
-            let kernel = agent.kernel_answers() - before;
-            println!(
-                "{} with --endpoints {scope}: {kernel} by the kernel",
-                case.name()
-            );
         }
     }
+    assert!(answered > 0, "the kernel has answered nothing");
 }
 
 #[test]
 fn pods_see_coredns_answers_with_endpoints_of_headless_services() {
-    every_case_in("headless");
+    every_case_in(EndpointScope::Headless);
 }
 
 #[test]
 fn pods_see_coredns_answers_with_all_endpoints() {
-    every_case_in("all");
+    every_case_in(EndpointScope::All);
 }
