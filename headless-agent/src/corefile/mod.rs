@@ -1,8 +1,8 @@
 //! The Corefile of the cluster's DNS: which answers of CoreDNS the programs can give as well.
 //!
 //! The programs answer on the pods' interfaces, before CoreDNS sees a question. So an answer is
-//! right only if CoreDNS would give the same one, and its Corefile decides about that. [`parse`]
-//! groups the words of a Corefile by server block and plugin, as CoreDNS does. [`classify`] looks
+//! right only if CoreDNS would give the same one, and its Corefile decides about that. `parse`
+//! groups the words of a Corefile by server block and plugin, as CoreDNS does. `classify` looks
 //! at the plugins of the block that serves the zone, and says which of their options the agent
 //! takes over and which [`Part`]s of the questions it leaves to CoreDNS. All of it is pure.
 
