@@ -17,6 +17,13 @@ enum Certain {
     Restarted,
 }
 
+impl Certain {
+    /// A wait that no clock can express does not end.
+    fn after(wait: Duration, now: Instant) -> Self {
+        now.checked_add(wait).map_or(Self::Restarted, Self::At)
+    }
+}
+
 /// The rules that hold, and the parts in doubt after a change.
 #[derive(Clone, Debug)]
 pub struct Transition {
@@ -30,7 +37,7 @@ impl Transition {
     /// text, if it is known: before a recent change, anything may have been in it.
     pub fn new(rules: Rules, age: Option<Duration>, now: Instant) -> Self {
         let wait = match rules.reload {
-            Reload::Every(interval) => MOUNTED + interval,
+            Reload::Every(interval) => MOUNTED.saturating_add(interval),
             // Whoever changes such a Corefile restarts CoreDNS, about which nothing is known.
             Reload::Never => MOUNTED,
         };
@@ -38,7 +45,7 @@ impl Transition {
         Self {
             rules,
             doubted: left.map_or(Parts::NONE, |_| Parts::ALL),
-            certain: left.map(|left| Certain::At(now + left)),
+            certain: left.map(|left| Certain::after(left, now)),
         }
     }
 
@@ -55,7 +62,7 @@ impl Transition {
                 None => rules.reload,
             };
             let certain = match before {
-                Reload::Every(interval) => Certain::At(now + MOUNTED + interval),
+                Reload::Every(interval) => Certain::after(MOUNTED.saturating_add(interval), now),
                 Reload::Never => Certain::Restarted,
             };
             if self.certain != Some(Certain::Restarted) {
@@ -134,6 +141,18 @@ mod tests {
         assert!(transition.needs_restart());
         transition.change(rules("ttl 30", "reload"), later);
         assert!(transition.needs_restart());
+    }
+
+    #[test]
+    fn a_doubt_may_be_longer_than_any_clock() {
+        let now = Instant::now();
+        let mut long = rules("", "reload");
+        long.reload = Reload::Every(Duration::MAX);
+        let mut transition = Transition::new(long.clone(), Some(Duration::ZERO), now);
+        assert_eq!(transition.doubted(now), Parts::ALL);
+        let mut transition = Transition::new(long, None, now);
+        transition.change(rules("ttl 30", "reload"), now);
+        assert_eq!(transition.doubted(now), Parts::ALL);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::super::rules::{Part, Parts};
 use super::super::token::{Token, Words, shown};
 use super::state::{Classifier, PluginError};
 
-/// The file that is read where no argument names one. The kubelet writes it, with the names of
-/// the pod itself, none of which is a name of the zone.
+/// The file that is read where no argument names one. The agent cannot see it, and takes it to have
+/// no name of the zone: the kubelet writes the name of CoreDNS's pod, which is one only if the pod
+/// has a `subdomain`, and `hostAliases`. On the host's network it is the node's file.
 const OWN_FILE: &str = "/etc/hosts";
 
 impl Classifier<'_> {
@@ -74,7 +75,12 @@ impl Classifier<'_> {
         let Some(file) = file.filter(|it| &*it.text != OWN_FILE) else {
             return;
         };
-        let files = self.files.matching(&file.text, &name.place.file);
+        // A relative path begins at the folder of `root` or at the process's, not at the Corefile's.
+        let files = if file.text.starts_with('/') {
+            self.files.matching(&file.text, &name.place.file)
+        } else {
+            Err(NoFile("its path is relative".to_owned()))
+        };
         let unknown = match files {
             Ok(files) => files
                 .iter()

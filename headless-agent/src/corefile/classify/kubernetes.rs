@@ -25,13 +25,17 @@ pub(super) fn first_zone(blocks: &[Addressed<'_>]) -> Result<Option<String>, Plu
                 return Err(arg.error("the zone is not known: it is an environment variable"));
             }
             let zones = zones(&args, &block.zones());
-            let forward = |zone: &String| !REVERSE_ZONES.iter().any(|it| covers(it, zone));
-            if let Some(zone) = zones.into_iter().find(forward).filter(|zone| zone != ".") {
+            let zone = zones.into_iter().find(|zone| !is_reverse(zone));
+            if let Some(zone) = zone.filter(|zone| zone != ".") {
                 return Ok(Some(zone));
             }
         }
     }
     Ok(None)
+}
+
+fn is_reverse(zone: &str) -> bool {
+    REVERSE_ZONES.iter().any(|it| covers(it, zone))
 }
 
 /// The zones that the arguments name, or else those of the server block.
@@ -79,6 +83,14 @@ impl Classifier<'_> {
         if !zones.contains(&zone) {
             let text = format!("kubernetes does not serve the zone {zone}");
             self.find(Parts::ALL, name, text);
+        }
+        // CoreDNS's reverse answers name hosts of the first zone that is not below a reverse one:
+        // `in-addr.arpa` itself counts as any other (`setup.go`; `IsReverse` in `dnsutil`).
+        let below = |it: &&String| is_reverse(it) && !REVERSE_ZONES.contains(&it.as_str());
+        let primary = zones.iter().find(|it| !below(it));
+        if let Some(primary) = primary.filter(|it| **it != zone) {
+            let text = format!("the reverse answers of kubernetes are in {}", shown(primary));
+            self.find(Part::Reverse, name, text);
         }
         for child in zones.iter().filter(|it| covers(&zone, it) && **it != zone) {
             let text = format!("kubernetes has a zone of its own for {}", shown(child));

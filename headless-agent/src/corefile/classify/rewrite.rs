@@ -1,7 +1,7 @@
 //! The plugin `rewrite` (`plugin/rewrite/rewrite.go`).
 
 use super::super::address::fqdn;
-use super::super::rules::Parts;
+use super::super::rules::{Part, Parts};
 use super::super::token::{Token, Words, shown};
 use super::names::Match;
 use super::state::{Classifier, PluginError};
@@ -54,8 +54,8 @@ impl Classifier<'_> {
                     how => self.scope.matched(how, &fqdn(&from.text)),
                 }
             }
-            // The programs answer with no CNAME.
-            ("cname", _) => Parts::NONE,
+            // Any Service's external name may be the target, and the agent answers with CNAMEs.
+            ("cname", _) => Part::Zone.into(),
             _ => Parts::ALL,
         }
     }

@@ -15,6 +15,12 @@ const SIZE: u16 = 1232;
 /// The interval and the jitter of `reload` without arguments (`reload/setup.go`).
 const RELOAD: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
 
+/// The least interval and, unless it is 0, the least jitter of `reload` (`reload/setup.go`).
+const RELOAD_MIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
+
+/// The longest duration that Go has: 2⁶³ - 1 ns (`time.Duration`).
+const DURATION_MAX: Duration = Duration::from_nanos(i64::MAX.cast_unsigned());
+
 impl Classifier<'_> {
     /// A server block that serves some addresses only may not be the one that pods reach.
     pub(super) fn bind(&mut self, mut words: Words<'_>) {
@@ -77,22 +83,26 @@ impl Classifier<'_> {
             let mut words = Words::new(&plugin.tokens);
             words.next();
             let args = words.args();
-            let duration = |at: usize, default: Duration| match args.get(at) {
+            let duration = |at: usize, default: Duration, min: Duration| match args.get(at) {
                 None => Ok(default),
                 Some(word) => match go_duration(&word.text) {
-                    Some(duration) => Ok(duration),
                     None => Err(word.error("not a duration")),
+                    Some(it) if it < min && (at == 0 || !it.is_zero()) => {
+                        Err(word.error("too short a duration"))
+                    }
+                    Some(it) => Ok(it),
                 },
             };
-            let interval = duration(0, RELOAD.0)?;
-            let jitter = duration(1, RELOAD.1)?.min(interval / 2);
-            self.rules.reload = Reload::Every(interval + jitter / 2);
+            let interval = duration(0, RELOAD.0, RELOAD_MIN.0)?;
+            let jitter = duration(1, RELOAD.1, RELOAD_MIN.1)?.min(interval / 2);
+            self.rules.reload = Reload::Every(interval.saturating_add(jitter / 2));
         }
         Ok(())
     }
 }
 
-/// A duration as Go writes it: `1m30s`, `500ms`, `1.5h`.
+/// A duration as Go writes it: `1m30s`, `500ms`, `1.5h`. `None` where Go has none either, and for
+/// signs, with which nobody writes an interval.
 fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0.0;
@@ -118,7 +128,8 @@ fn go_duration(text: &str) -> Option<Duration> {
     if text.is_empty() {
         return None;
     }
-    Duration::try_from_secs_f64(seconds).ok()
+    let duration = Duration::try_from_secs_f64(seconds).ok();
+    duration.filter(|it| *it <= DURATION_MAX)
 }
 
 #[cfg(test)]
@@ -135,7 +146,10 @@ mod tests {
         is("1m30s", Some(90_000));
         is("1.5h", Some(5_400_000));
         is("500ms", Some(500));
-        for text in ["", "30", "s", "1x", "-1s"] {
+        is("2562047h", Some(2_562_047 * 3_600_000));
+        let too_long = ["2562048h", "5124095576030431h", "9223372037s"];
+        let wrong = ["", "30", "s", "1x", "-1s"];
+        for text in wrong.into_iter().chain(too_long) {
             is(text, None);
         }
     }

@@ -1,5 +1,7 @@
 //! No text makes the reader panic or take long.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -54,6 +56,9 @@ fn piece() -> impl Strategy<Value = String> {
         "..",
         "reload ",
         "1h",
+        "reload 2562047h 2562047h\n",
+        "5124095576030431h ",
+        "9999999999999999999h ",
         "bufsize ",
         "bind ",
         "loadbalance ",
@@ -92,6 +97,10 @@ proptest! {
         prop_assert!(whole.options.is_some() || whole.parts() == Parts::ALL, "{whole:?}");
         let block = format!(".:53 {{\nkubernetes cluster.local in-addr.arpa ip6.arpa\n{text}\n}}");
         let inner = read(&block, &files, Some("cluster.local"));
+        let now = Instant::now();
+        let mut transition = Transition::new(inner.clone(), Some(Duration::ZERO), now);
+        transition.change(whole, now);
+        transition.doubted(now);
         prop_assert!(inner.options.is_some() || inner.parts() == Parts::ALL, "{inner:?}");
     }
 }

@@ -36,7 +36,12 @@ const CASES: &[(&str, &str)] = &[
     ("multisocket 2", ""),
     ("reload", ""),
     ("reload 10s 2s", ""),
+    ("reload 2562047h 2562047h", ""),
     ("reload soon", "zone nxdomain denials reverse"),
+    ("reload 2562048h", "zone nxdomain denials reverse"),
+    ("reload 1s", "zone nxdomain denials reverse"),
+    ("reload 2s 1ms", "zone nxdomain denials reverse"),
+    ("reload 2s 0s", ""),
     ("nsid", "zone nxdomain denials reverse"),
     ("bufsize", ""),
     ("bufsize 100", "zone nxdomain denials reverse"),
@@ -89,7 +94,7 @@ const CASES: &[(&str, &str)] = &[
     ("rewrite ttl example.com 5", ""),
     ("rewrite ttl suffix cluster.local 5", "zone"),
     ("rewrite rcode exact a.example.com NXDOMAIN NOERROR", ""),
-    ("rewrite cname exact a b", ""),
+    ("rewrite cname exact a b", "zone"),
     ("rewrite type ANY HINFO", "zone nxdomain denials reverse"),
     ("rewrite class CH IN", "zone nxdomain denials reverse"),
     (
@@ -145,6 +150,7 @@ const CASES: &[(&str, &str)] = &[
         "hosts /unknown/file {\n no_reverse\n fallthrough\n }",
         "zone",
     ),
+    ("hosts Corefile {\n no_reverse\n fallthrough\n }", "zone"),
     ("route53 example.org.:Z1", ""),
     ("route53 svc.cluster.local.:Z1", "zone"),
     ("azure group:example.org", ""),
@@ -314,10 +320,16 @@ fn the_block_with_the_longest_zone_decides() {
     );
     let other = read(&alone, &Files::default(), Some("example.org"));
     assert_eq!(other.parts(), Parts::ALL);
+    let two = block(".", "kubernetes a.org b.org in-addr.arpa ip6.arpa");
+    for (zone, parts) in [("a.org", ""), ("b.org", "reverse")] {
+        let rules = read(&two, &Files::default(), Some(zone));
+        assert_eq!(labels(&rules), parts, "{zone}");
+    }
     let named = rules(&block(
         ".",
         "kubernetes in-addr.arpa ip6.arpa Example.ORG other.org",
     ));
+    assert_eq!(labels(&named), "reverse");
     assert_eq!(named.options.unwrap().zone, "example.org.");
 }
 
