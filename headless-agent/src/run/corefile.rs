@@ -1,7 +1,7 @@
 //! The stage that follows the Corefile: sets which parts of the questions are left to CoreDNS.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -22,6 +22,11 @@ const FIRST: Duration = Duration::from_secs(10);
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The longest time that an agent still runs once it needs to start again. Each one waits for a
+/// random part of it: a change reaches all agents of a cluster at once, and each one lists all
+/// objects when it starts. With 5,000 nodes, ten minutes spread this to some eight lists a second.
+const SPREAD: Duration = Duration::from_mins(10);
+
 /// The Corefile, and what has come of it.
 pub(super) struct Corefile {
     readings: watch::Receiver<Option<Reading>>,
@@ -30,8 +35,17 @@ pub(super) struct Corefile {
     /// The zone that the operator has chosen.
     zone: Option<String>,
     transition: Transition,
-    /// Whether the last reading was a text.
+    /// Why the Corefile cannot be read at present, if that is so. `transition` is then the last
+    /// text's.
+    unreadable: Option<Rules>,
+    /// Whether a text has been read.
     was_text: bool,
+    /// When the last text that was read had changed, by its `ConfigMap`.
+    last: Option<SystemTime>,
+    /// The agent's own part of [`SPREAD`].
+    spread: Duration,
+    /// When the agent ends, since it needs to start again.
+    end: Option<Instant>,
     /// The options with which the agent has started.
     loaded: Options,
     standing: Arc<Standing>,
@@ -89,7 +103,11 @@ impl Corefile {
             following,
             zone,
             transition: Transition::new(rules, age, Instant::now()),
+            unreadable: None,
             was_text: matches!(reading, Reading::Text { .. }),
+            last: changed(&reading),
+            spread: SPREAD.mul_f64(fastrand::f64()),
+            end: None,
             loaded: settled.taken.clone(),
             standing: Arc::default(),
             settle,
@@ -131,12 +149,29 @@ impl Corefile {
         let (rules, age) = rules(&reading, self.zone.as_deref());
         let now = Instant::now();
         let is_text = matches!(reading, Reading::Text { .. });
-        if is_text && self.was_text {
-            self.transition.change(rules, now);
-        } else {
-            self.transition = Transition::new(rules, age, now);
+        let last = changed(&reading);
+        match reading {
+            Reading::Unreadable(_) if self.was_text => {
+                self.unreadable = Some(rules);
+                return;
+            }
+            // A ConfigMap that is gone leaves the files of CoreDNS's running pods.
+            Reading::Absent if self.was_text => {
+                self.unreadable = None;
+                return;
+            }
+            Reading::Text { .. } if self.was_text => {
+                let was_unreadable = self.unreadable.take();
+                if let Some(unknown) = was_unreadable.filter(|_| self.last != last) {
+                    // Any text may have been there in between.
+                    self.transition.change(unknown, now);
+                }
+                self.transition.change(rules, now);
+            }
+            _ => self.transition = Transition::new(rules, age, now),
         }
-        self.was_text = is_text;
+        self.was_text |= is_text;
+        self.last = last;
         info!("the Corefile of the cluster's DNS has changed");
     }
 
@@ -146,7 +181,10 @@ impl Corefile {
     /// As [`Self::run`].
     pub(super) fn update(&mut self) -> Result<(), StartAgain> {
         let doubted = self.transition.doubted(Instant::now());
-        let rules = self.transition.rules();
+        let rules = match &self.unreadable {
+            Some(unreadable) => unreadable,
+            None => self.transition.rules(),
+        };
         let mut report = Report {
             parts: rules.parts() | doubted,
             ..Report::default()
@@ -163,7 +201,7 @@ impl Corefile {
             let until = if self.transition.needs_restart() {
                 "has no reload: restart CoreDNS, then this agent"
             } else {
-                "may still go by the old one for some two minutes"
+                "may still go by the old one until its reload"
             };
             let text = format!("the Corefile has changed, and CoreDNS {until}");
             report.reasons.push(text);
@@ -172,6 +210,7 @@ impl Corefile {
             .options
             .as_ref()
             .map(|options| (self.settle)(Some(options)));
+        let mut needs_start = None;
         match wanted {
             Some(Ok((settings, contradictions))) => {
                 report.remarks.extend(contradictions);
@@ -179,10 +218,7 @@ impl Corefile {
                     report.parts = Parts::ALL;
                     let text = StartAgain(settings.taken.differences(&self.loaded));
                     report.reasons.push(text.to_string());
-                    if doubted.is_empty() {
-                        self.publish(&report);
-                        return Err(text);
-                    }
+                    needs_start = Some(text).filter(|_| doubted.is_empty());
                 }
             }
             Some(Err(error)) => {
@@ -194,7 +230,17 @@ impl Corefile {
             None => {}
         }
         self.publish(&report);
-        Ok(())
+        self.end_in_time(needs_start, Instant::now())
+    }
+
+    /// Ends the agent once it has needed to start again for its part of [`SPREAD`].
+    fn end_in_time(&mut self, needed: Option<StartAgain>, now: Instant) -> Result<(), StartAgain> {
+        let Some(needed) = needed else {
+            self.end = None;
+            return Ok(());
+        };
+        let end = *self.end.get_or_insert(now + self.spread);
+        if now < end { Ok(()) } else { Err(needed) }
     }
 
     fn publish(&self, report: &Report) {
@@ -219,6 +265,14 @@ impl Corefile {
         if report.parts.is_empty() && !before.parts.is_empty() {
             info!("the Corefile leaves nothing to CoreDNS any more");
         }
+    }
+}
+
+/// When a text changed, by its `ConfigMap`.
+fn changed(reading: &Reading) -> Option<SystemTime> {
+    match reading {
+        Reading::Text { changed, .. } => *changed,
+        Reading::Absent | Reading::Unreadable(_) => None,
     }
 }
 
@@ -253,106 +307,4 @@ fn rules(reading: &Reading, zone: Option<&str>) -> (Rules, Option<Duration>) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use std::fs;
-    use std::path::Path;
-
-    use clap::Parser as _;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    const TEXT: &str = ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n ttl 60\n }\n \
-                        cache 30\n reload\n}\n";
-
-    /// The settings of an agent with the Corefile in this file.
-    fn settle(corefile: &Path, arguments: &[&str]) -> Settle {
-        let folder = corefile.parent().unwrap().to_str().unwrap();
-        let corefile = corefile.to_str().unwrap();
-        let own = ["headless-agent", "run", "--manifests", folder];
-        let own = own.into_iter().chain(["--corefile-file", corefile]);
-        let cli = Cli::try_parse_from(own.chain(arguments.iter().copied())).unwrap();
-        let Command::Run(args) = cli.command else {
-            panic!("not `run`");
-        };
-        Box::new(move |options| match options {
-            Some(options) => {
-                let (args, contradictions) = args.with(options);
-                Ok((args.settings()?, contradictions))
-            }
-            None => Ok((args.settings()?, Vec::new())),
-        })
-    }
-
-    async fn started(folder: &TempDir, arguments: &[&str]) -> (config::Run, Corefile) {
-        let path = folder.path().join("Corefile");
-        let settle = settle(&path, arguments);
-        let (base, _) = settle(None).unwrap();
-        Corefile::read(settle, base, None).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn options_of_the_corefile_hold_where_none_is_given() {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("Corefile"), TEXT).unwrap();
-        let (settings, mut corefile) = started(&folder, &[]).await;
-        let ttls = settings.records.ttls;
-        assert_eq!((ttls.records, ttls.minimum, ttls.version), (30, 60, 30));
-        assert_eq!(settings.programs.ttl, 30);
-        corefile.update().unwrap();
-        assert_eq!(corefile.standing().parts(), Parts::NONE);
-        let (settings, mut corefile) = started(&folder, &["--ttl", "20"]).await;
-        assert_eq!(settings.records.ttls.records, 20);
-        corefile.update().unwrap();
-        let told = "--ttl 20 is given, the Corefile has 60".to_owned();
-        assert!(corefile.standing().report().remarks.contains(&told));
-    }
-
-    #[tokio::test]
-    async fn the_agent_starts_again_once_other_options_certainly_hold() {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("Corefile"), TEXT).unwrap();
-        let (_, mut corefile) = started(&folder, &[]).await;
-        let files = corefile::Files::default();
-        let other = corefile::read(&TEXT.replace("ttl 60", "ttl 20"), &files, None);
-        let now = Instant::now();
-        corefile.transition.change(other.clone(), now);
-        corefile.update().unwrap();
-        assert_eq!(corefile.standing().parts(), Parts::ALL);
-        let mounted = Duration::from_secs(200);
-        let Some(before) = now.checked_sub(mounted) else {
-            return;
-        };
-        let (_, mut corefile) = started(&folder, &[]).await;
-        corefile.transition.change(other, before);
-        let ended = corefile.update().unwrap_err().to_string();
-        assert!(
-            ended.ends_with("only start: ttl 20 instead of 60"),
-            "{ended}"
-        );
-        assert_eq!(corefile.standing().parts(), Parts::ALL);
-        // A change that only another option of the operator would feel.
-        let (_, mut corefile) = started(&folder, &["--ttl", "20"]).await;
-        let other = corefile::read(&TEXT.replace("ttl 60", "ttl 40"), &files, None);
-        corefile.transition.change(other, before);
-        corefile.update().unwrap();
-        assert_eq!(corefile.standing().parts(), Parts::NONE);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_missing_leaves_everything_to_coredns() {
-        let folder = TempDir::new().unwrap();
-        let (settings, mut corefile) = started(&folder, &[]).await;
-        assert_eq!(settings.records.ttls.records, 30);
-        corefile.update().unwrap();
-        let report = corefile.standing().report();
-        assert_eq!(report.parts, Parts::ALL);
-        assert!(
-            report.reasons[0].contains("cannot read the Corefile"),
-            "{report:?}"
-        );
-    }
-}
+mod tests;

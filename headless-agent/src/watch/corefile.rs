@@ -60,7 +60,8 @@ enum Found {
     Waiting,
     Absent,
     Unreadable(String),
-    Map(BTreeMap<String, String>, Times),
+    /// Its data, and when it changed last.
+    Map(BTreeMap<String, String>, Option<SystemTime>),
 }
 
 /// Follows the Corefile in a cluster. Sends the first reading once every `ConfigMap` has been
@@ -101,8 +102,8 @@ impl Found {
     fn take(&mut self, event: watcher::Result<Event<ConfigMap>>, reference: &ServiceRef) {
         match event {
             Ok(Event::InitApply(map) | Event::Apply(map)) => {
-                let times = times(&map);
-                *self = Self::Map(map.data.unwrap_or_default(), times);
+                let changed = changed(&map);
+                *self = Self::Map(map.data.unwrap_or_default(), changed);
             }
             Ok(Event::InitDone) if !matches!(self, Self::Map(..)) => *self = Self::Absent,
             Ok(Event::Init | Event::InitDone | Event::Delete(_)) => {}
@@ -142,32 +143,13 @@ impl fmt::Display for Reference<'_> {
     }
 }
 
-/// When an object was made, and when it was changed last, by its managed fields.
-fn times(map: &ConfigMap) -> Times {
+/// When an object was changed last, by its managed fields, or made: CoreDNS may go by the text of
+/// an earlier object with the same name.
+fn changed(map: &ConfigMap) -> Option<SystemTime> {
     let fields = map.metadata.managed_fields.iter().flatten();
     let times = fields.filter_map(|field| field.time.as_ref());
-    let made = map.metadata.creation_timestamp.as_ref();
-    let made = made.map(|time| SystemTime::from(time.0));
-    let changed = times.map(|time| SystemTime::from(time.0)).max();
-    Times {
-        made,
-        changed: changed.or(made),
-    }
-}
-
-/// The times of a `ConfigMap`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    made: Option<SystemTime>,
-    changed: Option<SystemTime>,
-}
-
-impl Times {
-    /// The last change, unless the object is as it was made: CoreDNS's pods do not start without
-    /// their Corefile, so they have read no other. The API server counts whole seconds.
-    fn changed_later(self) -> Option<SystemTime> {
-        self.changed.filter(|changed| Some(*changed) != self.made)
-    }
+    let times = times.chain(map.metadata.creation_timestamp.as_ref());
+    times.map(|time| SystemTime::from(time.0)).max()
 }
 
 /// The reading that the `ConfigMap`s make up. `None` while one has not been looked for.
@@ -177,7 +159,7 @@ fn compose(sought: &Sought, found: &[Found]) -> Option<Reading> {
         return None;
     }
     let (data, mut last) = match corefile {
-        Found::Map(data, times) => (data, times.changed_later()),
+        Found::Map(data, changed) => (data, *changed),
         Found::Unreadable(reason) => return Some(Reading::Unreadable(reason.clone())),
         Found::Absent | Found::Waiting => return Some(Reading::Absent),
     };
@@ -190,8 +172,8 @@ fn compose(sought: &Sought, found: &[Found]) -> Option<Reading> {
     let mut folders = vec![(folder.to_owned(), Folder::Known(data.clone()))];
     for ((folder, _), found) in sought.imports.iter().zip(imports) {
         let files = match found {
-            Found::Map(data, times) => {
-                last = last.max(times.changed);
+            Found::Map(data, changed) => {
+                last = last.max(*changed);
                 Folder::Known(data.clone())
             }
             Found::Unreadable(reason) => Folder::Unknown(reason.clone()),
@@ -271,6 +253,8 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use kube::core::Status;
 
     use super::*;
@@ -332,6 +316,30 @@ mod tests {
             panic!("{found:?}");
         };
         assert!(reason.contains("kube-system/coredns (403)"), "{reason}");
+    }
+
+    #[test]
+    fn a_config_map_that_was_made_again_has_changed() {
+        use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+        use k8s_openapi::jiff::Timestamp;
+
+        let at = |seconds| Time(Timestamp::from_second(seconds).unwrap());
+        let mut made = map(KEY, "a");
+        made.metadata.creation_timestamp = Some(at(20));
+        for (fields, last) in [(&[][..], 20), (&[20], 20), (&[10], 20), (&[20, 30], 30)] {
+            let entry = |seconds: &i64| ManagedFieldsEntry {
+                time: Some(at(*seconds)),
+                ..ManagedFieldsEntry::default()
+            };
+            made.metadata.managed_fields = Some(fields.iter().map(entry).collect());
+            let mut found = Found::Waiting;
+            found.take(Ok(Event::InitApply(made.clone())), &reference("coredns"));
+            let reading = compose(&sought(), &[found, Found::Absent]);
+            let Some(Reading::Text { changed, .. }) = reading else {
+                panic!("{reading:?}");
+            };
+            assert_eq!(changed, Some(SystemTime::from(at(last).0)), "{fields:?}");
+        }
     }
 
     #[test]

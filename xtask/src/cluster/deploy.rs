@@ -59,6 +59,10 @@ impl<'a> Deployment<'a> {
         let deployment = Self { session, overlay };
         deployment.kubectl("apply")?;
         deployment.wait()?;
+        // Shortly after the cluster was made, its Corefile may be older than it seems.
+        session.wait("kubelet", "the agent to trust the Corefile", || {
+            Ok(!deployment.problems()?.contains("the Corefile has changed"))
+        })?;
         Ok(deployment)
     }
 

@@ -89,7 +89,10 @@ impl Classifier<'_> {
         let below = |it: &&String| is_reverse(it) && !REVERSE_ZONES.contains(&it.as_str());
         let primary = zones.iter().find(|it| !below(it));
         if let Some(primary) = primary.filter(|it| **it != zone) {
-            let text = format!("the reverse answers of kubernetes are in {}", shown(primary));
+            let text = format!(
+                "the reverse answers of kubernetes are in {}",
+                shown(primary)
+            );
             self.find(Part::Reverse, name, text);
         }
         for child in zones.iter().filter(|it| covers(&zone, it) && **it != zone) {
