@@ -38,8 +38,32 @@ struct Neighbour {
     index: u32,
 }
 
-/// The bridge, Ethernet address and port of an entry of a forwarding table.
-type Forwarding = BTreeMap<(u32, Vec<u8>), BTreeSet<u32>>;
+/// The bridge and the Ethernet address of an entry of a forwarding table.
+type Station = (u32, Vec<u8>);
+
+/// The ports behind which the stations are that are looked for. Bridges learn addresses without
+/// limit, so a pod that sends from many of them fills the kernel's table, but not this one.
+struct Forwarding(BTreeMap<Station, BTreeSet<u32>>);
+
+impl Forwarding {
+    /// No port of the stations of these neighbours.
+    fn of(neighbours: &[Neighbour], bridges: &BTreeSet<u32>, links: &BTreeMap<u32, Link>) -> Self {
+        let stations = neighbours.iter().filter_map(|neighbour| {
+            let bridge = bridge_of(neighbour, bridges, links)?;
+            Some(((bridge, neighbour.ethernet.clone()), BTreeSet::new()))
+        });
+        Self(stations.collect())
+    }
+
+    /// Takes an entry of a forwarding table, if its station is looked for.
+    fn take(&mut self, message: &NeighbourMessage) {
+        if let Some((station, port)) = forwarded(message)
+            && let Some(ports) = self.0.get_mut(&station)
+        {
+            ports.insert(port);
+        }
+    }
+}
 
 /// The places of these addresses, as far as the kernel knows them. `links` are the interfaces of
 /// the host by index.
@@ -79,17 +103,14 @@ pub async fn places(
     }
     let mut neighbours = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        for message in messages(requests, family).await? {
-            neighbours.extend(neighbour(&message).filter(|it| left.contains(&it.address)));
-        }
+        let take = |message: &NeighbourMessage| {
+            neighbours.extend(neighbour(message).filter(|it| left.contains(&it.address)));
+        };
+        each(requests, family, take).await?;
     }
-    let mut forwarding = Forwarding::new();
-    if !neighbours.is_empty() {
-        for message in messages(requests, AddressFamily::Bridge).await? {
-            if let Some((key, port)) = forwarded(&message) {
-                forwarding.entry(key).or_default().insert(port);
-            }
-        }
+    let mut forwarding = Forwarding::of(&neighbours, &bridges, links);
+    if !forwarding.0.is_empty() {
+        each(requests, AddressFamily::Bridge, |it| forwarding.take(it)).await?;
     }
     for neighbour in neighbours {
         let indices = behind(&neighbour, &bridges, &forwarding, links);
@@ -100,14 +121,23 @@ pub async fn places(
     Ok(places)
 }
 
-async fn messages(
+/// Takes the entries of a table one by one: a pod may have made it very long.
+async fn each(
     requests: &Handle,
     family: AddressFamily,
-) -> anyhow::Result<Vec<NeighbourMessage>> {
+    mut take: impl FnMut(&NeighbourMessage),
+) -> anyhow::Result<()> {
     let mut request = requests.neighbours().get();
     request.message_mut().header.family = family;
-    let listed = request.execute().try_collect().await;
-    listed.context("cannot list the neighbours")
+    let mut listed = request.execute();
+    while let Some(message) = listed
+        .try_next()
+        .await
+        .context("cannot list the neighbours")?
+    {
+        take(&message);
+    }
+    Ok(())
 }
 
 /// The destination of a route to one address.
@@ -158,7 +188,7 @@ fn ethernet(message: &NeighbourMessage) -> Option<Vec<u8>> {
 
 /// Reads an entry of a bridge's forwarding table: bridge and Ethernet address, and port. `None`
 /// for the address of the port itself, which the kernel lists as permanent.
-fn forwarded(message: &NeighbourMessage) -> Option<((u32, Vec<u8>), u32)> {
+fn forwarded(message: &NeighbourMessage) -> Option<(Station, u32)> {
     if message.header.state == NeighbourState::Permanent {
         return None;
     }
@@ -169,20 +199,28 @@ fn forwarded(message: &NeighbourMessage) -> Option<((u32, Vec<u8>), u32)> {
     Some(((bridge?, ethernet(message)?), message.header.ifindex))
 }
 
-/// The interfaces behind which a neighbour is. A neighbour of a bridge, or of a VLAN on a bridge,
-/// is behind a port.
+/// The bridge that a neighbour is one of, directly or by a VLAN on the bridge.
+fn bridge_of(
+    neighbour: &Neighbour,
+    bridges: &BTreeSet<u32>,
+    links: &BTreeMap<u32, Link>,
+) -> Option<u32> {
+    let below = links.get(&neighbour.index).and_then(|link| link.peer);
+    let mut candidates = [Some(neighbour.index), below].into_iter().flatten();
+    candidates.find(|it| bridges.contains(it))
+}
+
+/// The interfaces behind which a neighbour is. A neighbour of a bridge is behind a port.
 fn behind(
     neighbour: &Neighbour,
     bridges: &BTreeSet<u32>,
     forwarding: &Forwarding,
     links: &BTreeMap<u32, Link>,
 ) -> BTreeSet<u32> {
-    let below = links.get(&neighbour.index).and_then(|link| link.peer);
-    let bridge = [Some(neighbour.index), below].into_iter().flatten();
-    let Some(bridge) = bridge.into_iter().find(|it| bridges.contains(it)) else {
+    let Some(bridge) = bridge_of(neighbour, bridges, links) else {
         return [neighbour.index].into();
     };
-    let ports = forwarding.get(&(bridge, neighbour.ethernet.clone()));
+    let ports = forwarding.0.get(&(bridge, neighbour.ethernet.clone()));
     ports.cloned().unwrap_or_default()
 }
 
@@ -257,6 +295,33 @@ mod tests {
     }
 
     #[test]
+    fn only_the_stations_of_pods_are_kept() {
+        let port = Link {
+            master: Some(3),
+            ..Link::named(7, "x")
+        };
+        let pod = Neighbour {
+            address: "10.0.0.1".parse().unwrap(),
+            ethernet: POD.to_vec(),
+            index: 3,
+        };
+        let links = [(7, port)].into();
+        let mut forwarding = Forwarding::of(&[pod], &[3].into(), &links);
+        for number in 0..10_000_u16 {
+            let [high, low] = number.to_be_bytes();
+            let station = NeighbourAttribute::LinkLocalAddress(vec![6, 0, 0, 0, high, low]);
+            let rest = [station, NeighbourAttribute::Controller(3)];
+            forwarding.take(&entry(7, NeighbourState::Reachable, &rest));
+        }
+        let elsewhere = [of_pod(), NeighbourAttribute::Controller(4)];
+        forwarding.take(&entry(8, NeighbourState::Reachable, &elsewhere));
+        assert_eq!(forwarding.0, [((3, POD.to_vec()), [].into())].into());
+        let own = [of_pod(), NeighbourAttribute::Controller(3)];
+        forwarding.take(&entry(7, NeighbourState::Reachable, &own));
+        assert_eq!(forwarding.0, [((3, POD.to_vec()), [7].into())].into());
+    }
+
+    #[test]
     fn a_neighbour_of_a_bridge_is_behind_a_port() {
         let link = |index, master, peer| Link {
             peer,
@@ -272,7 +337,7 @@ mod tests {
             link(8, Some(3), Some(92)),
         ];
         let links: BTreeMap<u32, Link> = links.into_iter().map(|it| (it.index, it)).collect();
-        let forwarding = [((3, POD.to_vec()), BTreeSet::from([7]))].into();
+        let forwarding = Forwarding([((3, POD.to_vec()), BTreeSet::from([7]))].into());
         let behind = |index, ethernet: &[u8]| {
             let neighbour = Neighbour {
                 address: "10.0.0.1".parse().unwrap(),
