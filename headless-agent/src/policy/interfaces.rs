@@ -34,6 +34,8 @@ pub struct Assignments {
 /// - An interface of one known pod has the pod's mode, one of several pods the strictest of their
 ///   modes. A pod can make itself look like the neighbour that another pod is, so that its own
 ///   mode still holds for it.
+/// - A pod whose addresses are behind several interfaces may be behind each of them, so its mode
+///   holds on all. A mode that is less strict than the fallback needs exactly one interface.
 /// - While a pod whose mode is stricter than the fallback has no known interface, it may be
 ///   behind any unknown one. New interfaces are then as strict as this pod. An interface that is
 ///   not new any more would have had its pod's address, so the fallback holds.
@@ -45,16 +47,25 @@ pub fn assign(
     let mut assignments = Assignments::default();
     let mut expected = decision.fallback;
     for pod in &decision.pods {
-        let known = interfaces_of(pod, places, interfaces);
+        let places = places_of(pod, places);
+        let mode = match places.len() {
+            0 | 1 => pod.mode,
+            _ => pod.mode.max(decision.fallback),
+        };
+        let known: Vec<_> = places
+            .into_iter()
+            .filter(|index| interfaces.contains_key(index))
+            .collect();
         if known.is_empty() {
             expected = expected.max(pod.mode);
-            if pod.mode != decision.fallback && !pod.addresses.is_empty() {
-                assignments.untold.push(pod.pod.clone());
-            }
+        }
+        let holds = !known.is_empty() && mode == pod.mode;
+        if !holds && pod.mode != decision.fallback && !pod.addresses.is_empty() {
+            assignments.untold.push(pod.pod.clone());
         }
         for index in known {
             let found = Assignment {
-                mode: pod.mode,
+                mode,
                 cause: pod.cause,
                 pod: Some(pod.pod.clone()),
             };
@@ -83,16 +94,10 @@ pub fn assign(
     assignments
 }
 
-/// The interfaces of a pod. An address that is behind several interfaces tells nothing.
-fn interfaces_of(
-    pod: &DecidedPod,
-    places: &BTreeMap<IpAddr, BTreeSet<u32>>,
-    interfaces: &BTreeMap<u32, bool>,
-) -> BTreeSet<u32> {
+/// The interfaces behind which the addresses of a pod are.
+fn places_of(pod: &DecidedPod, places: &BTreeMap<IpAddr, BTreeSet<u32>>) -> BTreeSet<u32> {
     let places = pod.addresses.iter().filter_map(|it| places.get(it));
-    let places = places.filter(|places| places.len() == 1).flatten();
-    let own = places.filter(|index| interfaces.contains_key(index));
-    own.copied().collect()
+    places.flatten().copied().collect()
 }
 
 fn stricter(one: Assignment, other: Assignment) -> Assignment {
@@ -199,24 +204,39 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_several_interfaces_tells_nothing() {
+    fn the_mode_holds_on_every_interface_of_an_address() {
         let pods = [pod(1, Off, &["10.0.0.1"])];
+        let interfaces = [(7, OLD), (8, OLD), (9, OLD)];
+        let both = vec![
+            (7, Off, PodAnnotation),
+            (8, Off, PodAnnotation),
+            (9, On, Node),
+        ];
+        let found = run(On, &pods, &[("10.0.0.1", &[7, 8])], &interfaces);
+        assert_eq!(found, (both.clone(), 0));
+        // So it does where one of two addresses is claimed by another pod.
+        let two = [pod(1, Off, &["10.0.0.1", "fd00::1"])];
+        let places: [(&str, &[u32]); 2] = [("10.0.0.1", &[7]), ("fd00::1", &[8])];
+        assert_eq!(run(On, &two, &places, &interfaces), (both, 0));
+        // An interface that gets no programs tells nothing.
+        let neither = vec![(7, On, Node), (8, On, Node), (9, On, Node)];
+        let found = run(On, &pods, &[("10.0.0.1", &[10])], &interfaces);
+        assert_eq!(found, (neither, 1));
+    }
+
+    #[test]
+    fn a_mode_less_strict_than_the_fallback_needs_one_interface() {
+        let pods = [pod(1, On, &["10.0.0.1"])];
         let interfaces = [(7, OLD), (8, OLD)];
-        let neither = (vec![(7, On, Node), (8, On, Node)], 1);
-        assert_eq!(
-            run(On, &pods, &[("10.0.0.1", &[7, 8])], &interfaces),
-            neither
-        );
-        // Nor does one of an interface that gets no programs.
-        assert_eq!(run(On, &pods, &[("10.0.0.1", &[9])], &interfaces), neither);
-        let pods = [pod(1, Off, &["10.0.0.1", "fd00::1"])];
-        let places: [(&str, &[u32]); 2] = [("10.0.0.1", &[7, 8]), ("fd00::1", &[8])];
-        let found = (vec![(7, On, Node), (8, Off, PodAnnotation)], 0);
-        assert_eq!(
-            run(On, &pods, &places, &interfaces),
-            found,
-            "the other address tells"
-        );
+        let one = vec![(7, On, Node), (8, Off, Node)];
+        let found = run(Off, &pods, &[("10.0.0.1", &[7])], &interfaces);
+        assert_eq!(found, (one, 0));
+        // The pod on 8 claims the address of the pod on 7, which is answered.
+        for claimed in [&[7, 8][..], &[7, 9]] {
+            let (found, untold) = run(Off, &pods, &[("10.0.0.1", claimed)], &interfaces);
+            assert!(found.iter().all(|(_, mode, _)| *mode == Off), "{found:?}");
+            assert_eq!(untold, 1, "the pod's own mode does not hold");
+        }
     }
 
     #[test]
