@@ -3,6 +3,7 @@
 //! The first of these decides: the annotation of the pod, the annotation of its namespace, the
 //! first selector of the operator that chooses the pod, the mode of the node.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Mode;
 use super::listed::Listed;
 use super::network::{self, Dns};
+use crate::watch::convert::unreadable_policy;
 use crate::watch::network::{DnsService, NetworkPolicy};
 use crate::watch::node::{MODE_ANNOTATION, NodeEvent, NodeNamespace, NodeObject, NodePod};
 use crate::watch::selector::Selector;
@@ -17,6 +19,10 @@ use crate::watch::{Excerpt, Kind, ObjectRef, Printable, ServiceRef};
 
 /// Most problems of objects that are kept. The others are counted.
 const PROBLEMS_KEPT: usize = 20;
+
+/// Most policies about egress of a namespace that are evaluated. A policy takes up to some 30 KiB
+/// and is evaluated for each pod of its namespace. No pod of a namespace with more is allowed.
+pub const POLICIES_MAX: usize = 256;
 
 /// The operator's choices.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +146,7 @@ pub struct Objects {
     /// The addresses of the Service and its pods.
     addresses: Vec<IpAddr>,
     /// Objects that cannot be read.
-    unreadable: Listed<String>,
+    unreadable: BTreeMap<Kind, Listed<String>>,
 }
 
 impl Objects {
@@ -157,22 +163,35 @@ impl Objects {
         match event {
             NodeEvent::Apply(reference, object, problems) => {
                 let problem = problems.kept().first().map(ToString::to_string);
-                self.unreadable.put(reference.clone(), problem);
+                let unreadable = self.unreadable.entry(reference.kind).or_default();
+                unreadable.put(reference.clone(), problem);
                 self.put(reference, object);
             }
             NodeEvent::Delete(reference) => {
-                self.unreadable.delete(&reference);
+                let unreadable = self.unreadable.entry(reference.kind).or_default();
+                unreadable.delete(&reference);
                 self.put(reference, None);
             }
-            NodeEvent::Restart(Kind::Pod) => self.pods.restart(),
-            NodeEvent::Restart(Kind::Namespace) => self.namespaces.restart(),
-            NodeEvent::Restarted(Kind::Pod) => self.pods.restarted(),
-            NodeEvent::Restarted(Kind::Namespace) => self.namespaces.restarted(),
-            NodeEvent::Restart(Kind::NetworkPolicy) => self.policies.restart(),
-            NodeEvent::Restart(Kind::Service) => self.service.restart(),
-            NodeEvent::Restarted(Kind::NetworkPolicy) => self.policies.restarted(),
-            NodeEvent::Restarted(Kind::Service) => self.service.restarted(),
-            NodeEvent::Restart(_) | NodeEvent::Restarted(_) => {}
+            NodeEvent::Restart(kind) => {
+                self.unreadable.entry(kind).or_default().restart();
+                match kind {
+                    Kind::Pod => self.pods.restart(),
+                    Kind::Namespace => self.namespaces.restart(),
+                    Kind::NetworkPolicy => self.policies.restart(),
+                    Kind::Service => self.service.restart(),
+                    Kind::EndpointSlice => {}
+                }
+            }
+            NodeEvent::Restarted(kind) => {
+                self.unreadable.entry(kind).or_default().restarted();
+                match kind {
+                    Kind::Pod => self.pods.restarted(),
+                    Kind::Namespace => self.namespaces.restarted(),
+                    Kind::NetworkPolicy => self.policies.restarted(),
+                    Kind::Service => self.service.restarted(),
+                    Kind::EndpointSlice => {}
+                }
+            }
         }
     }
 
@@ -184,7 +203,11 @@ impl Objects {
                 self.namespaces.put(reference, is_kept.then_some(namespace));
             }
             (_, Some(NodeObject::NetworkPolicy(policy))) => {
-                self.policies.put(reference, Some(policy));
+                let mut policy = policy.egress.is_some().then_some(policy);
+                if policy.is_some() && self.has_many_policies(&reference) {
+                    policy = Some(unreadable_policy());
+                }
+                self.policies.put(reference, policy);
             }
             (_, Some(NodeObject::DnsService(service))) => {
                 self.service.put(reference, Some(service));
@@ -196,12 +219,24 @@ impl Objects {
         }
     }
 
-    /// Whether all objects have been read once.
-    pub fn is_complete(&self) -> bool {
+    /// Whether the namespace of this policy has [`POLICIES_MAX`] others. Then the policy itself is
+    /// not kept, but stands for one that allows nothing, until it changes or is listed again.
+    fn has_many_policies(&self, reference: &ObjectRef) -> bool {
+        let kept = self.policies.get(reference).is_some();
+        let namespace = &*reference.namespace;
+        let mut policies = self.policies.in_namespace(Kind::NetworkPolicy, namespace);
+        policies.nth(POLICIES_MAX - 1 + usize::from(kept)).is_some()
+    }
+
+    /// Whether all objects have been read once, apart from those of the kinds in `denied`.
+    pub fn is_complete_without(&self, denied: &BTreeSet<Kind>) -> bool {
         let respects = self.rules.respect_policies_about.is_some();
-        self.pods.is_complete()
-            && self.namespaces.is_complete()
-            && (!respects || self.knows_policies())
+        let read = |kind, complete| complete || denied.contains(&kind);
+        read(Kind::Pod, self.pods.is_complete())
+            && read(Kind::Namespace, self.namespaces.is_complete())
+            && (!respects
+                || read(Kind::NetworkPolicy, self.policies.is_complete())
+                    && read(Kind::Service, self.service.is_complete()))
     }
 
     fn knows_policies(&self) -> bool {
@@ -238,7 +273,9 @@ impl Objects {
         };
         let namespace = &*reference.namespace;
         let policies = self.policies.in_namespace(Kind::NetworkPolicy, namespace);
-        self.knows_policies() && network::allows(policies, namespace, pod.labels.as_ref(), dns)
+        let fits = policies.clone().nth(POLICIES_MAX).is_none();
+        let allows = || network::allows(policies, namespace, pod.labels.as_ref(), dns);
+        self.knows_policies() && fits && allows()
     }
 
     /// The modes at this moment.
@@ -262,11 +299,12 @@ impl Objects {
         for (reference, namespace) in self.namespaces.iter() {
             annotated(reference, namespace.mode.as_ref(), &mut problems);
         }
-        for (_, problem) in self.unreadable.iter() {
+        let unreadable = self.unreadable.values();
+        for (_, problem) in unreadable.flat_map(Listed::iter) {
             problems.add(|| format!("{problem}; the mode {} holds", self.rules.node));
         }
         Decision {
-            settled: self.is_complete(),
+            settled: self.is_complete_without(&BTreeSet::new()),
             watched: true,
             fallback: self.rules.fallback(),
             respects_policies: dns.is_some(),

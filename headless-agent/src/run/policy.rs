@@ -1,5 +1,6 @@
 //! The stage that decides which pods of the node are answered.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::config;
 use crate::mirror::Mirror;
 use crate::observe::policy::Policy;
 use crate::policy::{Decision, Objects, Rules};
+use crate::watch::Kind;
 use crate::watch::health::Health;
 use crate::watch::kubernetes::{Client, NodeSelection, Patience, dns_policies, watch_node};
 use crate::watch::node::NodeEvent;
@@ -93,19 +95,21 @@ impl Stage {
 
     /// Decides after each change.
     async fn follow(&self, mut events: mpsc::Receiver<NodeEvent>, mirror: &Mirror) {
-        let mut objects = Objects::new(self.rules.clone());
+        let mut deciding = Deciding::new(self.rules.clone());
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = Vec::with_capacity(EVENTS_MAX);
         loop {
             tokio::select! {
                 _ = events.recv_many(&mut waiting, EVENTS_MAX) => {}
-                _ = looks.tick() => objects.set_dns_addresses(self.dns_addresses(mirror)),
+                _ = looks.tick() => deciding.look(self.dns_addresses(mirror), &self.health),
             }
             for event in waiting.drain(..) {
-                objects.take(event);
+                deciding.take(event);
             }
-            let decision = decide(&objects, &self.health);
+            let Some(decision) = deciding.next() else {
+                continue;
+            };
             self.decisions.send_if_modified(|before| {
                 let decision = Decision {
                     dns_policies: before.dns_policies.clone(),
@@ -125,21 +129,62 @@ impl Stage {
     }
 }
 
-/// The decision, with the failures of the watches among its problems. A watch that has failed is
-/// not waited for.
-fn decide(objects: &Objects, health: &Health) -> Decision {
-    let mut decision = objects.decide();
-    let complete = decision.settled;
-    for (_, why) in health.outages() {
-        decision.settled = true;
-        let mode = decision.fallback;
-        decision.problems.push(if complete {
-            format!("the modes of pods may have changed since: {why}")
-        } else {
-            format!("the modes of pods are not known, and the mode {mode} holds: {why}")
-        });
+/// Objects and failures, and whether something has changed since the last decision.
+#[derive(Default)]
+struct Deciding {
+    objects: Objects,
+    outages: Vec<(Kind, String)>,
+    /// Kinds that the agent cannot read, so that it does not wait for them.
+    denied: BTreeSet<Kind>,
+    addresses: Vec<IpAddr>,
+    changed: bool,
+}
+
+impl Deciding {
+    fn new(rules: Rules) -> Self {
+        Self {
+            objects: Objects::new(rules),
+            changed: true,
+            ..Self::default()
+        }
     }
-    decision
+
+    fn take(&mut self, event: NodeEvent) {
+        self.objects.take(event);
+        self.changed = true;
+    }
+
+    /// Takes the addresses of the cluster's DNS, and the failures of the watches.
+    fn look(&mut self, addresses: Vec<IpAddr>, health: &Health) {
+        let (outages, denied) = (health.outages(), health.denied());
+        if (&addresses, &outages, &denied) == (&self.addresses, &self.outages, &self.denied) {
+            return;
+        }
+        self.objects.set_dns_addresses(addresses.clone());
+        (self.addresses, self.outages, self.denied) = (addresses, outages, denied);
+        self.changed = true;
+    }
+
+    /// The decision, with the failures of the watches among its problems; `None` where nothing has
+    /// changed. The evaluation takes time in proportion to pods and policies.
+    fn next(&mut self) -> Option<Decision> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let mut decision = self.objects.decide();
+        decision.settled = self.objects.is_complete_without(&self.denied);
+        let complete = self.objects.is_complete_without(&BTreeSet::new());
+        let mode = decision.fallback;
+        let problems = self.outages.iter().map(|(_, why)| {
+            if complete {
+                format!("the modes of pods may have changed since: {why}")
+            } else {
+                format!("the modes of pods are not known, and the mode {mode} holds: {why}")
+            }
+        });
+        decision.problems.extend(problems);
+        Some(decision)
+    }
 }
 
 /// Looks now and then whether the API has objects that make policy by names of DNS.
@@ -170,5 +215,75 @@ async fn discover(client: &Client, patience: Patience, decisions: &watch::Sender
             }
         };
         sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::watch::health::{Failure, FailureReason};
+
+    fn failed(health: &Health, watch: &'static str, kind: Kind, reason: FailureReason) {
+        let message = format!("{watch}: {}", reason.label());
+        health.failed(watch, kind, &Failure { reason, message });
+    }
+
+    #[test]
+    fn a_decision_waits_for_the_lists_unless_they_cannot_be_read() {
+        use FailureReason::{Forbidden, NotFound, Refused, Unauthorized, Unreachable};
+        for (reason, settled) in [
+            (Unreachable, false),
+            (Unauthorized, false),
+            (Refused, false),
+            (Forbidden, true),
+            (NotFound, true),
+        ] {
+            let mut deciding = Deciding::new(Rules::default());
+            deciding.take(NodeEvent::Restart(Kind::Namespace));
+            deciding.take(NodeEvent::Restarted(Kind::Namespace));
+            let health = Health::default();
+            failed(&health, "pods", Kind::Pod, reason);
+            deciding.look(Vec::new(), &health);
+            let decision = deciding.next().unwrap();
+            assert_eq!(decision.settled, settled, "{reason:?}");
+            let [problem] = &decision.problems[..] else {
+                panic!("{:?}", decision.problems);
+            };
+            assert!(problem.contains("are not known"), "{problem}");
+        }
+        // One kind that cannot be read does not stand for the others.
+        let mut deciding = Deciding::new(Rules::default());
+        let health = Health::default();
+        failed(&health, "namespaces", Kind::Namespace, Forbidden);
+        deciding.look(Vec::new(), &health);
+        assert!(!deciding.next().unwrap().settled);
+        deciding.take(NodeEvent::Restart(Kind::Pod));
+        deciding.take(NodeEvent::Restarted(Kind::Pod));
+        assert!(deciding.next().unwrap().settled);
+    }
+
+    #[test]
+    fn nothing_is_decided_where_nothing_has_changed() {
+        let mut deciding = Deciding::new(Rules::default());
+        let health = Health::default();
+        let look = |deciding: &mut Deciding, addresses: &[IpAddr]| {
+            deciding.look(addresses.to_vec(), &health);
+            deciding.next().is_some()
+        };
+        assert!(look(&mut deciding, &[]), "the first decision");
+        assert!(!look(&mut deciding, &[]));
+        let addresses = ["10.96.0.10".parse().unwrap()];
+        assert!(look(&mut deciding, &addresses));
+        assert!(!look(&mut deciding, &addresses));
+        failed(&health, "pods", Kind::Pod, FailureReason::Refused);
+        assert!(look(&mut deciding, &addresses));
+        assert!(!look(&mut deciding, &addresses));
+        health.runs("pods");
+        assert!(look(&mut deciding, &addresses));
+        deciding.take(NodeEvent::Restart(Kind::Pod));
+        assert!(look(&mut deciding, &addresses));
+        assert!(!look(&mut deciding, &addresses));
     }
 }

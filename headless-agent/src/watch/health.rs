@@ -1,7 +1,7 @@
 //! The health of the source: the watches that fail, with the times of their failures, and
 //! the time at which the server last sent something on each watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub enum FailureReason {
     /// The server no longer knows the requested version (410). A new list
     /// follows.
     Gone,
+    /// The server does not have the resource (404).
+    NotFound,
     /// Any other status that is not a success.
     Refused,
     /// No answer, or one that broke off.
@@ -30,10 +32,11 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::Gone,
+        Self::NotFound,
         Self::Refused,
         Self::Unreachable,
     ];
@@ -44,6 +47,7 @@ impl FailureReason {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::Gone => "gone",
+            Self::NotFound => "not_found",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
         }
@@ -70,6 +74,7 @@ impl fmt::Display for Failure {
 struct Outage {
     kind: Kind,
     since: Instant,
+    reason: FailureReason,
     message: String,
 }
 
@@ -149,8 +154,10 @@ impl Health {
         let outage = outages.entry(watch).or_insert_with(|| Outage {
             kind,
             since: Instant::now(),
+            reason: failure.reason,
             message: String::new(),
         });
+        outage.reason = failure.reason;
         if outage.message == failure.message {
             debug!("{failure}");
         } else {
@@ -182,6 +189,17 @@ impl Health {
             .values()
             .map(|outage| (outage.kind, outage.message.clone()))
             .collect()
+    }
+
+    /// The kinds whose watches fail because the client may not read them (403) or because the
+    /// server does not have them (404). Other failures pass by themselves.
+    pub fn denied(&self) -> BTreeSet<Kind> {
+        let outages = self.outages.lock();
+        let denied = outages.values().filter(|outage| {
+            use FailureReason::{Forbidden, NotFound};
+            matches!(outage.reason, Forbidden | NotFound)
+        });
+        denied.map(|outage| outage.kind).collect()
     }
 
     /// Failures since the start.

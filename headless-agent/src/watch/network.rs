@@ -6,9 +6,13 @@ use std::str::FromStr;
 
 use super::selector::{Labels, Selector};
 
-/// Most ports and destinations of a policy that are kept. A policy with more allows nothing, so
-/// that its pods are left to the node's stack.
+/// Most parts of a policy that are kept: rules, ports, destinations, exceptions, and the labels,
+/// expressions and values of its selectors. A policy with more allows nothing, so that its pods are
+/// left to the node's stack.
 pub const PARTS_MAX: usize = 128;
+
+/// Most bytes of keys, values and names in these parts.
+pub const PARTS_BYTES_MAX: usize = 16 << 10;
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,34 @@ pub struct NetworkPolicy {
     /// The packets over UDP that these pods may send; `None` where the policy does not restrict
     /// what they send.
     pub egress: Option<Box<[EgressRule]>>,
+}
+
+impl NetworkPolicy {
+    /// Bytes that the policy takes.
+    pub fn bytes(&self) -> usize {
+        let rules = self.egress.iter().flatten().map(|rule| {
+            let ports = rule.ports.iter().flatten().map(|port| {
+                let name = match port {
+                    PortRule::Name(name) => name.len(),
+                    PortRule::All | PortRule::Range(..) => 0,
+                };
+                size_of::<PortRule>() + name
+            });
+            let peers = rule.peers.iter().flatten().map(|peer| {
+                let below = match peer {
+                    Peer::Block(block) => size_of_val(&*block.except),
+                    Peer::Pods { namespaces, pods } => {
+                        let namespaces = namespaces.as_ref().map_or(0, Selector::bytes);
+                        namespaces + pods.bytes()
+                    }
+                    Peer::Unknown => 0,
+                };
+                size_of::<Peer>() + below
+            });
+            size_of::<EgressRule>() + ports.sum::<usize>() + peers.sum::<usize>()
+        });
+        size_of::<Self>() + self.pods.bytes() + rules.sum::<usize>()
+    }
 }
 
 /// Packets over UDP that pods may send.

@@ -71,6 +71,19 @@ impl Selector {
         requirements.all(|it| labels.contains_key(&*it.key) && it.matches(labels))
     }
 
+    /// Bytes that the selector takes beyond its own size.
+    pub fn bytes(&self) -> usize {
+        let requirements = self.0.iter().map(|it| {
+            let values = match &it.test {
+                Test::In(values) | Test::NotIn(values) => &**values,
+                Test::Exists | Test::Missing => &[],
+            };
+            let values = values.iter().map(|it| size_of::<Box<str>>() + it.len());
+            size_of::<Requirement>() + it.key.len() + values.sum::<usize>()
+        });
+        requirements.sum()
+    }
+
     /// Whether it chooses all objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
+use crate::watch::network::EgressRule;
 use crate::watch::selector::Labels;
 use crate::watch::{Problem, Reason};
 
@@ -220,7 +221,7 @@ fn a_pod_whose_labels_are_not_known_has_the_mode_of_the_node() {
 
 /// Puts a policy for every pod of a namespace, which allows everything or nothing.
 fn put_policy(pods: &mut Objects, namespace: &str, allows: bool) {
-    let rule = crate::watch::network::EgressRule::default();
+    let rule = EgressRule::default();
     let egress = if allows { vec![rule] } else { Vec::new() };
     let policy = NetworkPolicy {
         pods: Selector::default(),
@@ -273,4 +274,91 @@ fn a_network_policy_is_stronger_than_every_wish() {
     put_policy(&mut pods, "shop", false);
     pods.take(NodeEvent::Delete(policy));
     assert_eq!(found(&pods), (Mode::Observe, Cause::PodAnnotation));
+}
+
+fn put_named(objects: &mut Objects, namespace: &str, name: &str, egress: Option<&[EgressRule]>) {
+    let policy = NetworkPolicy {
+        pods: Selector::default(),
+        egress: egress.map(Into::into),
+    };
+    objects.take(NodeEvent::Apply(
+        reference(Kind::NetworkPolicy, namespace, name),
+        Some(NodeObject::NetworkPolicy(policy)),
+        crate::watch::Problems::default(),
+    ));
+}
+
+#[test]
+fn too_many_policies_of_a_namespace_allow_nothing() {
+    let about = ServiceRef {
+        namespace: "kube-system".into(),
+        name: "kube-dns".into(),
+    };
+    let mut objects = Objects::new(Rules {
+        respect_policies_about: Some(about),
+        ..rules(Mode::On, &[])
+    });
+    for kind in [
+        Kind::Pod,
+        Kind::Namespace,
+        Kind::NetworkPolicy,
+        Kind::Service,
+    ] {
+        objects.take(NodeEvent::Restart(kind));
+        objects.take(NodeEvent::Restarted(kind));
+    }
+    put_pod(&mut objects, "p", pod(None, &[]));
+    let mode = |objects: &Objects| objects.decide().pods[0].mode;
+    // Policies that are not about egress, and those of others, do not count.
+    for number in 0..2 * POLICIES_MAX {
+        put_named(&mut objects, "shop", &format!("in-{number}"), None);
+        put_named(&mut objects, "other", &format!("p-{number}"), Some(&[]));
+    }
+    assert_eq!(mode(&objects), Mode::On);
+    let all = [EgressRule::default()];
+    for number in 0..POLICIES_MAX {
+        put_named(&mut objects, "shop", &format!("p-{number}"), Some(&all));
+    }
+    assert_eq!(mode(&objects), Mode::On);
+    put_named(&mut objects, "shop", "p-0", Some(&all));
+    put_named(&mut objects, "shop", "one-more", Some(&all));
+    assert_eq!(mode(&objects), Mode::Off);
+    let kept = |objects: &Objects, name| {
+        let policy = objects
+            .policies
+            .get(&reference(Kind::NetworkPolicy, "shop", name));
+        policy.and_then(|it| it.egress.as_ref()).map(|it| it.len())
+    };
+    assert_eq!(kept(&objects, "p-0"), Some(1));
+    assert_eq!(
+        kept(&objects, "one-more"),
+        Some(0),
+        "its rules take no memory"
+    );
+    let one_more = reference(Kind::NetworkPolicy, "shop", "one-more");
+    objects.take(NodeEvent::Delete(one_more));
+    assert_eq!(mode(&objects), Mode::On);
+}
+
+#[test]
+fn problems_of_objects_end_with_a_list_that_does_not_have_them() {
+    let mut objects = Objects::new(rules(Mode::On, &[]));
+    for (kind, name) in [(Kind::Pod, "p"), (Kind::Namespace, "n")] {
+        let reference = reference(kind, "shop", name);
+        let problem = Problem {
+            object: reference.to_string(),
+            field: "spec".into(),
+            reason: Reason::InvalidField("no".into()),
+        };
+        objects.take(NodeEvent::Apply(reference, None, problem.into()));
+    }
+    assert_eq!(objects.decide().problems.len(), 2);
+    objects.take(NodeEvent::Restart(Kind::Pod));
+    assert_eq!(objects.decide().problems.len(), 2);
+    objects.take(NodeEvent::Restarted(Kind::Pod));
+    assert_eq!(
+        objects.decide().problems.len(),
+        1,
+        "that of the namespace stays"
+    );
 }

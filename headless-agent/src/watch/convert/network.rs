@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::read::{ReadDnsService, ReadNetworkPolicy};
 use crate::watch::network::{
-    Block, DnsService, EgressRule, NetworkPolicy, PARTS_MAX, Peer, PortRule, TargetPort,
+    Block, DnsService, EgressRule, NetworkPolicy, PARTS_BYTES_MAX, PARTS_MAX, Peer, PortRule,
+    TargetPort,
 };
 use crate::watch::selector::{Requirement, Selector, Test};
 
@@ -25,24 +26,79 @@ pub fn network_policy(object: &ReadNetworkPolicy) -> NetworkPolicy {
     } else {
         types.iter().any(|of| of == "Egress")
     };
+    if !about_egress {
+        return NetworkPolicy::default();
+    }
     let rules = spec.egress.as_deref().unwrap_or_default();
-    let parts = |rule: &NetworkPolicyEgressRule| {
-        let ports = rule.ports.as_ref().map_or(0, Vec::len);
-        let peers = rule.to.iter().flatten().map(|peer| {
-            let block = peer.ip_block.as_ref();
-            1 + block.and_then(|it| it.except.as_ref()).map_or(0, Vec::len)
-        });
-        1 + ports + peers.sum::<usize>()
+    let mut cost = Cost::default();
+    let all = LabelSelector::default();
+    let chosen = spec.pod_selector.as_ref().unwrap_or(&all);
+    cost.selector(chosen);
+    let pods = cost.fits().then(|| selector(chosen)).flatten();
+    for rule in rules {
+        cost.rule(rule);
+    }
+    let kept = if cost.fits() && pods.is_some() {
+        rules
+    } else {
+        &[]
     };
-    let fits = rules.iter().map(parts).sum::<usize>() <= PARTS_MAX;
-    let pods = match &spec.pod_selector {
-        Some(pods) => selector(pods),
-        None => Some(Selector::default()),
-    };
-    let kept = if fits && pods.is_some() { rules } else { &[] };
     NetworkPolicy {
         pods: pods.unwrap_or_default(),
-        egress: about_egress.then(|| kept.iter().map(egress_rule).collect()),
+        egress: Some(kept.iter().map(egress_rule).collect()),
+    }
+}
+
+/// What a policy takes, of which [`PARTS_MAX`] and [`PARTS_BYTES_MAX`] are kept.
+#[derive(Default)]
+struct Cost {
+    parts: usize,
+    bytes: usize,
+}
+
+impl Cost {
+    fn fits(&self) -> bool {
+        self.parts <= PARTS_MAX && self.bytes <= PARTS_BYTES_MAX
+    }
+
+    fn part(&mut self, text: &str) {
+        self.parts += 1;
+        self.bytes += text.len();
+    }
+
+    fn selector(&mut self, selector: &LabelSelector) {
+        for (key, value) in selector.match_labels.iter().flatten() {
+            self.part(key);
+            self.bytes += value.len();
+        }
+        for expression in selector.match_expressions.iter().flatten() {
+            self.part(&expression.key);
+            expression
+                .values
+                .iter()
+                .flatten()
+                .for_each(|value| self.part(value));
+        }
+    }
+
+    fn rule(&mut self, rule: &NetworkPolicyEgressRule) {
+        self.parts += 1;
+        for port in rule.ports.iter().flatten() {
+            self.part(match &port.port {
+                Some(IntOrString::String(name)) => name,
+                Some(IntOrString::Int(_)) | None => "",
+            });
+        }
+        for peer in rule.to.iter().flatten() {
+            self.parts += 1;
+            let block = peer.ip_block.as_ref();
+            self.parts += block.and_then(|it| it.except.as_ref()).map_or(0, Vec::len);
+            let selectors = [&peer.namespace_selector, &peer.pod_selector];
+            selectors
+                .into_iter()
+                .flatten()
+                .for_each(|it| self.selector(it));
+        }
     }
 }
 
@@ -102,16 +158,10 @@ fn peer(peer: &NetworkPolicyPeer) -> Peer {
     read().unwrap_or(Peer::Unknown)
 }
 
-/// A selector of the API; `None` for one with too many or unknown parts.
+/// A selector of the API; `None` for one with unknown parts.
 fn selector(selector: &LabelSelector) -> Option<Selector> {
     let labels = selector.match_labels.iter().flatten();
     let expressions = selector.match_expressions.as_deref().unwrap_or_default();
-    let values = expressions
-        .iter()
-        .map(|it| 1 + it.values.as_ref().map_or(0, Vec::len));
-    if labels.clone().count() + values.sum::<usize>() > PARTS_MAX {
-        return None;
-    }
     let labels = labels.map(|(key, value)| {
         Some(Requirement {
             key: key.as_str().into(),
@@ -157,5 +207,65 @@ pub fn unreadable_policy() -> NetworkPolicy {
     NetworkPolicy {
         pods: Selector::default(),
         egress: Some([].into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn policy(selector: &Value, rules: &Value) -> NetworkPolicy {
+        let object = json!({ "metadata": { "namespace": "shop", "name": "p" }, "spec": {
+            "podSelector": selector, "policyTypes": ["Egress"], "egress": rules } });
+        network_policy(&serde_json::from_str(&object.to_string()).unwrap())
+    }
+
+    fn values(number: usize, bytes: usize) -> Value {
+        let values: Vec<_> = (0..number).map(|it| format!("{it:0bytes$}")).collect();
+        json!({ "matchExpressions": [{ "key": "a", "operator": "In", "values": values }] })
+    }
+
+    #[test]
+    fn one_budget_bounds_the_whole_policy() {
+        let fits = |selector: &Value, rules: &Value| {
+            let policy = policy(selector, rules);
+            assert!(
+                policy.bytes() < PARTS_BYTES_MAX + 200 * PARTS_MAX,
+                "{}",
+                policy.bytes()
+            );
+            !policy.egress.unwrap().is_empty()
+        };
+        let to = |selectors: &[Value]| {
+            let peers = selectors.iter().map(|it| json!({ "podSelector": it }));
+            json!([{ "to": peers.collect::<Vec<_>>() }])
+        };
+        assert!(fits(&json!({}), &to(&[values(PARTS_MAX - 3, 3)])));
+        assert!(!fits(&json!({}), &to(&[values(PARTS_MAX - 2, 3)])));
+        assert!(!fits(&json!({}), &to(&[values(64, 3), values(64, 3)])));
+        assert!(!fits(&values(64, 3), &to(&[values(64, 3)])));
+        let half = PARTS_BYTES_MAX / 2;
+        assert!(fits(&json!({}), &to(&[values(1, half)])));
+        assert!(!fits(&values(1, half), &to(&[values(1, half)])));
+        let ports: Vec<_> = (0..PARTS_MAX)
+            .map(|it| json!({ "port": it, "protocol": "UDP" }))
+            .collect();
+        assert!(!fits(&json!({}), &json!([{ "ports": ports }])));
+        // A selector alone may be too large: then the policy selects every pod.
+        let large = policy(&values(1000, 3), &json!([{}]));
+        assert_eq!(large, unreadable_policy());
+    }
+
+    #[test]
+    fn the_size_counts_the_texts() {
+        let size = |bytes| {
+            let rules = json!([{ "to": [{ "podSelector": values(8, bytes) }] }]);
+            policy(&json!({}), &rules).bytes()
+        };
+        assert_eq!(size(103) - size(3), 800);
     }
 }

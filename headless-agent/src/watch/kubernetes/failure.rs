@@ -64,7 +64,11 @@ pub(super) fn failure(error: &watcher::Error, resource: &str) -> Failure {
             format!("the last known version of {resource} is too old, listing again: {said}"),
         ),
         code => (
-            FailureReason::Refused,
+            if code == 404 {
+                FailureReason::NotFound
+            } else {
+                FailureReason::Refused
+            },
             format!("cannot {verb} {resource} ({code}): {said}"),
         ),
     };
@@ -148,6 +152,7 @@ mod tests {
         };
         assert_eq!(reason(401), FailureReason::Unauthorized);
         assert_eq!(reason(410), FailureReason::Gone);
+        assert_eq!(reason(404), FailureReason::NotFound);
         assert_eq!(reason(500), FailureReason::Refused);
     }
 

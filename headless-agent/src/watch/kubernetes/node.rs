@@ -17,7 +17,7 @@ use super::super::convert::{
     node_namespace, node_pod, unreadable_policy,
 };
 use super::super::health::Health;
-use super::super::network::{DnsService, NetworkPolicy};
+use super::super::network::DnsService;
 use super::super::node::{NodeEvent, NodeNamespace, NodeObject, NodePod};
 use super::super::waiting::WAITING_MAX;
 use super::super::{Kind, Problems, ServiceRef};
@@ -42,11 +42,7 @@ impl Slim for NodeObject {
             Self::Pod(NodePod { labels, .. })
             | Self::Namespace(NodeNamespace { labels, .. })
             | Self::DnsService(DnsService { labels, .. }) => labels.as_ref(),
-            // At most `PARTS_MAX` ports and destinations, of some 100 bytes each.
-            Self::NetworkPolicy(NetworkPolicy { egress, .. }) => {
-                let rules = egress.as_ref().map_or(0, |rules| rules.len());
-                return 512 * (1 + rules);
-            }
+            Self::NetworkPolicy(policy) => return 256 + policy.bytes(),
         };
         let labels = labels.into_iter().flatten();
         let bytes = labels.map(|(key, value)| 64 + key.len() + value.len());
