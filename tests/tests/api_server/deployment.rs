@@ -43,7 +43,7 @@ fn granted(name: &str) -> BTreeSet<(String, String, String)> {
 /// The rights to read these resources, given as (group, resource).
 fn rights(resources: &[(&str, &str)]) -> BTreeSet<(String, String, String)> {
     let rights = resources.iter().flat_map(|(group, resource)| {
-        let verbs = ["get", "list", "watch"];
+        let verbs = ["list", "watch"];
         verbs.map(|verb| ((*group).into(), (*resource).into(), verb.into()))
     });
     rights.collect()
