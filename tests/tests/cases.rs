@@ -48,9 +48,9 @@ fn every_case_is_answered_as_coredns_does() {
                 .check(&reply, &format!("{about} by the engine"));
         }
         let by_responder = servers.by_responder(&query);
-        let refuses = needs_upstream(question);
-        assert_eq!(by_responder == Outcome::Left, refuses, "{about}: left");
-        refused += usize::from(refuses);
+        let outside = needs_upstream(question);
+        assert_eq!(by_responder == Outcome::Left, outside, "{about}: left");
+        refused += usize::from(outside);
         let by_resolver = servers.by_resolver(&query);
         assert_ne!(by_resolver, Outcome::Left, "{about}: left");
         for (outcome, who) in [(by_responder, "responder"), (by_resolver, "resolver")] {
