@@ -150,7 +150,6 @@ const CASES: &[(&str, &str)] = &[
         "hosts /unknown/file {\n no_reverse\n fallthrough\n }",
         "zone",
     ),
-    ("hosts Corefile {\n no_reverse\n fallthrough\n }", "zone"),
     ("route53 example.org.:Z1", ""),
     ("route53 svc.cluster.local.:Z1", "zone"),
     ("azure group:example.org", ""),
@@ -331,6 +330,23 @@ fn the_block_with_the_longest_zone_decides() {
     ));
     assert_eq!(labels(&named), "reverse");
     assert_eq!(named.options.unwrap().zone, "example.org.");
+}
+
+#[test]
+fn hosts_are_read_from_files_with_an_absolute_path() {
+    let folder = |hosts: &str| Folder::Known([("x".to_owned(), hosts.to_owned())].into());
+    for (path, hosts, parts) in [
+        ("/etc/coredns/x", "192.0.2.1 a.example.com\n", ""),
+        ("/etc/coredns/x", "192.0.2.1 a.cluster.local\n", "zone"),
+        ("x", "192.0.2.1 a.example.com\n", "zone"),
+    ] {
+        let files = Files::new([("/etc/coredns".to_owned(), folder(hosts))]);
+        let text = format!(
+            ".:53 {{\n kubernetes cluster.local in-addr.arpa ip6.arpa\n hosts {path} {{\n \
+             no_reverse\n fallthrough\n }}\n}}\n"
+        );
+        assert_eq!(labels(&read(&text, &files, None)), parts, "{path} {hosts}");
+    }
 }
 
 #[test]
