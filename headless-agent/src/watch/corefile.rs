@@ -125,7 +125,7 @@ fn reason(error: &watcher::Error, code: Option<u16>, reference: &ServiceRef) -> 
     match code {
         Some(403) => format!(
             "not allowed to watch the ConfigMap {map} (403): the Role headless-agent-corefile in \
-             its namespace must grant get, list and watch on it, or --corefile none be given"
+             its namespace must grant list and watch on it, or --corefile none be given"
         ),
         _ => format!(
             "cannot read the ConfigMap {map}: {}",
