@@ -62,7 +62,7 @@ fn manifests_pass_a_dry_run_on_the_server() {
                 kinds.push(named);
             }
         }
-        assert_eq!(kinds.len(), 8, "{kinds:?}");
+        assert_eq!(kinds.len(), 10, "{kinds:?}");
         // A misspelled field must make the dry run fail.
         let mut wrong = manifests(&folder("base"))
             .into_iter()
@@ -96,6 +96,7 @@ fn the_roles_grant_reading_of_the_watched_kinds_and_nothing_else() {
         ("", "namespaces"),
         ("", "services"),
         ("", "pods"),
+        ("", "configmaps"),
         ("discovery.k8s.io", "endpointslices"),
     ];
     assert_eq!(granted("base"), rights(&watched));

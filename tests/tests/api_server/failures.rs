@@ -22,14 +22,18 @@ async fn unready(agent: &Agent<'_>, texts: &[&str]) {
 /// A change of a role that removes a verb on a resource.
 pub(crate) fn without(resource: &str, verb: &str) -> impl Fn(&mut Value) {
     move |manifest| {
-        let rules = manifest.get_mut("rules").and_then(Value::as_array_mut);
-        for rule in rules.into_iter().flatten() {
+        let Some(rules) = manifest.get_mut("rules").and_then(Value::as_array_mut) else {
+            return;
+        };
+        for rule in &mut *rules {
             let resources = rule["resources"].as_array().unwrap();
             if resources.contains(&json!(resource)) {
                 let verbs = rule["verbs"].as_array_mut().unwrap();
                 verbs.retain(|other| other != verb);
             }
         }
+        // The API has no rule without verbs.
+        rules.retain(|rule| rule["verbs"] != json!([]));
     }
 }
 
