@@ -44,8 +44,7 @@ pub enum Transport {
 pub enum Reply {
     /// Send this message.
     Message(Vec<u8>),
-    /// Look up [`Unfinished::chases`], then send [`Unfinished::finish`]. Without a server to
-    /// ask, send [`Unfinished::refused`].
+    /// Look up [`Unfinished::chases`], then send [`Unfinished::finish`].
     Chase(Box<Unfinished>),
     /// Let another server answer. Without such a server, send [`Forwarded::refused`].
     Forward(Box<Forwarded>),
@@ -90,14 +89,8 @@ impl Unfinished {
         &self.answer.chases
     }
 
-    /// The reply of a server that has no other server to ask: REFUSED. A CNAME without the
-    /// address to which it leads would tell the client that there is no address.
-    pub fn refused(&self) -> Vec<u8> {
-        error(&self.query, ResponseCode::Refused, self.transport)
-    }
-
     /// The reply. `found` has the records of the look-ups' answer sections. It is empty where
-    /// the servers that were asked had no records.
+    /// no server answered.
     pub fn finish(self, found: Vec<Record>, rng: &mut Rng) -> Vec<u8> {
         let Self {
             answer,

@@ -65,8 +65,8 @@ impl Responder {
         };
         let (reply, count) = match reply {
             Reply::Message(reply) => (reply, &self.counts.resolved),
-            // The agent has no upstream resolvers.
-            Reply::Chase(unfinished) => (unfinished.refused(), &self.counts.refused),
+            // The agent has no upstream resolvers, so the CNAMEs stand alone.
+            Reply::Chase(unfinished) => (unfinished.finish(Vec::new(), rng), &self.counts.resolved),
             Reply::Forward(forwarded) => (forwarded.refused(), &self.counts.refused),
             Reply::Ignore => (Vec::new(), &self.counts.ignored),
         };

@@ -183,44 +183,6 @@ fn what_the_engine_leaves_is_answered_by_the_rules() {
     assert_eq!(counts.resolved.load(Ordering::Relaxed), 1);
 }
 
-/// Only upstream resolvers know the address, and the responder has none.
-#[test]
-fn a_name_that_leads_out_of_the_zone_is_answered_for_its_cname_alone() {
-    let mut index = index(1);
-    let service = |name: &str, target: &str| {
-        Event::Apply(Object::Service(Service {
-            namespace: "default".into(),
-            name: name.into(),
-            kind: ServiceKind::ExternalName(target.into()),
-            ports: Box::new([]),
-            selector: false,
-            partial: false,
-        }))
-    };
-    index.apply_all([
-        service("out", "www.example.com"),
-        service("via", "out.default.svc.cluster.local"),
-        service("in", "web.default.svc.cluster.local"),
-    ]);
-    let (responder, counts) = over(index);
-    let answers = |name: &str, qtype| {
-        let name = format!("{name}.default.svc.cluster.local.");
-        let reply = ask(&responder, &query(&name, qtype, None));
-        (reply.metadata.response_code, reply.answers.len())
-    };
-    for name in ["out", "via"] {
-        for qtype in [RecordType::A, RecordType::AAAA] {
-            let refused = (ResponseCode::Refused, 0);
-            assert_eq!(answers(name, qtype), refused, "{name} {qtype}");
-        }
-        let cname = (ResponseCode::NoError, 1);
-        assert_eq!(answers(name, RecordType::CNAME), cname, "{name}");
-    }
-    assert_eq!(answers("in", RecordType::A), (ResponseCode::NoError, 2));
-    assert_eq!(counts.refused.load(Ordering::Relaxed), 4);
-    assert_eq!(counts.resolved.load(Ordering::Relaxed), 3);
-}
-
 #[test]
 fn a_large_answer_has_all_addresses_for_a_client_that_takes_them() {
     let (responder, counts) = responder(60);
