@@ -98,7 +98,8 @@ pub async fn follow(client: Client, sought: Sought, readings: watch::Sender<Opti
 
 impl Found {
     /// Takes an event over. A `ConfigMap` that is deleted stays as it was: the files of
-    /// CoreDNS's running pods stay, too.
+    /// CoreDNS's running pods stay, too. What has been found stays while the API server cannot
+    /// be reached, and goes when the server forbids to read it.
     fn take(&mut self, event: watcher::Result<Event<ConfigMap>>, reference: &ServiceRef) {
         match event {
             Ok(Event::InitApply(map) | Event::Apply(map)) => {
@@ -111,7 +112,9 @@ impl Found {
                 let code = super::kubernetes::status_code(&error);
                 if code == Some(404) && !matches!(self, Self::Map(..)) {
                     *self = Self::Absent;
-                } else if !matches!(self, Self::Map(..)) || matches!(code, Some(401 | 403)) {
+                } else if matches!(self, Self::Waiting | Self::Unreadable(_))
+                    || matches!(code, Some(401 | 403))
+                {
                     *self = Self::Unreadable(reason(&error, code, reference));
                 }
             }
@@ -288,6 +291,20 @@ mod tests {
         Err(watcher::Error::InitialListFailed(kube::Error::Api(
             status.boxed(),
         )))
+    }
+
+    #[test]
+    fn a_config_map_stays_absent_while_the_api_server_is_away() {
+        let reference = reference("coredns");
+        let mut found = Found::Waiting;
+        found.take(failed(500), &reference);
+        assert!(matches!(found, Found::Unreadable(_)), "{found:?}");
+        found.take(Ok(Event::InitDone), &reference);
+        assert!(matches!(found, Found::Absent), "{found:?}");
+        found.take(failed(500), &reference);
+        assert!(matches!(found, Found::Absent), "{found:?}");
+        found.take(failed(403), &reference);
+        assert!(matches!(found, Found::Unreadable(_)), "{found:?}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 /// Asks for the metadata of one object, with which the server counts the others
 /// (`remainingItemCount` of `ListMeta`). Asks again until the server answers, so that an agent
 /// that starts before its API server, or whose token is not accepted yet, does not have a smaller
-/// scope for good. A server that has forbidden the question for [`FORBIDDEN_FOR`] does not tell the
+/// scope for good. A server that has forbidden the question for half a minute does not tell the
 /// number: the watches say the same of each resource, and a watch alone may be allowed. A failure
 /// is an outage of the watch of slices, which ends when that watch runs.
 pub async fn choose(
