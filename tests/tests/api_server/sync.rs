@@ -185,7 +185,8 @@ fn the_number_of_slices_decides_which_endpoints_have_names() {
         let node = node.map(|of| ptr(&format!("192-0-2-1.{of}")));
         let node = node.each_ref().map(String::as_str);
         answers("1.2.0.192.in-addr.arpa", PTR, ok, &node).await;
-        assert_eq!(agent.status()["notes"], json!([]));
+        let notes = agent.status()["notes"].to_string();
+        assert!(!notes.contains("EndpointSlices"), "{notes}");
         drop(agent);
 
         // web-1, web-2, api-1, db-1, pair-1, m-1, kube-dns-1, exporter-1, kubernetes.

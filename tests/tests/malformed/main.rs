@@ -16,8 +16,9 @@ use headless_tests::golden::{self, Case};
 use self::corpus::CORPUS;
 
 /// Reasons for which well-formed packets pass. Golden frames have these too.
-const WELL_FORMED: [PassReason; 8] = [
+const WELL_FORMED: [PassReason; 9] = [
     PassReason::Tcp,
+    PassReason::Corefile,
     PassReason::AgentStale,
     PassReason::Userspace,
     PassReason::Incomplete,
