@@ -355,10 +355,25 @@ fn a_broken_document_is_reported_and_the_others_are_served(hook: &str) {
     wait_for_addresses(&pod, &name("good"), &[address("10.9.0.7")]);
 }
 
+/// The endpoints of the cluster's DNS. Without them the agent does not know which Services the
+/// zone's name servers are.
+const DNS_POD: &str = "\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: kube-dns-pod
+  namespace: kube-system
+  labels: { kubernetes.io/service-name: kube-dns }
+addressType: IPv4
+endpoints: [{ addresses: [10.244.7.7], conditions: { ready: true } }]
+ports: [{ name: dns, port: 53, protocol: UDP }]
+";
+
 fn the_agent_answers_questions_that_the_programs_pass(hook: &str) {
     let node = Node::new();
     let pod = node.pod("veth-client", 10);
     let manifests = manifests();
+    fs::write(manifests.path().join("dns-pod.yaml"), DNS_POD).unwrap();
     let agent = Agent::start(
         &node,
         manifests.path(),
