@@ -39,7 +39,9 @@ pub struct Choices {
     pub pod_names: bool,
     /// Whether names outside of the zone are forwarded to an upstream resolver.
     pub upstream: bool,
-    /// The folder in `tests/corefiles` with the Corefile, whose options hold.
+    /// The folder in `tests/corefiles` with the Corefile, whose options hold. Then only the
+    /// programs are compared: CoreDNS's cache changes TTLs of messages that the programs pass in
+    /// ways that the resolver does not have.
     pub distribution: Option<&'static str>,
 }
 

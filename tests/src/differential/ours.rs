@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
-use headless_agent::corefile::Parts;
+use headless_agent::corefile::{Parts, Rules};
 use headless_agent::datapath::object::{self, KernelLog};
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
@@ -87,6 +87,8 @@ pub struct Ours {
     /// See [`Choices::upstream`].
     upstream: bool,
     endpoints: EndpointScope,
+    /// The parts that the distribution's Corefile leaves to CoreDNS.
+    passes: Parts,
     index: Index,
     host: Writer<MemorySink>,
     kernel: Writer<KernelSink>,
@@ -144,6 +146,7 @@ impl Ours {
             keep: Keep { pod_names },
             upstream,
             endpoints,
+            passes: rules.as_ref().map_or(Parts::NONE, Rules::parts),
             index: Index::new(settings),
             host: Writer::open(memory, Arc::new(WriteCounts::default()))?,
             kernel: Writer::open(sink, Arc::new(WriteCounts::default()))?,
@@ -196,8 +199,8 @@ impl Ours {
         self.index.set_serial(serial);
         let pointers = self.index.take_pointers();
         let index = &self.index;
-        write(&mut self.host, &names, index, serial)?;
-        write(&mut self.kernel, &names, index, serial)?;
+        write(&mut self.host, &names, index, serial, self.passes)?;
+        write(&mut self.kernel, &names, index, serial, self.passes)?;
         self.host.point(&pointers, index);
         self.kernel.point(&pointers, index);
         Ok(())
@@ -306,6 +309,7 @@ fn write<S: RecordSink>(
     names: &[NameChange],
     index: &Index,
     serial: u32,
+    passes: Parts,
 ) -> anyhow::Result<()> {
     writer.write(names, index);
     anyhow::ensure!(writer.failed().len() == 0, "names were not written");
@@ -313,7 +317,7 @@ fn write<S: RecordSink>(
         lease: Duration::from_hours(1),
         serial,
         may_deny: true,
-        passes: Parts::NONE,
+        passes,
     })?;
     Ok(())
 }

@@ -74,26 +74,40 @@ impl Comparison {
             return Ok(());
         }
         self.report.truncated += u64::from(theirs.truncated());
+        if self.plan.choices.distribution.is_none() {
+            self.compare_rules(question, outcome, &theirs)?;
+        }
+        self.compare_engine(question, &theirs)
+    }
+
+    /// Compares the reply of the resolver, and of the agent, which answers by the same rules.
+    fn compare_rules(
+        &mut self,
+        question: &Question<'_>,
+        outcome: ResolverOutcome,
+        theirs: &Decoded,
+    ) -> anyhow::Result<()> {
+        let query = question.query;
         match outcome {
             ResolverOutcome::Ignored => {}
             ResolverOutcome::Reply(ours) => {
                 self.report.resolver += 1;
-                self.judge(Part::Resolver, question, &theirs, &ours);
+                self.judge(Part::Resolver, question, theirs, &ours);
                 if let Some(agent) = &self.agent {
                     let ours = agent.ask(query)?;
                     self.report.agent += 1;
-                    self.judge(Part::Agent, question, &theirs, &ours);
+                    self.judge(Part::Agent, question, theirs, &ours);
                 }
             }
             ResolverOutcome::Chased(ours) => {
                 self.report.resolver += 1;
-                self.judge(Part::Resolver, question, &theirs, &ours);
+                self.judge(Part::Resolver, question, theirs, &ours);
                 // The agent has no upstream resolver.
                 if let (Some(agent), false) = (&self.agent, self.plan.choices.upstream) {
                     let ours = agent.ask(query)?;
                     self.report.agent += 1;
                     self.report.chased += 1;
-                    self.judge(Part::Agent, question, &theirs, &ours);
+                    self.judge(Part::Agent, question, theirs, &ours);
                 }
             }
             ResolverOutcome::Forward(Forward::ClusterDns) => {
@@ -103,10 +117,10 @@ impl Comparison {
             ResolverOutcome::Forward(Forward::Upstream) => {
                 self.report.upstream += 1;
                 self.check_refused(question)?;
-                self.check_upstream(question, &theirs);
+                self.check_upstream(question, theirs);
             }
         }
-        self.compare_engine(question, &theirs)
+        Ok(())
     }
 
     /// Checks that CoreDNS ignores a message that headless ignores.
