@@ -9,35 +9,35 @@
 pub struct Plugin {
     /// Its name in a Corefile.
     pub name: &'static str,
-    /// What it means for the programs' answers.
+    /// The plugin's meaning for the programs' answers.
     pub role: Role,
     /// The reason in words.
     pub why: &'static str,
 }
 
-/// What a plugin means for the programs' answers.
+/// A plugin's meaning for the programs' answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It changes no answer for a name of the zone.
+    /// The plugin changes no answer for a name of the zone.
     Harmless,
-    /// It changes no answer, but does not hear about what the programs answer.
+    /// The plugin changes no answer, but does not hear about what the programs answer.
     Blind,
-    /// It stands behind `kubernetes`, so it sees only what falls through.
+    /// The plugin stands behind `kubernetes`, so it sees only what falls through.
     Behind,
     /// The agent takes its options over.
     Modelled,
-    /// It can change answers for names in the zones that its arguments name, or in all zones of
-    /// the server block where it names none.
+    /// The plugin can change answers for names in the zones that its arguments name, or in all
+    /// zones of the server block where it names none.
     InItsZones,
     /// As [`Self::InItsZones`], for the first part of each argument up to a colon.
     InItsHostedZones,
-    /// It can change answers for the names that its rules match.
+    /// The plugin can change answers for the names that its rules match.
     ByItsRules,
-    /// It can change answers to questions for names in its zones that do not exist.
+    /// The plugin can change answers to questions for names in its zones that do not exist.
     NxDomainInItsZones,
-    /// It can change denials.
+    /// The plugin can change denials.
     Denials,
-    /// It can change every answer.
+    /// The plugin can change every answer.
     Everything,
 }
 

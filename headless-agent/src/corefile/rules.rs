@@ -1,4 +1,4 @@
-//! What a Corefile says, as plain values.
+//! The rules of a Corefile as plain values.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Part {
         }
     }
 
-    /// What it costs to leave the part to CoreDNS, in words.
+    /// The cost of leaving the part to CoreDNS, in words.
     pub const fn cost(self) -> &'static str {
         match self {
             Self::Zone => "all names of the zone are left to CoreDNS",
@@ -272,13 +272,13 @@ impl Options {
 /// How CoreDNS hears about a changed Corefile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// Not before its pods are restarted.
+    /// CoreDNS reads its file when its pods are restarted.
     Never,
-    /// It looks at its file this often, jitter included.
+    /// CoreDNS looks at its file this often, jitter included.
     Every(Duration),
 }
 
-/// What a Corefile says about the zone.
+/// The rules of a Corefile about the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The options that the agent takes over; `None` where they are not known.

@@ -1,4 +1,4 @@
-//! What the agent leaves to CoreDNS at present, and why.
+//! The parts of the questions that the agent leaves to CoreDNS at present, and the reasons.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,7 @@ pub struct Report {
     pub parts: Parts,
     /// The lines of the Corefile, or other reasons, that leave these parts to CoreDNS.
     pub reasons: Vec<String>,
-    /// What else an operator may want to know.
+    /// Sentences for the operator that leave nothing to CoreDNS.
     pub remarks: Vec<String>,
 }
 

@@ -39,11 +39,11 @@ impl fmt::Debug for Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}, at `{word}`: {reason}")]
 pub struct SyntaxError {
-    /// Where.
+    /// The place of that word.
     pub place: Place,
     /// The word at which the error was noticed, shortened.
     pub word: String,
-    /// What is wrong.
+    /// The fault, in words.
     pub reason: String,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn shown(word: &str) -> String {
 pub(super) struct Token {
     /// The characters, without the quotes.
     pub(super) text: Path,
-    /// Where the word begins.
+    /// The place of the first character.
     pub(super) place: Place,
 }
 
@@ -130,6 +130,17 @@ impl<'a> Words<'a> {
         let token = self.tokens.get(self.taken)?;
         self.taken += 1;
         Some(token)
+    }
+
+    /// The end of the only directive of a plugin.
+    ///
+    /// # Errors
+    /// Where words are left: the plugin stands in the server block twice.
+    pub(super) fn end(mut self) -> Result<(), SyntaxError> {
+        let again = self.next();
+        again.map_or(Ok(()), |again| {
+            Err(again.error("the plugin stands in the server block twice"))
+        })
     }
 
     /// The next word if it stands on the line of the last one.

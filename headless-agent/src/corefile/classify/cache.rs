@@ -4,9 +4,10 @@
 //! the least TTL of the message, within the bounds of the plugin (`cache.go`, `WriteMsg`). That
 //! holds also for zones for which the cache is disabled.
 
-use super::super::address::{REVERSE_ZONES, argument_zones, covers, overlap};
+use super::super::address::{REVERSE_ZONES, covers, overlap};
 use super::super::rules::{Cache, Clamp, Part};
 use super::super::token::{Token, Words};
+use super::names::zones_or;
 use super::state::{Classifier, PluginError};
 
 /// The largest TTL of answers with records, and of denials, in seconds.
@@ -26,15 +27,10 @@ impl Classifier<'_> {
             return Ok(());
         };
         let mut args = words.args();
+        let bounds_to = |max| Clamp { min: MIN, max };
         let mut cache = Cache {
-            success: Clamp {
-                min: MIN,
-                max: MAX.0,
-            },
-            denial: Clamp {
-                min: MIN,
-                max: MAX.1,
-            },
+            success: bounds_to(MAX.0),
+            denial: bounds_to(MAX.1),
         };
         if let Some(first) = args.first().copied()
             && let Ok(ttl) = first.text.parse::<i64>()
@@ -55,17 +51,8 @@ impl Classifier<'_> {
                 _ => return Err(option.error("cache has no such option")),
             }
         }
-        if let Some(again) = words.next() {
-            return Err(again.error("the plugin stands in the server block twice"));
-        }
-        let zones = if args.is_empty() {
-            block.to_vec()
-        } else {
-            args.iter()
-                .flat_map(|it| argument_zones(&it.text))
-                .collect()
-        };
-        self.cached(name, &zones, cache);
+        words.end()?;
+        self.cached(name, &zones_or(&args, block), cache);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! The plugin `hosts` (`plugin/hosts/setup.go`, `hosts.go`).
 
-use super::super::address::{argument_zones, covers, fqdn, overlap};
+use super::super::address::{covers, fqdn, overlap};
 use super::super::files::NoFile;
-use super::super::rules::{Part, Parts};
+use super::super::rules::Part;
 use super::super::token::{Token, Words, shown};
+use super::names::{fall, zones_or};
 use super::state::{Classifier, PluginError};
 
 /// The file that is read where no argument names one. The agent cannot see it, and takes it to have
@@ -23,35 +24,23 @@ impl Classifier<'_> {
         };
         let args = words.args();
         let file = args.first().copied();
-        let zones = match args.get(1..) {
-            None | Some([]) => block.to_vec(),
-            Some(zones) => zones
-                .iter()
-                .flat_map(|it| argument_zones(&it.text))
-                .collect(),
-        };
-        let mut fall: Option<Vec<String>> = None;
+        let zones = zones_or(args.get(1..).unwrap_or_default(), block);
+        let mut falls = Vec::new();
         let mut has_reverse = true;
         let mut inline = Vec::new();
         while let Some(option) = words.next_in_block() {
             let args = words.args();
             match &*option.text {
-                "fallthrough" if args.is_empty() => fall = Some(vec![".".to_owned()]),
-                "fallthrough" => {
-                    let zones = args.iter().flat_map(|it| argument_zones(&it.text));
-                    fall = Some(zones.collect());
-                }
+                "fallthrough" => falls = fall(&args),
                 "no_reverse" => has_reverse = false,
-                "ttl" | "reload" | "fallthrough_unsupported" => {}
+                "ttl" | "reload" => {}
                 _ => inline.extend(args),
             }
         }
-        if let Some(again) = words.next() {
-            return Err(again.error("the plugin stands in the server block twice"));
-        }
+        words.end()?;
         let zone = self.scope.zone.clone();
         if zones.iter().any(|it| overlap(it, &zone)) {
-            if !fall.iter().flatten().any(|it| covers(it, &zone)) {
+            if !falls.iter().any(|it| covers(it, &zone)) {
                 let text = format!("hosts: nothing in {zone} falls through to kubernetes");
                 self.find(Part::Zone, name, text);
             }
@@ -92,8 +81,7 @@ impl Classifier<'_> {
             Err(NoFile(reason)) => Some(format!("hosts: its file is not known: {reason}")),
         };
         if let Some(text) = unknown {
-            let parts: Parts = Part::Zone.into();
-            self.find(parts, file, text);
+            self.find(Part::Zone, file, text);
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use headless_ebpf::abi::PodsMode;
 
-use super::super::address::{REVERSE_ZONES, argument_zones, covers};
+use super::super::address::{REVERSE_ZONES, covers, overlap};
 use super::super::rules::{Part, Parts};
 use super::super::token::{Token, Words, shown};
+use super::names::{fall, zones_or};
 use super::state::{Addressed, Classifier, PluginError};
 
 /// The largest `ttl` in seconds.
@@ -24,7 +25,7 @@ pub(super) fn first_zone(blocks: &[Addressed<'_>]) -> Result<Option<String>, Plu
             if let Some(arg) = args.iter().find(|arg| arg.variable().is_some()) {
                 return Err(arg.error("the zone is not known: it is an environment variable"));
             }
-            let zones = zones(&args, &block.zones());
+            let zones = zones_or(&args, &block.zones());
             let zone = zones.into_iter().find(|zone| !is_reverse(zone));
             if let Some(zone) = zone.filter(|zone| zone != ".") {
                 return Ok(Some(zone));
@@ -38,16 +39,6 @@ fn is_reverse(zone: &str) -> bool {
     REVERSE_ZONES.iter().any(|it| covers(it, zone))
 }
 
-/// The zones that the arguments name, or else those of the server block.
-fn zones(args: &[&Token], block: &[String]) -> Vec<String> {
-    if args.is_empty() {
-        return block.to_vec();
-    }
-    args.iter()
-        .flat_map(|it| argument_zones(&it.text))
-        .collect()
-}
-
 impl Classifier<'_> {
     /// Takes the options over.
     pub(super) fn kubernetes(
@@ -58,7 +49,7 @@ impl Classifier<'_> {
         let Some(name) = words.next() else {
             return Ok(());
         };
-        self.zones(name, &zones(&words.args(), block));
+        self.zones(name, &zones_or(&words.args(), block));
         self.options();
         let mut has_namespaces = None;
         while let Some(option) = words.next_in_block() {
@@ -71,10 +62,7 @@ impl Classifier<'_> {
             }
             self.option(option, &args)?;
         }
-        if let Some(again) = words.next() {
-            return Err(again.error("the plugin stands in the server block twice"));
-        }
-        Ok(())
+        words.end()
     }
 
     /// Looks whether the plugin serves the zone and the reverse zones.
@@ -168,14 +156,9 @@ impl Classifier<'_> {
 
     /// What falls through has no answer of `kubernetes`: names that do not exist.
     fn fallthrough(&mut self, option: &Token, args: &[&Token]) {
-        let root = [".".to_owned()];
         let zone = self.scope.zone.clone();
-        let named = zones(args, &root);
         // Reverse names that do not exist are left to CoreDNS in any case.
-        if named
-            .iter()
-            .any(|it| super::super::address::overlap(it, &zone))
-        {
+        if fall(args).iter().any(|it| overlap(it, &zone)) {
             self.find(Part::NxDomain, option, format!("fallthrough covers {zone}"));
         }
     }

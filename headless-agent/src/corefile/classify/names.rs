@@ -1,6 +1,9 @@
 //! Which names of the zone, and which reverse names, a rule of a plugin can match.
 
-use super::super::address::{REVERSE_ZONES, argument_zones, overlap};
+use regex_syntax::hir::Look;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+
+use super::super::address::{REVERSE_ZONES, argument_zones, covers, fqdn, overlap};
 use super::super::rules::{Part, Parts};
 use super::super::token::Token;
 
@@ -18,6 +21,22 @@ pub(super) enum Match {
     /// Anything in a name: a prefix or a part of it.
     Anywhere,
     Regex,
+}
+
+/// The zones that arguments name, or `zones` where there are no arguments.
+pub(super) fn zones_or(args: &[&Token], zones: &[String]) -> Vec<String> {
+    if args.is_empty() {
+        return zones.to_vec();
+    }
+    args.iter()
+        .flat_map(|it| argument_zones(&it.text))
+        .collect()
+}
+
+/// The zones in which a plugin lets questions fall through to the next one, by the arguments of
+/// `fallthrough` (`plugin/pkg/fall/fall.go`).
+pub(super) fn fall(args: &[&Token]) -> Vec<String> {
+    zones_or(args, &[".".to_owned()])
 }
 
 impl Scope {
@@ -43,30 +62,24 @@ impl Scope {
         zones: &[String],
         hosted: bool,
     ) -> Parts {
-        if args.is_empty() {
-            return self.touched(zones);
-        }
-        let named: Vec<String> = if hosted {
+        if hosted && !args.is_empty() {
             let pieces = args.iter().flat_map(|arg| arg.text.split(':'));
-            pieces.map(super::super::address::fqdn).collect()
-        } else {
-            let zones = args.iter().flat_map(|arg| argument_zones(&arg.text));
-            zones.collect()
-        };
-        self.touched(&named)
+            return self.touched(&pieces.map(fqdn).collect::<Vec<_>>());
+        }
+        self.touched(&zones_or(args, zones))
     }
 
     /// The parts with names that a rule can match. `pattern` is in small letters and has a final
     /// dot, unless it is a regular expression.
     pub(super) fn matched(&self, how: Match, pattern: &str) -> Parts {
         let can_match = |zone: &str| match how {
-            Match::Exact => super::super::address::covers(zone, pattern),
+            Match::Exact => covers(zone, pattern),
             Match::Suffix => zone.ends_with(pattern) || pattern.ends_with(zone),
             Match::Anywhere => true,
-            Match::Regex => match literal_end(pattern) {
-                Some(end) => zone.ends_with(&end) || end.ends_with(zone),
-                None => true,
-            },
+            Match::Regex => ends(pattern).is_none_or(|ends| {
+                let mut ends = ends.iter();
+                ends.any(|end| zone.ends_with(end) || end.ends_with(zone))
+            }),
         };
         let mut parts = Parts::NONE;
         if can_match(&self.zone) {
@@ -79,98 +92,62 @@ impl Scope {
     }
 }
 
-/// The characters with which every name ends that a regular expression matches, the final dot
-/// included. `None` where they cannot be told: no `$` at the end, alternatives, or anything else
-/// but letters, digits, `-`, `_` and `\.` before it.
-fn literal_end(pattern: &str) -> Option<String> {
-    let body = pattern.strip_suffix('$').filter(|it| !it.ends_with('\\'))?;
-    if has_alternatives(body) || body.contains("\\Q") {
+/// The ends of the names that a regular expression matches, with the final dot: every such name
+/// has one of them. `None` where they cannot be told, because the expression does not ask for a
+/// name's end, has too many ends, or uses syntax of Go alone.
+fn ends(pattern: &str) -> Option<Vec<String>> {
+    let expression = regex_syntax::parse(pattern).ok()?;
+    if !expression
+        .properties()
+        .look_set_suffix()
+        .contains(Look::End)
+    {
         return None;
     }
-    // A name ends with a dot, whether the expression asks for the dot or not.
-    let body = body
-        .strip_suffix("\\.?")
-        .or_else(|| body.strip_suffix("\\."))
-        .unwrap_or(body);
-    let mut end = Vec::new();
-    let mut chars = body.chars().rev().peekable();
-    while let Some(char) = chars.next() {
-        match char {
-            '.' if chars.peek() == Some(&'\\') => {
-                chars.next();
-                if chars.peek() == Some(&'\\') {
-                    break;
-                }
-                end.push('.');
-            }
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' if chars.peek() != Some(&'\\') => {
-                end.push(char.to_ascii_lowercase());
-            }
-            _ => break,
-        }
-    }
-    end.reverse();
-    let end: String = end.into_iter().chain(['.']).collect();
-    (end.len() > 1).then_some(end)
-}
-
-/// Whether an expression has a `|` outside of all parentheses.
-fn has_alternatives(pattern: &str) -> bool {
-    let mut depth = 0_usize;
-    let mut in_class = false;
-    let mut chars = pattern.chars();
-    while let Some(char) = chars.next() {
-        match char {
-            '\\' => {
-                chars.next();
-            }
-            '[' => in_class = true,
-            ']' => in_class = false,
-            '(' if !in_class => depth += 1,
-            ')' if !in_class => depth = depth.saturating_sub(1),
-            '|' if depth == 0 && !in_class => return true,
-            _ => {}
-        }
-    }
-    false
+    let mut extractor = Extractor::new();
+    extractor.kind(ExtractKind::Suffix);
+    let suffixes = extractor.extract(&expression);
+    let ends = suffixes.literals()?.iter().map(|literal| {
+        let end = std::str::from_utf8(literal.as_bytes()).ok()?;
+        // A name ends with a dot, whether the expression asks for the dot or not.
+        Some(fqdn(end))
+    });
+    ends.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
-    fn the_end_of_an_anchored_expression_is_known() {
-        let end = |pattern| literal_end(pattern);
-        assert_eq!(
-            end(r"(.*)\.example\.com\.$").as_deref(),
-            Some(".example.com.")
-        );
-        assert_eq!(
-            end(r"(.*)\.example\.com$").as_deref(),
-            Some(".example.com.")
-        );
-        assert_eq!(
-            end(r"^api\.Example\.com\.?$").as_deref(),
-            Some("api.example.com.")
-        );
-        assert_eq!(end(r"(a|b)\.com\.$").as_deref(), Some(".com."));
-        assert_eq!(end(r"x*\.com\.$").as_deref(), Some(".com."));
+    fn the_ends_of_an_anchored_expression_are_known() {
+        let is = |pattern, expected: &[&str]| {
+            let mut found = ends(pattern).unwrap();
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found, expected, "{pattern}");
+        };
+        is(r"(.*)\.example\.com\.$", &[".example.com."]);
+        is(r"(.*)\.example\.com$", &[".example.com."]);
+        is(r"^api\.Example\.com\.?$", &["api.example.com."]);
+        is(r"(a|b)\.com\.$", &["a.com.", "b.com."]);
+        is(r"(a|b)$", &["a.", "b."]);
+        is(r"(?i)\.io$", &[".io."]);
+        for (pattern, end) in [(r"x*\.com\.$", ".com."), (r"\dcom$", "com.")] {
+            assert!(ends(pattern).unwrap().iter().all(|it| it.ends_with(end)));
+        }
         for unknown in [
             r"(.*)\.example\.com",
             r"a|b\.com$",
-            r"(a|b)$",
-            r".*$",
-            r"\.$",
+            r"(?m)\.com$",
             r"com\$",
             r"\Qa.b\E$",
             r"a[|$",
         ] {
-            assert_eq!(end(unknown), None, "{unknown}");
+            assert_eq!(ends(unknown), None, "{unknown}");
         }
-        // A class such as `\d` is no letter.
-        assert_eq!(end(r"\dcom$").as_deref(), Some("com."));
-        assert_eq!(end(r"a\d$"), None);
     }
 
     #[test]
@@ -194,6 +171,15 @@ mod tests {
         assert!(zone(Match::Regex, r"(.*)\.my\.domain"));
         assert!(!zone(Match::Regex, r"(.*)\.my\.domain\.$"));
         assert!(zone(Match::Regex, r"(.*)\.svc\.cluster\.local\.$"));
+        for any in [
+            r"(.*)\.my\.domain\.|x$",
+            ".*$",
+            r"\.$",
+            r"[a-z]+\.$",
+            r"a\d$",
+        ] {
+            assert!(zone(Match::Regex, any), "{any}");
+        }
         let reverse = scope.matched(Match::Suffix, ".10.in-addr.arpa.");
         assert!(reverse.has(Part::Reverse) && !reverse.has(Part::Zone));
     }

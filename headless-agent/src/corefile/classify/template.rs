@@ -1,9 +1,9 @@
 //! The plugin `template` (`plugin/template/setup.go`, `template.go`).
 
-use super::super::address::{argument_zones, covers};
+use super::super::address::{REVERSE_ZONES, covers};
 use super::super::rules::{Part, Parts};
 use super::super::token::{Token, Words, shown};
-use super::names::Match;
+use super::names::{Match, fall};
 use super::state::{Classifier, PluginError};
 
 /// Types of which the programs answer with records. To a question of another type, they answer
@@ -25,16 +25,12 @@ impl Classifier<'_> {
                 return Err(name.error("a template has a class and a type"));
             };
             let mut patterns = Vec::new();
-            let mut fall: Option<Vec<String>> = None;
+            let mut falls = Vec::new();
             while let Some(option) = words.next_in_block() {
                 let args = words.args();
                 match &*option.text {
                     "match" => patterns.extend(args),
-                    "fallthrough" if args.is_empty() => fall = Some(vec![".".to_owned()]),
-                    "fallthrough" => {
-                        let zones = args.iter().flat_map(|it| argument_zones(&it.text));
-                        fall = Some(zones.collect());
-                    }
+                    "fallthrough" => falls = fall(&args),
                     _ => {}
                 }
             }
@@ -42,8 +38,7 @@ impl Classifier<'_> {
                 continue;
             }
             let zones = self.scope.touched_by_arguments(zones, block, false);
-            let fall = fall.unwrap_or_default();
-            let touched = self.templated(zones, &patterns, &fall);
+            let touched = self.templated(zones, &patterns, &falls);
             let touched = if TYPES.contains(&&*qtype.text) || touched.is_empty() {
                 touched
             } else {
@@ -74,10 +69,7 @@ impl Classifier<'_> {
         if !falls(&self.scope.zone) {
             kept |= Part::Zone.into();
         }
-        if !super::super::address::REVERSE_ZONES
-            .iter()
-            .all(|zone| falls(zone))
-        {
+        if !REVERSE_ZONES.iter().all(|zone| falls(zone)) {
             kept |= Part::Reverse.into();
         }
         zones & (matched | kept)
