@@ -1,6 +1,6 @@
 //! The `ConfigMap`s with the Corefile of the cluster's DNS and the files that it imports.
 //!
-//! Each one is watched by its name, so the agent may read no other `ConfigMap`.
+//! Each `ConfigMap` is watched by its name, so the agent may read no other `ConfigMap`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,7 +50,7 @@ pub enum Reading {
     },
     /// There is no such `ConfigMap`.
     Absent,
-    /// It exists, or may exist, and cannot be read, for this reason.
+    /// The `ConfigMap` exists, or may exist, and cannot be read, for this reason.
     Unreadable(String),
 }
 

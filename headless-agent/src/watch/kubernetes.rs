@@ -19,6 +19,7 @@ mod follow;
 mod hear;
 mod merge;
 mod node;
+mod running;
 mod sample;
 mod watches;
 
@@ -30,27 +31,23 @@ use anyhow::bail;
 use kube::Api;
 pub use kube::Client;
 use kube::runtime::watcher::Config;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 pub use self::choose::choose;
 pub use self::connect::{Access, in_cluster};
 pub use self::discover::dns_policies;
 pub(super) use self::failure::{chain, status_code};
-use self::follow::{Follow, Heard, Watch, WatchEvent};
-use self::hear::Overlong;
+use self::follow::{Heard, Watch, WatchEvent};
 pub use self::hear::Patience;
 use self::merge::{Merge, Scope, SliceEvent};
 pub use self::node::{NodeSelection, watch_node};
+use self::running::Running;
 pub use self::sample::samples;
 pub use self::watches::Selection;
 use self::watches::{Watched, Watches};
 use super::health::Health;
-use super::waiting::{WAITING_MAX, WaitingMemory};
+use super::waiting::WaitingMemory;
 use super::{Batch, Event, Kind, Object, ObjectRef, Problems, Report};
-
-/// Events that may wait to be put into a batch.
-const HEARD_MAX: usize = 4096;
 
 /// Most events of a batch. More of them would delay the first one.
 const BATCH_MAX: usize = 512;
@@ -66,20 +63,14 @@ pub async fn watch_kubernetes(
     health: Arc<Health>,
     batches: mpsc::Sender<Batch>,
 ) -> anyhow::Result<()> {
-    let (sender, mut heard) = mpsc::channel(HEARD_MAX);
-    let mut running = Running {
-        client,
-        patience,
-        health,
-        heard: sender,
-        memory: Arc::new(Semaphore::new(WAITING_MAX as usize)),
-        tasks: JoinSet::new(),
+    let (running, mut heard) = Running::new(client, patience, health);
+    let mut starting = Starting {
+        running,
         scopes: Vec::new(),
     };
-    watches::each(&selection, &mut running);
-    let Running {
-        mut tasks, scopes, ..
-    } = running;
+    watches::each(&selection, &mut starting);
+    let Starting { running, scopes } = starting;
+    let mut tasks = running.into_tasks();
     let mut collector = Collector::new(&scopes);
     let mut changes = Vec::with_capacity(BATCH_MAX);
     loop {
@@ -98,20 +89,14 @@ pub async fn watch_kubernetes(
     }
 }
 
-/// The running watches.
-struct Running {
-    client: Client,
-    patience: Patience,
-    health: Arc<Health>,
-    heard: mpsc::Sender<Heard>,
-    memory: Arc<Semaphore>,
-    tasks: JoinSet<()>,
+/// Watches that are being started.
+struct Starting {
+    running: Running<Object>,
     /// The watches of slices among them.
     scopes: Vec<Scope>,
 }
 
-impl Watches for Running {
-    /// Starts a watch. Its client records when the server sends something on the watch.
+impl Watches for Starting {
     fn take<K: Watched>(
         &mut self,
         watch: Watch,
@@ -120,21 +105,7 @@ impl Watches for Running {
         convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
     ) {
         self.scopes.extend(watch.scope);
-        let ear = self.health.listen(watch.name);
-        let overlong = Overlong::default();
-        let client = hear::listening(self.client.clone(), &ear, &overlong, self.patience);
-        let follow = Follow {
-            watch,
-            api: api(client),
-            config,
-            convert,
-            ear,
-            health: Arc::clone(&self.health),
-            overlong,
-            heard: self.heard.clone(),
-            memory: Arc::clone(&self.memory),
-        };
-        self.tasks.spawn(follow.run());
+        self.running.start(watch, api, config, convert);
     }
 }
 

@@ -26,7 +26,7 @@ pub struct NodePod {
     pub has_interface: bool,
 }
 
-/// What a namespace says about its pods.
+/// The annotation and labels of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeNamespace {
     /// The value of [`MODE_ANNOTATION`].
@@ -48,7 +48,7 @@ pub enum NodeObject {
     DnsService(DnsService),
 }
 
-/// One change.
+/// A change of an object that decides about pods, or of the lists of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
     /// The object exists. `None` where it cannot be read; its problems say why.

@@ -49,7 +49,7 @@ pub fn network_policy(object: &ReadNetworkPolicy) -> NetworkPolicy {
     }
 }
 
-/// What a policy takes, of which [`PARTS_MAX`] and [`PARTS_BYTES_MAX`] are kept.
+/// The size of a policy, which is kept up to [`PARTS_MAX`] and [`PARTS_BYTES_MAX`].
 #[derive(Default)]
 struct Cost {
     parts: usize,

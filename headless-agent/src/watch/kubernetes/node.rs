@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use futures::FutureExt as _;
 use kube::Api;
 use kube::runtime::watcher::Config;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use super::super::convert::{
     ReadDnsService, ReadNetworkPolicy, ReadNodeNamespace, ReadNodePod, dns_service, network_policy,
@@ -19,13 +17,13 @@ use super::super::convert::{
 use super::super::health::Health;
 use super::super::network::DnsService;
 use super::super::node::{NodeEvent, NodeNamespace, NodeObject, NodePod};
-use super::super::waiting::WAITING_MAX;
-use super::super::{Kind, Problems, ServiceRef};
+use super::super::{Kind, ServiceRef};
+use super::Client;
 use super::decoded::Decoded;
-use super::follow::{Follow, Heard, Slim, Watch, WatchEvent};
-use super::hear::{self, Overlong, Patience};
+use super::follow::{Heard, Slim, Watch, WatchEvent};
+use super::hear::Patience;
+use super::running::Running;
 use super::watches::Watched;
-use super::{Client, HEARD_MAX};
 
 /// The objects that decide about the pods of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,23 +60,9 @@ pub async fn watch_node(
     health: Arc<Health>,
     events: mpsc::Sender<NodeEvent>,
 ) -> anyhow::Result<()> {
-    let (sender, mut heard) = mpsc::channel(HEARD_MAX);
-    let mut running = Running {
-        client,
-        patience,
-        health,
-        heard: sender,
-        memory: Arc::new(Semaphore::new(WAITING_MAX as usize)),
-        tasks: JoinSet::new(),
-    };
-    running.all(&selection);
-    let Running {
-        mut tasks,
-        heard: sender,
-        ..
-    } = running;
-    // The watches have senders of their own.
-    drop(sender);
+    let (mut running, mut heard) = Running::new(client, patience, health);
+    all(&mut running, &selection);
+    let mut tasks = running.into_tasks();
     loop {
         let heard = tokio::select! {
             heard = heard.recv() => heard,
@@ -111,108 +95,84 @@ fn event(heard: Heard<NodeObject>) -> NodeEvent {
 /// Makes the slim form of an object that does not decode.
 type Unreadable = fn() -> NodeObject;
 
-/// The running watches.
-struct Running {
-    client: Client,
-    patience: Patience,
-    health: Arc<Health>,
-    heard: mpsc::Sender<Heard<NodeObject>>,
-    memory: Arc<Semaphore>,
-    tasks: JoinSet<()>,
+fn all(running: &mut Running<NodeObject>, selection: &NodeSelection) {
+    let pods = Watch {
+        name: "pods of this node",
+        kind: Kind::Pod,
+        resource: "pods",
+        scope: None,
+    };
+    let of_node = format!("spec.nodeName={}", selection.node);
+    let config = Config::default().fields(&of_node);
+    start::<ReadNodePod>(running, pods, Api::all, config, None, |pod| {
+        NodeObject::Pod(node_pod(pod))
+    });
+    let namespaces = Watch {
+        name: "namespaces of pods",
+        kind: Kind::Namespace,
+        resource: "namespaces",
+        scope: None,
+    };
+    let about = selection.policies_about.clone();
+    let slim = move |namespace: &ReadNodeNamespace| {
+        let name = namespace.metadata.name.as_ref();
+        let is_of_dns = about.as_ref().map(|it| &it.namespace) == name;
+        NodeObject::Namespace(node_namespace(namespace, is_of_dns))
+    };
+    start(running, namespaces, Api::all, Config::default(), None, slim);
+    if let Some(about) = &selection.policies_about {
+        policies(running, about);
+    }
 }
 
-impl Running {
-    fn all(&mut self, selection: &NodeSelection) {
-        let pods = Watch {
-            name: "pods of this node",
-            kind: Kind::Pod,
-            resource: "pods",
-            scope: None,
-        };
-        let of_node = format!("spec.nodeName={}", selection.node);
-        let config = Config::default().fields(&of_node);
-        self.take::<ReadNodePod>(pods, Api::all, config, None, |pod| {
-            NodeObject::Pod(node_pod(pod))
-        });
-        let namespaces = Watch {
-            name: "namespaces of pods",
-            kind: Kind::Namespace,
-            resource: "namespaces",
-            scope: None,
-        };
-        let about = selection.policies_about.clone();
-        let slim = move |namespace: &ReadNodeNamespace| {
-            let name = namespace.metadata.name.as_ref();
-            let is_of_dns = about.as_ref().map(|it| &it.namespace) == name;
-            NodeObject::Namespace(node_namespace(namespace, is_of_dns))
-        };
-        self.take(namespaces, Api::all, Config::default(), None, slim);
-        if let Some(about) = &selection.policies_about {
-            self.policies(about);
-        }
-    }
+/// Watches `NetworkPolicies`, and the Service that they are about.
+fn policies(running: &mut Running<NodeObject>, about: &ServiceRef) {
+    let policies = Watch {
+        name: "networkpolicies",
+        kind: Kind::NetworkPolicy,
+        resource: "networkpolicies.networking.k8s.io",
+        scope: None,
+    };
+    let slim = |policy: &ReadNetworkPolicy| NodeObject::NetworkPolicy(network_policy(policy));
+    let unreadable: Unreadable = || NodeObject::NetworkPolicy(unreadable_policy());
+    start(
+        running,
+        policies,
+        Api::all,
+        Config::default(),
+        Some(unreadable),
+        slim,
+    );
+    let service = Watch {
+        name: "the Service of the cluster's DNS",
+        kind: Kind::Service,
+        resource: "services",
+        scope: None,
+    };
+    let name = format!("metadata.name={}", about.name);
+    let namespace = about.namespace.clone();
+    start::<ReadDnsService>(
+        running,
+        service,
+        move |client| Api::namespaced(client, &namespace),
+        Config::default().fields(&name),
+        None,
+        |service| NodeObject::DnsService(dns_service(service)),
+    );
+}
 
-    /// Watches `NetworkPolicies`, and the Service that they are about.
-    fn policies(&mut self, about: &ServiceRef) {
-        let policies = Watch {
-            name: "networkpolicies",
-            kind: Kind::NetworkPolicy,
-            resource: "networkpolicies.networking.k8s.io",
-            scope: None,
-        };
-        let slim = |policy: &ReadNetworkPolicy| NodeObject::NetworkPolicy(network_policy(policy));
-        let unreadable: Unreadable = || NodeObject::NetworkPolicy(unreadable_policy());
-        self.take(
-            policies,
-            Api::all,
-            Config::default(),
-            Some(unreadable),
-            slim,
-        );
-        let service = Watch {
-            name: "the Service of the cluster's DNS",
-            kind: Kind::Service,
-            resource: "services",
-            scope: None,
-        };
-        let name = format!("metadata.name={}", about.name);
-        let namespace = about.namespace.clone();
-        self.take::<ReadDnsService>(
-            service,
-            move |client| Api::namespaced(client, &namespace),
-            Config::default().fields(&name),
-            None,
-            |service| NodeObject::DnsService(dns_service(service)),
-        );
-    }
-
-    /// Starts a watch. `unreadable` stands for an object that does not decode.
-    fn take<K: Watched>(
-        &mut self,
-        watch: Watch,
-        api: impl FnOnce(Client) -> Api<Decoded<K>>,
-        config: Config,
-        unreadable: Option<Unreadable>,
-        slim: impl Fn(&K) -> NodeObject + Send + Sync + 'static,
-    ) {
-        let ear = self.health.listen(watch.name);
-        let overlong = Overlong::default();
-        let client = hear::listening(self.client.clone(), &ear, &overlong, self.patience);
-        let convert = move |object: &Decoded<K>, problems: &mut Problems| {
-            let broken = |_| unreadable.map(|make| make());
-            object.slim_or(watch.kind, |it, _| Some(slim(it)), broken, problems)
-        };
-        let follow = Follow {
-            watch,
-            api: api(client),
-            config,
-            convert,
-            ear,
-            health: Arc::clone(&self.health),
-            overlong,
-            heard: self.heard.clone(),
-            memory: Arc::clone(&self.memory),
-        };
-        self.tasks.spawn(follow.run().boxed());
-    }
+/// Starts a watch. `unreadable` stands for an object that does not decode.
+fn start<K: Watched>(
+    running: &mut Running<NodeObject>,
+    watch: Watch,
+    api: impl FnOnce(Client) -> Api<Decoded<K>>,
+    config: Config,
+    unreadable: Option<Unreadable>,
+    slim: impl Fn(&K) -> NodeObject + Send + Sync + 'static,
+) {
+    let kind = watch.kind;
+    running.start(watch, api, config, move |object: &Decoded<K>, problems| {
+        let broken = |_| unreadable.map(|make| make());
+        object.slim_or(kind, |it, _| Some(slim(it)), broken, problems)
+    });
 }
