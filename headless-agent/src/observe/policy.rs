@@ -54,7 +54,7 @@ impl PolicyStatus {
         }
     }
 
-    /// One line of the table.
+    /// The modes as a line of the table.
     pub fn line(&self) -> String {
         let counts = self
             .pods

@@ -63,7 +63,7 @@ pub struct Vitals {
     pub outages: Vec<(Kind, String)>,
     /// Whether the pods that were there at the start have their programs.
     pub attached: bool,
-    /// What is left to CoreDNS.
+    /// The questions that are left to CoreDNS, with the reasons.
     pub standing: Arc<Report>,
 }
 

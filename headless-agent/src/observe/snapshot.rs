@@ -66,7 +66,7 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// The Services whose endpoints the agent knows.
     pub endpoints: Endpoints,
-    /// What is left to CoreDNS.
+    /// The questions that are left to CoreDNS, with the reasons.
     pub standing: Arc<Report>,
 }
 

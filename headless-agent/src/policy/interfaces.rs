@@ -12,7 +12,7 @@ use super::pods::{Cause, DecidedPod, Decision};
 pub struct Assignment {
     /// The mode.
     pub mode: Mode,
-    /// Why.
+    /// Why the interface has this mode.
     pub cause: Cause,
     /// `NAMESPACE/NAME` of the pod; `None` where it is not known.
     pub pod: Option<String>,

@@ -40,18 +40,6 @@ impl<T> Listed<T> {
         self.objects.remove(reference);
     }
 
-    /// A list begins.
-    pub(super) fn restart(&mut self) {
-        self.list = self.list.wrapping_add(1);
-    }
-
-    /// The list is complete: an object that it did not have is gone.
-    pub(super) fn restarted(&mut self) {
-        let list = self.list;
-        self.objects.retain(|_, (of, _)| *of == list);
-        self.complete = true;
-    }
-
     /// Whether a list has been complete.
     pub(super) fn is_complete(&self) -> bool {
         self.complete
@@ -82,9 +70,30 @@ impl<T> Listed<T> {
         from.take_while(of).map(|(_, (_, object))| object)
     }
 
-    /// One object.
+    /// The object with this name, if something of it is kept.
     pub(super) fn get(&self, reference: &ObjectRef) -> Option<&T> {
         self.objects.get(reference).map(|(_, object)| object)
+    }
+}
+
+/// A list of objects of any kind.
+pub(super) trait List {
+    /// A list begins.
+    fn restart(&mut self);
+
+    /// The list is complete: an object that it did not have is gone.
+    fn restarted(&mut self);
+}
+
+impl<T> List for Listed<T> {
+    fn restart(&mut self) {
+        self.list = self.list.wrapping_add(1);
+    }
+
+    fn restarted(&mut self) {
+        let list = self.list;
+        self.objects.retain(|_, (of, _)| *of == list);
+        self.complete = true;
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
-use super::listed::Listed;
+use super::listed::{List, Listed};
 use super::network::{self, Dns};
 use crate::watch::convert::unreadable_policy;
 use crate::watch::network::{DnsService, NetworkPolicy};
@@ -91,9 +91,9 @@ impl Cause {
 pub struct DecidedPod {
     /// `NAMESPACE/NAME`.
     pub pod: String,
-    /// Its mode.
+    /// The mode of the pod.
     pub mode: Mode,
-    /// Why it has this mode.
+    /// Why the pod has this mode.
     pub cause: Cause,
     /// Its addresses; none as long as its interface has none.
     pub addresses: Box<[IpAddr]>,
@@ -116,7 +116,7 @@ pub struct Decision {
     /// Problems, each in a sentence.
     pub problems: Vec<String>,
     /// Resources of the API that make policy by names of DNS, such as `ciliumnetworkpolicies`.
-    /// Where there are any, names outside of the cluster belong to the CNI's DNS proxy.
+    /// If the API has one, names outside of the cluster belong to the CNI's DNS proxy.
     pub dns_policies: Vec<String>,
 }
 
@@ -172,27 +172,22 @@ impl Objects {
                 unreadable.delete(&reference);
                 self.put(reference, None);
             }
-            NodeEvent::Restart(kind) => {
-                self.unreadable.entry(kind).or_default().restart();
-                match kind {
-                    Kind::Pod => self.pods.restart(),
-                    Kind::Namespace => self.namespaces.restart(),
-                    Kind::NetworkPolicy => self.policies.restart(),
-                    Kind::Service => self.service.restart(),
-                    Kind::EndpointSlice => {}
-                }
-            }
-            NodeEvent::Restarted(kind) => {
-                self.unreadable.entry(kind).or_default().restarted();
-                match kind {
-                    Kind::Pod => self.pods.restarted(),
-                    Kind::Namespace => self.namespaces.restarted(),
-                    Kind::NetworkPolicy => self.policies.restarted(),
-                    Kind::Service => self.service.restarted(),
-                    Kind::EndpointSlice => {}
-                }
-            }
+            NodeEvent::Restart(kind) => self.lists(kind).for_each(List::restart),
+            NodeEvent::Restarted(kind) => self.lists(kind).for_each(List::restarted),
         }
+    }
+
+    /// The objects of a kind, and those of them that cannot be read.
+    fn lists(&mut self, kind: Kind) -> impl Iterator<Item = &mut dyn List> {
+        let objects: Option<&mut dyn List> = match kind {
+            Kind::Pod => Some(&mut self.pods),
+            Kind::Namespace => Some(&mut self.namespaces),
+            Kind::NetworkPolicy => Some(&mut self.policies),
+            Kind::Service => Some(&mut self.service),
+            Kind::EndpointSlice => None,
+        };
+        let unreadable: &mut dyn List = self.unreadable.entry(kind).or_default();
+        objects.into_iter().chain([unreadable])
     }
 
     fn put(&mut self, reference: ObjectRef, object: Option<NodeObject>) {
@@ -300,8 +295,13 @@ impl Objects {
             annotated(reference, namespace.mode.as_ref(), &mut problems);
         }
         let unreadable = self.unreadable.values();
-        for (_, problem) in unreadable.flat_map(Listed::iter) {
-            problems.add(|| format!("{problem}; the mode {} holds", self.rules.node));
+        for (reference, problem) in unreadable.flat_map(Listed::iter) {
+            let holds = if reference.kind == Kind::NetworkPolicy {
+                Mode::Off
+            } else {
+                self.rules.node
+            };
+            problems.add(|| format!("{problem}; the mode {holds} holds"));
         }
         Decision {
             settled: self.is_complete_without(&BTreeSet::new()),

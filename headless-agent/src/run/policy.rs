@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often the resources of the API are looked at. They change when somebody installs a CNI.
 const DISCOVER: Duration = Duration::from_mins(5);
 
-/// The same after a failure.
+/// How soon the resources are looked at again after a failure.
 const DISCOVER_AGAIN: Duration = Duration::from_secs(30);
 
 /// The stage, with its parts.
@@ -64,7 +64,7 @@ impl Stage {
         }
     }
 
-    /// Where the decisions are published.
+    /// The receivers of decisions and failures.
     pub(super) fn published(&self) -> Policy {
         Policy {
             decisions: self.decisions.subscribe(),

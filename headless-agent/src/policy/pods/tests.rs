@@ -200,8 +200,24 @@ fn an_object_that_cannot_be_read_is_a_problem_until_it_can() {
     put_pod(&mut pods, "a", pod(Some("off"), &[]));
     assert!(pods.decide().problems.is_empty());
     pods.take(broken);
-    pods.take(NodeEvent::Delete(reference));
+    pods.take(NodeEvent::Delete(reference.clone()));
     assert!(pods.decide().problems.is_empty());
+    let policy = ObjectRef {
+        kind: Kind::NetworkPolicy,
+        ..reference
+    };
+    let problem = Problem {
+        object: policy.to_string(),
+        field: "spec".into(),
+        reason: Reason::InvalidField("not a map".into()),
+    };
+    let object = Some(NodeObject::NetworkPolicy(unreadable_policy()));
+    pods.take(NodeEvent::Apply(policy, object, problem.into()));
+    let problems = pods.decide().problems;
+    assert!(
+        problems[0].ends_with("; the mode off holds"),
+        "{problems:?}"
+    );
 }
 
 #[test]
