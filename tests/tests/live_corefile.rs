@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use headless_ebpf::abi::PassReason;
 use headless_tests::agent::{Agent, manifests};
@@ -74,8 +75,14 @@ impl<'a> Scene<'a> {
             let text = format!("{left}\n{}", self.agent.log());
             (left == expected).then_some(()).ok_or(text)
         });
-        // The programs hear of it with the next heartbeat, which comes once a second.
-        std::thread::sleep(std::time::Duration::from_millis(2500));
+        // The programs hear of it with the next heartbeat.
+        let since = Instant::now();
+        wait_for(|| {
+            let status = self.agent.status();
+            let age = status["heartbeat_age"].as_f64().unwrap();
+            let beaten = age < since.elapsed().as_secs_f64();
+            beaten.then_some(()).ok_or(status.to_string())
+        });
     }
 }
 
