@@ -239,12 +239,13 @@ impl<S: RecordSink> Keeper<S> {
         let index = self.intake.mirror.index.read();
         let mut addresses = index.service_addresses(cluster_dns);
         drop(index);
+        let shown = &mut self.intake.shown;
+        shown.without_address = addresses.is_empty().then(|| cluster_dns.clone());
         for address in listen {
             if !addresses.contains(address) {
                 addresses.push(*address);
             }
         }
-        let shown = &mut self.intake.shown;
         if let Err(error) = self.served.place(addresses, &mut self.writer, shown) {
             error!(
                 error = &error as &dyn std::error::Error,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::records::Index;
-use crate::watch::{Event, Kind};
+use crate::watch::{Event, Kind, ServiceRef};
 
 /// A kind of event, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub serial: u32,
     /// Addresses whose port 53 the programs answer.
     pub served: Vec<IpAddr>,
+    /// The Service of the cluster's DNS, while it does not exist or has no address.
+    pub without_address: Option<ServiceRef>,
     /// Addresses that should be served and find no slot.
     pub unserved: Vec<IpAddr>,
     /// Events since the start, by kind of object and of event.

@@ -3,6 +3,7 @@
 use super::policy;
 use super::snapshot::{Endpoints, Snapshot};
 use crate::datapath::snapshot::ProgramState;
+use crate::mirror;
 use crate::records::EndpointScope;
 use crate::watch::choice::Choice;
 
@@ -28,10 +29,24 @@ impl Endpoints {
     }
 }
 
+impl mirror::Snapshot {
+    /// Only addresses of `--listen` are served.
+    fn note(&self) -> Option<String> {
+        let service = self.without_address.as_ref()?;
+        (self.synced() && !self.served.is_empty()).then(|| {
+            format!(
+                "the Service {service} (--cluster-dns-service) does not exist or has no \
+                 address: only the addresses of --listen are answered"
+            )
+        })
+    }
+}
+
 impl Snapshot {
     /// The choices that limit the answers at this moment.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<_> = self.endpoints.note().into_iter().collect();
+        notes.extend(self.vitals.mirror.note());
         let interfaces = self.datapath.attachments.values();
         let lifted = interfaces
             .filter(|interface| interface.xdp == ProgramState::Lifted)
@@ -50,7 +65,27 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::ServiceRef;
     use crate::watch::choice::Uncounted;
+
+    #[test]
+    fn the_operator_hears_that_only_addresses_of_listen_are_served() {
+        let mut shown = mirror::Snapshot {
+            served: vec![[169, 254, 20, 10].into()],
+            ..mirror::Snapshot::default()
+        };
+        assert_eq!(shown.note(), None);
+        let (namespace, name) = ("kube-system".to_owned(), "kube-dns".to_owned());
+        shown.without_address = Some(ServiceRef { namespace, name });
+        let note = shown.note().unwrap_or_default();
+        assert!(
+            note.starts_with("the Service kube-system/kube-dns"),
+            "{note}"
+        );
+        // The list is not complete yet.
+        shown.missing = vec!["services"];
+        assert_eq!(shown.note(), None);
+    }
 
     #[test]
     fn the_operator_hears_which_endpoints_are_left_out_and_why() {

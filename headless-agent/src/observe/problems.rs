@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{Snapshot, Sources, policy};
 use crate::datapath::snapshot::ProgramState;
+use crate::mirror;
 use crate::watch::Problem;
 
 /// Services that are examined under one lock of the index.
@@ -14,6 +15,19 @@ const OBJECT_PROBLEMS_MAX: usize = 100;
 
 /// The most problems of one namespace that are shown.
 const NAMESPACE_PROBLEMS_MAX: usize = 20;
+
+impl mirror::Snapshot {
+    /// The problem of an agent that serves no address: no packet is a query to it.
+    fn unanswered(&self) -> Option<String> {
+        let service = self.without_address.as_ref()?;
+        (self.synced() && self.served.is_empty()).then(|| {
+            format!(
+                "no question is answered: the Service {service} does not exist or has no \
+                 address. --cluster-dns-service names the Service of the cluster's DNS"
+            )
+        })
+    }
+}
 
 impl Snapshot {
     /// The problems of the agent itself.
@@ -29,6 +43,7 @@ impl Snapshot {
                 |(_, why): &(_, String)| format!("the cluster may have changed since: {why}");
             problems.extend(vitals.outages.iter().map(stale));
         }
+        problems.extend(vitals.mirror.unanswered());
         problems.extend(vitals.mirror.unserved.iter().map(|address| {
             format!("address {address} is not answered: the map of served addresses has no room")
         }));

@@ -8,6 +8,7 @@
 
 mod corefile;
 mod deployment;
+mod dns_service;
 mod failures;
 mod kinds;
 mod lists;
