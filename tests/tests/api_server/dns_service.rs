@@ -12,7 +12,7 @@ use serde_json::json;
 
 const NAME: &str = "web.default.svc.cluster.local";
 
-/// An agent without the option `--listen`, as the DaemonSet starts it.
+/// An agent without the option `--listen`, as `deploy/base` starts it.
 async fn agent<'a>(scene: &Scene<'a>, arguments: &[&str]) -> Agent<'a> {
     let cluster = &scene.cluster;
     cluster.create(&service("web", &headless())).await;
