@@ -3,7 +3,7 @@
 //! The first of these decides: the annotation of the pod, the annotation of its namespace, the
 //! first selector of the operator that chooses the pod, the mode of the node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -223,15 +223,12 @@ impl Objects {
         policies.nth(POLICIES_MAX - 1 + usize::from(kept)).is_some()
     }
 
-    /// Whether all objects have been read once, apart from those of the kinds in `denied`.
-    pub fn is_complete_without(&self, denied: &BTreeSet<Kind>) -> bool {
+    /// Whether all objects have been read once.
+    fn is_complete(&self) -> bool {
         let respects = self.rules.respect_policies_about.is_some();
-        let read = |kind, complete| complete || denied.contains(&kind);
-        read(Kind::Pod, self.pods.is_complete())
-            && read(Kind::Namespace, self.namespaces.is_complete())
-            && (!respects
-                || read(Kind::NetworkPolicy, self.policies.is_complete())
-                    && read(Kind::Service, self.service.is_complete()))
+        self.pods.is_complete()
+            && self.namespaces.is_complete()
+            && (!respects || self.knows_policies())
     }
 
     fn knows_policies(&self) -> bool {
@@ -304,7 +301,7 @@ impl Objects {
             problems.add(|| format!("{problem}; the mode {holds} holds"));
         }
         Decision {
-            settled: self.is_complete_without(&BTreeSet::new()),
+            settled: self.is_complete(),
             watched: true,
             fallback: self.rules.fallback(),
             respects_policies: dns.is_some(),

@@ -12,12 +12,8 @@ use tracing::{info, warn};
 use crate::config::{self, ConfigError, Settle, StartAgain};
 use crate::corefile::standing::{Report, Standing};
 use crate::corefile::{self, Finding, Options, Parts, Reload, Rules, Transition};
-use crate::watch::corefile::{Reading, follow, follow_file};
+use crate::watch::corefile::{FIRST, Reading, follow, follow_file};
 use crate::watch::kubernetes::Client;
-
-/// The longest wait for the Corefile before the agent starts without it. Then everything is left
-/// to CoreDNS until the Corefile has been read.
-const FIRST: Duration = Duration::from_secs(10);
 
 /// Time between two looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -80,15 +76,12 @@ impl Corefile {
                 () = &mut following => {}
             }
         };
-        let is_late = timeout(FIRST, first).await.is_err();
+        // A file can be on a network's file system that hangs.
+        let is_late = timeout(FIRST + TICK, first).await.is_err();
         let reading = readings.borrow_and_update().clone();
         let reading = reading.unwrap_or_else(|| {
-            let why = if is_late {
-                "the API server has not answered"
-            } else {
-                "it was not read"
-            };
-            Reading::Unreadable(format!("the Corefile is not known: {why}"))
+            let why = if is_late { " in time" } else { "" };
+            Reading::Unreadable(format!("the Corefile was not read{why}"))
         });
         let (rules, age) = rules(&reading, zone.as_deref());
         let mut settled = settings;

@@ -1,6 +1,5 @@
 //! The stage that decides which pods of the node are answered.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,8 +133,6 @@ impl Stage {
 struct Deciding {
     objects: Objects,
     outages: Vec<(Kind, String)>,
-    /// Kinds that the agent cannot read, so that it does not wait for them.
-    denied: BTreeSet<Kind>,
     addresses: Vec<IpAddr>,
     changed: bool,
 }
@@ -156,12 +153,12 @@ impl Deciding {
 
     /// Takes the addresses of the cluster's DNS, and the failures of the watches.
     fn look(&mut self, addresses: Vec<IpAddr>, health: &Health) {
-        let (outages, denied) = (health.outages(), health.denied());
-        if (&addresses, &outages, &denied) == (&self.addresses, &self.outages, &self.denied) {
+        let outages = health.outages();
+        if (&addresses, &outages) == (&self.addresses, &self.outages) {
             return;
         }
         self.objects.set_dns_addresses(addresses.clone());
-        (self.addresses, self.outages, self.denied) = (addresses, outages, denied);
+        (self.addresses, self.outages) = (addresses, outages);
         self.changed = true;
     }
 
@@ -172,8 +169,7 @@ impl Deciding {
             return None;
         }
         let mut decision = self.objects.decide();
-        decision.settled = self.objects.is_complete_without(&self.denied);
-        let complete = self.objects.is_complete_without(&BTreeSet::new());
+        let complete = decision.settled;
         let mode = decision.fallback;
         let problems = self.outages.iter().map(|(_, why)| {
             if complete {
@@ -230,16 +226,10 @@ mod tests {
         health.failed(watch, kind, &Failure { reason, message });
     }
 
+    /// A server that starts forbids for some seconds what it allows later.
     #[test]
-    fn a_decision_waits_for_the_lists_unless_they_cannot_be_read() {
-        use FailureReason::{Forbidden, NotFound, Refused, Unauthorized, Unreachable};
-        for (reason, settled) in [
-            (Unreachable, false),
-            (Unauthorized, false),
-            (Refused, false),
-            (Forbidden, true),
-            (NotFound, true),
-        ] {
+    fn a_decision_waits_for_the_lists_whatever_the_server_says() {
+        for reason in FailureReason::ALL {
             let mut deciding = Deciding::new(Rules::default());
             deciding.take(NodeEvent::Restart(Kind::Namespace));
             deciding.take(NodeEvent::Restarted(Kind::Namespace));
@@ -247,21 +237,15 @@ mod tests {
             failed(&health, "pods", Kind::Pod, reason);
             deciding.look(Vec::new(), &health);
             let decision = deciding.next().unwrap();
-            assert_eq!(decision.settled, settled, "{reason:?}");
+            assert!(!decision.settled, "{reason:?}");
             let [problem] = &decision.problems[..] else {
                 panic!("{:?}", decision.problems);
             };
             assert!(problem.contains("are not known"), "{problem}");
+            deciding.take(NodeEvent::Restart(Kind::Pod));
+            deciding.take(NodeEvent::Restarted(Kind::Pod));
+            assert!(deciding.next().unwrap().settled, "{reason:?}");
         }
-        // One kind that cannot be read does not stand for the others.
-        let mut deciding = Deciding::new(Rules::default());
-        let health = Health::default();
-        failed(&health, "namespaces", Kind::Namespace, Forbidden);
-        deciding.look(Vec::new(), &health);
-        assert!(!deciding.next().unwrap().settled);
-        deciding.take(NodeEvent::Restart(Kind::Pod));
-        deciding.take(NodeEvent::Restarted(Kind::Pod));
-        assert!(deciding.next().unwrap().settled);
     }
 
     #[test]

@@ -5,16 +5,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
-use futures::stream::select_all;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::health::FORBIDDEN_FOR;
+use super::kubernetes::Backoff;
 use super::{Excerpt, ServiceRef};
 use crate::corefile::{BYTES_MAX, Files, Folder, PATH};
 
@@ -23,6 +26,16 @@ const KEY: &str = "Corefile";
 
 /// Time between two looks at a file.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest wait for an answer about each `ConfigMap` at the start. A server that starts
+/// refuses requests or cannot be reached for some seconds.
+pub const FIRST: Duration = Duration::from_secs(10);
+
+/// How long the server keeps one watch request open, in seconds.
+const REQUEST_SECONDS: u32 = 240;
+
+/// The longest time without a word on a watch. The server ends it before.
+const SILENCE: Duration = Duration::from_secs(REQUEST_SECONDS as u64 + 30);
 
 /// The most files of a folder that are read.
 const FILES_MAX: usize = 64;
@@ -55,7 +68,7 @@ pub enum Reading {
 }
 
 /// A `ConfigMap` as it was last seen.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Found {
     Waiting,
     Absent,
@@ -64,29 +77,57 @@ enum Found {
     Map(BTreeMap<String, String>, Option<SystemTime>),
 }
 
+/// A `ConfigMap` that is followed.
+#[derive(Debug)]
+struct Followed {
+    reference: ServiceRef,
+    found: Found,
+    /// Why the last request has failed, if the watch does not run.
+    failure: Option<String>,
+    /// Since when the server has refused each request, if it has.
+    refused: Option<Instant>,
+}
+
+/// The API server's word about a `ConfigMap`.
+#[derive(Debug)]
+enum Seen {
+    /// It has been listed, and is watched from now on. `None` where there is none.
+    Listed(Option<ConfigMap>),
+    /// It was made or changed.
+    Applied(ConfigMap),
+    Deleted,
+    Failed(kube::Error),
+}
+
 /// Follows the Corefile in a cluster. Sends the first reading once every `ConfigMap` has been
-/// looked for. Never ends.
+/// looked for, or [`FIRST`] has passed. Never ends.
 pub async fn follow(client: Client, sought: Sought, readings: watch::Sender<Option<Reading>>) {
-    let references: Vec<_> = [&sought.corefile]
+    let references = [&sought.corefile]
         .into_iter()
-        .chain(sought.imports.iter().map(|(_, reference)| reference))
-        .cloned()
-        .collect();
-    let streams = references.iter().enumerate().map(|(at, reference)| {
-        let api: Api<ConfigMap> = Api::namespaced(client.clone(), &reference.namespace);
-        let config =
-            watcher::Config::default().fields(&format!("metadata.name={}", reference.name));
-        let events = watcher(api, config).default_backoff();
-        events.map(move |event| (at, event)).boxed()
+        .chain(sought.imports.iter().map(|(_, reference)| reference));
+    let mut followed: Vec<_> = references.cloned().map(Followed::new).collect();
+    let (sender, mut seen) = mpsc::channel(1);
+    let watches = followed.iter().enumerate().map(|(at, followed)| {
+        let watch = Watch::new(&client, &followed.reference);
+        watch.run(at, sender.clone())
     });
-    let mut events = select_all(streams);
-    let mut found = vec![Found::Waiting; references.len()];
-    while let Some((at, event)) = events.next().await {
-        let (Some(found_here), Some(reference)) = (found.get_mut(at), references.get(at)) else {
-            continue;
-        };
-        found_here.take(event, reference);
-        if let Some(reading) = compose(&sought, &found) {
+    let mut watches = pin!(join_all(watches.collect::<Vec<_>>()));
+    let mut first = pin!(sleep(FIRST));
+    let mut is_late = false;
+    loop {
+        tokio::select! {
+            _ = &mut watches => return,
+            Some((at, seen)) = seen.recv() => {
+                if let Some(followed) = followed.get_mut(at) {
+                    followed.take(seen);
+                }
+            }
+            () = &mut first, if !is_late => {
+                is_late = true;
+                followed.iter_mut().for_each(Followed::give_up);
+            }
+        }
+        if let Some(reading) = compose(&sought, &followed) {
             readings.send_if_modified(|last| {
                 let is_new = last.as_ref() != Some(&reading);
                 *last = Some(reading);
@@ -96,34 +137,154 @@ pub async fn follow(client: Client, sought: Sought, readings: watch::Sender<Opti
     }
 }
 
-impl Found {
-    /// Takes an event over. A `ConfigMap` that is deleted stays as it was: the files of
-    /// CoreDNS's running pods stay, too. What has been found stays while the API server cannot
-    /// be reached, and goes when the server forbids to read it.
-    fn take(&mut self, event: watcher::Result<Event<ConfigMap>>, reference: &ServiceRef) {
-        match event {
-            Ok(Event::InitApply(map) | Event::Apply(map)) => {
-                let changed = changed(&map);
-                *self = Self::Map(map.data.unwrap_or_default(), changed);
+/// A watch of one `ConfigMap`.
+///
+/// The watcher of the library `kube` has no event for a watch that the server has refused and then
+/// allowed. So this one lists again after every failure, and tells of the list once the watch
+/// runs.
+struct Watch {
+    api: Api<ConfigMap>,
+    selected: String,
+    backoff: Backoff,
+    /// The version from which the next watch goes on; `None` where the `ConfigMap` is to be listed.
+    version: Option<String>,
+}
+
+impl Watch {
+    fn new(client: &Client, reference: &ServiceRef) -> Self {
+        Self {
+            api: Api::namespaced(client.clone(), &reference.namespace),
+            selected: format!("metadata.name={}", reference.name),
+            backoff: Backoff::default(),
+            version: None,
+        }
+    }
+
+    /// Watches until the receiver is gone.
+    async fn run(mut self, at: usize, seen: mpsc::Sender<(usize, Seen)>) {
+        while !seen.is_closed() {
+            if let Err(error) = self.once(at, &seen).await {
+                self.version = None;
+                seen.send((at, Seen::Failed(error))).await.ok();
             }
-            Ok(Event::InitDone) if !matches!(self, Self::Map(..)) => *self = Self::Absent,
-            Ok(Event::Init | Event::InitDone | Event::Delete(_)) => {}
-            Err(error) => {
-                let code = super::kubernetes::status_code(&error);
-                if code == Some(404) && !matches!(self, Self::Map(..)) {
-                    *self = Self::Absent;
-                } else if matches!(self, Self::Waiting | Self::Unreadable(_))
-                    || matches!(code, Some(401 | 403))
-                {
-                    *self = Self::Unreadable(reason(&error, code, reference));
+            sleep(self.backoff.next()).await;
+        }
+    }
+
+    /// Lists if needed, and watches until the server ends the watch.
+    async fn once(&mut self, at: usize, seen: &mpsc::Sender<(usize, Seen)>) -> kube::Result<()> {
+        let listed = if self.version.is_none() {
+            let params = ListParams::default().fields(&self.selected);
+            let mut list = self.api.list(&params).await?;
+            self.version = Some(list.metadata.resource_version.unwrap_or_default());
+            Some(list.items.pop())
+        } else {
+            None
+        };
+        let params = WatchParams::default().fields(&self.selected);
+        let params = params.timeout(REQUEST_SECONDS);
+        let version = self.version.clone().unwrap_or_default();
+        let mut stream = pin!(self.api.watch(&params, &version).await?);
+        let mut news = listed.map(Seen::Listed);
+        loop {
+            if let Some(news) = news.take()
+                && seen.send((at, news)).await.is_err()
+            {
+                return Ok(());
+            }
+            // The server ends the watch before. Where it does not, the connection is dead.
+            let Ok(Some(event)) = timeout(SILENCE, stream.next()).await else {
+                return Ok(());
+            };
+            self.version = match event? {
+                WatchEvent::Added(map) | WatchEvent::Modified(map) => {
+                    let version = map.metadata.resource_version.clone();
+                    news = Some(Seen::Applied(map));
+                    version
                 }
+                WatchEvent::Deleted(map) => {
+                    news = Some(Seen::Deleted);
+                    map.metadata.resource_version
+                }
+                WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status.boxed())),
+            };
+            self.backoff.reset();
+        }
+    }
+}
+
+impl Followed {
+    fn new(reference: ServiceRef) -> Self {
+        Self {
+            reference,
+            found: Found::Waiting,
+            failure: None,
+            refused: None,
+        }
+    }
+
+    /// Takes the server's word over. A `ConfigMap` that is deleted stays as it was: the files of
+    /// CoreDNS's running pods stay, too. What has been found stays while the API server cannot
+    /// be reached, and goes once the server has refused to show it for [`FORBIDDEN_FOR`].
+    fn take(&mut self, seen: Seen) {
+        match seen {
+            Seen::Listed(Some(map)) | Seen::Applied(map) => {
+                let changed = changed(&map);
+                self.find(Found::Map(map.data.unwrap_or_default(), changed));
             }
+            Seen::Listed(None) if !matches!(self.found, Found::Map(..)) => {
+                self.find(Found::Absent);
+            }
+            Seen::Listed(None) | Seen::Deleted => self.refused = None,
+            Seen::Failed(error) => self.fail(&error),
+        }
+    }
+
+    fn find(&mut self, found: Found) {
+        self.found = found;
+        self.failure = None;
+        self.refused = None;
+    }
+
+    fn fail(&mut self, error: &kube::Error) {
+        let code = match error {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        };
+        if code == Some(404) && !matches!(self.found, Found::Map(..)) {
+            return self.find(Found::Absent);
+        }
+        let failure = reason(error, code, &self.reference);
+        let lasts = if matches!(code, Some(401 | 403)) {
+            let since = *self.refused.get_or_insert_with(Instant::now);
+            since.elapsed() >= FORBIDDEN_FOR
+        } else {
+            self.refused = None;
+            false
+        };
+        match &self.found {
+            Found::Waiting => self.failure = Some(failure),
+            Found::Unreadable(_) => self.found = Found::Unreadable(failure),
+            Found::Absent | Found::Map(..) if lasts => self.found = Found::Unreadable(failure),
+            Found::Absent | Found::Map(..) => {}
+        }
+    }
+
+    /// Waits no longer.
+    fn give_up(&mut self) {
+        if let Found::Waiting = self.found {
+            let map = Reference(&self.reference);
+            let failure = self.failure.take().unwrap_or_else(|| {
+                format!("cannot read the ConfigMap {map}: the API server has not answered")
+            });
+            self.found = Found::Unreadable(failure);
         }
     }
 }
 
 /// Why a `ConfigMap` cannot be read.
-fn reason(error: &watcher::Error, code: Option<u16>, reference: &ServiceRef) -> String {
+fn reason(error: &kube::Error, code: Option<u16>, reference: &ServiceRef) -> String {
     let map = Reference(reference);
     match code {
         Some(403) => format!(
@@ -156,12 +317,12 @@ fn changed(map: &ConfigMap) -> Option<SystemTime> {
 }
 
 /// The reading that the `ConfigMap`s make up. `None` while one has not been looked for.
-fn compose(sought: &Sought, found: &[Found]) -> Option<Reading> {
-    let (corefile, imports) = found.split_first()?;
-    if found.iter().any(|it| matches!(it, Found::Waiting)) {
+fn compose(sought: &Sought, followed: &[Followed]) -> Option<Reading> {
+    let (corefile, imports) = followed.split_first()?;
+    if followed.iter().any(|it| matches!(it.found, Found::Waiting)) {
         return None;
     }
-    let (data, mut last) = match corefile {
+    let (data, mut last) = match &corefile.found {
         Found::Map(data, changed) => (data, *changed),
         Found::Unreadable(reason) => return Some(Reading::Unreadable(reason.clone())),
         Found::Absent | Found::Waiting => return Some(Reading::Absent),
@@ -173,8 +334,8 @@ fn compose(sought: &Sought, found: &[Found]) -> Option<Reading> {
     };
     let (folder, _) = PATH.rsplit_once('/').unwrap_or_default();
     let mut folders = vec![(folder.to_owned(), Folder::Known(data.clone()))];
-    for ((folder, _), found) in sought.imports.iter().zip(imports) {
-        let files = match found {
+    for ((folder, _), import) in sought.imports.iter().zip(imports) {
+        let files = match &import.found {
             Found::Map(data, changed) => {
                 last = last.max(*changed);
                 Folder::Known(data.clone())
@@ -203,7 +364,7 @@ pub async fn follow_file(path: PathBuf, readings: watch::Sender<Option<Reading>>
                 is_new
             });
         }
-        tokio::time::sleep(LOOK).await;
+        sleep(LOOK).await;
     }
 }
 
@@ -255,128 +416,4 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use kube::core::Status;
-
-    use super::*;
-
-    fn reference(name: &str) -> ServiceRef {
-        ServiceRef {
-            namespace: "kube-system".to_owned(),
-            name: name.to_owned(),
-        }
-    }
-
-    fn sought() -> Sought {
-        Sought {
-            corefile: reference("coredns"),
-            imports: vec![(
-                "/etc/coredns/custom".to_owned(),
-                reference("coredns-custom"),
-            )],
-        }
-    }
-
-    fn map(key: &str, text: &str) -> ConfigMap {
-        ConfigMap {
-            data: Some([(key.to_owned(), text.to_owned())].into()),
-            ..ConfigMap::default()
-        }
-    }
-
-    fn failed(code: u16) -> watcher::Result<Event<ConfigMap>> {
-        let status = Status::failure("no", "").with_code(code);
-        Err(watcher::Error::InitialListFailed(kube::Error::Api(
-            status.boxed(),
-        )))
-    }
-
-    #[test]
-    fn a_config_map_stays_absent_while_the_api_server_is_away() {
-        let reference = reference("coredns");
-        let mut found = Found::Waiting;
-        found.take(failed(500), &reference);
-        assert!(matches!(found, Found::Unreadable(_)), "{found:?}");
-        found.take(Ok(Event::InitDone), &reference);
-        assert!(matches!(found, Found::Absent), "{found:?}");
-        found.take(failed(500), &reference);
-        assert!(matches!(found, Found::Absent), "{found:?}");
-        found.take(failed(403), &reference);
-        assert!(matches!(found, Found::Unreadable(_)), "{found:?}");
-    }
-
-    #[test]
-    fn a_reading_waits_for_every_config_map() {
-        let sought = sought();
-        let mut found = vec![Found::Waiting, Found::Waiting];
-        let (corefile, custom) = (sought.corefile.clone(), reference("coredns-custom"));
-        found[0].take(Ok(Event::InitApply(map(KEY, "a"))), &corefile);
-        found[0].take(Ok(Event::InitDone), &corefile);
-        assert_eq!(compose(&sought, &found), None);
-        found[1].take(Ok(Event::Init), &custom);
-        found[1].take(Ok(Event::InitDone), &custom);
-        let Some(Reading::Text { text, .. }) = compose(&sought, &found) else {
-            panic!("{found:?}");
-        };
-        assert_eq!(text, "a");
-        found[0].take(Ok(Event::Delete(map(KEY, "a"))), &corefile);
-        found[0].take(Ok(Event::InitDone), &corefile);
-        found[0].take(failed(500), &corefile);
-        assert!(matches!(
-            compose(&sought, &found),
-            Some(Reading::Text { .. })
-        ));
-        found[0].take(failed(403), &corefile);
-        let Some(Reading::Unreadable(reason)) = compose(&sought, &found) else {
-            panic!("{found:?}");
-        };
-        assert!(reason.contains("kube-system/coredns (403)"), "{reason}");
-    }
-
-    #[test]
-    fn a_config_map_that_was_made_again_has_changed() {
-        use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
-        use k8s_openapi::jiff::Timestamp;
-
-        let at = |seconds| Time(Timestamp::from_second(seconds).unwrap());
-        let mut made = map(KEY, "a");
-        made.metadata.creation_timestamp = Some(at(20));
-        for (fields, last) in [(&[][..], 20), (&[20], 20), (&[10], 20), (&[20, 30], 30)] {
-            let entry = |seconds: &i64| ManagedFieldsEntry {
-                time: Some(at(*seconds)),
-                ..ManagedFieldsEntry::default()
-            };
-            made.metadata.managed_fields = Some(fields.iter().map(entry).collect());
-            let mut found = Found::Waiting;
-            found.take(Ok(Event::InitApply(made.clone())), &reference("coredns"));
-            let reading = compose(&sought(), &[found, Found::Absent]);
-            let Some(Reading::Text { changed, .. }) = reading else {
-                panic!("{reading:?}");
-            };
-            assert_eq!(changed, Some(SystemTime::from(at(last).0)), "{fields:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_config_map_is_absent_and_a_failure_is_not() {
-        let sought = sought();
-        let mut found = vec![Found::Waiting, Found::Absent];
-        found[0].take(failed(500), &sought.corefile);
-        assert!(matches!(
-            compose(&sought, &found),
-            Some(Reading::Unreadable(_))
-        ));
-        for none in [Ok(Event::InitDone), failed(404)] {
-            found[0].take(none, &sought.corefile);
-            assert_eq!(compose(&sought, &found), Some(Reading::Absent));
-        }
-        found[0].take(Ok(Event::Apply(map("other", ""))), &sought.corefile);
-        let reading = compose(&sought, &found);
-        assert!(
-            matches!(reading, Some(Reading::Unreadable(_))),
-            "{reading:?}"
-        );
-    }
-}
+mod tests;

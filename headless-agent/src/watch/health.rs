@@ -1,7 +1,7 @@
 //! The health of the source: the watches that fail, with the times of their failures, and
 //! the time at which the server last sent something on each watch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +11,11 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Kind;
+
+/// How long a server may refuse a request (401, 403) until the agent believes it. The rules of
+/// RBAC reach each API server by a watch of its own. So a server that starts, or rules that are
+/// made together with the agent, forbid for some seconds what they allow later.
+pub const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 
 /// Why a request to the API server failed, as metrics tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,17 +194,6 @@ impl Health {
             .values()
             .map(|outage| (outage.kind, outage.message.clone()))
             .collect()
-    }
-
-    /// The kinds whose watches fail because the client may not read them (403) or because the
-    /// server does not have them (404). Other failures pass by themselves.
-    pub fn denied(&self) -> BTreeSet<Kind> {
-        let outages = self.outages.lock();
-        let denied = outages.values().filter(|outage| {
-            use FailureReason::{Forbidden, NotFound};
-            matches!(outage.reason, Forbidden | NotFound)
-        });
-        denied.map(|outage| outage.kind).collect()
     }
 
     /// Failures since the start.

@@ -1,7 +1,5 @@
 //! Chooses at the start whether the slices of every Service are watched, by their number.
 
-use std::time::Duration;
-
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::ListParams;
@@ -11,16 +9,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Kind;
 use super::super::choice::{Choice, Uncounted};
-use super::super::health::{Failure, FailureReason, Health};
+use super::super::health::{FORBIDDEN_FOR, Failure, FailureReason, Health};
 use super::failure::failure;
 use super::follow::Backoff;
 use super::hear::Patience;
 use super::watches::{SLICES, SLICES_RESOURCE};
-
-/// How long a server may forbid the agent to count until the agent believes it. The rules of RBAC
-/// reach each API server by a watch of its own. So a server that starts, or rules that are made
-/// together with the agent, forbid for some seconds what they allow later.
-const FORBIDDEN_FOR: Duration = Duration::from_secs(30);
 
 /// Counts the slices of the cluster, and chooses: all slices are watched where there are at most
 /// `slices_max`.

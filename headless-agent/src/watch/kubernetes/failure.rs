@@ -20,11 +20,6 @@ pub(super) fn status(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
-/// The HTTP status as a number, where the server gave one.
-pub(in crate::watch) fn status_code(error: &watcher::Error) -> Option<u16> {
-    status(error).map(|status| status.code)
-}
-
 /// The RBAC verb of the request.
 fn verb(error: &watcher::Error) -> &'static str {
     match error {

@@ -80,7 +80,7 @@ pub(super) struct Heard<T = Object> {
 /// Delays that double. Each is spread by half of itself in both directions, so that the
 /// nodes of a cluster do not ask at the same moment.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(in crate::watch) struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {
@@ -89,13 +89,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    pub(super) fn next(&mut self) -> Duration {
+    /// The next delay.
+    pub(in crate::watch) fn next(&mut self) -> Duration {
         let delay = self.0;
         self.0 = (delay * 2).min(BACKOFF_MAX);
         delay.mul_f64(0.5 + fastrand::f64())
     }
 
-    fn reset(&mut self) {
+    /// Begins again with the least delay.
+    pub(in crate::watch) fn reset(&mut self) {
         self.0 = BACKOFF_MIN;
     }
 }
