@@ -59,7 +59,7 @@ pub struct DetailsHeader {
     pub chunks: u16,
     /// Bytes of all ports.
     pub ports_len: u8,
-    /// Bits: [`Self::IMPLICIT`].
+    /// Bits: [`Self::IMPLICIT`], [`Self::SEVERAL`].
     pub flags: u8,
 }
 
@@ -126,11 +126,15 @@ pub(super) const DETAILS_DIGEST: u64 = digest_of! {
     TARGET_LABELS = TARGET_LABELS,
     TARGET_ADDRESSES_MAX = TARGET_ADDRESSES_MAX,
     IMPLICIT = DetailsHeader::IMPLICIT,
+    SEVERAL = DetailsHeader::SEVERAL,
 };
 
 impl DetailsHeader {
     /// Bit in [`Self::flags`]: the targets are the IPv4 addresses of the Service's name record.
     pub const IMPLICIT: u8 = 1;
+    /// Bit in [`Self::flags`]: a target has more than one address, such as a pod with an address
+    /// of each family.
+    pub const SEVERAL: u8 = 1 << 1;
 
     /// Reads the header from the first word of a chunk.
     #[inline(always)]

@@ -35,7 +35,15 @@ pub(super) fn runs(details: &Targets) -> Option<Vec<Vec<u8>>> {
     runs.room(ports.len()).extend(&ports);
     let (targets, flags) = match &details.targets {
         TargetSet::Addresses => (details.endpoints, DetailsHeader::IMPLICIT),
-        TargetSet::Each(targets) => (put_targets(targets, &details.ports, &mut runs)?, 0),
+        TargetSet::Each(targets) => {
+            let is_several = targets.iter().any(|target| target.addresses.len() > 1);
+            let flags = if is_several {
+                DetailsHeader::SEVERAL
+            } else {
+                0
+            };
+            (put_targets(targets, &details.ports, &mut runs)?, flags)
+        }
     };
     let Runs(mut runs) = runs;
     let header = DetailsHeader {
@@ -270,7 +278,7 @@ mod tests {
             },
         );
         let runs = runs(&of).unwrap();
-        let mut expected = vec![1, 0, 1, 0, 1, 0, 25, 0];
+        let mut expected = vec![1, 0, 1, 0, 1, 0, 25, DetailsHeader::SEVERAL];
         expected.extend(b"\0\0\0\0\0\0");
         expected.extend(b"\x03\x01\0\0\x01\0any");
         expected.extend(b"\x04\x01\0\x50\x01\0http");
@@ -301,7 +309,7 @@ mod tests {
         // 8 bytes of header, 48 bytes of each target.
         let lens: Vec<_> = runs.iter().map(Vec::len).collect();
         assert_eq!(lens, [8 + 96, 96, 96, 48]);
-        assert_eq!(runs[0][..6], [7, 0, 7, 0, 4, 0]);
+        assert_eq!(runs[0][..8], [7, 0, 7, 0, 4, 0, 0, 0]);
     }
 
     #[test]

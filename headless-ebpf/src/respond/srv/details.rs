@@ -36,6 +36,7 @@ impl SrvMemory {
         walk.targets = header.targets.into();
         walk.endpoints = header.endpoints.into();
         walk.implicit = (header.flags & DetailsHeader::IMPLICIT).into();
+        walk.several = (header.flags & DetailsHeader::SEVERAL).into();
         walk.begin(u32::from(header.chunks).wrapping_sub(1), TARGETS_END);
         Ok(header)
     }

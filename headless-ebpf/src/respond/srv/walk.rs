@@ -29,6 +29,8 @@ pub(in crate::respond) struct Walk {
     /// 1 where the chunks hold IPv4 addresses alone, which are the targets
     /// ([`crate::abi::DetailsHeader::IMPLICIT`]), else 0.
     pub(in crate::respond) implicit: u32,
+    /// Not 0 where a target has more than one address ([`crate::abi::DetailsHeader::SEVERAL`]).
+    pub(super) several: u32,
     /// Offset of the first target in the first chunk.
     pub(super) first: u32,
     /// Number of the last chunk with targets.

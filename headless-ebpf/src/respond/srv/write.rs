@@ -74,8 +74,8 @@ impl SrvMemory {
     /// records of the targets (miekg/dns, `msg_truncate.go`). [`PassReason::TooLarge`] where the
     /// packet cannot carry this reply.
     ///
-    /// The order is always the same where all records fit, because clients choose by weight. Where
-    /// they may not fit, the targets take turns: CoreDNS takes a Service's slices in random order.
+    /// The order is always the same where all records are sure to fit, because clients choose by
+    /// weight. Else the targets take turns: CoreDNS takes a Service's slices in random order.
     /// Targets are not compressed, since a resolver may refuse compressed targets (RFC 2782; Go's
     /// does). The owner names of the address records are compression pointers to the targets.
     #[inline(always)]
@@ -120,7 +120,8 @@ impl SrvMemory {
         Ok(())
     }
 
-    /// Lets the walk begin with a random target, if the records may not all fit.
+    /// Lets the walk begin with a random target, if the records may not all fit. The number of
+    /// addresses is known only where each target has one.
     #[inline(always)]
     fn take_turn<L: Lookup>(
         &mut self,
@@ -130,10 +131,12 @@ impl SrvMemory {
         let walk = verifier::reread(&mut self.walk);
         let dashed = verifier::ones_if_zero(walk.implicit ^ 1);
         let label_len = DASHED_BYTES & dashed | LABEL_BYTES & !dashed;
+        let address_len = 4 & dashed | 16 & !dashed;
         let name_len = label_len + walk.suffix_len as usize;
         let of_port = RECORD_HEADER_LEN + SRV_DATA_LEN + name_len;
-        let of_target = walk.numbered as usize * of_port + RECORD_HEADER_LEN + 4;
-        if walk.targets < 2 || walk.targets as usize * of_target <= walk.limits.room() {
+        let of_target = walk.numbered as usize * of_port + RECORD_HEADER_LEN + address_len;
+        let of_all = walk.targets as usize * of_target;
+        if walk.targets < 2 || walk.several == 0 && of_all <= walk.limits.room() {
             return Ok(());
         }
         walk.turn(request.lookup.random());

@@ -167,9 +167,9 @@ impl Comparison {
         self.report.plain += u64::from(plain);
         let handled = self.ours.by_engine(query)?;
         let kernel = self.ours.by_programs(query)?;
-        // Each begins a partial SRV answer with a random target. How many steps the reply takes
-        // depends on this target, and a reply of too many steps passes.
-        let takes_turns = theirs.truncated() && qtype(query) == Some(&SRV.to_be_bytes());
+        // Each begins an SRV answer that may be partial with a random target. How many steps the
+        // reply takes depends on this target, and a reply of too many steps passes.
+        let takes_turns = qtype(query) == Some(&SRV.to_be_bytes());
         match (handled, kernel) {
             (EngineOutcome::Reply(host), None) if takes_turns => {
                 self.judge(Part::Engine, question, theirs, &host);
