@@ -148,6 +148,10 @@ pub struct RecordArgs {
     /// The size of the Corefile's `bufsize`. No option sets it.
     #[arg(skip)]
     pub bufsize: Option<u16>,
+    /// Whether the Corefile lets CoreDNS answer questions of any class. `None` without a
+    /// Corefile. No option sets it.
+    #[arg(skip)]
+    pub any_class: Option<bool>,
 }
 
 impl RecordArgs {

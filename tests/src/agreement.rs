@@ -27,7 +27,9 @@ pub fn mirror_in(
     capacities: Capacities,
     synced: bool,
 ) -> (Index, Writer<MemorySink>) {
-    let mut sink = MemorySink::new(maps::config(cluster.zone, 30), capacities);
+    let mut config = maps::config(cluster.zone, 30);
+    config.any_class = 1;
+    let mut sink = MemorySink::new(config, capacities);
     maps::serve(&mut sink, [SERVER.into()]);
     let mut writer = maps::writer(sink);
     let mut index = cluster.empty_index();

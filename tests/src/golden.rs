@@ -80,6 +80,9 @@ pub struct Case {
     /// The size of the Corefile's `bufsize`, in bytes.
     #[serde(default)]
     pub bufsize: Option<u16>,
+    /// Whether the Corefile has `forward`, so that CoreDNS answers questions of any class.
+    #[serde(default)]
+    pub forward: bool,
     /// The parts of the questions that are left to CoreDNS, by label.
     #[serde(default)]
     pub left: Vec<String>,
@@ -252,6 +255,7 @@ impl Case {
         if let Some(size) = self.bufsize {
             config.edns_max = size.into();
         }
+        config.any_class = self.forward.into();
         config
     }
 

@@ -150,6 +150,7 @@ fn the_agents_answers_agree_without_upstream_resolvers() {
     plan.choices.upstream = false;
     let report = check("the agent without upstream resolvers", &plan);
     assert!(report.chased > 0, "no CNAME has led out of the zone");
+    assert!(report.refused_classes > 0, "no class was refused");
 }
 
 /// By default the agent follows an API server and does not watch EndpointSlices of Services

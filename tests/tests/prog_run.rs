@@ -157,7 +157,8 @@ fn shared() -> std::sync::MutexGuard<'static, Option<Kernel>> {
 /// Fills the host's and the kernel's maps with the same records of a cluster; returns the
 /// host's.
 fn mirror(kernel: &mut Kernel, cluster: &Cluster) -> Writer<MemorySink> {
-    let config = maps::config(cluster.zone, 30);
+    let mut config = maps::config(cluster.zone, 30);
+    config.any_class = 1;
     let mut sink = maps::memory(config, maps::state(), SERVER);
     maps::serve(&mut sink, [SERVER.into(), SERVER_V6.into()]);
     let mut writer = maps::writer(sink);

@@ -214,6 +214,7 @@ impl RecordArgs {
             ttls: self.ttls(),
             cache: self.cache,
             edns_max: self.bufsize.unwrap_or(u16::MAX),
+            any_class: self.any_class.unwrap_or(true),
             pods: self.pods(),
             endpoints: self.endpoints(source),
             dns_service: self.cluster_dns_service.clone(),
@@ -238,6 +239,7 @@ impl RecordArgs {
             .with_context(|| format!("--zone: `{zone}` is not a domain name"))?;
         config.set_ttls(self.ttls());
         config.edns_max = self.bufsize.unwrap_or(u16::MAX).into();
+        config.any_class = self.any_class.unwrap_or_default().into();
         Ok(config)
     }
 }

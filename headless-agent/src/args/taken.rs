@@ -52,6 +52,7 @@ impl RecordArgs {
         self.endpoint_pod_names |= options.endpoint_pod_names;
         self.cache = options.cache;
         self.bufsize = options.bufsize;
+        self.any_class = Some(options.any_class);
         contradictions
     }
 
@@ -64,6 +65,7 @@ impl RecordArgs {
             endpoint_pod_names: self.endpoint_pod_names,
             cache: self.cache,
             bufsize: self.bufsize,
+            any_class: self.any_class.unwrap_or_default(),
         }
     }
 

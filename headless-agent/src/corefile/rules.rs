@@ -216,6 +216,8 @@ pub struct Options {
     pub cache: Option<Cache>,
     /// The size in bytes to which `bufsize` lowers the client's.
     pub bufsize: Option<u16>,
+    /// Whether a question of any class is answered as one of class IN.
+    pub any_class: bool,
 }
 
 impl Options {
@@ -228,6 +230,7 @@ impl Options {
             endpoint_pod_names: false,
             cache: None,
             bufsize: None,
+            any_class: false,
         }
     }
 }
@@ -243,6 +246,7 @@ impl Options {
                 endpoint_pod_names,
                 cache,
                 bufsize,
+                any_class,
             } = options;
             let bounds = |clamp: Clamp| format!("{} to {}", clamp.min, clamp.max);
             let cache = cache.map_or_else(
@@ -259,6 +263,7 @@ impl Options {
                     "bufsize",
                     bufsize.map_or_else(|| "none".into(), |it| it.to_string()),
                 ),
+                ("answers to any class", any_class.to_string()),
             ]
         };
         let pairs = of(self).into_iter().zip(of(before));

@@ -32,7 +32,9 @@ fn of(reason: PassReason) -> &'static str {
         PassReason::Opcode => "An update, a notify or another operation than QUERY.",
         PassReason::Truncated => "The query itself says that it is truncated.",
         PassReason::Counts => "The query has not exactly one question, or carries records.",
-        PassReason::Class => "Another class than IN.",
+        PassReason::Class => {
+            "Another class than IN, and no Corefile lets CoreDNS answer such a question."
+        }
         PassReason::Name => "The name in the question is malformed.",
         PassReason::Trailing => "The question is followed by something else than an OPT record.",
         PassReason::Edns => {

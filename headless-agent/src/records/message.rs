@@ -16,8 +16,8 @@ mod writer;
 mod tests;
 
 use fastrand::Rng;
-use headless_ebpf::wire::dns::UDP_PAYLOAD_MIN;
 use headless_ebpf::wire::dns::rcode::NOERROR;
+use headless_ebpf::wire::dns::{CLASS_IN, UDP_PAYLOAD_MIN};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 
@@ -114,6 +114,14 @@ pub fn reply(index: &Index, query: &[u8], transport: Transport, rng: &mut Rng) -
         Err(Unread::Ignore) => return Reply::Ignore,
         Err(Unread::Refuse(refusal)) => return Reply::Message(refuse(&refusal)),
     };
+    // CoreDNS looks at the class first (`ServeDNS` in `core/dnsserver/server.go`).
+    if query.question.qclass != CLASS_IN && !index.settings().any_class {
+        return Reply::Forward(Box::new(Forwarded {
+            to: Forward::ClusterDns,
+            query,
+            transport,
+        }));
+    }
     if query.opt.as_ref().is_some_and(|opt| opt.version() != 0) {
         return Reply::Message(bad_version(&query));
     }

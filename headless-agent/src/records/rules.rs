@@ -54,8 +54,8 @@ pub struct Question {
     pub name: Name,
     /// The type (IANA "DNS Resource Record TYPEs").
     pub qtype: u16,
-    /// The class. No answer depends on it: with its `forward` plugin, CoreDNS answers
-    /// every class with records of class IN.
+    /// The class. No answer depends on it: CoreDNS answers every class that it does not refuse
+    /// with records of class IN ([`Settings::any_class`]).
     pub qclass: u16,
 }
 

@@ -21,6 +21,9 @@ pub struct Settings {
     /// The size to which a larger one in a client's OPT record is lowered, in bytes (CoreDNS,
     /// `plugin/bufsize`).
     pub edns_max: u16,
+    /// Whether a question of any class is answered as one of class IN. Else questions of other
+    /// classes are the cluster's DNS's.
+    pub any_class: bool,
     /// Which names below `pod` exist.
     pub pods: PodsMode,
     /// Which endpoints have names and reverse names.
@@ -38,6 +41,7 @@ impl Settings {
             ttls: Ttls::of(30),
             cache: None,
             edns_max: u16::MAX,
+            any_class: true,
             pods: PodsMode::Insecure,
             endpoints: EndpointScope::Headless,
             dns_service: ServiceRef {

@@ -49,8 +49,12 @@ pub struct Config {
     /// The size to which a larger one in a client's OPT record is lowered, in bytes. CoreDNS's
     /// plugin `bufsize` does this.
     pub edns_max: u32,
+    /// 1 where a question of any class is answered as one of class IN, else 0. CoreDNS does so
+    /// where a server block has the plugin `forward` or `chaos` (`EnableChaos` in
+    /// `core/dnsserver/server.go`).
+    pub any_class: u32,
     /// Zero.
-    pub spare: [u32; 4],
+    pub spare: [u32; 3],
 }
 
 const _: () = assert!(size_of::<Config>() == 576 + 8 * HASH_WORDS);
@@ -71,14 +75,16 @@ describe!(Config {
     authority_ttl: u32,
     version_ttl: u32,
     edns_max: u32,
-    spare: [u32; 4],
+    any_class: u32,
+    spare: [u32; 3],
 });
 
 impl Config {
     /// The configuration for a zone in presentation form (`cluster.local`, with or without the
     /// final dot). `None` where the zone is not a valid name.
     ///
-    /// `ttl` is in seconds, and no cache changes TTLs. The sizes of the tables are zero.
+    /// `ttl` is in seconds, and no cache changes TTLs. Questions of other classes than IN pass.
+    /// The sizes of the tables are zero.
     pub fn new(zone: &str, ttl: u32, pods: PodsMode, hash_key: &HashKey) -> Option<Self> {
         let zone = zone.strip_suffix('.').unwrap_or(zone);
         let (key, len) = NameKey::from_labels(zone.split('.').map(str::as_bytes))?;

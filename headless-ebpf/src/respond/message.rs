@@ -162,7 +162,7 @@ fn decide<C: Capacity, L: Lookup>(
             return in_zone::<C, L>(runtime, early, request);
         }
     }
-    match pass_reason(&scratch.image, start, end) {
+    match pass_reason(&scratch.image, start, end, config) {
         PassReason::OutsideZone if asks_for_ptr(&scratch.image, start, end) => {
             if state.flags & State::PASS_REVERSE != 0 {
                 return Err(PassReason::Corefile);

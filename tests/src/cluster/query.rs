@@ -165,9 +165,15 @@ pub fn query(cluster: &Cluster) -> impl Strategy<Value = Query> + use<> {
                     Some(_) if id % 8 != 0 => 12,
                     _ => qtype,
                 };
+                let qclass = match id % 16 {
+                    0 => 255,
+                    1 => 3,
+                    _ => 1,
+                };
                 Query {
                     id,
                     flags,
+                    qclass,
                     opt,
                     ..Query::of_wire(in_case(wire(&text), case), qtype)
                 }

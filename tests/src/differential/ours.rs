@@ -116,14 +116,17 @@ impl Ours {
         let (ttl, pods) = options.map_or((ttl, pods), |it| (it.ttl, it.pods));
         let ttls = cache.map_or(Ttls::of(ttl), |cache| cache.bound(Ttls::of(ttl)));
         let edns_max = bufsize.unwrap_or(u16::MAX);
+        let any_class = options.map_or(upstream, |it| it.any_class);
         let mut config =
             Config::new(zone, ttl, pods, &HashKey::from_seed(seed)).context("not a zone")?;
         config.set_ttls(ttls);
         config.edns_max = edns_max.into();
+        config.any_class = any_class.into();
         let settings = Settings {
             ttls,
             cache,
             edns_max,
+            any_class,
             pods,
             endpoints,
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)

@@ -26,6 +26,8 @@ pub struct Report {
     pub upstream: u64,
     /// Questions that the resolver leaves to the cluster's DNS.
     pub cluster_dns: u64,
+    /// Questions whose class CoreDNS refuses, and headless leaves to it.
+    pub refused_classes: u64,
     /// Messages that the resolver ignores.
     pub ignored: u64,
     /// Replies of CoreDNS by RCODE.
@@ -76,6 +78,7 @@ impl fmt::Display for Report {
             chased,
             upstream,
             cluster_dns,
+            refused_classes,
             ignored,
             rcodes,
             truncated,
@@ -99,6 +102,7 @@ impl fmt::Display for Report {
         writeln!(f, "  resolver answered       {resolver}")?;
         writeln!(f, "  left to upstream        {upstream}")?;
         writeln!(f, "  left to cluster's DNS   {cluster_dns}")?;
+        writeln!(f, "  refused by their class  {refused_classes}")?;
         writeln!(f, "  ignored                 {ignored}")?;
         writeln!(
             f,

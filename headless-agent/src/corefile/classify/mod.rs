@@ -1,6 +1,7 @@
 //! From server blocks to [`Rules`].
 
 mod cache;
+mod classes;
 mod hosts;
 mod kubernetes;
 mod names;
@@ -37,6 +38,7 @@ pub(super) fn classify(blocks: &[ServerBlock], files: &Files, zone: Option<&str>
                 findings: Vec::new(),
                 reload: Reload::Never,
             },
+            has_classes: false,
         };
         classifier.all(&addressed)?;
         Ok(classifier.rules)
@@ -93,6 +95,7 @@ impl Classifier<'_> {
         for directive in &serving.block.block.plugins {
             self.plugin(directive, serving)?;
         }
+        self.classes(blocks, port, serving);
         if !serving
             .block
             .block

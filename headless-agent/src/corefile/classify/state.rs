@@ -43,6 +43,8 @@ pub(super) struct Classifier<'a> {
     pub(super) scope: Scope,
     pub(super) files: &'a Files,
     pub(super) rules: Rules,
+    /// Whether a plugin answers some questions of other classes than IN in its own way.
+    pub(super) has_classes: bool,
 }
 
 impl Classifier<'_> {

@@ -34,11 +34,12 @@ impl Classifier<'_> {
                     _ => {}
                 }
             }
-            if !matches!(&*class.text, "IN" | "ANY") {
-                continue;
-            }
             let zones = self.scope.touched_by_arguments(zones, block, false);
             let touched = self.templated(zones, &patterns, &falls);
+            if !matches!(&*class.text, "IN" | "ANY") {
+                self.has_classes |= !touched.is_empty();
+                continue;
+            }
             let touched = if TYPES.contains(&&*qtype.text) || touched.is_empty() {
                 touched
             } else {

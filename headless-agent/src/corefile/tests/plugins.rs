@@ -333,6 +333,46 @@ fn the_block_with_the_longest_zone_decides() {
 }
 
 #[test]
+fn other_classes_are_answered_with_forward_or_chaos_on_the_same_socket() {
+    let kubernetes = "kubernetes cluster.local in-addr.arpa ip6.arpa";
+    let usual = |plugins: &str| format!(".:53 {{\n {kubernetes}\n {plugins}\n}}\n");
+    let alone = "cluster.local in-addr.arpa ip6.arpa {\n kubernetes\n}\n";
+    let others = |key: &str, plugins: &str| format!("{alone}{key} {{\n {plugins}\n}}\n");
+    let forward = "forward . 192.0.2.1";
+    let template = |options: &str| usual(&format!("{forward}\n template {options}"));
+    for (text, expected) in [
+        (usual(""), false),
+        (usual(forward), true),
+        (usual("chaos"), true),
+        (usual("loop\n cache 30"), false),
+        (others(".", forward), true),
+        (others("example.org", "chaos"), true),
+        (others(".:5300", forward), false),
+        (others("tls://.", forward), false),
+        (others(".", &format!("{forward}\n bind 192.0.2.1")), false),
+        (others(".", ""), false),
+        (template("CH TXT {\n rcode NOERROR\n }"), false),
+        (template("HS A cluster.local {\n rcode NXDOMAIN\n }"), false),
+        (template("CH TXT example.org {\n rcode NOERROR\n }"), true),
+        (template("IN A example.org {\n rcode NXDOMAIN\n }"), true),
+    ] {
+        let options = rules(&text).options.unwrap();
+        assert_eq!(options.any_class, expected, "{text}");
+    }
+    // Names for which `chaos` itself answers.
+    for (zone, plugin, expected) in [
+        ("server", "chaos", false),
+        ("bind", "chaos", false),
+        ("server", forward, true),
+        ("my.server", "chaos", true),
+    ] {
+        let text = format!(". {{\n kubernetes {zone} in-addr.arpa ip6.arpa\n {plugin}\n}}\n");
+        let options = rules(&text).options.unwrap();
+        assert_eq!(options.any_class, expected, "{text}");
+    }
+}
+
+#[test]
 fn hosts_are_read_from_files_with_an_absolute_path() {
     let folder = |hosts: &str| Folder::Known([("x".to_owned(), hosts.to_owned())].into());
     for (path, hosts, parts) in [

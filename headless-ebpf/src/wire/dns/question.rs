@@ -18,7 +18,7 @@ use crate::{
 /// Bytes of a question's type and class.
 pub const QUESTION_FIXED_LEN: usize = 4;
 
-/// A question of class IN for a name in the zone.
+/// A question for a name in the zone, of class IN or as in [`Config::any_class`].
 ///
 /// The numbers are read from memory (habit 1 of [`verifier`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -72,7 +72,7 @@ impl Question {
         // Habit 1 of `verifier`: the loop in `ends_in_zone` has compared this number.
         let after = name + verifier::reread(&mut *self).name_len as usize;
         let fixed = image.u32_at(after);
-        if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) {
+        if fixed >> 16 != u32::from(CLASS_IN.swap_bytes()) && config.any_class == 0 {
             return false;
         }
         self.qtype = (fixed as u16).swap_bytes();
@@ -147,7 +147,7 @@ pub fn ends_in_zone(image: &Image, offset: usize, config: &Config) -> bool {
 ///
 /// [`PassReason::OutsideZone`] where the message is well-formed.
 #[inline(always)]
-pub fn pass_reason(image: &Image, start: usize, end: usize) -> PassReason {
+pub fn pass_reason(image: &Image, start: usize, end: usize, config: &Config) -> PassReason {
     let with_opt = image.u8_at(start + DNS_HEADER_LEN - 1) != 0;
     let Some(name_end) = name_end(image, start, end) else {
         return PassReason::Name;
@@ -155,7 +155,7 @@ pub fn pass_reason(image: &Image, start: usize, end: usize) -> PassReason {
     let after = name_end + QUESTION_FIXED_LEN;
     if after > end {
         PassReason::Length
-    } else if image.be16_at(after - 2) != CLASS_IN {
+    } else if image.be16_at(after - 2) != CLASS_IN && config.any_class == 0 {
         PassReason::Class
     } else if with_opt && end - after != OPT_LEN {
         PassReason::Edns
@@ -214,26 +214,25 @@ mod tests {
         (image, bytes.len())
     }
 
+    fn config() -> Config {
+        let key = HashKey::from_seed(1);
+        Config::new("cluster.local", 30, PodsMode::Insecure, &key).unwrap()
+    }
+
     fn parse(
         flags: u16,
         counts: [u16; 4],
         name: &[u8],
         rest: &[u8],
     ) -> Result<Question, PassReason> {
-        let config = Config::new(
-            "cluster.local",
-            30,
-            PodsMode::Insecure,
-            &HashKey::from_seed(1),
-        )
-        .unwrap();
+        let config = config();
         let (image, end) = message(flags, counts, name, rest);
         let mut question = Question::default();
         let with_opt = has_opt(&image, 0)?;
         if question.parse(&image, 0, end, with_opt, &config) && question.walk(&image, 0) {
             Ok(question)
         } else {
-            Err(pass_reason(&image, 0, end))
+            Err(pass_reason(&image, 0, end, &config))
         }
     }
 
@@ -320,6 +319,27 @@ mod tests {
         }
         let question = parse(0, [1, 0, 0, 1], web, &opt(0, 0)).unwrap();
         assert_eq!((question.edns.size, question.edns.flags), (1232, 0x8000));
+    }
+
+    #[test]
+    fn any_class_is_read_where_the_configuration_says_so() {
+        let mut config = config();
+        let name = b"\x03web\x07cluster\x05local\0";
+        for class in [0, 1, 3, 254, 255, 0x0100] {
+            let [high, low] = u16::to_be_bytes(class);
+            let (image, end) = message(0, ONE, name, &[0, 1, high, low]);
+            for any_class in [0, 1] {
+                config.any_class = any_class;
+                let is_read = Question::default().parse(&image, 0, end, false, &config);
+                assert_eq!(is_read, class == 1 || any_class == 1, "class {class}");
+                let reason = if is_read {
+                    PassReason::OutsideZone
+                } else {
+                    PassReason::Class
+                };
+                assert_eq!(pass_reason(&image, 0, end, &config), reason);
+            }
+        }
     }
 
     #[test]

@@ -45,14 +45,14 @@ impl Plain {
         }
     }
 
-    /// Whether a query is plain: of class IN and opcode QUERY, with EDNS of version 0 and with
-    /// options that the programs read.
+    /// Whether a query is plain: of opcode QUERY, with EDNS of version 0 and with options that the
+    /// programs read.
     pub fn includes(&self, query: &Query) -> bool {
         let unusual = query
             .opt
             .as_ref()
             .is_some_and(|opt| !are_usual(&opt.options) || opt.ttl & 0xff_0000 != 0);
-        !unusual && query.qclass == 1 && query.flags & 0xfa00 == 0 && self.has(&query.name)
+        !unusual && query.flags & 0xfa00 == 0 && self.has(&query.name)
     }
 
     /// Whether a name is in the zone, leads to no other name, and is not `ns.dns`, which userspace

@@ -189,9 +189,9 @@ impl Questions {
             0 => query.flags = 4 << 11 | RD,
             1 => query.flags = 2 << 11 | RD,
             2 => query.flags = 5 << 11,
-            3 => query.qclass = 3,
-            4 => query.qclass = 255,
-            5 => query.qclass = rng.u16(..),
+            3..6 => query.qclass = 3,
+            6..10 => query.qclass = 255,
+            10..12 => query.qclass = rng.u16(..),
             _ => {}
         }
         query.opt = self.opt();

@@ -71,7 +71,7 @@ impl Comparison {
         // `core/dnsserver/server.go`).
         let refused = theirs.rcode() == u16::from(ResponseCode::Refused);
         if refused && !self.plan.choices.upstream && !theirs.question.ends_with(&[0, 1]) {
-            return Ok(());
+            return self.check_class(question, &outcome);
         }
         self.report.truncated += u64::from(theirs.truncated());
         if self.plan.choices.distribution.is_none() {
@@ -119,6 +119,29 @@ impl Comparison {
                 self.check_refused(question)?;
                 self.check_upstream(question, theirs);
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that headless leaves a question of another class than IN to CoreDNS, which has
+    /// refused it.
+    fn check_class(
+        &mut self,
+        question: &Question<'_>,
+        outcome: &ResolverOutcome,
+    ) -> anyhow::Result<()> {
+        let Question { query, text, .. } = *question;
+        self.report.refused_classes += 1;
+        let handled = self.ours.by_engine(query)?;
+        let kernel = self.ours.by_programs(query)?;
+        if !matches!(outcome, ResolverOutcome::Forward(Forward::ClusterDns))
+            || !matches!(handled, EngineOutcome::Pass(_))
+            || kernel.is_some()
+        {
+            self.report.differ(format!(
+                "{text}: CoreDNS refuses the class; resolver {outcome:?}, engine {handled:?}, \
+                 programs {kernel:?}"
+            ));
         }
         Ok(())
     }

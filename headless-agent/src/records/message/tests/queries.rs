@@ -83,6 +83,17 @@ fn what_is_unusual_and_accepted() {
     }
     let reply = sent(&index, &chaos, Transport::Udp);
     assert_eq!(reply[12..good.len()], chaos[12..], "the class as it came");
+    let mut settings = settings();
+    settings.any_class = false;
+    let strict = crate::records::fixtures::index(settings, vec![namespace("default")]);
+    for (query, is_refused) in [(&chaos, true), (&good, false)] {
+        let found = super::reply(&strict, query, Transport::Udp, &mut Rng::with_seed(1));
+        let is_forward = matches!(
+            &found,
+            Reply::Forward(forwarded) if forwarded.to == Forward::ClusterDns
+        );
+        assert_eq!(is_forward, is_refused, "{found:?}");
+    }
     // NOTIFY is answered like a query, without RD.
     let reply = sent(&index, &set(2, 0b0010_0001), Transport::Udp);
     assert_eq!(reply[2], 0b1010_0100);
