@@ -20,7 +20,7 @@ pub use self::corefile::{CorefileArgs, Pods};
 pub use self::datapath::{Hook, KernelLog, LogFormat, TcMode, XdpMode};
 pub use self::policy::{Mode, PolicyArgs};
 pub use self::source::{ApiArgs, Endpoints, FolderArgs, SourceArgs, SourceKind};
-use crate::corefile::Cache;
+use crate::corefile::{Cache, Exposure};
 use crate::records::EndpointScope;
 use crate::watch::ServiceRef;
 
@@ -142,6 +142,9 @@ pub struct RecordArgs {
         value_parser = service
     )]
     pub cluster_dns_service: ServiceRef,
+    /// The objects that have names, by the Corefile's `kubernetes`. No option sets them.
+    #[arg(skip)]
+    pub exposure: Exposure,
     /// The bounds that the Corefile's `cache` puts on TTLs. No option sets them.
     #[arg(skip)]
     pub cache: Option<Cache>,
@@ -164,8 +167,10 @@ impl RecordArgs {
     }
 
     /// The option or its default. A folder is read whole in any case, so its size decides nothing.
+    /// Where CoreDNS knows no endpoints (`noendpoints`), none is unknown.
     fn chosen_endpoints(&self, source: SourceKind) -> Endpoints {
         match (source, self.endpoints.unwrap_or_default()) {
+            _ if self.exposure.no_endpoints => Endpoints::All,
             (SourceKind::Manifests, Endpoints::Auto) => Endpoints::All,
             (_, endpoints) => endpoints,
         }

@@ -23,6 +23,7 @@
 
 pub mod corefile;
 pub mod pace;
+pub mod selector;
 pub mod threads;
 
 pub mod watch;

@@ -205,7 +205,7 @@ impl Prepared {
             // The mirror has stopped to listen, and says why itself.
             std::future::pending().await
         });
-        stages.spawn("corefile", corefile.run());
+        stages.spawn("corefile", corefile.run(Arc::clone(shared)));
         let (log, logs) = oneshot::channel();
         let kernel_log = stage.wanted.kernel_log;
         stages.spawn("mirror", async move {

@@ -187,6 +187,7 @@ fn index() -> Index {
         ports: Box::default(),
         selector: true,
         partial: false,
+        selected: true,
     };
     index.apply(Event::Apply(Object::Namespace(Namespace {
         name: "default".into(),
@@ -282,7 +283,7 @@ fn cost_of(texts: &[String], changed: &str) -> Cost {
     PEAK.store(used, Relaxed);
     for text in texts.iter().map(String::as_str).chain([changed]) {
         let object: ReadSlice = serde_json::from_str(text).unwrap();
-        let slice = endpoint_slice(&object, Keep::default(), &mut Problems::default()).unwrap();
+        let slice = endpoint_slice(&object, &Keep::default(), &mut Problems::default()).unwrap();
         index.apply(Event::Apply(Object::EndpointSlice(slice)));
         index.take_pointers();
     }
@@ -371,6 +372,7 @@ fn oversized_services_have_a_bound() {
             endpoints: (0..count).map(endpoint).collect(),
             aliases: Box::default(),
             partial: false,
+            selected: true,
         }
     };
     let put = |index: &mut Index, slice| {

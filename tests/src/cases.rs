@@ -324,7 +324,7 @@ impl Servers {
         // control plane is its maker.
         let objects = objects
             .filter(|object| scope == EndpointScope::All || case.is_watched_by_default(object));
-        let events = objects.map(|object| object.applied(keep));
+        let events = objects.map(|object| object.applied(&keep));
         let mut sink = MemorySink::new(programs, maps::CAPACITIES);
         maps::serve(&mut sink, [SERVER.into()]);
         let mut writer = maps::writer(sink);

@@ -184,6 +184,7 @@ fn service() -> impl Strategy<Value = Object> {
             ports,
             selector: true,
             partial,
+            selected: true,
         })
     })
 }
@@ -242,6 +243,7 @@ fn slice() -> impl Strategy<Value = Object> {
                 endpoints,
                 aliases,
                 partial,
+                selected: true,
             })
         },
     )

@@ -141,6 +141,7 @@ fn events() -> Vec<Event> {
             ports: ports.clone(),
             selector: true,
             partial: false,
+            selected: true,
         }))
     };
     let slice = |service: &str, label: &str, addresses: Vec<IpAddr>| {
@@ -157,6 +158,7 @@ fn events() -> Vec<Event> {
             ports: ports.clone(),
             aliases: Box::default(),
             partial: false,
+            selected: true,
             endpoints: endpoints.collect(),
         }))
     };

@@ -13,6 +13,7 @@ use crate::differential::apiserver::ApiServer;
 use crate::differential::client::Client;
 use crate::differential::cluster::{Change, Cluster};
 use crate::differential::coredns::{self, Choices, CoreDns};
+use crate::differential::generator::Sentinel;
 use crate::differential::message::{Decoded, DnsName, Query};
 use crate::differential::upstream;
 use crate::frame::SERVER;
@@ -103,12 +104,12 @@ impl ServedNode {
 
     /// Waits until CoreDNS answers the names of a sentinel (`Generator::sentinel`), and, if an
     /// agent is given, until the kernel answers them in a pod.
-    pub fn wait_for_sentinel(&self, names: &[String; 3], installed: Option<(&Agent<'_>, &Client)>) {
+    pub fn wait_for_sentinel(&self, sentinel: &Sentinel, installed: Option<(&Agent<'_>, &Client)>) {
         let zone = DnsName::new(self.choices.zone);
-        let [services @ .., pod] = names;
-        let mut names: Vec<&String> = services.iter().collect();
+        let mut names: Vec<&String> = sentinel.of_endpoints.iter().collect();
+        names.push(&sentinel.of_service);
         // CoreDNS watches pods only in this mode.
-        names.extend((self.choices.pods == PodsMode::Verified).then_some(pod));
+        names.extend((self.choices.pods == PodsMode::Verified).then_some(&sentinel.pod));
         for name in names {
             let query = Query::new(DnsName::new(name).followed_by(&zone), 1).bytes();
             wait_for(|| {

@@ -37,6 +37,9 @@ const KERNEL_PERMILLE: u64 = 990;
 /// CoreDNS.
 const DISTRIBUTION_PERMILLE: u64 = 980;
 
+/// The same share where only some objects have names.
+const SELECTED_PERMILLE: u64 = 980;
+
 /// Carries out a plan, prints the report, and panics if there is a difference that is not
 /// allowed.
 fn check(title: &str, plan: &Plan) -> Report {
@@ -162,4 +165,55 @@ fn the_agents_answers_agree_with_default_options() {
     // The cluster is small, so by default the agent watches the endpoints of all Services.
     plan.endpoints = EndpointScope::All;
     check("the agent by default", &plan);
+}
+
+/// With each option of `kubernetes` that says which objects have names, and with some together.
+/// The labels of namespaces and Services change meanwhile.
+#[test]
+fn the_programs_agree_about_the_objects_that_have_names() {
+    let namespaces = "namespaces default prod com ghost nowhere sentinel-1 sentinel-2 sentinel-3";
+    let combined = "namespace_labels team in (a,b)\nlabels team notin (c)\n\
+                    ignore empty_service";
+    for (options, seed) in [
+        namespaces,
+        "namespace_labels team=a",
+        "labels team in (a, b)",
+        "labels team,x notin (y)",
+        "noendpoints",
+        "ignore empty_service",
+        combined,
+    ]
+    .into_iter()
+    .zip(SEED + 200..)
+    {
+        let mut plan = plan(seed);
+        plan.choices.options = options;
+        plan.rounds = 2;
+        plan.questions = 1500;
+        let report = check(options, &plan);
+        let share = report.engine_permille();
+        assert!(
+            share >= SELECTED_PERMILLE,
+            "{options}: the programs answer {share} ‰"
+        );
+    }
+}
+
+/// The agent watches objects by the options of its Corefile, from an API server and from a folder.
+#[test]
+fn the_agents_answers_agree_about_the_objects_that_have_names() {
+    let labelled = "namespace_labels team in (a,b)\nlabels team notin (c)";
+    let listed =
+        "namespaces default com sentinel-1 sentinel-2\nlabels team=a\nignore empty_service";
+    for (options, source, seed) in [
+        (labelled, Source::ApiServer, 0),
+        (listed, Source::Folder, 1),
+        ("noendpoints", Source::ApiServer, 2),
+    ] {
+        let mut plan = plan(SEED + 300 + seed);
+        plan.choices.options = options;
+        plan.agent = Some(source);
+        let report = check(options, &plan);
+        assert!(report.agent > 0, "the agent has answered nothing");
+    }
 }

@@ -5,9 +5,9 @@ use clap::{Args, ValueEnum};
 use super::source::SourceKind;
 use crate::config::{self, ConfigError};
 use crate::policy::{self, Rules};
+use crate::selector::Selector;
 use crate::watch::ServiceRef;
 use crate::watch::kubernetes::NodeSelection;
-use crate::watch::selector::Selector;
 
 /// Which pods are answered.
 #[derive(Clone, Debug, Args)]

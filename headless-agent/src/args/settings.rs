@@ -12,6 +12,7 @@ use super::{
     XdpArgs,
 };
 use crate::config::{self, ConfigError};
+use crate::corefile::{Exposure, Namespaces};
 use crate::datapath::lift::Traffic;
 use crate::datapath::plan::{InterfacePatterns, Plan};
 use crate::maps;
@@ -20,8 +21,9 @@ use crate::mirror::Policy;
 use crate::observe::client;
 use crate::policy;
 use crate::records::{EndpointScope, Settings};
+use crate::selector::Selector;
 use crate::watch::Keep;
-use crate::watch::kubernetes::{self, Access, Patience, Selection};
+use crate::watch::kubernetes::{self, Access, Patience, Selection, SliceSelection};
 
 /// A million bits.
 const BYTES_PER_MBIT: u64 = 1_000_000 / 8;
@@ -167,7 +169,11 @@ impl SourceArgs {
         Ok(config::Source::Kubernetes {
             access: Access::from(&self.api),
             selection: Selection {
-                all_endpoints: records.endpoints(kind) == EndpointScope::All,
+                slices: match records.endpoints(kind) {
+                    _ if records.exposure.no_endpoints => SliceSelection::None,
+                    EndpointScope::All => SliceSelection::All,
+                    EndpointScope::Headless => SliceSelection::Headless,
+                },
                 pods: records.pods() == PodsMode::Verified,
                 cluster_dns: records.cluster_dns_service.clone(),
                 keep: records.keep(),
@@ -217,15 +223,24 @@ impl RecordArgs {
             any_class: self.any_class.unwrap_or(true),
             pods: self.pods(),
             endpoints: self.endpoints(source),
+            exposure: self.exposure.clone(),
             dns_service: self.cluster_dns_service.clone(),
             ..Settings::new(zone)
         })
     }
 
-    /// Which optional parts of objects are kept.
+    /// Which objects and which optional parts of objects are kept.
     fn keep(&self) -> Keep {
+        let Exposure {
+            namespaces, labels, ..
+        } = &self.exposure;
         Keep {
             pod_names: self.endpoint_pod_names,
+            namespaces: match namespaces {
+                Namespaces::Labelled(selector) => selector.clone(),
+                Namespaces::All | Namespaces::Listed(_) => Selector::default(),
+            },
+            labels: labels.clone(),
         }
     }
 

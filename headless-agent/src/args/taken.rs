@@ -50,6 +50,7 @@ impl RecordArgs {
             contradict("--endpoint-pod-names", "", "no endpoint_pod_names");
         }
         self.endpoint_pod_names |= options.endpoint_pod_names;
+        self.exposure = options.exposure.clone();
         self.cache = options.cache;
         self.bufsize = options.bufsize;
         self.any_class = Some(options.any_class);
@@ -63,6 +64,7 @@ impl RecordArgs {
             pods: self.pods(),
             ttl: self.ttl(),
             endpoint_pod_names: self.endpoint_pod_names,
+            exposure: self.exposure.clone(),
             cache: self.cache,
             bufsize: self.bufsize,
             any_class: self.any_class.unwrap_or_default(),

@@ -9,6 +9,7 @@
 mod address;
 mod change;
 mod classify;
+mod exposure;
 mod files;
 mod lex;
 mod parse;
@@ -18,6 +19,7 @@ pub mod standing;
 mod token;
 
 pub use self::change::Transition;
+pub use self::exposure::{Exposure, Namespaces};
 pub use self::files::{Files, Folder};
 pub use self::plugins::{PLUGINS, Plugin, Role};
 pub use self::rules::{Cache, Clamp, Finding, Options, Part, Parts, Reload, Rules};

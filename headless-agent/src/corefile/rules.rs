@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headless_ebpf::abi::{PodsMode, State, Ttls};
 
+use super::exposure::Exposure;
 use super::token::Place;
 
 /// A part of the questions, which the programs can leave to CoreDNS.
@@ -212,6 +213,8 @@ pub struct Options {
     pub ttl: u32,
     /// `endpoint_pod_names` of `kubernetes`.
     pub endpoint_pod_names: bool,
+    /// The options of `kubernetes` that say which objects have names.
+    pub exposure: Exposure,
     /// `cache`, where it covers the zone.
     pub cache: Option<Cache>,
     /// The size in bytes to which `bufsize` lowers the client's.
@@ -228,6 +231,7 @@ impl Options {
             pods: PodsMode::Disabled,
             ttl: 5,
             endpoint_pod_names: false,
+            exposure: Exposure::default(),
             cache: None,
             bufsize: None,
             any_class: false,
@@ -244,6 +248,7 @@ impl Options {
                 pods,
                 ttl,
                 endpoint_pod_names,
+                exposure,
                 cache,
                 bufsize,
                 any_class,
@@ -258,6 +263,10 @@ impl Options {
                 ("pods", format!("{pods:?}").to_lowercase()),
                 ("ttl", ttl.to_string()),
                 ("endpoint_pod_names", endpoint_pod_names.to_string()),
+                ("namespaces", exposure.namespaces.to_string()),
+                ("labels", format!("`{}`", exposure.labels)),
+                ("noendpoints", exposure.no_endpoints.to_string()),
+                ("ignore empty_service", exposure.ignore_empty.to_string()),
                 ("cache", cache),
                 (
                     "bufsize",

@@ -14,8 +14,8 @@
 
 use std::net::IpAddr;
 
+use crate::selector::Labels;
 use crate::watch::network::{Block, EgressRule, NetworkPolicy, Peer, PortRule, TargetPort};
-use crate::watch::selector::Labels;
 
 /// The cluster's DNS, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

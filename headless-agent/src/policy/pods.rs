@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::Mode;
 use super::listed::{List, Listed};
 use super::network::{self, Dns};
+use crate::selector::Selector;
 use crate::watch::convert::unreadable_policy;
 use crate::watch::network::{DnsService, NetworkPolicy};
 use crate::watch::node::{MODE_ANNOTATION, NodeEvent, NodeNamespace, NodeObject, NodePod};
-use crate::watch::selector::Selector;
 use crate::watch::{Excerpt, Kind, ObjectRef, Printable, ServiceRef};
 
 /// Most problems of objects that are kept. The others are counted.

@@ -55,6 +55,7 @@ pub(super) fn service(namespace: &str, name: &str, kind: &str, ports: &[&str]) -
         ports: self::ports(ports),
         selector: true,
         partial: false,
+        selected: true,
     }))
 }
 
@@ -106,6 +107,7 @@ pub(super) fn slice(path: &str, service: &str, ports: &[&str], endpoints: &[&str
         endpoints: endpoints().filter_map(endpoint).collect(),
         aliases: endpoints().filter_map(alias).collect(),
         partial: false,
+        selected: true,
     }))
 }
 

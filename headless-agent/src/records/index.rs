@@ -13,6 +13,7 @@ mod settle;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod unselected;
 mod walk;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use self::pending::{Dirty, Pending};
 pub use self::pointers::Pointers;
 use self::pointers::Stale;
 use self::slices::Slices;
+use self::unselected::Unselected;
 pub use self::walk::Walk;
 use super::name::RELATIVE_BYTES_MAX;
 use super::service::{self, Naming, ServiceState};
@@ -62,6 +64,7 @@ pub struct Index {
     holders: Holders,
     pending: Pending,
     stale: Stale,
+    unselected: Unselected,
     /// [`ENTRIES_MAX`]; less in tests.
     entries_max: usize,
     /// The entries of the slices of all oversized Services.
@@ -181,6 +184,7 @@ impl Index {
             holders: Holders::default(),
             pending: Pending::default(),
             stale: Stale::default(),
+            unselected: Unselected::default(),
             entries_max: ENTRIES_MAX,
             kept: 0,
             kept_max: KEPT_MAX,

@@ -27,6 +27,9 @@ pub(super) struct ServiceState {
     /// Whether the Namespace object exists. Without it CoreDNS serves no Service
     /// (`namespaceExposed` in `plugin/kubernetes/namespace.go`).
     pub(super) exposed: bool,
+    /// Whether a Service with cluster IPs exists only while it has a ready endpoint (CoreDNS's
+    /// option `ignore empty_service`).
+    pub(super) ignores_empty: bool,
 }
 
 impl ServiceState {
@@ -34,14 +37,25 @@ impl ServiceState {
     fn served(&self) -> Option<&Service> {
         let service = self.service.as_deref().filter(|_| self.exposed)?;
         let exists = match service.kind {
+            ServiceKind::ClusterIp(_) if self.ignores_empty => self.may_have_endpoints(),
             ServiceKind::ClusterIp(_) | ServiceKind::ExternalName(_) => true,
             // Trap T1: without a ready endpoint neither the name nor any name below it
             // exists (Kubernetes DNS specification, section 2.4.1).
-            ServiceKind::Headless => !self.endpoints.is_empty() || self.endpoints.is_partial(),
+            ServiceKind::Headless => self.may_have_endpoints(),
             ServiceKind::Unserved => false,
         };
         // A Service that could not be read whole may exist.
         (exists || service.partial).then_some(service)
+    }
+
+    fn may_have_endpoints(&self) -> bool {
+        !self.endpoints.is_empty() || self.endpoints.is_partial()
+    }
+
+    /// Whether a Service with cluster IPs exists only if a slice that could not be read whole has
+    /// an endpoint.
+    pub(super) fn may_be_empty(&self) -> bool {
+        self.ignores_empty && self.endpoints.is_empty() && self.endpoints.is_partial()
     }
 
     /// Whether the index does not know all endpoints of this Service, whatever its kind.
@@ -83,6 +97,7 @@ impl ServiceState {
         };
         Some(match &service.kind {
             _ if service.partial => passing(below),
+            ServiceKind::ClusterIp(_) if self.may_be_empty() => passing(below),
             ServiceKind::ClusterIp(addresses) => {
                 let (ipv4, ipv6) = families(addresses.iter().copied());
                 NameData {

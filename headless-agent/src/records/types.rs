@@ -6,7 +6,7 @@ use headless_ebpf::abi::{NameFlags, PodsMode, Ttls};
 use hickory_proto::rr::Name;
 
 use super::name::RelativeName;
-use crate::corefile::Cache;
+use crate::corefile::{Cache, Exposure};
 use crate::watch::{Port, ServiceRef};
 
 /// The operator's settings on which answers depend.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub pods: PodsMode,
     /// Which endpoints have names and reverse names.
     pub endpoints: EndpointScope,
+    /// Which objects have names.
+    pub exposure: Exposure,
     /// The Service of the cluster's DNS. The zone's name servers are the Services with the same
     /// endpoints.
     pub dns_service: ServiceRef,
@@ -44,6 +46,7 @@ impl Settings {
             any_class: true,
             pods: PodsMode::Insecure,
             endpoints: EndpointScope::Headless,
+            exposure: Exposure::default(),
             dns_service: ServiceRef {
                 namespace: "kube-system".to_owned(),
                 name: "kube-dns".to_owned(),

@@ -53,6 +53,7 @@ fn index(endpoints: u32) -> Index {
             ports: Box::new([]),
             selector: true,
             partial: false,
+            selected: true,
         }),
         Object::EndpointSlice(EndpointSlice {
             namespace: "default".into(),
@@ -61,6 +62,7 @@ fn index(endpoints: u32) -> Index {
             ports: Box::new([]),
             aliases: Box::default(),
             partial: false,
+            selected: true,
             endpoints: (0..endpoints)
                 .map(|i| Endpoint {
                     address: IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + i)),

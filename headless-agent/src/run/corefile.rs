@@ -11,7 +11,9 @@ use tracing::{info, warn};
 
 use crate::config::{self, ConfigError, Settle, StartAgain};
 use crate::corefile::standing::{Report, Standing};
-use crate::corefile::{self, Finding, Options, Parts, Reload, Rules, Transition};
+use crate::corefile::{self, Finding, Options, Part, Parts, Reload, Rules, Transition};
+use crate::mirror::Mirror;
+use crate::records::EndpointScope;
 use crate::watch::corefile::{FIRST, Reading, follow, follow_file};
 use crate::watch::kubernetes::Client;
 
@@ -44,6 +46,8 @@ pub(super) struct Corefile {
     end: Option<Instant>,
     /// The options with which the agent has started.
     loaded: Options,
+    /// Which endpoints the index knows; `None` until the cluster's size has decided.
+    endpoints: Option<EndpointScope>,
     standing: Arc<Standing>,
 }
 
@@ -102,6 +106,7 @@ impl Corefile {
             spread: SPREAD.mul_f64(fastrand::f64()),
             end: None,
             loaded: settled.taken.clone(),
+            endpoints: endpoints(&settled),
             standing: Arc::default(),
             settle,
         };
@@ -117,8 +122,11 @@ impl Corefile {
     ///
     /// # Errors
     /// [`StartAgain`] once a changed Corefile holds with which the agent can only start.
-    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+    pub(super) async fn run(mut self, mirror: Arc<Mirror>) -> anyhow::Result<()> {
         loop {
+            if self.endpoints.is_none() && mirror.choice().is_some() {
+                self.endpoints = Some(mirror.index().settings().endpoints);
+            }
             self.update()?;
             tokio::select! {
                 () = &mut self.following => anyhow::bail!("the watch of the Corefile ended"),
@@ -222,8 +230,29 @@ impl Corefile {
             }
             None => {}
         }
+        self.judge_empty_services(&mut report);
         self.publish(&report);
         self.end_in_time(needs_start, Instant::now())
+    }
+
+    /// Leaves the zone to CoreDNS where the agent does not know which Services have endpoints, and
+    /// names of Services without endpoints do not exist.
+    fn judge_empty_services(&self, report: &mut Report) {
+        if !self.loaded.exposure.ignore_empty || self.endpoints == Some(EndpointScope::All) {
+            return;
+        }
+        report.parts |= Part::Zone.into();
+        let text = "ignore empty_service: Services without endpoints do not exist";
+        if self.endpoints.is_none() {
+            let text =
+                format!("{text}, and the agent does not know yet which endpoints it watches");
+            return report.remarks.push(text);
+        }
+        report.reasons.push(format!(
+            "{text}, and the agent watches only the endpoints of headless Services: {}. It answers \
+             with --endpoints all",
+            Part::Zone.cost()
+        ));
     }
 
     /// Ends the agent once it has needed to start again for its part of [`SPREAD`].
@@ -258,6 +287,18 @@ impl Corefile {
         if report.parts.is_empty() && !before.parts.is_empty() {
             info!("the Corefile leaves nothing to CoreDNS any more");
         }
+    }
+}
+
+/// Which endpoints the index of an agent with these settings knows; `None` where the cluster's size
+/// decides.
+fn endpoints(settings: &config::Run) -> Option<EndpointScope> {
+    match settings.source {
+        config::Source::Kubernetes {
+            slices_max: Some(_),
+            ..
+        } => None,
+        _ => Some(settings.records.endpoints),
     }
 }
 

@@ -11,7 +11,9 @@ use tracing::info;
 use crate::config::{self, ConfigError};
 use crate::mirror::Mirror;
 use crate::watch::health::Health;
-use crate::watch::kubernetes::{Client, Patience, Selection, choose, samples, watch_kubernetes};
+use crate::watch::kubernetes::{
+    Client, Patience, Selection, SliceSelection, choose, samples, watch_kubernetes,
+};
 use crate::watch::manifests::watch_manifests;
 use crate::watch::sample::Sample;
 use crate::watch::{Batch, Keep};
@@ -66,7 +68,11 @@ impl Source {
                     info!("{choice}");
                     mirror.choose(choice);
                     Selection {
-                        all_endpoints: choice.all(),
+                        slices: if choice.all() {
+                            SliceSelection::All
+                        } else {
+                            SliceSelection::Headless
+                        },
                         ..selection
                     }
                 };

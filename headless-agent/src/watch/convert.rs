@@ -21,7 +21,7 @@ pub use self::node::{node_namespace, node_pod};
 pub use self::read::{
     ReadConditions, ReadDnsService, ReadEndpoint, ReadNamespace, ReadNetworkPolicy,
     ReadNodeNamespace, ReadNodePod, ReadPod, ReadPodStatus, ReadPort, ReadService, ReadServiceSpec,
-    ReadSlice, ReadTarget, SERVICE_NAME_LABEL, metadata,
+    ReadSlice, ReadTarget, SERVICE_NAME_LABEL, labels, metadata,
 };
 pub use self::service::service;
 pub use self::slice::endpoint_slice;
@@ -102,7 +102,7 @@ pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
                 metadata,
                 ..ReadSlice::default()
             };
-            let slice = endpoint_slice(&object, super::Keep::default(), problems);
+            let slice = endpoint_slice(&object, &super::Keep::default(), problems);
             slice.map(|slice| {
                 Object::EndpointSlice(EndpointSlice {
                     partial: true,

@@ -44,7 +44,7 @@ use self::merge::{Merge, Scope, SliceEvent};
 pub use self::node::{NodeSelection, watch_node};
 use self::running::Running;
 pub use self::sample::samples;
-pub use self::watches::Selection;
+pub use self::watches::{Selection, SliceSelection};
 use self::watches::{Watched, Watches};
 use super::health::Health;
 use super::waiting::WaitingMemory;

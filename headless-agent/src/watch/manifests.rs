@@ -305,7 +305,7 @@ impl Folder {
             Ok(text) => text,
             Err(error) => return of_file(Reason::Syntax(error.to_string().into())),
         };
-        let documents = document::read(name, text, self.keep);
+        let documents = document::read(name, text, &self.keep);
         if !documents.broken || file.objects.is_empty() {
             file.objects = documents.objects.into_iter().map(Arc::new).collect();
         }

@@ -10,12 +10,12 @@
 pub mod choice;
 mod endpoints;
 pub mod excerpt;
+mod keep;
 pub mod network;
 pub mod node;
 pub mod objects;
 pub mod problem;
 pub mod sample;
-pub mod selector;
 mod waiting;
 
 pub mod convert;
@@ -32,8 +32,9 @@ use std::time::Instant;
 
 pub use self::endpoints::{Endpoint, EndpointView, SliceEndpoints};
 pub use self::excerpt::{Excerpt, Printable};
+pub use self::keep::Keep;
 pub use self::objects::{
-    Alias, ENTRIES_MAX, EndpointSlice, Keep, Namespace, Pod, Port, Protocol, Service, ServiceKind,
+    Alias, ENTRIES_MAX, EndpointSlice, Namespace, Pod, Port, Protocol, Service, ServiceKind,
 };
 pub use self::problem::{Problem, Problems, Reason, Report};
 pub use self::waiting::WaitingMemory;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::selector::{Labels, Selector};
+use crate::selector::{Labels, Selector};
 
 /// Most parts of a policy that are kept: rules, ports, destinations, exceptions, and the labels,
 /// expressions and values of its selectors. A policy with more allows nothing, so that its pods are

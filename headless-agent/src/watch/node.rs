@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::network::{DnsService, NetworkPolicy};
-use super::selector::Labels;
 use super::{Excerpt, Kind, ObjectRef, Problems};
+use crate::selector::Labels;
 
 /// The annotation of a pod or a namespace that names the mode of its pods.
 pub const MODE_ANNOTATION: &str = "headless.io/mode";

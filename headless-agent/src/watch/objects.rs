@@ -9,14 +9,6 @@ use std::net::IpAddr;
 
 use super::endpoints::SliceEndpoints;
 
-/// Which optional parts of objects are kept.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Keep {
-    /// Names of pods: an endpoint without a hostname is called by its pod's name, not by its
-    /// address (CoreDNS's option `endpoint_pod_names`).
-    pub pod_names: bool,
-}
-
 /// A namespace that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -40,6 +32,8 @@ pub struct Service {
     /// Whether a part of the object that could change an answer was left out. CoreDNS then
     /// has to answer for the Service's names.
     pub partial: bool,
+    /// Whether it has labels that are selected ([`Keep::labels`](super::Keep::labels)). Otherwise it has no names.
+    pub selected: bool,
 }
 
 /// Where the addresses of a Service's name come from.
@@ -109,6 +103,8 @@ pub struct EndpointSlice {
     /// Whether a part of the object that could change an answer was left out. CoreDNS then
     /// has to answer for the names of the slice's Service.
     pub partial: bool,
+    /// Whether it has labels that are selected ([`Keep::labels`](super::Keep::labels)). Otherwise it has no names.
+    pub selected: bool,
 }
 
 /// A domain name that a ready endpoint has in place of an address, as in slices of

@@ -75,6 +75,7 @@ impl Agent {
             ttl,
             pods,
             pod_names,
+            options: _,
             upstream: _,
             distribution: _,
         } = choices;
@@ -83,7 +84,15 @@ impl Agent {
             PodsMode::Insecure => "insecure",
             PodsMode::Verified => "verified",
         };
+        // The agent reads the Corefile without the address of CoreDNS's API server.
+        let corefile = choices
+            .corefile(api)
+            .replace(&format!("endpoint http://{api}"), "");
+        let path = log.path().join("Corefile");
+        fs::write(&path, corefile)?;
         let process = command
+            .arg("--corefile-file")
+            .arg(path)
             .args(["--zone", zone, "--ttl", &ttl.to_string(), "--pods", pods])
             .args(pod_names.then_some("--endpoint-pod-names"))
             .args(["--listen-unserved", &ADDRESS.to_string()])

@@ -58,24 +58,46 @@ struct ObjectFilter {
     labels: Vec<Requirement>,
 }
 
-/// A requirement of a label selector (Kubernetes, "Labels and Selectors"). Neither
-/// CoreDNS nor the agent uses the set-based form.
+/// A requirement of a label selector (Kubernetes, "Labels and Selectors"), in the form in which
+/// CoreDNS and the agent write it.
 #[derive(Debug)]
 enum Requirement {
     Exists(String),
     Missing(String),
-    Is(String, String),
+    In(String, Vec<String>),
     /// An object without the label fulfils this too.
-    IsNot(String, String),
+    NotIn(String, Vec<String>),
+}
+
+/// The requirements of a selector. Commas in parentheses do not part them.
+fn requirements(selector: &str) -> Vec<Requirement> {
+    let mut depth = 0_u32;
+    let parts = selector.split(|char| {
+        match char {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        char == ',' && depth == 0
+    });
+    let parts = parts.filter(|text| !text.is_empty());
+    parts.map(Requirement::new).collect()
 }
 
 impl Requirement {
     fn new(text: &str) -> Self {
-        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        if let Some((key, value)) = text.split_once("!=").map(owned) {
-            Self::IsNot(key, value)
-        } else if let Some((key, value)) = text.split_once('=').map(owned) {
-            Self::Is(key, value)
+        let owned = |(key, values): (&str, &str)| {
+            let values = values.trim_end_matches(')').split(',');
+            (key.to_owned(), values.map(str::to_owned).collect())
+        };
+        if let Some((key, values)) = text.split_once(" notin (").map(owned) {
+            Self::NotIn(key, values)
+        } else if let Some((key, values)) = text.split_once(" in (").map(owned) {
+            Self::In(key, values)
+        } else if let Some((key, values)) = text.split_once("!=").map(owned) {
+            Self::NotIn(key, values)
+        } else if let Some((key, values)) = text.split_once('=').map(owned) {
+            Self::In(key, values)
         } else if let Some(key) = text.strip_prefix('!') {
             Self::Missing(key.to_owned())
         } else {
@@ -88,8 +110,8 @@ impl Requirement {
         match self {
             Self::Exists(key) => get(key).is_some(),
             Self::Missing(key) => get(key).is_none(),
-            Self::Is(key, value) => get(key) == Some(value),
-            Self::IsNot(key, value) => get(key) != Some(value),
+            Self::In(key, values) => get(key).is_some_and(|it| values.iter().any(|of| of == it)),
+            Self::NotIn(key, values) => get(key).is_none_or(|it| values.iter().all(|of| of != it)),
         }
     }
 }
@@ -97,11 +119,10 @@ impl Requirement {
 impl ObjectFilter {
     fn new(kind: Kind, namespace: Option<String>, parameters: &BTreeMap<String, String>) -> Self {
         let selector = parameters.get("labelSelector").map_or("", String::as_str);
-        let texts = selector.split(',').filter(|text| !text.is_empty());
         Self {
             kind,
             namespace,
-            labels: texts.map(Requirement::new).collect(),
+            labels: requirements(selector),
         }
     }
 

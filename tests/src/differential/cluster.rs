@@ -1,6 +1,7 @@
 //! The objects of a cluster: as JSON for the API server, and as the agent's events.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use headless_agent::watch::{self, Event, Keep, Kind, ObjectRef, convert};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
@@ -34,6 +35,9 @@ pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`] on EndpointSlices of Services with a selector.
 pub const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
+/// How the names of the namespaces of sentinels begin.
+pub(super) const SENTINEL: &str = "sentinel-";
+
 /// Kind, namespace and name of an object.
 pub type Key = (Kind, String, String);
 
@@ -46,6 +50,41 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Pod(_) => Kind::Pod,
         }
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::Namespace(object) => &mut object.metadata,
+            Self::Service(object) => &mut object.metadata,
+            Self::EndpointSlice(object) => &mut object.metadata,
+            Self::Pod(object) => &mut object.metadata,
+        }
+    }
+
+    /// Gives the object a label by which `labels` and `namespace_labels` of CoreDNS choose: `team`
+    /// with one of the values a, b and c, or no such label. It follows from the object's name,
+    /// for most slices from the name of their Service, and from `round`. A sentinel's is always a.
+    pub fn label(&mut self, round: u32) {
+        let mut hasher = DefaultHasher::new();
+        let labels = self.labels();
+        let service = labels.get(convert::SERVICE_NAME_LABEL);
+        let is_stray = self.name().len().is_multiple_of(7);
+        let name = service.filter(|_| !is_stray);
+        let name = name.map_or_else(|| self.name(), String::as_str);
+        (round, self.namespace(), name).hash(&mut hasher);
+        let is_sentinel = [self.name(), self.namespace()]
+            .iter()
+            .any(|it| it.starts_with(SENTINEL));
+        let values = [Some("a"), Some("a"), Some("b"), Some("c"), None];
+        let value = match hasher.finish() % 5 {
+            _ if is_sentinel => Some("a"),
+            number => values[number as usize],
+        };
+        let labels = self.metadata_mut().labels.get_or_insert_default();
+        match value {
+            Some(value) => labels.insert("team".to_owned(), value.to_owned()),
+            None => labels.remove("team"),
+        };
     }
 
     fn metadata(&self) -> &ObjectMeta {
@@ -108,7 +147,7 @@ impl Object {
 
     /// The agent's event for a new or changed object. If the agent refuses the object,
     /// the event is the deletion.
-    pub fn applied(&self, keep: Keep) -> Event {
+    pub fn applied(&self, keep: &Keep) -> Event {
         let problems = &mut watch::Problems::default();
         let slim = match self {
             Self::Namespace(object) => {
@@ -121,6 +160,7 @@ impl Object {
                 .map(watch::Object::EndpointSlice),
             Self::Pod(object) => convert::pod(&object.into(), problems).map(watch::Object::Pod),
         };
+        let slim = keep.select(slim, Some(self.labels()), problems);
         slim.map_or_else(|| self.deleted(), Event::Apply)
     }
 
@@ -170,6 +210,11 @@ impl Cluster {
     /// Whether an object with this key exists.
     pub fn contains(&self, key: &Key) -> bool {
         self.objects.contains_key(key)
+    }
+
+    /// Every object, for changes of its labels.
+    pub fn objects_mut(&mut self) -> impl Iterator<Item = &mut Object> {
+        self.objects.values_mut()
     }
 
     /// Every object, ordered by kind, namespace and name.

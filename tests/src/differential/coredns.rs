@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context as _, bail};
+use headless_agent::corefile::{self, Exposure, Files};
 use headless_ebpf::abi::PodsMode;
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
@@ -37,6 +38,8 @@ pub struct Choices {
     pub pods: PodsMode,
     /// The option `endpoint_pod_names`.
     pub pod_names: bool,
+    /// Further options of the plugin, one a line.
+    pub options: &'static str,
     /// Whether names outside of the zone are forwarded to an upstream resolver.
     pub upstream: bool,
     /// The folder in `tests/corefiles` with the Corefile, whose options hold. Then only the
@@ -52,6 +55,7 @@ impl Default for Choices {
             ttl: 30,
             pods: PodsMode::Insecure,
             pod_names: false,
+            options: "",
             upstream: true,
             distribution: None,
         }
@@ -59,14 +63,26 @@ impl Default for Choices {
 }
 
 impl Choices {
+    /// The objects that have names, as the agent reads them in the Corefile.
+    ///
+    /// # Panics
+    ///
+    /// If the options are wrong.
+    pub fn exposure(&self) -> Exposure {
+        let text = self.corefile(UPSTREAM);
+        let rules = corefile::read(&text, &Files::default(), None);
+        rules.options.expect("options of a Corefile").exposure
+    }
+
     /// kubeadm's Corefile (`cmd/kubeadm/app/phases/addons/dns/manifests.go`) without the
     /// plugins that do not change replies, and without `cache`, which counts TTLs down.
-    fn corefile(&self, api: SocketAddr) -> String {
+    pub(super) fn corefile(&self, api: SocketAddr) -> String {
         let Self {
             zone,
             ttl,
             pods,
             pod_names,
+            options,
             upstream,
             distribution,
         } = self;
@@ -91,6 +107,7 @@ impl Choices {
                     endpoint http://{api}
                     pods {pods}
                     {pod_names}
+                    {options}
                     fallthrough in-addr.arpa ip6.arpa
                     ttl {ttl}
                 }}

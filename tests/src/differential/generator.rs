@@ -15,7 +15,9 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::cluster::{CONTROLLER, Change, Cluster, HEADLESS_LABEL, MANAGED_BY_LABEL, Object};
+use super::cluster::{
+    CONTROLLER, Change, Cluster, HEADLESS_LABEL, MANAGED_BY_LABEL, Object, SENTINEL,
+};
 use super::coredns;
 
 /// Names that have another meaning elsewhere in DNS names.
@@ -49,6 +51,17 @@ pub struct Generator {
     sentinels: u32,
     /// Addresses that further endpoints may have too, by `addressType`.
     shared: BTreeMap<&'static str, Vec<String>>,
+}
+
+/// The names of a sentinel, left of the zone.
+#[derive(Clone, Debug)]
+pub struct Sentinel {
+    /// Two Services without a cluster IP.
+    pub of_endpoints: [String; 2],
+    /// A Service with a cluster IP and without endpoints.
+    pub of_service: String,
+    /// A pod.
+    pub pod: String,
 }
 
 /// A random element.
@@ -300,13 +313,12 @@ impl Generator {
         })
     }
 
-    /// A sentinel: objects of every kind, and the names that get an address from them,
-    /// left of the zone. A server that answers these names has seen all earlier changes
-    /// too.
-    pub fn sentinel(&mut self) -> (Vec<Object>, [String; 3]) {
+    /// A sentinel: objects of every kind, and the names that get an address from them. A server
+    /// that answers these names has seen all earlier changes too.
+    pub fn sentinel(&mut self) -> (Vec<Object>, Sentinel) {
         self.sentinels += 1;
         let number = self.sentinels;
-        let name = format!("sentinel-{number}");
+        let name = format!("{SENTINEL}{number}");
         let address = format!("10.245.0.{number}");
         let endpoint = Endpoint {
             addresses: vec![address.clone()],
@@ -321,6 +333,15 @@ impl Generator {
                 ..PodStatus::default()
             }),
         };
+        let own = ServiceSpec {
+            cluster_ip: Some(format!("10.97.0.{number}")),
+            cluster_ips: Some(vec![format!("10.97.0.{number}")]),
+            ports: Some(vec![ServicePort {
+                port: 80,
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        };
         let objects = vec![
             namespace(&name),
             service(&name, "s", headless(None)),
@@ -328,12 +349,17 @@ impl Generator {
             // The agent has a separate watch for slices that the controller made.
             service(&name, "t", headless(None)),
             made_by_controller(slice(&name, "t-1", "t", "IPv4", vec![endpoint], None), true),
+            // The only one with a name where CoreDNS has no endpoints.
+            service(&name, "c", own),
             Object::Pod(pod),
         ];
         let pod = format!("{}.{name}.pod", address.replace('.', "-"));
-        let services = ["s", "t"].map(|service| format!("{service}.{name}.svc"));
-        let [s, t] = services;
-        (objects, [s, t, pod])
+        let names = Sentinel {
+            of_endpoints: ["s", "t"].map(|service| format!("{service}.{name}.svc")),
+            of_service: format!("c.{name}.svc"),
+            pod,
+        };
+        (objects, names)
     }
 }
 

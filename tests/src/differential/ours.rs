@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
-use headless_agent::corefile::{Parts, Rules};
+use headless_agent::corefile::{Namespaces, Parts, Rules};
 use headless_agent::datapath::object::{self, KernelLog};
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
@@ -20,6 +20,7 @@ use headless_agent::maps::{RecordSink, WriteCounts};
 use headless_agent::records::{
     EndpointScope, Forward, Index, NameChange, Reply, Settings, Transport, reply,
 };
+use headless_agent::selector::Selector;
 use headless_agent::watch::{Event, Keep, Kind};
 use headless_ebpf::abi::{Address, Config, HashKey, InterfaceRecord, PassReason, Ttls};
 use headless_ebpf::respond::{Scratch, Verdict, respond};
@@ -107,6 +108,7 @@ impl Ours {
             ttl,
             pods,
             pod_names,
+            options: _,
             upstream,
             distribution,
         } = *choices;
@@ -114,6 +116,7 @@ impl Ours {
         let options = rules.as_ref().and_then(|rules| rules.options.as_ref());
         let (cache, bufsize) = options.map_or((None, None), |it| (it.cache, it.bufsize));
         let (ttl, pods) = options.map_or((ttl, pods), |it| (it.ttl, it.pods));
+        let exposure = options.map_or_else(|| choices.exposure(), |it| it.exposure.clone());
         let ttls = cache.map_or(Ttls::of(ttl), |cache| cache.bound(Ttls::of(ttl)));
         let edns_max = bufsize.unwrap_or(u16::MAX);
         let any_class = options.map_or(upstream, |it| it.any_class);
@@ -129,7 +132,16 @@ impl Ours {
             any_class,
             pods,
             endpoints,
+            exposure: exposure.clone(),
             ..Settings::new(Name::from_ascii(format!("{zone}."))?)
+        };
+        let keep = Keep {
+            pod_names,
+            namespaces: match &exposure.namespaces {
+                Namespaces::Labelled(selector) => selector.clone(),
+                Namespaces::All | Namespaces::Listed(_) => Selector::default(),
+            },
+            labels: exposure.labels.clone(),
         };
         let capacities = Capacities {
             table_slots: 512,
@@ -146,7 +158,7 @@ impl Ours {
         KernelInterfaces::open(&ebpf)?.put(LOOPBACK, InterfaceRecord::new(MTU, true))?;
         let memory = MemorySink::new(config, capacities);
         let mut ours = Self {
-            keep: Keep { pod_names },
+            keep,
             upstream,
             endpoints,
             passes: rules.as_ref().map_or(Parts::NONE, Rules::parts),
@@ -178,7 +190,7 @@ impl Ours {
         if self.endpoints == EndpointScope::Headless && !object.is_watched_by_default() {
             return object.deleted();
         }
-        object.applied(self.keep)
+        object.applied(&self.keep)
     }
 
     /// Applies changes, as from watches. `serial` is the SOA's.

@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 
 use super::agent::{self, Agent};
 use super::apiserver::ApiServer;
-use super::cluster::{Change, Cluster};
+use super::cluster::{Change, Cluster, Object};
 use super::coredns::{self, Choices, CoreDns};
 use super::differences::{Exceptions, SERIAL};
-use super::generator::Generator;
+use super::generator::{Generator, Sentinel};
 use super::message::{Decoded, DnsName, Query};
 use super::ours::Ours;
 use super::report::Report;
@@ -51,6 +51,8 @@ struct Comparison {
     _runtime: Runtime,
     generator: Generator,
     cluster: Cluster,
+    /// Number of changed labels.
+    round: u32,
     ours: Ours,
     agent: Option<Agent>,
     exceptions: Exceptions,
@@ -86,6 +88,11 @@ impl Comparison {
         for object in sentinel {
             cluster.put(object);
         }
+        if !choices.options.is_empty() {
+            for object in cluster.objects_mut() {
+                object.label(0);
+            }
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -104,6 +111,7 @@ impl Comparison {
             _runtime: runtime,
             generator,
             cluster,
+            round: 0,
             ours,
             exceptions: Exceptions::default(),
             report: Report::default(),
@@ -115,14 +123,25 @@ impl Comparison {
 
     /// Waits until CoreDNS and the agent answer the sentinel's names. Returns the serial
     /// of CoreDNS's SOA.
-    fn wait_for_sentinel(&mut self, names: &[String; 3]) -> anyhow::Result<u32> {
+    fn wait_for_sentinel(&mut self, sentinel: &Sentinel) -> anyhow::Result<u32> {
         let zone = DnsName::new(self.plan.choices.zone);
-        let [services @ .., pod] = names;
         let has_answer = |reply: &[u8]| {
             Decoded::new(reply)
                 .is_ok_and(|reply| reply.rcode() == 0 && !reply.sections[0].is_empty())
         };
-        let mut names: Vec<&String> = services.iter().collect();
+        let Sentinel {
+            of_endpoints,
+            of_service,
+            pod,
+        } = sentinel;
+        let exposure = self.plan.choices.exposure();
+        let mut names = Vec::new();
+        if !exposure.no_endpoints {
+            names.extend(of_endpoints);
+        }
+        if !exposure.ignore_empty {
+            names.push(of_service);
+        }
         // CoreDNS watches pods only in this mode.
         names.extend((self.plan.choices.pods == PodsMode::Verified).then_some(pod));
         for name in names {
@@ -142,6 +161,32 @@ impl Comparison {
             .with_context(|| format!("{serial} in {}", soa.rest))
     }
 
+    /// The changes with labels on their objects, and each third Namespace and Service with other
+    /// labels than before.
+    fn relabelled(&mut self, changes: Vec<Change>) -> Vec<Change> {
+        self.round += 1;
+        let round = self.round;
+        let is_moved = |object: &&Object| {
+            let moves = matches!(object, Object::Namespace(_) | Object::Service(_));
+            moves && object.name().len().is_multiple_of(3)
+        };
+        let moved = self.cluster.objects().filter(is_moved).cloned();
+        let moved = moved.map(Change::Put).collect::<Vec<_>>();
+        let mut changes = [changes, moved].concat();
+        for change in &mut changes {
+            let Change::Put(object) = change else {
+                continue;
+            };
+            // A change may be of an object that a later one deletes.
+            if !self.cluster.contains(&object.key()) {
+                continue;
+            }
+            object.label(round);
+            self.cluster.put(object.clone());
+        }
+        changes
+    }
+
     /// Changes the cluster, for CoreDNS and headless alike.
     fn change(&mut self) -> anyhow::Result<()> {
         let count = self.plan.services / 4;
@@ -150,6 +195,9 @@ impl Comparison {
         for object in sentinel {
             self.cluster.put(object.clone());
             changes.push(Change::Put(object));
+        }
+        if !self.plan.choices.options.is_empty() {
+            changes = self.relabelled(changes);
         }
         self.api.apply(&changes);
         if let Some(agent) = &self.agent {

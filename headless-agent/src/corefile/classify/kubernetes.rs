@@ -3,10 +3,12 @@
 use headless_ebpf::abi::PodsMode;
 
 use super::super::address::{REVERSE_ZONES, covers, overlap};
+use super::super::exposure::Namespaces;
 use super::super::rules::{Part, Parts};
 use super::super::token::{Token, Words, shown};
 use super::names::{fall, zones_or};
 use super::state::{Addressed, Classifier, PluginError};
+use crate::selector::Selector;
 
 /// The largest `ttl` in seconds.
 const TTL_MAX: u32 = 3600;
@@ -37,6 +39,35 @@ pub(super) fn first_zone(blocks: &[Addressed<'_>]) -> Result<Option<String>, Plu
 
 fn is_reverse(zone: &str) -> bool {
     REVERSE_ZONES.iter().any(|it| covers(it, zone))
+}
+
+/// The label selector that these words make, the first of which is `first`. CoreDNS takes all that
+/// `kubectl` takes, apart from `!=` (`ParseToLabelSelector` in k8s.io/apimachinery).
+fn selector(first: &Token, args: &[&Token]) -> Result<Selector, PluginError> {
+    let words: Vec<_> = args.iter().map(|arg| &*arg.text).collect();
+    let text = words.join(" ");
+    if text.trim().is_empty() {
+        return Ok(Selector::default());
+    }
+    if text.contains("!=") {
+        return Err(first.error("CoreDNS takes no != in label selectors, but notin"));
+    }
+    let selector: Selector = text
+        .parse()
+        .map_err(|error| first.error(format!("{error}")))?;
+    let keys: Vec<_> = selector.keys().collect();
+    // Of `a=1,a=2` CoreDNS forgets the first.
+    if let Some(key) = keys
+        .iter()
+        .find(|key| keys.iter().filter(|it| it == key).count() > 1)
+    {
+        let text = format!(
+            "the agent does not read a selector with {} twice",
+            shown(key)
+        );
+        return Err(first.error(text));
+    }
+    Ok(selector)
 }
 
 impl Classifier<'_> {
@@ -96,6 +127,13 @@ impl Classifier<'_> {
     }
 
     fn option(&mut self, option: &Token, args: &[&Token]) -> Result<(), PluginError> {
+        if matches!(
+            &*option.text,
+            "endpoint_pod_names" | "noendpoints" | "zonal"
+        ) && let Some(arg) = args.first()
+        {
+            return Err(arg.error(format!("{} takes no argument", option.text)));
+        }
         let first = args.first().copied();
         let missing = || option.error("an argument is missing");
         match &*option.text {
@@ -116,23 +154,13 @@ impl Classifier<'_> {
             }
             "endpoint_pod_names" => self.options().endpoint_pod_names = true,
             "fallthrough" => self.fallthrough(option, args),
-            "namespaces" | "namespace_labels" | "labels" => {
-                first.ok_or_else(missing)?;
-                let text = format!("kubernetes serves only some objects ({})", option.text);
-                self.find(Parts::ALL, option, text);
+            "namespaces" | "namespace_labels" | "labels" | "noendpoints" | "ignore" => {
+                self.exposure(option, args)?;
             }
-            "noendpoints" | "zonal" | "multicluster" => {
+            "zonal" | "multicluster" => {
                 let text = format!("the agent does not have the option {}", option.text);
                 self.find(Parts::ALL, option, text);
             }
-            "ignore" => match first.map(|it| &*it.text) {
-                Some("empty_service") => {
-                    let text = "Services without endpoints do not exist (ignore empty_service)";
-                    self.find(Part::Zone, option, text);
-                }
-                Some(_) => return Err(option.error("ignore has no such argument")),
-                None => {}
-            },
             // The objects of another API server may be others.
             "endpoint" | "kubeconfig" => {
                 let text = format!("another API server may be followed ({})", option.text);
@@ -149,6 +177,36 @@ impl Classifier<'_> {
             _ => {
                 let text = format!("kubernetes has an unknown option {}", shown(&option.text));
                 self.find(Parts::ALL, option, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an option over that says which objects have names.
+    fn exposure(&mut self, option: &Token, args: &[&Token]) -> Result<(), PluginError> {
+        let first = args.first().copied();
+        let missing = || option.error("an argument is missing");
+        match (&*option.text, first) {
+            // CoreDNS ignores the word without an argument, and every further argument.
+            ("ignore", None) => {}
+            ("ignore", Some(what)) if &*what.text == "empty_service" => {
+                self.options().exposure.ignore_empty = true;
+            }
+            ("ignore", Some(what)) => return Err(what.error("ignore has no such argument")),
+            ("noendpoints", _) => self.options().exposure.no_endpoints = true,
+            (_, None) => return Err(missing()),
+            // The last line of these two holds, and the names of all lines of `namespaces`.
+            ("labels", Some(first)) => self.options().exposure.labels = selector(first, args)?,
+            ("namespace_labels", Some(first)) => {
+                let selector = selector(first, args)?;
+                self.options().exposure.namespaces = Namespaces::Labelled(selector);
+            }
+            (_, Some(_)) => {
+                let names = args.iter().map(|arg| Box::from(&*arg.text));
+                match &mut self.options().exposure.namespaces {
+                    Namespaces::Listed(listed) => listed.extend(names),
+                    other => *other = Namespaces::Listed(names.collect()),
+                }
             }
         }
         Ok(())

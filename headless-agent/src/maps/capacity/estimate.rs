@@ -111,6 +111,7 @@ impl Known {
                     ports: Box::default(),
                     selector: true,
                     partial: false,
+                    selected: true,
                 };
                 events.push(Event::Apply(Object::Service(service)));
             }
@@ -165,6 +166,7 @@ mod tests {
             ports: Box::default(),
             selector: true,
             partial: false,
+            selected: true,
         })
     }
 
@@ -182,6 +184,7 @@ mod tests {
             endpoints: (0..3).map(endpoint).collect(),
             aliases: Box::default(),
             partial: false,
+            selected: true,
         })
     }
 

@@ -42,6 +42,7 @@ fn slice(namespace: &str, service: &str, numbers: std::ops::Range<u8>) -> Event 
         endpoints: numbers.map(endpoint).collect(),
         aliases: Box::default(),
         partial: false,
+        selected: true,
     }))
 }
 

@@ -181,6 +181,7 @@ fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
         ports: Box::default(),
         selector: true,
         partial: false,
+        selected: true,
     }))
 }
 

@@ -53,6 +53,7 @@ fn service(namespace: &str, name: &str, kind: ServiceKind) -> Event {
         ports: Box::new([]),
         selector: true,
         partial: false,
+        selected: true,
     }))
 }
 
@@ -64,6 +65,7 @@ fn slice(service: &str, addresses: &[[u8; 4]]) -> Event {
         ports: Box::new([] as [Port; 0]),
         aliases: Box::default(),
         partial: false,
+        selected: true,
         endpoints: addresses
             .iter()
             .map(|address| Endpoint {

@@ -6,8 +6,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::selector::Selector;
 use crate::watch::convert::network_policy;
-use crate::watch::selector::Selector;
 
 fn policy(spec: &Value) -> NetworkPolicy {
     let object = json!({ "metadata": { "namespace": "shop", "name": "p" }, "spec": spec });

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
+use crate::selector::Labels;
 use crate::watch::network::EgressRule;
-use crate::watch::selector::Labels;
 use crate::watch::{Problem, Reason};
 
 fn reference(kind: Kind, namespace: &str, name: &str) -> ObjectRef {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::super::types::EndpointScope;
 use super::slices::Slices;
 use super::{Index, ServiceState};
+use crate::corefile::Namespaces;
 use crate::watch::{EndpointSlice, ServiceKind};
 
 /// The addresses in `from` that `other` lacks. Both are sorted, and hold each address once.
@@ -26,6 +27,12 @@ impl Index {
         let (old, new) = (sorted(own(before)), sorted(own(state)));
         if self.leads(before) != self.leads(state) {
             self.stale.services.push(service);
+        }
+        if before.exposed != state.exposed
+            && matches!(self.settings.exposure.namespaces, Namespaces::Listed(_))
+        {
+            self.stale.addresses.extend(&new);
+            self.stale.addresses.extend(state.endpoints.addresses());
         }
         if old == new {
             return;

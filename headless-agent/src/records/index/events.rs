@@ -7,7 +7,10 @@ use std::sync::Arc;
 use super::pending::{Dirty, Ending, Following};
 use super::slices::Slices;
 use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, entry_exists};
-use crate::watch::{EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service, SliceEndpoints};
+use crate::watch::{
+    EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service, ServiceKind, ServiceRef,
+    SliceEndpoints,
+};
 
 impl Index {
     /// Takes in events until they end, or until [`Self::work`] has grown by `budget`. Names
@@ -36,20 +39,77 @@ impl Index {
 
     fn take_event(&mut self, event: Event) {
         match event {
-            Event::Apply(Object::Namespace(namespace)) => {
-                let list = Some(self.lists[Kind::Namespace as usize]);
-                self.put_namespace(&namespace.name, list);
+            Event::Apply(object) if !self.selects(&object) => self.put_unselected(&object),
+            Event::Apply(object) => {
+                if !self.unselected.is_empty() {
+                    self.unselected.remove(&object.reference());
+                }
+                self.put(object);
             }
-            Event::Apply(Object::Service(service)) => self.put_service(service),
-            Event::Apply(Object::EndpointSlice(slice)) => self.put_slice(slice),
-            Event::Apply(Object::Pod(pod)) => self.put_pod(pod),
             Event::Delete(reference) => self.remove(&reference),
             Event::Restart(kind) => self.lists[kind as usize] += 1,
             Event::Restarted(kind) => {
                 let namespaces: Vec<_> = self.namespaces.keys().cloned().collect();
                 self.work += namespaces.len();
+                self.unselected.end_list(kind, self.lists[kind as usize]);
                 self.pending.ending = Some(Ending { kind, namespaces });
             }
+        }
+    }
+
+    /// Whether CoreDNS has the object.
+    fn selects(&self, object: &Object) -> bool {
+        match object {
+            Object::Namespace(namespace) => {
+                self.settings.exposure.namespaces.may_have(&namespace.name)
+            }
+            Object::Service(service) => service.selected,
+            Object::EndpointSlice(slice) => slice.selected && !self.settings.exposure.no_endpoints,
+            Object::Pod(_) => true,
+        }
+    }
+
+    /// Takes in an object that is not selected. Nothing but its addresses stays, and only if it
+    /// belongs to the cluster's DNS.
+    fn put_unselected(&mut self, object: &Object) {
+        let reference = object.reference();
+        let ServiceRef { namespace, name } = &self.settings.dns_service;
+        let is_dns = |of: &str, service: &str| (of, service) == (&**namespace, &**name);
+        let addresses = match object {
+            Object::Service(Service {
+                namespace,
+                name,
+                kind: ServiceKind::ClusterIp(addresses),
+                ..
+            }) if is_dns(namespace, name) => addresses.clone(),
+            Object::EndpointSlice(EndpointSlice {
+                namespace,
+                service,
+                endpoints,
+                ..
+            }) if is_dns(namespace, service) => {
+                endpoints.iter().map(|endpoint| endpoint.address).collect()
+            }
+            _ => Box::default(),
+        };
+        let is_kept = !addresses.is_empty();
+        // An earlier version may have been selected.
+        self.remove(&reference);
+        if is_kept {
+            let list = self.lists[reference.kind as usize];
+            self.unselected.insert(reference, list, addresses);
+        }
+    }
+
+    fn put(&mut self, object: Object) {
+        match object {
+            Object::Namespace(namespace) => {
+                let list = Some(self.lists[Kind::Namespace as usize]);
+                self.put_namespace(&namespace.name, list);
+            }
+            Object::Service(service) => self.put_service(service),
+            Object::EndpointSlice(slice) => self.put_slice(slice),
+            Object::Pod(pod) => self.put_pod(pod),
         }
     }
 
@@ -236,6 +296,7 @@ impl Index {
     }
 
     fn remove(&mut self, reference: &ObjectRef) {
+        self.unselected.remove(reference);
         let ObjectRef {
             kind,
             namespace,

@@ -1,16 +1,20 @@
 //! Look-ups in the index.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use headless_ebpf::abi::PodsMode;
 
 use super::super::name::{RELATIVE_BYTES_MAX, RelativeName, WireLabels};
 use super::super::types::EndpointScope;
+use super::addresses::own;
+use super::unselected::Unselected;
 use super::{
     Index, NameData, ServiceEntry, ServiceState, ServiceView, entry_exists, namespace_data,
     pod_data,
 };
-use crate::watch::{Problem, Reason, ServiceKind, ServiceRef};
+use crate::corefile::Namespaces;
+use crate::watch::{Kind, Problem, Reason, ServiceRef};
 
 impl Index {
     /// The records of a name, which is given as [`RelativeName::as_bytes`], without the
@@ -121,16 +125,31 @@ impl Index {
 
     /// The cluster IPs of a Service, then the addresses of its ready endpoints, each once.
     pub fn service_addresses(&self, service: &ServiceRef) -> Vec<IpAddr> {
-        let Some(ServiceView { state, .. }) = self.service(&service.namespace, &service.name)
-        else {
-            return Vec::new();
-        };
-        let own = match state.service.as_deref().map(|service| &service.kind) {
-            Some(ServiceKind::ClusterIp(addresses)) => &**addresses,
-            _ => &[],
-        };
-        let below = state.endpoints.addresses().filter(|at| !own.contains(at));
-        own.iter().copied().chain(below).collect()
+        let view = self.service(&service.namespace, &service.name);
+        let state = view.map(|view| view.state);
+        let own = state
+            .into_iter()
+            .flat_map(|state| own(state).iter().copied());
+        let below = state
+            .into_iter()
+            .flat_map(|state| state.endpoints.addresses());
+        let unselected = (*service == self.settings.dns_service).then_some(&self.unselected);
+        let (of_service, of_slices): (Vec<_>, Vec<_>) = unselected
+            .into_iter()
+            .flat_map(Unselected::addresses)
+            .partition(|(kind, _)| *kind == Kind::Service);
+        let address = |(_, address)| address;
+        let all = own
+            .chain(of_service.into_iter().map(address))
+            .chain(below)
+            .chain(of_slices.into_iter().map(address));
+        let mut seen = HashSet::new();
+        all.filter(|address| seen.insert(*address)).collect()
+    }
+
+    /// Whether a server of the cluster's DNS may have no endpoint that is selected.
+    pub(in crate::records) fn hides_servers(&self) -> bool {
+        self.unselected.has_slices()
     }
 
     /// Problems between objects: Services without their Namespace, slices without their
@@ -152,6 +171,10 @@ impl Index {
             ..
         } = entry;
         if state.service.is_none() {
+            // Where CoreDNS selects Services, it may lack this one for good.
+            if !self.settings.exposure.labels.is_empty() {
+                return;
+            }
             let missing = |object| Problem {
                 object,
                 field: String::new(),
@@ -169,7 +192,8 @@ impl Index {
                 reason,
             });
         };
-        if !state.exposed {
+        // Where CoreDNS has some namespaces, it may lack this one for good.
+        if !state.exposed && self.settings.exposure.namespaces == Namespaces::All {
             put(Reason::MissingNamespace((&**namespace).into()));
         }
         let entries = slices.entries_with_hidden();

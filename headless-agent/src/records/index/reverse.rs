@@ -7,6 +7,7 @@ use super::super::service::EndpointLabel;
 use super::addresses::own;
 use super::pointers::{Pointers, Stale};
 use super::{Index, ServiceEntry, ServiceView};
+use crate::corefile::Namespaces;
 
 /// Most addresses that [`Index::take_pointers_within`] looks at in one call.
 const STALE_MAX: usize = 4096;
@@ -110,8 +111,8 @@ impl Index {
         for address in addresses {
             // A cluster IP leads to its Service only, even if endpoints have the address, too.
             match (
-                only(self.owners_of(*address)),
-                only(self.holders_of(*address)),
+                only(self.owners_of(*address).filter(|at| self.is_led_to(*at))),
+                only(self.holders_of(*address).filter(|at| self.is_led_to(*at))),
             ) {
                 (Only::One(number), _) => sole.push((*address, Some(number + 1))),
                 // The names of a Service whose slices are only counted are not known.
@@ -164,8 +165,26 @@ impl Index {
 
     /// A Service that has this address as a cluster IP.
     pub(in crate::records) fn owner(&self, address: IpAddr) -> Option<ServiceView<'_>> {
-        let number = self.owners_of(address).next()?;
+        let mut numbers = self.owners_of(address);
+        let number = numbers.find(|number| self.is_led_to(*number))?;
         Some(self.view(number as usize))
+    }
+
+    /// Whether reverse names may lead to the Service: with CoreDNS's option `namespaces`, only if
+    /// its namespace exists and is one of them.
+    fn is_led_to(&self, service: u32) -> bool {
+        let listed = matches!(self.settings.exposure.namespaces, Namespaces::Listed(_));
+        !listed || self.services[service as usize].state.exposed
+    }
+
+    /// [`Self::holders`] to which reverse names may lead.
+    pub(in crate::records) fn named_holders(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = ServiceView<'_>> {
+        let numbers = self.holders_of(address);
+        let numbers = numbers.filter(|number| self.is_led_to(*number));
+        numbers.map(|number| self.view(number as usize))
     }
 
     /// The Services that have this address as an endpoint's address.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::super::name::RelativeName;
 use super::super::service::{self, Endpoints, ServiceState};
-use super::super::types::NameChange;
+use super::super::types::{EndpointScope, NameChange};
 use super::pending::{Dirty, Following};
 use super::pointers::Stale;
 use super::queue::SMALL_MAX;
@@ -187,11 +187,14 @@ impl Index {
 
     fn settle_service(&mut self, number: usize, changes: Option<&mut Vec<NameChange>>) {
         let (name_max, scope) = (self.name_max, self.settings.endpoints);
+        // With unknown endpoints all questions are left to CoreDNS, see `run::corefile`.
+        let ignores_empty = self.settings.exposure.ignore_empty && scope == EndpointScope::All;
         let entry = &mut self.services[number];
         let exposed = entry_exists(&self.namespaces, &entry.namespace);
         let dirty = std::mem::take(&mut entry.dirty);
         let before = ServiceState {
             exposed,
+            ignores_empty,
             service: entry.object.clone(),
             endpoints: Arc::clone(&entry.state.endpoints),
         };

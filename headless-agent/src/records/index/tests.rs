@@ -9,6 +9,7 @@ use super::*;
 use crate::records::{EndpointScope, RelativeName};
 use crate::watch::Reason;
 
+mod exposure;
 mod large;
 mod lists;
 mod names;

@@ -142,6 +142,7 @@ mod tests {
                     ports: Box::new([]),
                     selector: true,
                     partial: false,
+                    selected: true,
                 })));
                 index.apply(Event::Apply(Object::EndpointSlice(EndpointSlice {
                     namespace: namespace.into(),
@@ -150,6 +151,7 @@ mod tests {
                     ports: Box::new([]),
                     aliases: Box::default(),
                     partial: false,
+                    selected: true,
                     endpoints: (0..3)
                         .map(|e| Endpoint {
                             address: IpAddr::from([10, n, s, e]),
@@ -211,6 +213,7 @@ mod tests {
                 ports: Box::new([]),
                 selector: true,
                 partial: false,
+                selected: true,
             })));
         }
         let after: BTreeSet<_> = index.names().map(|(name, _)| name).collect();
@@ -229,6 +232,7 @@ mod tests {
             ports: Box::new([]),
             selector: true,
             partial: false,
+            selected: true,
         })));
         let whole = index.problems();
         assert_eq!(whole.len(), 1);

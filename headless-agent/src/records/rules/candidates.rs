@@ -145,6 +145,14 @@ fn find_services<'a>(
         return Err(Miss::Unknown);
     }
     let endpoints = &view.state.endpoints;
+    if matches!(service.kind, ServiceKind::ClusterIp(_)) {
+        if view.state.may_be_empty() {
+            return Err(Miss::Unknown);
+        }
+        if view.state.ignores_empty && endpoints.is_empty() {
+            return Err(Miss::Missing);
+        }
+    }
     match (&service.kind, prefix) {
         // Nothing exists below an external name. But CoreDNS takes `_._.<service>`,
         // which any port matches, for the Service itself.

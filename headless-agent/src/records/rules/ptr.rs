@@ -50,7 +50,7 @@ impl Resolver<'_> {
         let mut names = Vec::new();
         let mut seen = HashSet::new();
         let mut visited = 0;
-        for view in self.index.holders(at) {
+        for view in self.index.named_holders(at) {
             let endpoints = &view.state.endpoints;
             visited += endpoints.len();
             if endpoints.is_partial() || visited > VISITED_MAX {

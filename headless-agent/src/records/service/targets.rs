@@ -248,6 +248,7 @@ mod tests {
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 aliases: Box::default(),
                 partial: false,
+                selected: true,
             })
         };
         let slices: Vec<_> = slices.iter().enumerate().map(slice).collect();

@@ -133,6 +133,29 @@ async fn a_corefile_that_was_unreadable_is_in_doubt_as_before() {
     assert_eq!(parts(&mut corefile, unseen), Parts::ALL, "an unseen text");
 }
 
+/// Whether a Service has endpoints must be known where it has no name without.
+#[tokio::test]
+async fn empty_services_need_the_endpoints_of_all() {
+    let folder = TempDir::new().unwrap();
+    let text = TEXT.replace("ttl 60", "ignore empty_service");
+    fs::write(folder.path().join("Corefile"), text).unwrap();
+    let (settings, mut corefile) = started(&folder, &["--endpoints", "headless"]).await;
+    assert!(settings.records.exposure.ignore_empty);
+    corefile.update().unwrap();
+    let report = corefile.standing().report();
+    assert_eq!(report.parts, Part::Zone.into());
+    assert!(
+        report.reasons[0].contains("with --endpoints all"),
+        "{report:?}"
+    );
+    corefile.endpoints = None;
+    corefile.update().unwrap();
+    assert_eq!(corefile.standing().parts(), Part::Zone.into());
+    let (_, mut corefile) = started(&folder, &[]).await;
+    corefile.update().unwrap();
+    assert_eq!(corefile.standing().parts(), Parts::NONE);
+}
+
 #[tokio::test]
 async fn a_file_that_is_missing_leaves_everything_to_coredns() {
     let folder = TempDir::new().unwrap();

@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::read::{ReadDnsService, ReadNetworkPolicy};
+use crate::selector::{Requirement, Selector, Test};
 use crate::watch::network::{
     Block, DnsService, EgressRule, NetworkPolicy, PARTS_BYTES_MAX, PARTS_MAX, Peer, PortRule,
     TargetPort,
 };
-use crate::watch::selector::{Requirement, Selector, Test};
 
 /// Port of DNS.
 const DNS: i32 = 53;

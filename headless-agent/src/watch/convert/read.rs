@@ -24,7 +24,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use self::entries::Labels;
-pub use self::entries::SERVICE_NAME_LABEL;
+pub use self::entries::{SERVICE_NAME_LABEL, labels};
 pub use self::network::{ReadDnsService, ReadNetworkPolicy};
 pub use self::node::{ReadNodeNamespace, ReadNodePod};
 pub use self::service::{ReadService, ReadServiceSpec};

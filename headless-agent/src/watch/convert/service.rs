@@ -34,6 +34,7 @@ pub fn service(object: &ReadService, problems: &mut Problems) -> Option<Service>
         ports: ports.value,
         selector: spec.selector,
         partial: kind.partial || (ports.partial && ports_matter),
+        selected: true,
     })
 }
 

@@ -26,7 +26,7 @@ struct ReadyEndpoints {
 /// address is a domain name.
 pub fn endpoint_slice(
     object: &ReadSlice,
-    keep: Keep,
+    keep: &Keep,
     problems: &mut Problems,
 ) -> Option<EndpointSlice> {
     let reference = reference(Kind::EndpointSlice, &object.metadata);
@@ -70,6 +70,7 @@ pub fn endpoint_slice(
             endpoints: addresses(object),
             aliases: Box::default(),
             partial: true,
+            selected: true,
         });
     }
     let mut ready = ReadyEndpoints::default();
@@ -86,6 +87,7 @@ pub fn endpoint_slice(
         endpoints: ready.endpoints.as_slice().into(),
         aliases: ready.aliases.into(),
         partial: ready.partial,
+        selected: true,
     })
 }
 
@@ -150,7 +152,7 @@ impl ReadyEndpoints {
         &mut self,
         i: usize,
         endpoint: &ReadEndpoint,
-        keep: Keep,
+        keep: &Keep,
         are_names: bool,
         checks: &mut Checks<'_>,
     ) {

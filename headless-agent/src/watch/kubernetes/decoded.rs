@@ -11,6 +11,8 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
+use crate::selector::{Labels, Selector};
+
 use super::super::{Excerpt, Kind, Object, Problem, Problems, Reason, convert};
 
 /// An object as far as it decodes.
@@ -109,6 +111,87 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
     }
 }
 
+/// An object with the text of all of its labels.
+///
+/// The text is kept because a tenant may give an object 1.5 MB of labels, which take many times as
+/// much memory as a map. [`Self::of`] makes a map of the few that decide.
+#[derive(Clone, Debug)]
+pub(super) struct Labelled<K> {
+    /// The object.
+    pub(super) object: Decoded<K>,
+    /// Its labels.
+    pub(super) labels: LabelsText,
+}
+
+/// The text of an object's labels; `None` without labels.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LabelsText(Option<Box<RawValue>>);
+
+impl LabelsText {
+    /// The labels that decide whether `selector` chooses the object.
+    pub(super) fn of(&self, selector: &Selector) -> Labels {
+        let Some(text) = &self.0 else {
+            return Labels::new();
+        };
+        let json = &mut serde_json::Deserializer::from_str(text.get());
+        // The API server has no object whose labels are no map of texts.
+        convert::labels(json, |key| selector.keys().any(|it| it == key)).unwrap_or_default()
+    }
+}
+
+/// The labels alone.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OnlyLabels {
+    metadata: LabelsOfMetadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LabelsOfMetadata {
+    labels: Option<Box<RawValue>>,
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Labelled<K> {
+    /// As [`Decoded`].
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
+        let object = serde_json::from_str(text.get()).map_err(de::Error::custom)?;
+        let OnlyLabels { metadata } = serde_json::from_str(text.get()).unwrap_or_default();
+        let labels = LabelsText(metadata.labels);
+        Ok(Self { object, labels })
+    }
+}
+
+impl<K: Resource> Resource for Labelled<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.object.meta()
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.object.meta_mut()
+    }
+}
+
 impl<K: Resource> Resource for Decoded<K> {
     type DynamicType = K::DynamicType;
     type Scope = K::Scope;
@@ -179,6 +262,27 @@ mod tests {
         };
         let expected = "Service b/a: spec.ports[0].port: invalid type: string \"x\", expected i32";
         assert!(problem.starts_with(expected), "{problem}");
+    }
+
+    #[test]
+    fn labels_that_decide_are_read() {
+        let text = r#"{"metadata":{"name":"a","namespace":"b","labels":{"x":"1","kubernetes.io/service-name":"s","y":"2"}}}"#;
+        let read: Labelled<ReadService> = serde_json::from_str(text).unwrap();
+        let labels = |selector: &str| read.labels.of(&selector.parse().unwrap());
+        assert_eq!(labels("x,!z"), Labels::from([("x".into(), "1".into())]));
+        assert!(labels("z").is_empty());
+        assert_eq!(read.meta().name.as_deref(), Some("a"));
+        let kept = read.meta().labels.as_ref().unwrap();
+        assert_eq!(kept.len(), 1, "the metadata have the usual label alone");
+        for text in [
+            "{}",
+            r#"{"metadata":{"labels":null}}"#,
+            r#"{"metadata":null}"#,
+            "7",
+        ] {
+            let read: Labelled<ReadService> = serde_json::from_str(text).unwrap();
+            assert!(read.labels.of(&"x".parse().unwrap()).is_empty(), "{text}");
+        }
     }
 
     #[test]

@@ -150,6 +150,7 @@ mod tests {
             ports: Box::new([]),
             aliases: Box::default(),
             partial: false,
+            selected: true,
             endpoints: [Endpoint {
                 address: IpAddr::from([10, 0, 0, last]),
                 name: None,

@@ -21,7 +21,7 @@ use super::super::sample::{Sample, Total};
 use super::super::{Object, Problems};
 use super::follow::Watch;
 use super::merge::Scope;
-use super::watches::{self, Selection, Watched, Watches};
+use super::watches::{self, Selection, SliceSelection, Watched, Watches};
 
 /// Objects on a page: as many as other clients ask for at once, or fewer where the page has too
 /// many bytes. An object has up to 1.5 MB.
@@ -38,7 +38,7 @@ const PAGE_BYTES_MAX: u64 = 8 << 20;
 pub async fn samples(client: Client, selection: &Selection) -> anyhow::Result<Vec<Sample>> {
     let mut asking = Asking {
         client,
-        all_endpoints: selection.all_endpoints,
+        slices: selection.slices,
         samples: Vec::new(),
     };
     watches::each(selection, &mut asking);
@@ -48,7 +48,7 @@ pub async fn samples(client: Client, selection: &Selection) -> anyhow::Result<Ve
 /// Requests for the samples.
 struct Asking {
     client: Client,
-    all_endpoints: bool,
+    slices: SliceSelection,
     samples: Vec<BoxFuture<'static, anyhow::Result<Sample>>>,
 }
 
@@ -62,7 +62,7 @@ impl Watches for Asking {
     ) {
         let client = self.client.clone();
         let url = api(client.clone()).resource_url().to_owned();
-        let headless = watch.scope == Some(Scope::Main) && !self.all_endpoints;
+        let headless = watch.scope == Some(Scope::Main) && self.slices == SliceSelection::Headless;
         let sample = async move {
             let sample = sample(&client, &url, &config, convert).await;
             let sample = sample.with_context(|| format!("cannot list {}", watch.resource))?;
@@ -225,9 +225,9 @@ mod tests {
     use super::super::super::{Keep, ServiceRef};
     use super::*;
 
-    fn selection(all_endpoints: bool) -> Selection {
+    fn selection(slices: SliceSelection) -> Selection {
         Selection {
-            all_endpoints,
+            slices,
             pods: true,
             cluster_dns: ServiceRef {
                 namespace: "kube-system".into(),
@@ -278,7 +278,9 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_each_watch_is_read_and_the_rest_is_counted() {
         use Total::{AtMost, Exactly};
-        let found = samples(server(answer), &selection(false)).await.unwrap();
+        let found = samples(server(answer), &selection(SliceSelection::Headless))
+            .await
+            .unwrap();
         let outlines: Vec<_> = found.iter().map(outline).collect();
         let slices = (1, 1, AtMost(100));
         let expected = [
@@ -293,7 +295,9 @@ mod tests {
         let headless: Vec<_> = found.iter().map(|sample| sample.headless).collect();
         assert_eq!(headless, [false, false, true, false, false, false]);
         // Without a selector the server counts the slices itself.
-        let found = samples(server(answer), &selection(true)).await.unwrap();
+        let found = samples(server(answer), &selection(SliceSelection::All))
+            .await
+            .unwrap();
         assert_eq!(outline(&found[2]), (1, 1, Exactly(100)));
         assert!(!found[2].headless);
     }
@@ -301,11 +305,11 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_does_not_help_is_an_error() {
         let silent = |_: &str, _: &str| list(&json!({ "continue": "x" }), &[]);
-        let error = samples(server(silent), &selection(false)).await;
+        let error = samples(server(silent), &selection(SliceSelection::Headless)).await;
         let error = format!("{:#}", error.unwrap_err());
         assert!(error.contains("does not say how many"), "{error}");
         let broken = |_: &str, _: &str| json!({ "items": 7 });
-        let error = samples(server(broken), &selection(false)).await;
+        let error = samples(server(broken), &selection(SliceSelection::Headless)).await;
         let error = format!("{:#}", error.unwrap_err());
         // All lists are asked for at once, so any of them may be the first to fail.
         assert!(error.contains("cannot list "), "{error}");
@@ -329,7 +333,9 @@ mod tests {
                 &items,
             )
         };
-        let found = samples(server(large), &selection(false)).await.unwrap();
+        let found = samples(server(large), &selection(SliceSelection::Headless))
+            .await
+            .unwrap();
         assert_eq!(outline(&found[1]), (5, 5, Total::Exactly(1000)));
     }
 

@@ -128,7 +128,7 @@ fn an_object_that_becomes_unusable_is_as_if_deleted() {
 #[test]
 fn the_selectors_of_slices_exclude_each_other() {
     let selection = Selection {
-        all_endpoints: false,
+        slices: SliceSelection::Headless,
         pods: false,
         cluster_dns: ServiceRef {
             namespace: "kube-system".into(),
@@ -157,8 +157,19 @@ fn the_selectors_of_slices_exclude_each_other() {
         ]
     );
     let all = Selection {
-        all_endpoints: true,
+        slices: SliceSelection::All,
         ..selection
     };
     assert_eq!(watches::slices(&all), [(Scope::Main, None, None)]);
+    // The addresses of the cluster's DNS are served even if no endpoint has a name.
+    let none = Selection {
+        slices: SliceSelection::None,
+        ..all
+    };
+    let own = "kubernetes.io/service-name=kube-dns".to_owned();
+    let namespace = "kube-system".to_owned();
+    assert_eq!(
+        watches::slices(&none),
+        [(Scope::ClusterDns, Some(namespace), Some(own))]
+    );
 }

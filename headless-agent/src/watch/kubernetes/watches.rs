@@ -19,11 +19,20 @@
 //! - Slices of the cluster's DNS Service, which has a cluster IP: the addresses
 //!   of its pods are served too.
 //!
+//! With `noendpoints` only the last of these watches runs.
+//!
+//! # Which labels
+//!
+//! Labels that CoreDNS selects (`labels`, `namespace_labels`) decide here, not at the server: the
+//! addresses of the cluster's DNS are served whatever labels it has, and a server does not count
+//! the objects that a selector chooses.
+//!
 //! A slice whose labels change moves from one of these watches to another, and the events
 //! of these two watches come in any order. The slice is gone when no watch has it.
 
 use std::fmt::Debug;
 
+use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -32,7 +41,7 @@ use super::super::convert::{
     self, ReadNamespace, ReadPod, ReadService, ReadSlice, SERVICE_NAME_LABEL,
 };
 use super::super::{Keep, Kind, Object, Problems, ServiceRef};
-use super::decoded::Decoded;
+use super::decoded::{Decoded, Labelled};
 use super::follow::Watch;
 use super::merge::Scope;
 
@@ -60,15 +69,25 @@ const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.pha
 /// The part of the cluster that is watched.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Whether the slices of every Service are watched, or only the slices of headless
-    /// Services.
-    pub all_endpoints: bool,
+    /// The slices that are watched, apart from those of the cluster's DNS Service.
+    pub slices: SliceSelection,
     /// Whether pods are watched.
     pub pods: bool,
     /// The cluster's DNS Service.
     pub cluster_dns: ServiceRef,
     /// Which optional parts of objects are kept.
     pub keep: Keep,
+}
+
+/// The slices that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SliceSelection {
+    /// Those of every Service.
+    All,
+    /// Those of headless Services.
+    Headless,
+    /// None.
+    None,
 }
 
 /// A type of objects that the API server can send.
@@ -100,38 +119,81 @@ fn slim<K>(
     move |object, problems| object.slim(kind, &convert, problems)
 }
 
+/// The same for an object whose labels decide, too.
+fn labelled<K>(
+    kind: Kind,
+    keep: Keep,
+    convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
+) -> impl Fn(&Labelled<K>, &mut Problems) -> Option<Object> + Send + Sync + 'static {
+    move |Labelled { object, labels }, problems| {
+        let slim = object.slim(kind, &convert, problems);
+        let selector = match kind {
+            Kind::Namespace => &keep.namespaces,
+            _ => &keep.labels,
+        };
+        keep.select(slim, Some(&labels.of(selector)), problems)
+    }
+}
+
+/// Gives a watch of objects with namespaces to `watches`. `namespace` is the only one whose
+/// objects it has, if there is one.
+fn take<K>(
+    watches: &mut impl Watches,
+    watch: Watch,
+    (namespace, config): (Option<String>, Config),
+    keep: &Keep,
+    convert: impl Fn(&K, &mut Problems) -> Option<Object> + Send + Sync + 'static,
+) where
+    K: Watched + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    fn api<K>(client: Client, namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+    let kind = watch.kind;
+    if keep.labels.is_empty() {
+        let api = |client| api::<Decoded<K>>(client, namespace.as_deref());
+        watches.take(watch, api, config, slim(kind, convert));
+    } else {
+        let api = |client| api::<Labelled<K>>(client, namespace.as_deref());
+        let convert = labelled(kind, keep.clone(), convert);
+        watches.take(watch, api, config, convert);
+    }
+}
+
 /// Gives every watch of the selection to `watches`: Namespaces and Services first.
 pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
-    let keep = selection.keep;
+    let keep = &selection.keep;
     let watch = |name, kind, resource| Watch {
         name,
         kind,
         resource,
         scope: None,
     };
-    watches.take(
-        watch("namespaces", Kind::Namespace, "namespaces"),
-        Api::all,
-        Config::default(),
-        slim(Kind::Namespace, |object: &ReadNamespace, problems| {
-            convert::namespace(object, problems).map(Object::Namespace)
-        }),
-    );
-    watches.take(
+    let namespaces = watch("namespaces", Kind::Namespace, "namespaces");
+    let convert = |object: &ReadNamespace, problems: &mut Problems| {
+        convert::namespace(object, problems).map(Object::Namespace)
+    };
+    if keep.namespaces.is_empty() {
+        let convert = slim(Kind::Namespace, convert);
+        watches.take(namespaces, Api::all, Config::default(), convert);
+    } else {
+        let convert = labelled(Kind::Namespace, keep.clone(), convert);
+        watches.take(namespaces, Api::all, Config::default(), convert);
+    }
+    take(
+        watches,
         watch("services", Kind::Service, "services"),
-        Api::all,
-        Config::default(),
-        slim(Kind::Service, |object: &ReadService, problems| {
-            convert::service(object, problems).map(Object::Service)
-        }),
+        (None, Config::default()),
+        keep,
+        |object: &ReadService, problems| convert::service(object, problems).map(Object::Service),
     );
     for (scope, namespace, selector) in slices(selection) {
-        let api = move |client| -> Api<Decoded<ReadSlice>> {
-            match &namespace {
-                Some(namespace) => Api::namespaced(client, namespace),
-                None => Api::all(client),
-            }
-        };
         let config = Config {
             label_selector: selector,
             ..Config::default()
@@ -145,29 +207,34 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
             scope: Some(scope),
             ..watch(name, Kind::EndpointSlice, SLICES_RESOURCE)
         };
+        let kept = keep.clone();
         let convert = move |object: &ReadSlice, problems: &mut Problems| {
-            convert::endpoint_slice(object, keep, problems).map(Object::EndpointSlice)
+            convert::endpoint_slice(object, &kept, problems).map(Object::EndpointSlice)
         };
-        watches.take(watch, api, config, slim(Kind::EndpointSlice, convert));
+        take(watches, watch, (namespace, config), keep, convert);
     }
     if selection.pods {
-        watches.take(
+        take(
+            watches,
             watch("pods", Kind::Pod, "pods"),
-            Api::all,
-            Config::default().fields(LIVE_PODS),
-            slim(Kind::Pod, |object: &ReadPod, problems| {
-                convert::pod(object, problems).map(Object::Pod)
-            }),
+            (None, Config::default().fields(LIVE_PODS)),
+            keep,
+            |object: &ReadPod, problems| convert::pod(object, problems).map(Object::Pod),
         );
     }
 }
 
 /// The watches of slices: which, in which namespace if in one, by which labels.
 pub(super) fn slices(selection: &Selection) -> Vec<(Scope, Option<String>, Option<String>)> {
-    if selection.all_endpoints {
-        return vec![(Scope::Main, None, None)];
-    }
     let ServiceRef { namespace, name } = &selection.cluster_dns;
+    match selection.slices {
+        SliceSelection::All => return vec![(Scope::Main, None, None)],
+        SliceSelection::None => {
+            let selector = format!("{SERVICE_NAME_LABEL}={name}");
+            return vec![(Scope::ClusterDns, Some(namespace.clone()), Some(selector))];
+        }
+        SliceSelection::Headless => {}
+    }
     vec![
         (Scope::Main, None, Some(HEADLESS_LABEL.to_owned())),
         (

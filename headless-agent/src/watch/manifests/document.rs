@@ -8,9 +8,11 @@ use std::{iter, mem};
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1 as discovery;
+use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::selector::Labels;
 use crate::watch::convert::{ReadNamespace, ReadPod, ReadService, ReadSlice};
 use crate::watch::{Keep, Kind, Object, Problem, Problems, Reason, convert};
 
@@ -36,7 +38,7 @@ pub(super) struct Documents {
 
 /// Reads a file of YAML or JSON documents. A document that is not valid, or that decodes
 /// to no usable object, is reported and left out.
-pub(super) fn read(name: &str, text: &str, keep: Keep) -> Documents {
+pub(super) fn read(name: &str, text: &str, keep: &Keep) -> Documents {
     let mut documents = Documents::default();
     let json = Path::new(name).extension();
     if json.is_some_and(|kind| kind == "json") {
@@ -52,7 +54,7 @@ impl Documents {
     fn read_all(
         &mut self,
         name: &str,
-        keep: Keep,
+        keep: &Keep,
         values: impl Iterator<Item = Result<Value, Reason>>,
     ) {
         for (number, value) in (1..).zip(values) {
@@ -177,7 +179,7 @@ fn split(text: &str) -> impl Iterator<Item = (usize, &str)> {
 struct DocumentReader<'a> {
     /// File and document.
     place: String,
-    keep: Keep,
+    keep: &'a Keep,
     documents: &'a mut Documents,
 }
 
@@ -323,14 +325,20 @@ impl DocumentReader<'_> {
     /// Adds an object of which at most the metadata is known, so that its names are not
     /// denied.
     fn unreadable(&mut self, kind: Kind, metadata: Option<Value>) {
-        let metadata = convert::metadata(metadata.unwrap_or_default());
-        let known = metadata.ok().and_then(|of| convert::unreadable(kind, of));
+        let metadata = metadata.unwrap_or_default();
+        // An object whose labels do not decode either has none.
+        let labels = metadata.get("labels").cloned().unwrap_or_default();
+        let labels: Option<Labels> = serde_json::from_value(labels).ok();
+        let known = convert::metadata(metadata).ok();
+        let known = known.and_then(|of| convert::unreadable(kind, of));
+        let problems = &mut Problems::default();
+        let known = self.keep.select(known, labels.as_ref(), problems);
         self.documents.objects.extend(known);
     }
 
     /// Converts an object to its slim form and adds it. The object's problems name file and
     /// document, too.
-    fn add<T>(
+    fn add<T: Resource>(
         &mut self,
         object: Option<T>,
         slim: impl FnOnce(&T, &mut Problems) -> Option<Object>,
@@ -338,6 +346,8 @@ impl DocumentReader<'_> {
         let Some(object) = object else { return };
         let mut problems = Problems::default();
         let slim = slim(&object, &mut problems);
+        let labels = object.meta().labels.as_ref();
+        let slim = self.keep.select(slim, labels, &mut problems);
         self.documents.objects.extend(slim);
         self.documents.problems.extend(problems.at(&self.place));
     }

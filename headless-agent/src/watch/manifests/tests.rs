@@ -111,6 +111,64 @@ fn reads_many_documents_of_many_files() {
     assert_eq!(ends, Kind::ALL.map(Event::Restarted));
 }
 
+/// A Service or slice that is not selected stays, because it may be the cluster's DNS.
+#[test]
+fn labels_choose_objects() {
+    let object = |kind: &str, team: &str| {
+        let group = if kind == "EndpointSlice" {
+            "discovery.k8s.io/"
+        } else {
+            ""
+        };
+        format!(
+            "---\n{{apiVersion: {group}v1, kind: {kind}, addressType: IPv4, endpoints: [], metadata: \
+             {{name: {team}, namespace: default, labels: {{team: {team}}}}}}}\n"
+        )
+    };
+    let kinds = ["Namespace", "Service", "EndpointSlice", "Pod"];
+    let text: String = kinds
+        .iter()
+        .flat_map(|kind| [object(kind, "a"), object(kind, "b")])
+        .collect();
+    // A Service whose metadata alone decode is chosen, too.
+    let broken = "---\n{apiVersion: v1, kind: Service, metadata: {name: c, labels: {team: c}}, spec: \
+                  {ports: x}}\n";
+    let folder = folder(&[("all.yaml", &(text + broken))]);
+    let keep = Keep {
+        namespaces: "team=a".parse().unwrap(),
+        labels: "team in (b)".parse().unwrap(),
+        ..Keep::default()
+    };
+    let batch = load(folder.path(), keep).unwrap();
+    let mut found: Vec<_> = batch
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Apply(Object::Service(it)) => {
+                Some(format!("Service {} {}", it.name, it.selected))
+            }
+            Event::Apply(Object::EndpointSlice(it)) => {
+                Some(format!("slice {} {}", it.name, it.selected))
+            }
+            Event::Apply(other) => Some(other.reference().to_string()),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            "Namespace a",
+            "Pod default/b",
+            "Service a false",
+            "Service b true",
+            "Service c false",
+            "slice a false",
+            "slice b true",
+        ]
+    );
+}
+
 #[test]
 fn bad_documents_are_named_and_the_rest_is_used() {
     let bad =

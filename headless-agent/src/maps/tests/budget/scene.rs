@@ -176,6 +176,7 @@ pub(super) fn headless(
             endpoints: (0..count).map(endpoint).collect(),
             aliases: Box::default(),
             partial: false,
+            selected: true,
         })),
     ]
 }

@@ -25,6 +25,7 @@ fn part(service: &str, number: u32, version: u8) -> Event {
         ports: Box::default(),
         aliases: Box::default(),
         partial: false,
+        selected: true,
         endpoints: (0..100).map(endpoint).collect(),
     }))
 }

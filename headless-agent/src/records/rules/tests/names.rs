@@ -190,6 +190,7 @@ fn a_service_without_an_address_exists() {
         ports: Box::default(),
         selector: true,
         partial: false,
+        selected: true,
     };
     let objects = vec![namespace("default"), Event::Apply(Object::Service(service))];
     let index = index(all(), objects);

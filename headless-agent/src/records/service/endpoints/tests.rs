@@ -21,6 +21,7 @@ fn slice(name: u8) -> Arc<EndpointSlice> {
         endpoints: (0..fastrand::u8(..5)).map(|_| endpoint()).collect(),
         aliases: Box::default(),
         partial: false,
+        selected: true,
     })
 }
 

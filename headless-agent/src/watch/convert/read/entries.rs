@@ -13,14 +13,25 @@ pub(super) struct Labels(pub(super) BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(LabelsVisitor)
+        labels(deserializer, |key| key == SERVICE_NAME_LABEL).map(Self)
     }
 }
 
-struct LabelsVisitor;
+/// Reads the labels whose keys are `wanted`.
+///
+/// # Errors
+/// Where there is no map, or a wanted label has no text.
+pub fn labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    deserializer.deserialize_map(LabelsVisitor(wanted))
+}
 
-impl<'de> Visitor<'de> for LabelsVisitor {
-    type Value = Labels;
+struct LabelsVisitor<F>(F);
+
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for LabelsVisitor<F> {
+    type Value = BTreeMap<String, String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
@@ -29,13 +40,13 @@ impl<'de> Visitor<'de> for LabelsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut labels = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
-            if key == SERVICE_NAME_LABEL {
+            if (self.0)(&key) {
                 labels.insert(key, map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Labels(labels))
+        Ok(labels)
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::or_default;
+use crate::selector::Labels;
 use crate::watch::node::{LABELS_BYTES_MAX, MODE_ANNOTATION};
-use crate::watch::selector::Labels;
 
 /// A pod of this node, as it is read.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

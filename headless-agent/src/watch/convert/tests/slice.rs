@@ -4,7 +4,7 @@ use super::*;
 use crate::watch::objects::dashed_address;
 use crate::watch::{Alias, Keep};
 
-fn slice_with(keep: Keep, fields: &Value) -> (EndpointSlice, Vec<String>) {
+fn slice_with(keep: &Keep, fields: &Value) -> (EndpointSlice, Vec<String>) {
     let mut object = json!({
         "metadata": {
             "name": "web-abc",
@@ -33,7 +33,7 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<(String, Option<&str>)> {
 #[test]
 fn endpoints_that_are_ready() {
     let (slice, problems) = slice_with(
-        Keep::default(),
+        &Keep::default(),
         &json!({
             "endpoints": [
                 {"addresses": ["10.0.0.1"], "conditions": {"ready": true, "terminating": true}},
@@ -72,7 +72,7 @@ fn endpoint_names() {
             {"addresses": ["::ffff:10.0.0.7"]},
         ],
     });
-    let (slice, problems) = slice_with(Keep::default(), &fields);
+    let (slice, problems) = slice_with(&Keep::default(), &fields);
     let hostname =
         "EndpointSlice default/web-abc: endpoints[3].hostname: `Web_4` is not a DNS label";
     assert_eq!(problems, [hostname]);
@@ -88,7 +88,13 @@ fn endpoint_names() {
     assert!(!slice.partial);
     assert_eq!(slice.endpoints.at(6).address.to_string(), "10.0.0.7");
 
-    let (slice, _) = slice_with(Keep { pod_names: true }, &fields);
+    let (slice, _) = slice_with(
+        &Keep {
+            pod_names: true,
+            ..Keep::default()
+        },
+        &fields,
+    );
     let names: Vec<_> = slice.endpoints.iter().map(|at| at.name).collect();
     assert_eq!(names[..3], [Some("web-5d4f"), Some("web-0"), None]);
 }
@@ -112,7 +118,7 @@ fn names_made_of_addresses() {
 #[test]
 fn the_text_tells_addresses_from_domain_names() {
     let (slice, problems) = slice_with(
-        Keep::default(),
+        &Keep::default(),
         &json!({
             "endpoints": [
                 {"addresses": ["10.0.0.1"]},
@@ -155,7 +161,7 @@ fn the_text_tells_addresses_from_domain_names() {
     );
     for address_type in ["IPv5", ""] {
         let (slice, problems) = slice_with(
-            Keep::default(),
+            &Keep::default(),
             &json!({"addressType": address_type, "endpoints": [{"addresses": ["10.0.0.1"]}]}),
         );
         assert_eq!(slice.endpoints.len(), 1);
@@ -165,7 +171,7 @@ fn the_text_tells_addresses_from_domain_names() {
             [format!("EndpointSlice default/web-abc: {reason}")]
         );
     }
-    let (slice, problems) = slice_with(Keep::default(), &json!({"metadata": {"name": "x"}}));
+    let (slice, problems) = slice_with(&Keep::default(), &json!({"metadata": {"name": "x"}}));
     assert_eq!(&*slice.service, "");
     assert_eq!(
         problems,
@@ -178,7 +184,7 @@ fn the_text_tells_addresses_from_domain_names() {
 #[test]
 fn slices_of_domain_names() {
     let (slice, problems) = slice_with(
-        Keep::default(),
+        &Keep::default(),
         &json!({
             "addressType": "FQDN",
             "endpoints": [
@@ -220,7 +226,7 @@ fn slices_are_partial_where_something_is_left_out() {
             "ports[0].protocol: unknown protocol `ICMP`",
         ),
     ] {
-        let (slice, problems) = slice_with(Keep::default(), &fields);
+        let (slice, problems) = slice_with(&Keep::default(), &fields);
         assert!(slice.partial, "{problem}");
         let problem = format!("EndpointSlice default/web-abc: {problem}");
         assert_eq!(problems, [problem]);

@@ -1,6 +1,7 @@
-//! Label selectors: the operator's, and those of objects.
+//! Label selectors: the operator's, the Corefile's, and those of objects.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 /// The labels of an object.
@@ -84,9 +85,33 @@ impl Selector {
         requirements.sum()
     }
 
+    /// The keys of the labels that decide, in the order of the requirements. A key comes once for
+    /// each requirement.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|it| &*it.key)
+    }
+
     /// Whether it chooses all objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Selector {
+    /// Writes the form that [`Self::from_str`] reads; nothing for the empty selector.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Requirement { key, test }) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            f.write_str(comma)?;
+            match test {
+                Test::In(values) if values.len() == 1 => write!(f, "{key}={}", values[0])?,
+                Test::In(values) => write!(f, "{key} in ({})", values.join(","))?,
+                Test::NotIn(values) => write!(f, "{key} notin ({})", values.join(","))?,
+                Test::Exists => f.write_str(key)?,
+                Test::Missing => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -116,9 +141,7 @@ impl FromStr for Selector {
 fn requirement(text: &str) -> Option<Requirement> {
     let made = |key: &str, test| {
         let key = key.trim();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-        let is_key = !key.is_empty() && key.bytes().all(plain);
-        is_key.then(|| Requirement {
+        is_key(key).then(|| Requirement {
             key: key.into(),
             test,
         })
@@ -149,8 +172,40 @@ fn requirement(text: &str) -> Option<Requirement> {
 /// Reads a value, which may be empty.
 fn value(text: &str) -> Option<Box<str>> {
     let text = text.trim();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    text.bytes().all(plain).then(|| text.into())
+    (text.is_empty() || is_name(text)).then(|| text.into())
+}
+
+/// The longest value of a label, and the longest key without its prefix, in bytes.
+const NAME_MAX: usize = 63;
+
+/// The longest prefix of a key in bytes.
+const PREFIX_MAX: usize = 253;
+
+/// Whether a text can be the key of a label: a name, perhaps below a domain name in small letters
+/// (`ValidateLabelName` in k8s.io/apimachinery).
+fn is_key(text: &str) -> bool {
+    let Some((prefix, name)) = text.split_once('/') else {
+        return is_name(text);
+    };
+    let is_label = |label: &str| {
+        let small = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let mut bytes = label.bytes();
+        bytes.all(|byte| small(byte) || byte == b'-')
+            && label.bytes().next().is_some_and(small)
+            && label.bytes().next_back().is_some_and(small)
+    };
+    prefix.len() <= PREFIX_MAX && prefix.split('.').all(is_label) && is_name(name)
+}
+
+/// Whether a text can be a value of a label that is not empty (`IsValidLabelValue` in
+/// k8s.io/apimachinery).
+fn is_name(text: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_alphanumeric();
+    let mut bytes = text.bytes();
+    text.len() <= NAME_MAX
+        && bytes.all(|byte| alphanumeric(byte) || b"-_.".contains(&byte))
+        && text.bytes().next().is_some_and(alphanumeric)
+        && text.bytes().next_back().is_some_and(alphanumeric)
 }
 
 #[cfg(test)]
@@ -209,6 +264,24 @@ mod tests {
     }
 
     #[test]
+    fn a_selector_is_shown_as_it_is_read() {
+        let longest = ["a"; 127].join(".");
+        let keys = format!("{longest}/{}", "k".repeat(63));
+        for text in [
+            "app=web",
+            "app=",
+            "app in (api,web),!zone",
+            "tier notin (a,b)",
+            "example.com/a_b.C",
+            &keys,
+        ] {
+            let selector: Selector = text.parse().unwrap();
+            assert_eq!(selector.to_string(), text);
+        }
+        assert_eq!(Selector::default().to_string(), "");
+    }
+
+    #[test]
     fn the_empty_selector_chooses_all() {
         let all = Selector::default();
         assert!(all.is_empty() && all.matches(&labels(&[])) && all.matches_all_with(&labels(&[])));
@@ -231,6 +304,15 @@ mod tests {
             "app=a=b",
             "app=web;tier=x",
             "(a)",
+            "-app=web",
+            "app=web-",
+            "a/b/c=d",
+            "Example.com/app",
+            "example..com/app",
+            "/app",
+            &"a".repeat(64),
+            &format!("app={}", "a".repeat(64)),
+            &format!("{}/app", ["a"; 128].join(".")),
         ] {
             let error = text.parse::<Selector>().unwrap_err();
             assert!(error.to_string().contains("no requirement"), "{text}");
