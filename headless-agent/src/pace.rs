@@ -44,6 +44,12 @@ impl Bucket {
         allowed
     }
 
+    /// The time from which the bucket has a token.
+    pub fn next_at(&self, pace: Pace) -> Instant {
+        let wait = self.full_at + pace.every;
+        wait.checked_sub(pace.window()).unwrap_or(wait)
+    }
+
     fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
@@ -117,6 +123,23 @@ mod tests {
         let times = [0, 0, 0, 0, 9, 10, 10, 19, 20, 1000, 1000, 1000, 1000];
         let expected = [1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 1, 0];
         assert_eq!(times.map(&mut taken).map(u8::from), expected);
+    }
+
+    #[test]
+    fn a_token_is_there_from_the_time_that_the_bucket_names() {
+        let start = Instant::now() + Duration::from_secs(100);
+        let mut bucket = Bucket::new(start);
+        assert!(bucket.next_at(PACE) <= start);
+        let mut now = start;
+        for _ in 0..10 {
+            while bucket.take(PACE, now) {}
+            let next = bucket.next_at(PACE);
+            assert!(next > now);
+            let before = next.checked_sub(Duration::from_nanos(1));
+            assert!(before.is_some_and(|before| !bucket.take(PACE, before)));
+            assert!(bucket.take(PACE, next));
+            now = next;
+        }
     }
 
     #[test]

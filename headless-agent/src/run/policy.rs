@@ -1,20 +1,22 @@
 //! The stage that decides which pods of the node are answered.
 
+mod deciding;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::deciding::Deciding;
 use super::source::Source;
 use crate::config;
 use crate::mirror::Mirror;
 use crate::observe::policy::Policy;
-use crate::policy::{Decision, Objects, Rules};
-use crate::watch::Kind;
+use crate::policy::{Decision, Rules};
 use crate::watch::health::Health;
 use crate::watch::kubernetes::{Client, NodeSelection, Patience, dns_policies, watch_node};
 use crate::watch::node::NodeEvent;
@@ -87,13 +89,17 @@ impl Stage {
         let watching = watch_node(client.clone(), selection, patience, health, sender);
         tokio::select! {
             ended = watching => ended.context("the pods of this node"),
-            () = self.follow(events, &mirror) => Ok(()),
+            () = self.follow(events, || self.dns_addresses(&mirror)) => Ok(()),
             () = discovering => Ok(()),
         }
     }
 
-    /// Decides after each change.
-    async fn follow(&self, mut events: mpsc::Receiver<NodeEvent>, mirror: &Mirror) {
+    /// Decides after each change, in the pace that [`Deciding`] keeps.
+    async fn follow(
+        &self,
+        mut events: mpsc::Receiver<NodeEvent>,
+        dns_addresses: impl Fn() -> Vec<IpAddr>,
+    ) {
         let mut deciding = Deciding::new(self.rules.clone());
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,12 +107,13 @@ impl Stage {
         loop {
             tokio::select! {
                 _ = events.recv_many(&mut waiting, EVENTS_MAX) => {}
-                _ = looks.tick() => deciding.look(self.dns_addresses(mirror), &self.health),
+                _ = looks.tick() => deciding.look(dns_addresses(), &self.health),
+                () = until(deciding.due()) => {}
             }
             for event in waiting.drain(..) {
                 deciding.take(event);
             }
-            let Some(decision) = deciding.next() else {
+            let Some(decision) = deciding.next(Instant::now()) else {
                 continue;
             };
             self.decisions.send_if_modified(|before| {
@@ -128,58 +135,11 @@ impl Stage {
     }
 }
 
-/// Objects and failures, and whether something has changed since the last decision.
-#[derive(Default)]
-struct Deciding {
-    objects: Objects,
-    outages: Vec<(Kind, String)>,
-    addresses: Vec<IpAddr>,
-    changed: bool,
-}
-
-impl Deciding {
-    fn new(rules: Rules) -> Self {
-        Self {
-            objects: Objects::new(rules),
-            changed: true,
-            ..Self::default()
-        }
-    }
-
-    fn take(&mut self, event: NodeEvent) {
-        self.objects.take(event);
-        self.changed = true;
-    }
-
-    /// Takes the addresses of the cluster's DNS, and the failures of the watches.
-    fn look(&mut self, addresses: Vec<IpAddr>, health: &Health) {
-        let outages = health.outages();
-        if (&addresses, &outages) == (&self.addresses, &self.outages) {
-            return;
-        }
-        self.objects.set_dns_addresses(addresses.clone());
-        (self.addresses, self.outages) = (addresses, outages);
-        self.changed = true;
-    }
-
-    /// The decision, with the failures of the watches among its problems; `None` where nothing has
-    /// changed. The evaluation takes time in proportion to pods and policies.
-    fn next(&mut self) -> Option<Decision> {
-        if !std::mem::take(&mut self.changed) {
-            return None;
-        }
-        let mut decision = self.objects.decide();
-        let complete = decision.settled;
-        let mode = decision.fallback;
-        let problems = self.outages.iter().map(|(_, why)| {
-            if complete {
-                format!("the modes of pods may have changed since: {why}")
-            } else {
-                format!("the modes of pods are not known, and the mode {mode} holds: {why}")
-            }
-        });
-        decision.problems.extend(problems);
-        Some(decision)
+/// Waits until this time; without one, for ever.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -218,56 +178,70 @@ async fn discover(client: &Client, patience: Patience, decisions: &watch::Sender
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use super::deciding::DECISIONS;
     use super::*;
-    use crate::watch::health::{Failure, FailureReason};
+    use crate::policy::Mode;
+    use crate::watch::node::{NodeObject, NodePod};
+    use crate::watch::{Kind, ObjectRef, Problems};
 
-    fn failed(health: &Health, watch: &'static str, kind: Kind, reason: FailureReason) {
-        let message = format!("{watch}: {}", reason.label());
-        health.failed(watch, kind, &Failure { reason, message });
-    }
-
-    /// A server that starts forbids for some seconds what it allows later.
-    #[test]
-    fn a_decision_waits_for_the_lists_whatever_the_server_says() {
-        for reason in FailureReason::ALL {
-            let mut deciding = Deciding::new(Rules::default());
-            deciding.take(NodeEvent::Restart(Kind::Namespace));
-            deciding.take(NodeEvent::Restarted(Kind::Namespace));
-            let health = Health::default();
-            failed(&health, "pods", Kind::Pod, reason);
-            deciding.look(Vec::new(), &health);
-            let decision = deciding.next().unwrap();
-            assert!(!decision.settled, "{reason:?}");
-            let [problem] = &decision.problems[..] else {
-                panic!("{:?}", decision.problems);
-            };
-            assert!(problem.contains("are not known"), "{problem}");
-            deciding.take(NodeEvent::Restart(Kind::Pod));
-            deciding.take(NodeEvent::Restarted(Kind::Pod));
-            assert!(deciding.next().unwrap().settled, "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_decided_where_nothing_has_changed() {
-        let mut deciding = Deciding::new(Rules::default());
-        let health = Health::default();
-        let look = |deciding: &mut Deciding, addresses: &[IpAddr]| {
-            deciding.look(addresses.to_vec(), &health);
-            deciding.next().is_some()
+    /// A pod with this annotation.
+    fn annotated(mode: Mode) -> NodeEvent {
+        let reference = ObjectRef {
+            kind: Kind::Pod,
+            namespace: "shop".into(),
+            name: "a".into(),
         };
-        assert!(look(&mut deciding, &[]), "the first decision");
-        assert!(!look(&mut deciding, &[]));
-        let addresses = ["10.96.0.10".parse().unwrap()];
-        assert!(look(&mut deciding, &addresses));
-        assert!(!look(&mut deciding, &addresses));
-        failed(&health, "pods", Kind::Pod, FailureReason::Refused);
-        assert!(look(&mut deciding, &addresses));
-        assert!(!look(&mut deciding, &addresses));
-        health.runs("pods");
-        assert!(look(&mut deciding, &addresses));
-        deciding.take(NodeEvent::Restart(Kind::Pod));
-        assert!(look(&mut deciding, &addresses));
-        assert!(!look(&mut deciding, &addresses));
+        let pod = NodePod {
+            mode: Some(mode.label().into()),
+            labels: None,
+            addresses: Box::default(),
+            has_interface: true,
+        };
+        NodeEvent::Apply(reference, Some(NodeObject::Pod(pod)), Problems::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_changes_all_the_time_is_decided_a_few_times_a_second() {
+        let stage = Stage {
+            server: None,
+            selection: None,
+            rules: Rules::default(),
+            health: Arc::default(),
+            decisions: watch::Sender::default(),
+        };
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let mut decisions = stage.decisions.subscribe();
+        let changing = async {
+            for turn in 0..610 {
+                let mode = if turn % 2 == 0 { Mode::Off } else { Mode::On };
+                sender.send(annotated(mode)).await.unwrap();
+                sleep(Duration::from_millis(1)).await;
+            }
+            sender.send(annotated(Mode::Observe)).await.unwrap();
+        };
+        let counting = async {
+            let mut count = 0;
+            loop {
+                decisions.changed().await.unwrap();
+                count += 1;
+                let decision = decisions.borrow_and_update();
+                if decision
+                    .pods
+                    .first()
+                    .is_some_and(|it| it.mode == Mode::Observe)
+                {
+                    return count;
+                }
+            }
+        };
+        let start = Instant::now();
+        let count = tokio::select! {
+            () = stage.follow(events, Vec::new) => unreachable!("it follows for ever"),
+            (count, ()) = async { tokio::join!(counting, changing) } => count,
+        };
+        assert!((5..=9).contains(&count), "{count} decisions");
+        // The last change has waited for its turn, and for nothing else.
+        let turn = start + 4 * DECISIONS.every;
+        assert!(Instant::now() < turn + Duration::from_millis(2));
     }
 }
