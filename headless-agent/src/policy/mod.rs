@@ -8,6 +8,7 @@ mod listed;
 pub mod mode;
 mod network;
 pub mod pods;
+mod policies;
 
 pub use self::interfaces::{Assignment, Assignments};
 pub use self::mode::Mode;

@@ -11,18 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::Mode;
 use super::listed::{List, Listed};
 use super::network::{self, Dns};
+use super::policies::Policies;
 use crate::selector::Selector;
-use crate::watch::convert::unreadable_policy;
-use crate::watch::network::{DnsService, NetworkPolicy};
+use crate::watch::network::DnsService;
 use crate::watch::node::{MODE_ANNOTATION, NodeEvent, NodeNamespace, NodeObject, NodePod};
 use crate::watch::{Excerpt, Kind, ObjectRef, Printable, ServiceRef};
 
 /// Most problems of objects that are kept. The others are counted.
 const PROBLEMS_KEPT: usize = 20;
-
-/// Most policies about egress of a namespace that are evaluated. A policy takes up to some 30 KiB
-/// and is evaluated for each pod of its namespace. No pod of a namespace with more is allowed.
-pub const POLICIES_MAX: usize = 256;
 
 /// The operator's choices.
 #[derive(Clone, Debug, Default)]
@@ -139,8 +135,7 @@ pub struct Objects {
     pods: Listed<NodePod>,
     /// Namespaces with an annotation.
     namespaces: Listed<NodeNamespace>,
-    /// Policies of all namespaces.
-    policies: Listed<NetworkPolicy>,
+    policies: Policies,
     /// The Service of the cluster's DNS.
     service: Listed<DnsService>,
     /// The addresses of the Service and its pods.
@@ -198,11 +193,8 @@ impl Objects {
                 self.namespaces.put(reference, is_kept.then_some(namespace));
             }
             (_, Some(NodeObject::NetworkPolicy(policy))) => {
-                let mut policy = policy.egress.is_some().then_some(policy);
-                if policy.is_some() && self.has_many_policies(&reference) {
-                    policy = Some(unreadable_policy());
-                }
-                self.policies.put(reference, policy);
+                let is_kept = policy.egress.is_some();
+                self.policies.put(reference, is_kept.then_some(policy));
             }
             (_, Some(NodeObject::DnsService(service))) => {
                 self.service.put(reference, Some(service));
@@ -212,15 +204,6 @@ impl Objects {
             (Kind::Namespace, None) => self.namespaces.delete(&reference),
             (_, None) => self.pods.delete(&reference),
         }
-    }
-
-    /// Whether the namespace of this policy has [`POLICIES_MAX`] others. Then the policy itself is
-    /// not kept, but stands for one that allows nothing, until it changes or is listed again.
-    fn has_many_policies(&self, reference: &ObjectRef) -> bool {
-        let kept = self.policies.get(reference).is_some();
-        let namespace = &*reference.namespace;
-        let mut policies = self.policies.in_namespace(Kind::NetworkPolicy, namespace);
-        policies.nth(POLICIES_MAX - 1 + usize::from(kept)).is_some()
     }
 
     /// Whether all objects have been read once.
@@ -264,10 +247,18 @@ impl Objects {
             return true;
         };
         let namespace = &*reference.namespace;
-        let policies = self.policies.in_namespace(Kind::NetworkPolicy, namespace);
-        let fits = policies.clone().nth(POLICIES_MAX).is_none();
-        let allows = || network::allows(policies, namespace, pod.labels.as_ref(), dns);
-        self.knows_policies() && fits && allows()
+        let policies = self.policies.evaluated(namespace);
+        let labels = pod.labels.as_ref();
+        let allow = |policies| network::allows(policies, namespace, labels, dns);
+        self.knows_policies() && policies.is_some_and(allow)
+    }
+
+    /// Why policies of namespaces that have pods on this node do not count.
+    fn uncounted_policies(&self) -> impl Iterator<Item = String> {
+        let mut namespaces: Vec<_> = self.pods.iter().map(|(it, _)| &it.namespace).collect();
+        namespaces.dedup();
+        let problems = namespaces.into_iter();
+        problems.filter_map(|namespace| self.policies.problem(namespace))
     }
 
     /// The modes at this moment.
@@ -299,6 +290,9 @@ impl Objects {
                 self.rules.node
             };
             problems.add(|| format!("{problem}; the mode {holds} holds"));
+        }
+        for problem in self.uncounted_policies() {
+            problems.add(|| problem);
         }
         Decision {
             settled: self.is_complete(),

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::super::policies::POLICIES_MAX;
 use super::*;
 use crate::selector::Labels;
-use crate::watch::network::EgressRule;
+use crate::watch::convert::unreadable_policy;
+use crate::watch::network::{EgressRule, NetworkPolicy};
 use crate::watch::{Problem, Reason};
 
 fn reference(kind: Kind, namespace: &str, name: &str) -> ObjectRef {
@@ -337,23 +339,28 @@ fn too_many_policies_of_a_namespace_allow_nothing() {
     }
     assert_eq!(mode(&objects), Mode::On);
     put_named(&mut objects, "shop", "p-0", Some(&all));
+    assert!(objects.decide().problems.is_empty());
     put_named(&mut objects, "shop", "one-more", Some(&all));
     assert_eq!(mode(&objects), Mode::Off);
-    let kept = |objects: &Objects, name| {
-        let policy = objects
-            .policies
-            .get(&reference(Kind::NetworkPolicy, "shop", name));
-        policy.and_then(|it| it.egress.as_ref()).map(|it| it.len())
+    let problems = objects.decide().problems;
+    let [problem] = &problems[..] else {
+        panic!("only the namespace of the node's pod is a problem: {problems:?}");
     };
-    assert_eq!(kept(&objects, "p-0"), Some(1));
-    assert_eq!(
-        kept(&objects, "one-more"),
-        Some(0),
-        "its rules take no memory"
-    );
-    let one_more = reference(Kind::NetworkPolicy, "shop", "one-more");
-    objects.take(NodeEvent::Delete(one_more));
+    assert!(problem.starts_with("Namespace shop: 257 NetworkPolicies"));
+    // One of the others goes, and the last one counts.
+    objects.take(NodeEvent::Delete(reference(
+        Kind::NetworkPolicy,
+        "shop",
+        "p-1",
+    )));
     assert_eq!(mode(&objects), Mode::On);
+    assert!(objects.decide().problems.is_empty());
+    for number in 0..POLICIES_MAX {
+        put_named(&mut objects, "shop", &format!("p-{number}"), None);
+    }
+    assert_eq!(mode(&objects), Mode::On, "its rule allows the pod to ask");
+    put_named(&mut objects, "shop", "one-more", Some(&[]));
+    assert_eq!(mode(&objects), Mode::Off);
 }
 
 #[test]
