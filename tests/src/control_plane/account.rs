@@ -25,11 +25,25 @@ pub fn folder(name: &str) -> PathBuf {
 
 /// Files that a folder's `kustomization.yaml` lists as resources, in its order.
 pub fn resources(folder: &Path) -> Vec<PathBuf> {
-    let text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
-    let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
-    let names = kustomization["resources"].as_array().unwrap();
-    let names = names.iter().map(|name| name.as_str().unwrap());
+    let kustomization = kustomization(folder);
+    let names = kustomization["resources"].as_array().into_iter().flatten();
+    let names = names.map(|name| name.as_str().unwrap());
     names.map(|name| folder.join(name)).collect()
+}
+
+/// The strategic merge patches of a folder's `kustomization.yaml`, in its order.
+pub fn patches(folder: &Path) -> Vec<Value> {
+    let kustomization = kustomization(folder);
+    let patches = kustomization["patches"].as_array().into_iter().flatten();
+    let texts = patches.map(|patch| patch["patch"].as_str().unwrap());
+    texts
+        .map(|text| serde_saphyr::from_str(text).unwrap())
+        .collect()
+}
+
+fn kustomization(folder: &Path) -> Value {
+    let text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
+    serde_saphyr::from_str(&text).unwrap()
 }
 
 /// The documents of a YAML file.

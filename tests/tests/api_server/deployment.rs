@@ -7,32 +7,43 @@ use std::net::IpAddr;
 
 use headless_tests::agent::Agent;
 use headless_tests::control_plane::API;
-use headless_tests::control_plane::account::{apply, folder, manifests, resources};
+use headless_tests::control_plane::account::{apply, folder, manifests, patches, resources};
 use headless_tests::control_plane::objects::{headless, service, slice};
 use headless_tests::frame::qtype;
+use headless_tests::scene::run;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use headless_tests::scene::run;
+use super::modes;
 
 /// The folders with manifests for clusters.
-const FOLDERS: [&str; 3] = [
+const FOLDERS: [&str; 4] = [
     "base",
     "components/pods-verified",
     "components/network-policies",
+    "components/without-pods",
 ];
 
 /// All rights that a folder's roles grant, as (group, resource, verb).
 fn granted(name: &str) -> BTreeSet<(String, String, String)> {
+    manifests(&folder(name))
+        .iter()
+        .flat_map(granted_by)
+        .collect()
+}
+
+/// The rights that a role grants.
+fn granted_by(role: &Value) -> BTreeSet<(String, String, String)> {
     let mut granted = BTreeSet::new();
-    for manifest in manifests(&folder(name)) {
-        for rule in manifest["rules"].as_array().into_iter().flatten() {
-            let list =
-                |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap() };
-            for group in list("apiGroups") {
-                for resource in list("resources") {
-                    for verb in list("verbs") {
-                        granted.insert((group.clone(), resource.clone(), verb));
-                    }
+    for rule in role["rules"].as_array().into_iter().flatten() {
+        let list =
+            |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap() };
+        for group in list("apiGroups") {
+            for resource in list("resources") {
+                for verb in list("verbs") {
+                    granted.insert((group.clone(), resource.clone(), verb));
                 }
             }
         }
@@ -103,6 +114,63 @@ fn the_roles_grant_reading_of_the_watched_kinds_and_nothing_else() {
     assert_eq!(granted("components/pods-verified"), rights(&[("", "pods")]));
     let policies = [("networking.k8s.io", "networkpolicies")];
     assert_eq!(granted("components/network-policies"), rights(&policies));
+}
+
+/// Applies a patch of a kustomization as `kubectl apply -k` does, and returns the object.
+async fn patched(client: &Client, patch: &Value) -> Value {
+    let object: DynamicObject = serde_json::from_value(patch.clone()).unwrap();
+    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match &object.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let name = object.metadata.name.unwrap();
+    let patch = Patch::Strategic(patch);
+    let patched = api.patch(&name, &PatchParams::default(), &patch).await;
+    serde_json::to_value(patched.unwrap()).unwrap()
+}
+
+#[test]
+fn without_the_pods_of_its_node_the_agent_has_nothing_to_complain_about() {
+    run(&[], async |scene| {
+        let client = &scene.cluster.0;
+        let token = scene.token().await;
+        let base = manifests(&folder("base"));
+        for manifest in &base {
+            apply(client, manifest, false).await.unwrap();
+        }
+        let before = |kind: &str| {
+            let found = base.iter().find(|manifest| manifest["kind"] == kind);
+            found.unwrap().clone()
+        };
+        let [role, agent] = &patches(&folder("components/without-pods"))[..] else {
+            panic!("a patch of the role and one of the DaemonSet");
+        };
+        let mut expected = granted_by(&before("ClusterRole"));
+        expected.retain(|(_, resource, _)| resource != "pods");
+        assert_eq!(granted_by(&patched(client, role).await), expected);
+
+        let variables = |object: &Value| -> BTreeSet<String> {
+            let variables = &object["spec"]["template"]["spec"]["containers"][0]["env"];
+            let variables = variables.as_array().unwrap().iter();
+            variables
+                .map(|it| it["name"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let mut expected = variables(&before("DaemonSet"));
+        assert!(expected.remove("HEADLESS_NODE_NAME"));
+        assert_eq!(variables(&patched(client, agent).await), expected);
+
+        let _pod = scene.node.pod("veth-a", 9);
+        let mut agent = scene.spawn(API, &token, &["--hook", "xdp"]);
+        agent.ready();
+        modes::has(&scene, &agent, "veth-a", "on", "node").await;
+        let status = agent.status();
+        assert_eq!(status["problems"], json!([]));
+        assert_eq!(status["policy"]["watched"], false);
+        assert_eq!(status["complete"], true);
+    });
 }
 
 /// The specification of the `DaemonSet`'s pods.
