@@ -121,14 +121,26 @@ pub fn ask(name: &str, qtype: u16) -> Message {
 
 /// Whether the agent leaves this question to the cluster's DNS.
 pub fn refused(name: &str, qtype: u16) -> bool {
-    let (_, reply) = exchange(name, qtype);
-    let reply = Message::from_vec(&reply).unwrap();
-    reply.metadata.response_code == ResponseCode::Refused
+    answered(name, qtype).is_err()
+}
+
+/// The reply of the agent, as [`ask`] checks it, unless the agent leaves the question to the
+/// cluster's DNS. It denies nothing while its objects may be too old.
+fn answered(name: &str, qtype: u16) -> Result<Message, String> {
+    let (query, reply) = exchange(name, qtype);
+    let rcode = Message::from_vec(&reply).unwrap().metadata.response_code;
+    if rcode == ResponseCode::Refused {
+        return Err(format!("{name} is left to the cluster's DNS"));
+    }
+    Ok(decode::message(&query, &reply))
 }
 
 /// The RCODE of a reply, and its answers as `TYPE RDATA`, sorted.
 pub fn answer(name: &str, qtype: u16) -> (ResponseCode, Vec<String>) {
-    let reply = ask(name, qtype);
+    records_of(&ask(name, qtype))
+}
+
+fn records_of(reply: &Message) -> (ResponseCode, Vec<String>) {
     let mut records: Vec<_> = reply
         .answers
         .iter()
@@ -145,7 +157,7 @@ pub async fn addresses(name: &str, expected: &[&str]) {
     eventually(async || {
         let mut found = Vec::new();
         for qtype in [qtype::A, qtype::AAAA] {
-            found.extend(decode::addresses(&ask(name, qtype).answers));
+            found.extend(decode::addresses(&answered(name, qtype)?.answers));
         }
         found.sort_unstable();
         if found == wanted {
@@ -160,7 +172,7 @@ pub async fn addresses(name: &str, expected: &[&str]) {
 /// Waits until a name is answered with this RCODE and these records.
 pub async fn answers(name: &str, qtype: u16, rcode: ResponseCode, expected: &[&str]) {
     eventually(async || {
-        let (code, records) = answer(name, qtype);
+        let (code, records) = records_of(&answered(name, qtype)?);
         if code == rcode && records == expected {
             Ok(())
         } else {
