@@ -137,7 +137,55 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use serde_json::json;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
+
+    /// The crates that a package needs, each with its features, as lines of text by name.
+    fn crates_of(package: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let arguments = [
+            "tree",
+            "--offline",
+            "--locked",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p} {f}",
+            "--package",
+            package,
+        ];
+        let text = exec::output(exec::cargo().args(arguments)).unwrap();
+        let mut crates = BTreeMap::<_, BTreeSet<_>>::new();
+        for line in text.lines() {
+            let line = line.trim_end_matches(" (*)");
+            let mut words = line.splitn(3, ' ');
+            let name = [words.next().unwrap(), " ", words.next().unwrap()].concat();
+            let features = words.next().unwrap_or_default().to_owned();
+            crates.entry(name).or_default().insert(features);
+        }
+        crates
+    }
+
+    #[test]
+    fn the_tasks_and_the_agent_build_each_crate_with_the_same_features() {
+        let [tasks, agent] = ["xtask", "headless-agent"].map(crates_of);
+        let mut shared = 0;
+        for (name, features) in &tasks {
+            let Some(others) = agent.get(name) else {
+                continue;
+            };
+            // Only the tasks read Rust outside of macros.
+            let own = name.starts_with("syn v2") || name.starts_with("proc-macro2 ");
+            assert!(
+                features.difference(others).count() <= usize::from(own),
+                "{name} is built twice: with {features:?} for xtask, {others:?} for the agent; \
+                 let xtask/Cargo.toml ask for the agent's features"
+            );
+            shared += 1;
+        }
+        assert!(shared > 100, "{shared} crates");
+    }
 
     #[test]
     fn suites_are_found_by_the_feature_they_require() {

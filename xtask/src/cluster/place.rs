@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::options::{Cni, Proxy};
@@ -170,13 +173,13 @@ impl Record {
     /// Names what is left.
     pub(crate) fn remove(self) -> Result<()> {
         if let Some(keeper) = self.keeper.filter(|keeper| keeper.runs()) {
-            let init = keeper.child().map(Pid::from_raw);
+            let init = keeper.child().and_then(rustix::process::Pid::from_raw);
+            let init = init.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
             kill(Pid::from_raw(keeper.pid), Signal::SIGKILL).context("cannot end the cluster")?;
-            let deadline = Instant::now() + END_TIMEOUT;
-            let lives = |pid: &Pid| stat(pid.as_raw()).is_some_and(|(state, _)| state != 'Z');
-            while init.as_ref().is_some_and(lives) {
-                ensure!(Instant::now() < deadline, "the cluster does not end");
-                thread::sleep(Duration::from_millis(20));
+            if let Some(init) = init {
+                let mut ends = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+                let timeout = PollTimeout::try_from(END_TIMEOUT)?;
+                ensure!(poll(&mut ends, timeout)? > 0, "the cluster does not end");
             }
         }
         for (name, value) in &self.sysctls {
