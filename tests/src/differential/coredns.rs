@@ -69,8 +69,8 @@ impl Choices {
     ///
     /// If the options are wrong.
     pub fn exposure(&self) -> Exposure {
-        let text = self.corefile(UPSTREAM);
-        let rules = corefile::read(&text, &Files::default(), None);
+        let read = || corefile::read(&self.corefile(UPSTREAM), &Files::default(), None);
+        let rules = self.distribution.map_or_else(read, corefiles::rules);
         rules.options.expect("options of a Corefile").exposure
     }
 

@@ -116,7 +116,7 @@ impl Ours {
         let options = rules.as_ref().and_then(|rules| rules.options.as_ref());
         let (cache, bufsize) = options.map_or((None, None), |it| (it.cache, it.bufsize));
         let (ttl, pods) = options.map_or((ttl, pods), |it| (it.ttl, it.pods));
-        let exposure = options.map_or_else(|| choices.exposure(), |it| it.exposure.clone());
+        let exposure = choices.exposure();
         let ttls = cache.map_or(Ttls::of(ttl), |cache| cache.bound(Ttls::of(ttl)));
         let edns_max = bufsize.unwrap_or(u16::MAX);
         let any_class = options.map_or(upstream, |it| it.any_class);
