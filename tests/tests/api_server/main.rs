@@ -9,6 +9,7 @@
 mod corefile;
 mod deployment;
 mod dns_service;
+mod exposure;
 mod failures;
 mod kinds;
 mod lists;

@@ -3,7 +3,8 @@
 use headless_ebpf::abi::Ttls;
 
 use super::*;
-use crate::watch::ServiceRef;
+use crate::corefile::{Exposure, Namespaces};
+use crate::watch::{Kind, Object, ServiceRef};
 
 fn in_default(name: &str) -> ServiceRef {
     ServiceRef {
@@ -138,6 +139,46 @@ fn unknown_name_servers_are_not_guessed() {
             assert_eq!(ask(&index, question), ["NODATA"], "{question}");
         }
     }
+}
+
+/// A CoreDNS whose endpoint is not selected names itself. One with an endpoint, whose Services are
+/// not selected, names nobody. A namespace that is not listed changes nothing.
+#[test]
+fn name_servers_are_services_that_are_selected() {
+    let unselected = |mut event: Event, kind: Kind| {
+        match &mut event {
+            Event::Apply(Object::Service(it))
+                if kind == Kind::Service && &*it.name == "kube-dns" =>
+            {
+                it.selected = false;
+            }
+            Event::Apply(Object::EndpointSlice(it)) if kind == Kind::EndpointSlice => {
+                it.selected &= &*it.name != "kube-dns-0";
+            }
+            _ => {}
+        }
+        event
+    };
+    let events = with_dns(&[&["10.244.0.2"], &["10.244.0.3"]], Vec::new());
+    let without = |kind| {
+        let events = events.iter().cloned();
+        index(all(), events.map(|event| unselected(event, kind)).collect())
+    };
+    for question in ["@ NS", "ns.dns A"] {
+        assert_eq!(ask(&without(Kind::EndpointSlice), question), ["ClusterDns"]);
+        assert_eq!(ask(&without(Kind::Service), question), ["NODATA"]);
+    }
+    let listed = Exposure {
+        namespaces: Namespaces::Listed(["default".into()].into()),
+        ..Exposure::default()
+    };
+    let settings = Settings {
+        exposure: listed,
+        ..all()
+    };
+    let index = index(settings, events.clone());
+    assert_eq!(ask(&index, "@ NS"), [format!("{ZONE} 30 NS {DNS}")]);
+    assert_eq!(ask(&index, "kube-dns.kube-system.svc A"), ["NXDOMAIN"]);
 }
 
 /// A tenant's Service over the cluster's DNS may have any number of endpoints beside it.
