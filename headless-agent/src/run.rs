@@ -41,7 +41,7 @@ const CHANNEL_LEN: usize = 64;
 /// fails, which is the error.
 pub async fn run(settle: config::Settle, threads: Threads) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let prepared = Prepared::new(settle, &threads).await?;
+    let prepared = Box::pin(Prepared::new(settle, &threads)).await?;
     let mut stages = prepared.start(threads);
     let outcome = tokio::select! {
         name = signals.next() => {

@@ -12,13 +12,14 @@
 
 mod names;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use headless_agent::corefile::{Cache, Clamp, Part, Parts};
 use headless_agent::maps::RecordSink;
+use headless_agent::maps::encode::passed_names;
 use headless_agent::maps::memory::MemorySink;
 use headless_agent::records::NameData;
 use headless_ebpf::abi::{
@@ -86,6 +87,9 @@ pub struct Case {
     /// The parts of the questions that are left to CoreDNS, by label.
     #[serde(default)]
     pub left: Vec<String>,
+    /// Names that are left to CoreDNS, left of the zone.
+    #[serde(default)]
+    pub left_names: BTreeSet<Box<str>>,
     /// The served address.
     #[serde(default = "server")]
     pub server: IpAddr,
@@ -256,6 +260,7 @@ impl Case {
             config.edns_max = size.into();
         }
         config.any_class = self.forward.into();
+        config.passed = passed_names(&config, &self.left_names).unwrap();
         config
     }
 
@@ -273,6 +278,7 @@ impl Case {
             let part = part.unwrap_or_else(|| panic!("{}: part `{label}`", self.name()));
             state.flags |= Parts::from(part).bits();
         }
+        state.flags |= self.config().passed.flag();
         match self.broken {
             Broken::Stale => State {
                 deadline_ns: 0,

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use headless_agent::corefile::Parts;
 use headless_agent::records::EndpointScope;
 use headless_ebpf::abi::{PassReason, PodsMode};
 use headless_tests::differential::agent::Source;
@@ -39,6 +40,9 @@ const DISTRIBUTION_PERMILLE: u64 = 980;
 
 /// The same share where only some objects have names.
 const SELECTED_PERMILLE: u64 = 980;
+
+/// The same share beside names that the Corefile names. The questions ask for these often.
+const NAMED_PERMILLE: u64 = 950;
 
 /// Carries out a plan, prints the report, and panics if there is a difference that is not
 /// allowed.
@@ -109,7 +113,7 @@ fn the_programs_agree_with_each_distributions_corefile() {
         plan.choices.distribution = Some(name);
         plan.questions = 1500;
         let report = check(name, &plan);
-        let leaves = !corefiles::rules(name).parts().is_empty();
+        let leaves = !corefiles::rules(name).left().is_empty();
         let left = report.passed.contains_key(PassReason::Corefile.label());
         assert_eq!(left, leaves, "{name}: questions are left to CoreDNS");
         let share = report.engine_permille();
@@ -118,6 +122,21 @@ fn the_programs_agree_with_each_distributions_corefile() {
             "{name}: the programs answer {share} ‰"
         );
     }
+}
+
+/// The rules of this Corefile name single names of the zone, which exist or not. Only their
+/// questions are left to CoreDNS.
+#[test]
+fn the_programs_agree_beside_names_that_the_corefile_names() {
+    let left = corefiles::rules("named").left();
+    assert_eq!((left.names.len(), left.parts), (6, Parts::NONE));
+    let mut plan = plan(SEED + 120);
+    plan.choices.distribution = Some("named");
+    let report = check("named", &plan);
+    let passed = report.passed[PassReason::Corefile.label()];
+    assert!(passed >= 10, "{passed} questions are left to CoreDNS");
+    let share = report.engine_permille();
+    assert!(share >= NAMED_PERMILLE, "the programs answer {share} ‰");
 }
 
 #[test]

@@ -169,6 +169,48 @@ fn a_corefile_that_changes_leaves_more_to_coredns_while_a_pod_asks() {
 }
 
 #[test]
+fn names_of_the_corefile_pass_alone_while_a_pod_asks() {
+    let node = Node::new();
+    let scene = Scene::new(&node, KUBEADM, &[]);
+    assert!(scene.ask(HEADLESS, qtype::A).is_some());
+    let with = |hosts: &str| {
+        let hosts = format!("hosts {{\n 192.0.2.1 {hosts}\n no_reverse\n fallthrough\n }}\n");
+        KUBEADM.replace("cache 30", &format!("{hosts} cache 30"))
+    };
+    let other = "db.example.cluster.local";
+    scene.change(&with(&format!("{HEADLESS} {other}")), &[]);
+    wait_for(|| match scene.ask(HEADLESS, qtype::A) {
+        Some(message) => Err(format!("{message}\n{}", scene.agent.log())),
+        None => Ok(()),
+    });
+    for qtype in [qtype::A, qtype::AAAA, qtype::SRV, qtype::TXT] {
+        assert!(scene.ask(HEADLESS, qtype).is_none(), "{qtype}");
+        assert!(scene.ask(other, qtype).is_none(), "{qtype}");
+    }
+    let missing = scene.ask(MISSING, qtype::A).unwrap();
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
+    let label = PassReason::Corefile.label();
+    assert!(scene.agent.number(&format!("/passes/{label}")) >= 8);
+    let problems = scene.agent.problems();
+    let line = format!("hosts: it has the name {other}: this name is left to CoreDNS");
+    assert!(problems.contains(&line), "{problems}");
+    assert!(scene.agent.metrics().contains("headless_corefile_names 2"));
+
+    // CoreDNS may go by the earlier text, so the names of both pass.
+    scene.change(&with("new.cluster.local"), &[]);
+    wait_for(|| match scene.agent.metrics() {
+        metrics if metrics.contains("headless_corefile_names 3") => Ok(()),
+        metrics => Err(metrics),
+    });
+    wait_for(|| match scene.ask("new.cluster.local", qtype::A) {
+        Some(message) => Err(message.to_string()),
+        None => Ok(()),
+    });
+    assert!(scene.ask(HEADLESS, qtype::A).is_none());
+    assert!(scene.ask(MISSING, qtype::A).is_some());
+}
+
+#[test]
 fn an_agent_that_cannot_take_options_over_leaves_everything_to_coredns() {
     let node = Node::new();
     let mut scene = Scene::new(&node, KUBEADM, &[]);

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::rules::{Parts, Reload, Rules};
+use super::left::Left;
+use super::rules::{Reload, Rules};
 
 /// The longest time until a changed `ConfigMap` is in the files of a pod: the kubelet looks at each
 /// pod every minute, plus up to half of it (`workerResyncIntervalJitterFactor` in
@@ -24,11 +25,11 @@ impl Certain {
     }
 }
 
-/// The rules that hold, and the parts in doubt after a change.
+/// The rules that hold, and the questions in doubt after a change.
 #[derive(Clone, Debug)]
 pub struct Transition {
     rules: Rules,
-    doubted: Parts,
+    doubted: Left,
     certain: Option<Certain>,
 }
 
@@ -44,18 +45,18 @@ impl Transition {
         let left = age.and_then(|age| wait.checked_sub(age));
         Self {
             rules,
-            doubted: left.map_or(Parts::NONE, |_| Parts::ALL),
+            doubted: left.map_or(Left::NOTHING, |_| Left::ALL),
             certain: left.map(|left| Certain::after(left, now)),
         }
     }
 
-    /// Takes the rules of a changed text over. The parts on which both texts disagree are in
-    /// doubt from now on, and so are those of earlier changes that CoreDNS may not have seen.
+    /// Takes the rules of a changed text over. The questions about which both texts
+    /// disagree are in doubt from now on, and so are those of earlier changes that CoreDNS may not have seen.
     pub fn change(&mut self, rules: Rules, now: Instant) {
         self.pass_time(now);
         let disagreement = self.rules.disagreement(&rules);
         if !disagreement.is_empty() {
-            self.doubted |= disagreement;
+            self.doubted = std::mem::take(&mut self.doubted).and(&disagreement);
             // A Corefile that cannot be parsed does not say how CoreDNS hears about the next one.
             let before = match self.rules.options {
                 Some(_) => self.rules.reload,
@@ -77,10 +78,10 @@ impl Transition {
         &self.rules
     }
 
-    /// The parts that are in doubt.
-    pub fn doubted(&mut self, now: Instant) -> Parts {
+    /// The questions that are in doubt.
+    pub fn doubted(&mut self, now: Instant) -> &Left {
         self.pass_time(now);
-        self.doubted
+        &self.doubted
     }
 
     /// Whether the doubt ends only when CoreDNS's pods have been restarted, which nobody tells.
@@ -91,13 +92,14 @@ impl Transition {
     fn pass_time(&mut self, now: Instant) {
         if matches!(self.certain, Some(Certain::At(at)) if at <= now) {
             self.certain = None;
-            self.doubted = Parts::NONE;
+            self.doubted = Left::NOTHING;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::{Part, Parts};
     use super::super::{Files, read};
     use super::*;
 
@@ -113,22 +115,52 @@ mod tests {
     fn parts_are_in_doubt_until_coredns_has_read_the_text() {
         let start = Instant::now();
         let mut transition = Transition::new(rules("", "reload"), None, start);
-        assert_eq!(transition.doubted(start), Parts::NONE);
+        assert_eq!(transition.doubted(start).parts, Parts::NONE);
         transition.change(rules("", "reload\nlog"), start);
-        assert_eq!(transition.doubted(start), Parts::NONE, "both say the same");
-        transition.change(rules("fallthrough", "reload"), start);
         assert_eq!(
-            transition.doubted(start),
-            super::super::Part::NxDomain.into()
+            transition.doubted(start).parts,
+            Parts::NONE,
+            "both say the same"
         );
+        transition.change(rules("fallthrough", "reload"), start);
+        assert_eq!(transition.doubted(start).parts, Part::NxDomain.into());
         transition.change(rules("ttl 30", "reload"), start);
-        assert_eq!(transition.doubted(start), Parts::ALL);
+        assert_eq!(transition.doubted(start).parts, Parts::ALL);
         let seen = start + MOUNTED + Duration::from_millis(37_500);
         assert_eq!(
-            transition.doubted(start + MOUNTED + Duration::from_millis(37_499)),
+            transition
+                .doubted(start + MOUNTED + Duration::from_millis(37_499))
+                .parts,
             Parts::ALL
         );
-        assert_eq!(transition.doubted(seen), Parts::NONE);
+        assert_eq!(transition.doubted(seen).parts, Parts::NONE);
+    }
+
+    #[test]
+    fn names_are_in_doubt_as_long_as_parts() {
+        let start = Instant::now();
+        let hosts = |names: &str| {
+            let line = format!("hosts {{\n 192.0.2.1 {names}\n no_reverse\n fallthrough\n }}");
+            rules("", &format!("reload\n {line}"))
+        };
+        let names = |left: &Left| {
+            left.names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let mut transition = Transition::new(hosts("a.cluster.local b.cluster.local"), None, start);
+        transition.change(hosts("b.cluster.local c.cluster.local"), start);
+        assert_eq!(names(transition.doubted(start)), ["a", "c"]);
+        let both = transition.rules().left().and(transition.doubted(start));
+        assert_eq!(names(&both), ["a", "b", "c"]);
+        transition.change(rules("", "reload\n acl"), start);
+        assert_eq!(
+            transition.doubted(start).parts,
+            (Parts::from(Part::Zone) | Part::Reverse.into())
+        );
+        let later = start + Duration::from_secs(128);
+        assert!(transition.doubted(later).is_empty());
     }
 
     #[test]
@@ -137,7 +169,7 @@ mod tests {
         let mut transition = Transition::new(rules("", ""), None, start);
         transition.change(rules("ttl 30", "reload"), start);
         let later = start + Duration::from_hours(1);
-        assert_eq!(transition.doubted(later), Parts::ALL);
+        assert_eq!(transition.doubted(later).parts, Parts::ALL);
         assert!(transition.needs_restart());
         transition.change(rules("ttl 30", "reload"), later);
         assert!(transition.needs_restart());
@@ -149,10 +181,10 @@ mod tests {
         let mut long = rules("", "reload");
         long.reload = Reload::Every(Duration::MAX);
         let mut transition = Transition::new(long.clone(), Some(Duration::ZERO), now);
-        assert_eq!(transition.doubted(now), Parts::ALL);
+        assert_eq!(transition.doubted(now).parts, Parts::ALL);
         let mut transition = Transition::new(long, None, now);
         transition.change(rules("ttl 30", "reload"), now);
-        assert_eq!(transition.doubted(now), Parts::ALL);
+        assert_eq!(transition.doubted(now).parts, Parts::ALL);
     }
 
     #[test]
@@ -161,9 +193,9 @@ mod tests {
         let broken = read(". {", &Files::default(), None);
         let mut transition = Transition::new(broken, None, start);
         transition.change(rules("", "reload"), start);
-        assert_eq!(transition.doubted(start), Parts::ALL);
+        assert_eq!(transition.doubted(start).parts, Parts::ALL);
         let later = start + Duration::from_secs(128);
-        assert_eq!(transition.doubted(later), Parts::NONE);
+        assert_eq!(transition.doubted(later).parts, Parts::NONE);
     }
 
     #[test]
@@ -171,13 +203,13 @@ mod tests {
         let start = Instant::now();
         let age = Duration::from_secs(100);
         let mut transition = Transition::new(rules("", "reload"), Some(age), start);
-        assert_eq!(transition.doubted(start), Parts::ALL);
+        assert_eq!(transition.doubted(start).parts, Parts::ALL);
         assert_eq!(
-            transition.doubted(start + Duration::from_secs(28)),
+            transition.doubted(start + Duration::from_secs(28)).parts,
             Parts::NONE
         );
         let age = Duration::from_secs(128);
         let mut old = Transition::new(rules("", "reload"), Some(age), start);
-        assert_eq!(old.doubted(start), Parts::NONE);
+        assert_eq!(old.doubted(start).parts, Parts::NONE);
     }
 }

@@ -11,8 +11,10 @@ mod change;
 mod classify;
 mod exposure;
 mod files;
+mod left;
 mod lex;
 mod parse;
+mod parts;
 mod plugins;
 mod rules;
 pub mod standing;
@@ -21,6 +23,7 @@ mod token;
 pub use self::change::Transition;
 pub use self::exposure::{Exposure, Namespaces};
 pub use self::files::{Files, Folder};
+pub use self::left::Left;
 pub use self::plugins::{PLUGINS, Plugin, Role};
 pub use self::rules::{Cache, Clamp, Finding, Options, Part, Parts, Reload, Rules};
 pub use self::token::{BYTES_MAX, PATH, Place, SyntaxError};
@@ -33,7 +36,7 @@ pub fn read(text: &str, files: &Files, zone: Option<&str>) -> Rules {
     match parse::parse(text, files) {
         Ok(blocks) => classify::classify(&blocks, files, zone),
         Err(error) => Rules::unknown(Finding {
-            parts: Parts::ALL,
+            left: Left::ALL,
             place: Some(error.place.clone()),
             text: format!("the Corefile cannot be parsed: {error}"),
         }),

@@ -3,132 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
-use headless_ebpf::abi::{PodsMode, State, Ttls};
+use headless_ebpf::abi::{PodsMode, Ttls};
 
 use super::exposure::Exposure;
+use super::left::Left;
+pub use super::parts::{Part, Parts};
 use super::token::Place;
 
-/// A part of the questions, which the programs can leave to CoreDNS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// Every question for a name in the zone.
-    Zone,
-    /// Questions for names in the zone that do not exist.
-    NxDomain,
-    /// Questions to which the answer would be a denial: NXDOMAIN or NODATA.
-    Denials,
-    /// Questions for reverse names.
-    Reverse,
-}
-
-impl Part {
-    /// Every part.
-    pub const ALL: [Self; 4] = [Self::Zone, Self::NxDomain, Self::Denials, Self::Reverse];
-
-    /// Label in metrics and in the status.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Zone => "zone",
-            Self::NxDomain => "nxdomain",
-            Self::Denials => "denials",
-            Self::Reverse => "reverse",
-        }
-    }
-
-    /// The cost of leaving the part to CoreDNS, in words.
-    pub const fn cost(self) -> &'static str {
-        match self {
-            Self::Zone => "all names of the zone are left to CoreDNS",
-            Self::NxDomain => "names that do not exist are left to CoreDNS",
-            Self::Denials => "answers without records are left to CoreDNS",
-            Self::Reverse => "reverse names are left to CoreDNS",
-        }
-    }
-
-    /// The bit of the part in [`State::flags`].
-    const fn bit(self) -> u32 {
-        match self {
-            Self::Zone => State::PASS_ZONE,
-            Self::NxDomain => State::PASS_NXDOMAIN,
-            Self::Denials => State::PASS_DENIALS,
-            Self::Reverse => State::PASS_REVERSE,
-        }
-    }
-}
-
-/// A set of parts.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Parts(u32);
-
-impl Parts {
-    /// No part.
-    pub const NONE: Self = Self(0);
-    /// All parts.
-    pub const ALL: Self = Self(State::PASSES);
-
-    /// The parts as bits of [`State::flags`].
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// The parts whose bits are set in [`State::flags`].
-    pub const fn from_bits(flags: u32) -> Self {
-        Self(flags & State::PASSES)
-    }
-
-    /// Whether the set holds `part`.
-    pub const fn has(self, part: Part) -> bool {
-        self.0 & part.bit() != 0
-    }
-
-    /// Whether the set is empty.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The parts, each once.
-    pub fn iter(self) -> impl Iterator<Item = Part> {
-        Part::ALL.into_iter().filter(move |part| self.has(*part))
-    }
-
-    /// The parts that one of the sets has and the other has not.
-    #[must_use]
-    pub const fn differing(self, other: Self) -> Self {
-        Self(self.0 ^ other.0)
-    }
-}
-
-impl From<Part> for Parts {
-    fn from(part: Part) -> Self {
-        Self(part.bit())
-    }
-}
-
-impl std::ops::BitOr for Parts {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl std::ops::BitOrAssign for Parts {
-    fn bitor_assign(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-}
-
-impl fmt::Debug for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter()).finish()
-    }
-}
-
-/// A line of the Corefile, and which parts it leaves to CoreDNS.
+/// A line of the Corefile, and which questions it leaves to CoreDNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The parts; empty for a mere remark.
-    pub parts: Parts,
+    /// The questions; none for a mere remark.
+    pub left: Left,
     /// The line; `None` where the whole Corefile is meant.
     pub place: Option<Place>,
     /// The reason.
@@ -143,23 +29,21 @@ impl fmt::Display for Finding {
         f.write_str(&self.text)?;
         let zone = Parts::from(Part::Zone);
         let covered = Parts::from(Part::NxDomain) | Part::Denials.into();
-        let parts = if self.parts.has(Part::Zone) {
-            self.parts.differing(self.parts & covered) | zone
+        let Left { parts, names } = &self.left;
+        let parts = if parts.has(Part::Zone) {
+            parts.differing(*parts & covered) | zone
         } else {
-            self.parts
+            *parts
         };
         for (i, part) in parts.iter().enumerate() {
             write!(f, "{}{}", if i == 0 { ": " } else { ", " }, part.cost())?;
         }
-        Ok(())
-    }
-}
-
-impl std::ops::BitAnd for Parts {
-    type Output = Self;
-
-    fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+        let separator = if parts.is_empty() { ": " } else { ", " };
+        match names.len() {
+            0 => Ok(()),
+            1 => write!(f, "{separator}this name is left to CoreDNS"),
+            len => write!(f, "{separator}these {len} names are left to CoreDNS"),
+        }
     }
 }
 
@@ -313,22 +197,27 @@ impl Rules {
         }
     }
 
-    /// The parts that are left to CoreDNS.
-    pub fn parts(&self) -> Parts {
-        let parts = self.findings.iter().map(|finding| finding.parts);
-        parts.fold(Parts::NONE, |all, parts| all | parts)
+    /// The questions that are left to CoreDNS.
+    pub fn left(&self) -> Left {
+        let left = self.findings.iter().map(|finding| &finding.left);
+        left.fold(Left::NOTHING, Left::and)
     }
 
-    /// The parts on whose answers two Corefiles disagree.
-    pub fn disagreement(&self, other: &Self) -> Parts {
-        let mut parts = self.parts().differing(other.parts());
+    /// The parts that are left to CoreDNS.
+    pub fn parts(&self) -> Parts {
+        self.left().parts
+    }
+
+    /// The questions about which two Corefiles disagree.
+    pub fn disagreement(&self, other: &Self) -> Left {
+        let left = self.left().differing(&other.left());
         let own = self.options.as_ref();
         let other = other.options.as_ref();
         if let (Some(own), Some(other)) = (own, other)
             && own != other
         {
-            parts |= Parts::ALL;
+            return Left::ALL;
         }
-        parts
+        left
     }
 }

@@ -22,8 +22,10 @@ fn with(plugins: &str) -> Rules {
     ))
 }
 
-/// The labels of the parts, in a row.
+/// The labels of the parts that are left to CoreDNS, and the names with a slash, in a row.
 fn labels(rules: &Rules) -> String {
-    let labels: Vec<_> = rules.parts().iter().map(Part::label).collect();
-    labels.join(" ")
+    let Left { parts, names } = rules.left();
+    let names = names.iter().map(|name| format!("/{name}"));
+    let labels = parts.iter().map(|part| part.label().to_owned());
+    labels.chain(names).collect::<Vec<_>>().join(" ")
 }

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::full_pass::FullPass;
 use super::intake::{Intake, SOURCE_ENDED};
 use super::served::Served;
+use crate::corefile::{Left, Part, Parts};
 use crate::maps::heartbeat::{self, Beat};
 use crate::maps::writer::Writer;
 use crate::maps::{RecordSink, SinkError, reconcile};
@@ -278,12 +279,13 @@ impl<S: RecordSink> Keeper<S> {
     /// negative answers.
     pub(super) fn beat(&mut self) -> anyhow::Result<()> {
         self.judge_source();
+        let passes = self.leave();
         let index = self.intake.mirror.index.read();
         let beat = Beat {
             lease: self.policy.lease,
             serial: index.serial(),
             may_deny: self.complete && index.may_deny(),
-            passes: self.intake.mirror.standing().parts(),
+            passes,
         };
         drop(index);
         self.writer
@@ -292,6 +294,23 @@ impl<S: RecordSink> Keeper<S> {
         self.beaten = Instant::now();
         self.intake.show();
         Ok(())
+    }
+
+    /// Writes the names that are left to CoreDNS. Returns the parts that are: the whole zone, too,
+    /// where the names cannot be written.
+    fn leave(&mut self) -> Parts {
+        let report = self.intake.mirror.standing().report();
+        let Left { parts, names } = &report.left;
+        match self.writer.pass_names(names) {
+            Ok(()) => *parts,
+            Err(error) => {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot tell the programs which names are left to CoreDNS: the zone is"
+                );
+                *parts | Part::Zone.into()
+            }
+        }
     }
 
     /// Decides whether the index is current. It is not if the source has been silent for

@@ -137,8 +137,14 @@ impl Snapshot {
             None,
             parts.map(|part| {
                 let labels = [("part", part.label())];
-                (labels, i64::from(self.standing.parts.has(part)))
+                (labels, i64::from(self.standing.left.parts.has(part)))
             }),
+        )?;
+        page.gauge(
+            "corefile_names",
+            "Names of the zone that are left to CoreDNS because of its Corefile",
+            None,
+            self.standing.left.names.len() as u64,
         )
     }
 

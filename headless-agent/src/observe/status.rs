@@ -158,7 +158,12 @@ impl Status {
             serial: mirror.serial,
             synced: mirror.synced(),
             complete: snapshot.writes.complete,
-            left_to_coredns: standing.parts.iter().map(|it| it.label().into()).collect(),
+            left_to_coredns: standing
+                .left
+                .parts
+                .iter()
+                .map(|it| it.label().into())
+                .collect(),
             problems,
             notes: snapshot.notes(),
             reported: mirror.reported.to_vec(),

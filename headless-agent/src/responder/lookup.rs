@@ -76,6 +76,7 @@ impl Lookup for IndexLookup<'_> {
             deadline_ns: u64::MAX,
             serial: self.index.serial(),
             flags: self.passes.bits()
+                | self.config.passed.flag()
                 | if self.index.may_deny() {
                     State::COMPLETE
                 } else {

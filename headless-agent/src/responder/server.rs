@@ -14,13 +14,18 @@ use fastrand::Rng;
 use headless_ebpf::respond::{self, Message, Scratch};
 use headless_ebpf::wire::frame::FRAME_MAX;
 use headless_ebpf::wire::{Capacity as _, Small};
-use headless_ebpf::{abi::PassReason, maps::Lookup as _};
+use headless_ebpf::{
+    abi::{Config, PassReason},
+    maps::Lookup as _,
+};
 use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tracing::debug;
 
 use super::ResponderCounts;
 use super::lookup::IndexLookup;
+use crate::corefile::standing::Report;
+use crate::maps::encode::passed_names;
 use crate::mirror::Mirror;
 use crate::records::{self, Reply, Transport};
 
@@ -44,23 +49,23 @@ impl Responder {
     /// the message gets no reply.
     pub fn reply(&self, query: &[u8], memory: &mut Memory, reply: &mut Vec<u8>) {
         reply.clear();
-        let Memory { scratch, rng } = memory;
-        match self.by_engine(query, scratch) {
-            Ok(len) => reply.extend(scratch.image.as_slice().iter().take(len)),
+        let report = self.mirror.standing().report();
+        match self.by_engine(query, memory, &report) {
+            Ok(len) => reply.extend(memory.scratch.image.as_slice().iter().take(len)),
             Err(reason) => {
                 self.counts.passed(reason);
-                reply.extend(self.by_rules(query, rng));
+                reply.extend(self.by_rules(query, &mut memory.rng, &report));
             }
         }
     }
 
     /// Answers a query that the engine passed.
-    fn by_rules(&self, query: &[u8], rng: &mut Rng) -> Vec<u8> {
+    fn by_rules(&self, query: &[u8], rng: &mut Rng, report: &Report) -> Vec<u8> {
         let index = self.mirror.index();
-        let reply = if self.mirror.standing().parts().is_empty() {
+        let reply = if report.left.is_empty() {
             records::reply(&index, query, Transport::Udp, rng)
         } else {
-            // The rules know no parts that are left to CoreDNS.
+            // The rules know no questions that are left to CoreDNS.
             records::refusal(query, Transport::Udp)
         };
         let (reply, count) = match reply {
@@ -76,7 +81,15 @@ impl Responder {
 
     /// Answers by the engine: leaves the answer in the image and returns its length in
     /// bytes.
-    fn by_engine(&self, query: &[u8], scratch: &mut Scratch) -> Result<usize, PassReason> {
+    fn by_engine(
+        &self,
+        query: &[u8],
+        memory: &mut Memory,
+        report: &Arc<Report>,
+    ) -> Result<usize, PassReason> {
+        let Memory {
+            scratch, settings, ..
+        } = memory;
         let image = scratch.image.as_mut_slice();
         let room = image.get_mut(..query.len());
         match room {
@@ -84,16 +97,32 @@ impl Responder {
             _ => return Err(PassReason::TooLong),
         }
         let index = self.mirror.index();
-        let lookup = IndexLookup::new(&index, self.mirror.config(), self.mirror.standing().parts());
+        let config = self.settings(settings, report).ok_or(PassReason::Map)?;
+        let lookup = IndexLookup::new(&index, config, report.left.parts);
         let state = lookup.state().ok_or(PassReason::Map)?;
         let message = Message {
             start: 0,
             end: query.len(),
             capacity: Small::MESSAGE_MAX,
         };
-        let reply = respond::answer::<Small, _>(scratch, message, state, &lookup)?;
+        let reply = respond::answer::<Small, _>(&mut **scratch, message, state, &lookup)?;
         self.counts.answered(reply.kind, reply.outcome);
         Ok(reply.len)
+    }
+
+    /// The settings of the engine, with the names that `report` leaves to CoreDNS. They are made
+    /// again where `known` has those of another report. `None` where the names do not fit.
+    fn settings<'a>(
+        &self,
+        known: &'a mut Option<(Arc<Report>, Box<Config>)>,
+        report: &Arc<Report>,
+    ) -> Option<&'a Config> {
+        if !matches!(known, Some((of, _)) if Arc::ptr_eq(of, report)) {
+            let mut config = Box::new(*self.mirror.config());
+            config.passed = passed_names(&config, &report.left.names)?;
+            *known = Some((Arc::clone(report), config));
+        }
+        known.as_ref().map(|(_, config)| &**config)
     }
 }
 
@@ -102,6 +131,8 @@ impl Responder {
 pub struct Memory {
     scratch: Box<Scratch>,
     rng: Rng,
+    /// The settings of the engine, with the report for which they were made.
+    settings: Option<(Arc<Report>, Box<Config>)>,
 }
 
 /// A socket bound to an address and the thread that serves it.

@@ -17,6 +17,8 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::ResponderCounts;
 use super::server::{Memory, Responder, Server, Stopper};
+use crate::corefile::Left;
+use crate::corefile::standing::{Report, Standing};
 use crate::mirror::Mirror;
 use crate::records::{Index, Settings};
 use crate::watch::{Endpoint, EndpointSlice, Event, Kind, Namespace, Object, Service, ServiceKind};
@@ -26,16 +28,19 @@ fn responder(endpoints: u32) -> (Responder, Arc<ResponderCounts>) {
     over(index(endpoints))
 }
 
-fn over(index: Index) -> (Responder, Arc<ResponderCounts>) {
-    let config = Config::new(
+fn config() -> Config {
+    Config::new(
         "cluster.local",
         30,
         PodsMode::Insecure,
         &HashKey::from_seed(1),
     )
-    .unwrap();
+    .unwrap()
+}
+
+fn over(index: Index) -> (Responder, Arc<ResponderCounts>) {
     let counts = Arc::<ResponderCounts>::default();
-    let mirror = Arc::new(Mirror::new(index, config));
+    let mirror = Arc::new(Mirror::new(index, config()));
     (Responder::new(mirror, Arc::clone(&counts)), counts)
 }
 
@@ -161,6 +166,50 @@ fn an_index_that_is_not_current_denies_nothing() {
     let name = "web.default.svc.cluster.local.";
     let reply = ask(&responder, &query(name, RecordType::A, None));
     assert_eq!(addresses(&reply).len(), 2);
+}
+
+/// CoreDNS may answer these otherwise. The rules do not know which, so they refuse all that the
+/// engine passes.
+#[test]
+fn names_that_are_left_to_coredns_are_refused_and_others_are_not() {
+    let standing = Arc::new(Standing::default());
+    let left = |names: &[&str]| Report {
+        left: Left {
+            names: names.iter().map(|name| (*name).into()).collect(),
+            ..Left::NOTHING
+        },
+        ..Report::default()
+    };
+    let mirror = Mirror::new(index(2), config()).standing_by(Arc::clone(&standing));
+    let counts = Arc::<ResponderCounts>::default();
+    let responder = Responder::new(Arc::new(mirror), Arc::clone(&counts));
+    let mut memory = Memory::default();
+    let mut is_refused = |name: &str, qtype| {
+        let query = query(&format!("{name}.cluster.local."), qtype, None);
+        let mut reply = Vec::new();
+        responder.reply(&query.to_vec().unwrap(), &mut memory, &mut reply);
+        let reply = Message::from_vec(&reply).unwrap();
+        reply.metadata.response_code == ResponseCode::Refused
+    };
+    let (web, endpoint) = ("Web.default.svc", "10-0-0-1.web.default.svc");
+    assert!(!is_refused(web, RecordType::A));
+    standing.set(left(&["web.default.svc", "db"]));
+    for qtype in [
+        RecordType::A,
+        RecordType::AAAA,
+        RecordType::SRV,
+        RecordType::TXT,
+    ] {
+        assert!(is_refused(web, qtype) && is_refused("db", qtype), "{qtype}");
+    }
+    let Counter(cell) = Counter::pass(Path::Xdp, PassReason::Corefile);
+    assert_eq!(counts.read()[cell as usize], 8);
+    assert!(!is_refused(endpoint, RecordType::A));
+    assert!(!is_refused("missing", RecordType::A));
+    standing.set(left(&["db"]));
+    assert!(!is_refused(web, RecordType::A) && is_refused("db", RecordType::A));
+    standing.set(Report::default());
+    assert!(!is_refused("db", RecordType::A));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The stage that follows the Corefile: sets which parts of the questions are left to CoreDNS.
+//! The stage that follows the Corefile: sets which questions are left to CoreDNS.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::config::{self, ConfigError, Settle, StartAgain};
 use crate::corefile::standing::{Report, Standing};
-use crate::corefile::{self, Finding, Options, Part, Parts, Reload, Rules, Transition};
+use crate::corefile::{self, Finding, Left, Options, Part, Reload, Rules, Transition};
 use crate::mirror::Mirror;
 use crate::records::EndpointScope;
 use crate::watch::corefile::{FIRST, Reading, follow, follow_file};
@@ -176,22 +176,22 @@ impl Corefile {
         info!("the Corefile of the cluster's DNS has changed");
     }
 
-    /// Publishes which parts are left to CoreDNS now.
+    /// Publishes which questions are left to CoreDNS now.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub(super) fn update(&mut self) -> Result<(), StartAgain> {
-        let doubted = self.transition.doubted(Instant::now());
+        let doubted = self.transition.doubted(Instant::now()).clone();
         let rules = match &self.unreadable {
             Some(unreadable) => unreadable,
             None => self.transition.rules(),
         };
         let mut report = Report {
-            parts: rules.parts() | doubted,
+            left: rules.left().and(&doubted),
             ..Report::default()
         };
         for finding in &rules.findings {
-            let list = if finding.parts.is_empty() {
+            let list = if finding.left.is_empty() {
                 &mut report.remarks
             } else {
                 &mut report.reasons
@@ -216,14 +216,14 @@ impl Corefile {
             Some(Ok((settings, contradictions))) => {
                 report.remarks.extend(contradictions);
                 if settings.taken != self.loaded {
-                    report.parts = Parts::ALL;
+                    report.left = Left::ALL;
                     let text = StartAgain(settings.taken.differences(&self.loaded));
                     report.reasons.push(text.to_string());
                     needs_start = Some(text).filter(|_| doubted.is_empty());
                 }
             }
             Some(Err(error)) => {
-                report.parts = Parts::ALL;
+                report.left = Left::ALL;
                 report
                     .reasons
                     .push(format!("the Corefile's options cannot be used: {error}"));
@@ -241,7 +241,7 @@ impl Corefile {
         if !self.loaded.exposure.ignore_empty || self.endpoints == Some(EndpointScope::All) {
             return;
         }
-        report.parts |= Part::Zone.into();
+        report.left = std::mem::take(&mut report.left).and(&Part::Zone.into());
         let text = "ignore empty_service: Services without endpoints do not exist";
         if self.endpoints.is_none() {
             let text =
@@ -284,7 +284,7 @@ impl Corefile {
         {
             info!("{remark}");
         }
-        if report.parts.is_empty() && !before.parts.is_empty() {
+        if report.left.is_empty() && !before.left.is_empty() {
             info!("the Corefile leaves nothing to CoreDNS any more");
         }
     }
@@ -312,8 +312,8 @@ fn changed(reading: &Reading) -> Option<SystemTime> {
 
 /// The rules of a reading, and the time since the last change of the text.
 fn rules(reading: &Reading, zone: Option<&str>) -> (Rules, Option<Duration>) {
-    let remark = |parts, text| Finding {
-        parts,
+    let remark = |left, text| Finding {
+        left,
         place: None,
         text,
     };
@@ -331,12 +331,12 @@ fn rules(reading: &Reading, zone: Option<&str>) -> (Rules, Option<Duration>) {
             let text = "there is no Corefile: the agent's options alone decide".to_owned();
             let rules = Rules {
                 options: None,
-                findings: vec![remark(Parts::NONE, text)],
+                findings: vec![remark(Left::NOTHING, text)],
                 reload: Reload::Never,
             };
             (rules, None)
         }
-        Reading::Unreadable(reason) => (Rules::unknown(remark(Parts::ALL, reason.clone())), None),
+        Reading::Unreadable(reason) => (Rules::unknown(remark(Left::ALL, reason.clone())), None),
     }
 }
 

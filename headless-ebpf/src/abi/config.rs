@@ -6,12 +6,13 @@ use super::{
     digest::describe,
     hash::{HASH_WORDS, HashKey},
     key::{KeyClass, NameKey},
+    passed::PassedNames,
 };
 
 /// The operator's choices, the hash key and the sizes of the tables.
 ///
 /// The agent writes this value before it attaches the programs. Later only [`Self::name_maps`]
-/// changes.
+/// and [`Self::passed`] change.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Config {
@@ -55,9 +56,11 @@ pub struct Config {
     pub any_class: u32,
     /// Zero.
     pub spare: [u32; 3],
+    /// Names whose questions pass. They count only with [`super::State::PASS_NAMES`].
+    pub passed: PassedNames,
 }
 
-const _: () = assert!(size_of::<Config>() == 576 + 8 * HASH_WORDS);
+const _: () = assert!(size_of::<Config>() == 576 + 8 * HASH_WORDS + size_of::<PassedNames>());
 
 describe!(Config {
     zone: [u64; 32],
@@ -77,6 +80,7 @@ describe!(Config {
     edns_max: u32,
     any_class: u32,
     spare: [u32; 3],
+    passed: PassedNames,
 });
 
 impl Config {

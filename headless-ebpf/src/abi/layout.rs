@@ -11,6 +11,7 @@ use super::{
     hash::HASH_WORDS,
     interface::InterfaceRecord,
     key::{KEY_WORDS_MAX, KeyClass},
+    passed::PassedNames,
     record::{INLINE_BYTES, NameFlags, NameRecord},
     reverse::{REVERSE_SLOTS, ReverseSlot},
     served::{SERVED_PROBES, SERVED_SLOTS, ServedSlot},
@@ -21,7 +22,7 @@ use super::{
 /// Digest of all map bytes that the agent writes for a fixed cluster under a fixed hash key. A
 /// test of the agent calculates the digest, and shows the new value after hashes or encodings
 /// have changed.
-pub const ENCODING: u64 = 0xc7e1_1c56_2cc3_3b15;
+pub const ENCODING: u64 = 0x28bf_9ffd_ead3_270b;
 
 /// The layout version: a digest of all structures (names, sizes, fields with types and offsets),
 /// of the constants that they use, and of [`ENCODING`]. The object holds it under the symbol
@@ -33,6 +34,7 @@ pub const LAYOUT: u64 = Digest::NEW
     .number(<DetailsHeader as Described>::DIGEST)
     .number(<InterfaceRecord as Described>::DIGEST)
     .number(<NameRecord as Described>::DIGEST)
+    .number(<PassedNames as Described>::DIGEST)
     .number(<ServedSlot as Described>::DIGEST)
     .number(<State as Described>::DIGEST)
     .number(<TableSlot as Described>::DIGEST)
@@ -62,5 +64,6 @@ const NUMBERS_DIGEST: u64 = digest_of! {
     SERVED_PROBES = SERVED_PROBES,
     STATE_COMPLETE = State::COMPLETE,
     STATE_YIELDING = State::YIELDING,
+    STATE_PASS_NAMES = State::PASS_NAMES,
     STATE_GENERATION = State::GENERATION,
 };

@@ -15,6 +15,7 @@ mod hash;
 mod interface;
 mod key;
 mod layout;
+mod passed;
 mod record;
 mod reverse;
 mod served;
@@ -39,6 +40,7 @@ pub use self::{
     interface::{INTERFACES_MAX, InterfaceRecord, MESSAGE_MAX},
     key::{KEY_WORDS_MAX, KeyClass, NameKey, endpoint_word},
     layout::{ENCODING, LAYOUT},
+    passed::{PASSED_MAX, PassedNames},
     record::{INLINE_BYTES, NameFlags, NameRecord, SET_ADDRESSES_MAX},
     reverse::{REVERSE_SLOTS, ReverseBucket, ReversePlace, ReverseSlot},
     served::{SERVED_MAX, SERVED_PROBES, SERVED_SLOTS, ServedPlace, ServedSlot},

@@ -116,6 +116,7 @@ impl Runtime for Claimed {
             Subprogram::Srv => headless_srv_large(0),
             Subprogram::Ptr => headless_ptr(0),
             Subprogram::Options => headless_options(0),
+            Subprogram::Passed => headless_passed(0),
         }
     }
 }
@@ -148,6 +149,12 @@ extern "C" fn headless_ptr(_unused: u64) -> u64 {
 #[inline(never)]
 extern "C" fn headless_options(_unused: u64) -> u64 {
     run::<Small>(Subprogram::Options)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headless_passed(_unused: u64) -> u64 {
+    run::<Small>(Subprogram::Passed)
 }
 
 /// Runs a subprogram in this CPU's working memory, over the maps.

@@ -9,7 +9,7 @@ use super::{
     scratch::Scratch,
     shape::NameKind,
     srv::{DetailsLocation, Ports},
-    subprogram::{Runtime, call_below, call_options, call_ptr, call_srv},
+    subprogram::{Runtime, call_below, call_options, call_passed, call_ptr, call_srv},
     verdict::Reply,
 };
 use crate::{
@@ -150,9 +150,13 @@ fn decide<C: Capacity, L: Lookup>(
         .question
         .parse(&scratch.image, start, end, with_opt, config)
     {
-        if state.flags & State::PASS_ZONE != 0 {
+        // One comparison, because nearly every cluster has neither.
+        if state.flags & (State::PASS_ZONE | State::PASS_NAMES) != 0
+            && (state.flags & State::PASS_ZONE != 0 || call_passed::<C, L>(runtime, request)?)
+        {
             return Err(PassReason::Corefile);
         }
+        let scratch = runtime.scratch();
         let (mut names, question, record) = parts(scratch, request);
         let early = look_up_early(&mut names, start, question, record)?;
         if early == EarlyLookup::Found {
@@ -162,6 +166,7 @@ fn decide<C: Capacity, L: Lookup>(
             return in_zone::<C, L>(runtime, early, request);
         }
     }
+    let scratch = runtime.scratch();
     match pass_reason(&scratch.image, start, end, config) {
         PassReason::OutsideZone if asks_for_ptr(&scratch.image, start, end) => {
             if state.flags & State::PASS_REVERSE != 0 {

@@ -21,6 +21,7 @@ mod frame;
 mod message;
 mod names;
 mod options;
+mod passed;
 mod ptr;
 mod reply;
 mod request;

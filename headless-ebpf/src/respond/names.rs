@@ -94,6 +94,18 @@ impl<L: Lookup> Names<'_, L> {
         }
     }
 
+    /// The hash that has taken in the words of the name's key.
+    #[inline(always)]
+    pub(super) fn hash_inline(&mut self, name: Span) -> KeyedHash {
+        let class = KeyClass::of_len(name.len);
+        let name = name.opaque();
+        match class {
+            KeyClass::Short => self.build::<SHORT>(name),
+            KeyClass::Medium => self.build::<MEDIUM>(name),
+            KeyClass::Long => self.build::<LONG>(name),
+        }
+    }
+
     /// Looks up a name of at most 40 bytes ([`KeyClass::Short`]). Returns whether it exists.
     #[inline(always)]
     pub(super) fn look_up_short(

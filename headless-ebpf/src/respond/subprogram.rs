@@ -4,6 +4,7 @@ use super::{
     below::{EndpointSearch, namespace_yields, verified_pod},
     names::Names,
     options::OptRecord,
+    passed::is_passed,
     ptr::PtrQuestion,
     request::Request,
     scratch::{Scratch, Task},
@@ -29,6 +30,8 @@ pub enum Subprogram {
     Ptr,
     /// Reads EDNS options.
     Options,
+    /// Finds out whether the question's name passes because of CoreDNS's configuration.
+    Passed,
 }
 
 /// The working memory of one packet, and the calls of subprograms that share it.
@@ -73,6 +76,7 @@ impl Subprogram {
             Self::Srv => srv::<C, L>(scratch, lookup).map(|ports| ports as u64),
             Self::Ptr => ptr(scratch, lookup).map(|()| 0),
             Self::Options => options(scratch, lookup).map(|()| 0),
+            Self::Passed => passed(scratch, lookup).map(u64::from),
         };
         result.unwrap_or_else(|reason| REASONS + reason as u64)
     }
@@ -162,6 +166,17 @@ pub(super) fn call_options<C: Capacity, L: Lookup>(
     Ok(runtime.scratch().len.read())
 }
 
+/// Calls [`Subprogram::Passed`]. Returns whether the question's name is in
+/// [`crate::abi::Config::passed`].
+#[inline(always)]
+pub(super) fn call_passed<C: Capacity, L: Lookup>(
+    runtime: &mut impl Runtime,
+    request: Request<'_, L>,
+) -> Result<bool, PassReason> {
+    put_task(runtime, 0, request);
+    Ok(decode(runtime.call::<C, L>(Subprogram::Passed, request.lookup))? != 0)
+}
+
 /// Stores the arguments of a subprogram in the working memory.
 #[inline(always)]
 fn put_task<L>(runtime: &mut impl Runtime, argument: u32, request: Request<'_, L>) {
@@ -211,6 +226,20 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
         details: &mut scratch.srv.details,
     };
     search.run(&mut names, request, question)
+}
+
+/// Runs [`Subprogram::Passed`] with its arguments from the working memory.
+#[inline(always)]
+fn passed<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReason> {
+    let request = request(scratch.task.get(), lookup)?;
+    let question = verifier::reread(&mut scratch.question);
+    let mut names = Names {
+        image: &scratch.image,
+        key: &mut scratch.key,
+        config: request.config,
+        lookup,
+    };
+    Ok(is_passed(&mut names, request, question))
 }
 
 /// Runs [`Subprogram::Srv`] with its arguments from the working memory.

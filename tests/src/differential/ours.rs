@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use fastrand::Rng;
-use headless_agent::corefile::{Namespaces, Parts, Rules};
+use headless_agent::corefile::{Left, Namespaces, Rules};
 use headless_agent::datapath::object::{self, KernelLog};
 use headless_agent::maps::capacity::Capacities;
 use headless_agent::maps::heartbeat::Beat;
@@ -88,8 +88,8 @@ pub struct Ours {
     /// See [`Choices::upstream`].
     upstream: bool,
     endpoints: EndpointScope,
-    /// The parts that the distribution's Corefile leaves to CoreDNS.
-    passes: Parts,
+    /// The questions that the distribution's Corefile leaves to CoreDNS.
+    left: Left,
     index: Index,
     host: Writer<MemorySink>,
     kernel: Writer<KernelSink>,
@@ -161,7 +161,7 @@ impl Ours {
             keep,
             upstream,
             endpoints,
-            passes: rules.as_ref().map_or(Parts::NONE, Rules::parts),
+            left: rules.as_ref().map_or(Left::NOTHING, Rules::left),
             index: Index::new(settings),
             host: Writer::open(memory, Arc::new(WriteCounts::default()))?,
             kernel: Writer::open(sink, Arc::new(WriteCounts::default()))?,
@@ -214,8 +214,8 @@ impl Ours {
         self.index.set_serial(serial);
         let pointers = self.index.take_pointers();
         let index = &self.index;
-        write(&mut self.host, &names, index, serial, self.passes)?;
-        write(&mut self.kernel, &names, index, serial, self.passes)?;
+        write(&mut self.host, &names, index, serial, &self.left)?;
+        write(&mut self.kernel, &names, index, serial, &self.left)?;
         self.host.point(&pointers, index);
         self.kernel.point(&pointers, index);
         Ok(())
@@ -324,15 +324,16 @@ fn write<S: RecordSink>(
     names: &[NameChange],
     index: &Index,
     serial: u32,
-    passes: Parts,
+    left: &Left,
 ) -> anyhow::Result<()> {
     writer.write(names, index);
     anyhow::ensure!(writer.failed().len() == 0, "names were not written");
+    writer.pass_names(&left.names)?;
     writer.beat(Beat {
         lease: Duration::from_hours(1),
         serial,
         may_deny: true,
-        passes,
+        passes: left.parts,
     })?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::super::address::{covers, fqdn, overlap};
 use super::super::files::NoFile;
+use super::super::left::Left;
 use super::super::rules::Part;
 use super::super::token::{Token, Words, shown};
 use super::names::{fall, zones_or};
@@ -59,7 +60,7 @@ impl Classifier<'_> {
         let is_ours = |host: &str| covers(&zone, &fqdn(host));
         for host in inline.iter().filter(|it| is_ours(&it.text)) {
             let text = format!("hosts: it has the name {}", shown(&host.text));
-            self.find(Part::Zone, host, text);
+            self.find(Left::name(&zone, &fqdn(&host.text)), host, text);
         }
         let Some(file) = file.filter(|it| &*it.text != OWN_FILE) else {
             return;
@@ -70,18 +71,26 @@ impl Classifier<'_> {
         } else {
             Err(NoFile("its path is relative".to_owned()))
         };
-        let unknown = match files {
-            Ok(files) => files
-                .iter()
-                .flat_map(|(_, text)| text.lines())
-                .filter_map(|line| line.split('#').next())
-                .flat_map(|line| line.split_whitespace().skip(1))
-                .find(|host| is_ours(host))
-                .map(|host| format!("hosts: its file has the name {}", shown(host))),
-            Err(NoFile(reason)) => Some(format!("hosts: its file is not known: {reason}")),
+        let (left, text) = match files {
+            Ok(files) => {
+                let hosts = files
+                    .iter()
+                    .flat_map(|(_, text)| text.lines())
+                    .filter_map(|line| line.split('#').next())
+                    .flat_map(|line| line.split_whitespace().skip(1));
+                let left = hosts.fold(Left::NOTHING, |left, host| {
+                    left.and(&Left::name(&zone, &fqdn(host)))
+                });
+                let text = format!("hosts: its file has the name {}", left.listed(&zone));
+                (left, text)
+            }
+            Err(NoFile(reason)) => {
+                let text = format!("hosts: its file is not known: {reason}");
+                (Part::Zone.into(), text)
+            }
         };
-        if let Some(text) = unknown {
-            self.find(Part::Zone, file, text);
+        if !left.is_empty() {
+            self.find(left, file, text);
         }
     }
 }

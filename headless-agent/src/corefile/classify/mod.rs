@@ -10,10 +10,13 @@ mod settings;
 mod state;
 mod template;
 
+use headless_ebpf::abi::PASSED_MAX;
+
 use self::names::Scope;
 use self::state::{Addressed, Classifier, PluginError, addresses};
 use super::address::{DNS_PORT, REVERSE_ZONES, covers};
 use super::files::Files;
+use super::left::Left;
 use super::parse::{Directive, ServerBlock};
 use super::plugins::{Plugin, Role};
 use super::rules::{Finding, Part, Parts, Reload, Rules};
@@ -41,11 +44,12 @@ pub(super) fn classify(blocks: &[ServerBlock], files: &Files, zone: Option<&str>
             has_classes: false,
         };
         classifier.all(&addressed)?;
+        classifier.count_names();
         Ok(classifier.rules)
     });
     result.unwrap_or_else(|error| {
         Rules::unknown(Finding {
-            parts: Parts::ALL,
+            left: Left::ALL,
             place: Some(error.place.clone()),
             text: format!(
                 "CoreDNS refuses this Corefile: at `{}`: {}",
@@ -68,10 +72,23 @@ impl Classifier<'_> {
     /// Leaves everything to CoreDNS, for a reason that no line has.
     fn leave_all(&mut self, text: String) {
         self.rules.findings.push(Finding {
-            parts: Parts::ALL,
+            left: Left::ALL,
             place: None,
             text,
         });
+    }
+
+    /// Says so where the lines name too many names, so that the whole zone is left to CoreDNS.
+    fn count_names(&mut self) {
+        let findings = &self.rules.findings;
+        let is_named = |finding: &Finding| finding.left.parts.has(Part::Zone);
+        if self.rules.parts().has(Part::Zone) && !findings.iter().any(is_named) {
+            self.rules.findings.push(Finding {
+                left: Part::Zone.into(),
+                place: None,
+                text: format!("more than {PASSED_MAX} names of the zone"),
+            });
+        }
     }
 
     fn all(&mut self, blocks: &[Addressed<'_>]) -> Result<(), PluginError> {

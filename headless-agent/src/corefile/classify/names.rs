@@ -4,6 +4,7 @@ use regex_syntax::hir::Look;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::super::address::{REVERSE_ZONES, argument_zones, covers, fqdn, overlap};
+use super::super::left::Left;
 use super::super::rules::{Part, Parts};
 use super::super::token::Token;
 
@@ -69,13 +70,27 @@ impl Scope {
         self.touched(&zones_or(args, zones))
     }
 
-    /// The parts with names that a rule can match. `pattern` is in small letters and has a final
-    /// dot, unless it is a regular expression.
-    pub(super) fn matched(&self, how: Match, pattern: &str) -> Parts {
+    /// The names that a rule can match: single ones where the rule names them, else parts.
+    /// `pattern` is in small letters and has a final dot, unless it is a regular expression.
+    pub(super) fn matched(&self, how: Match, pattern: &str) -> Left {
+        let names = match how {
+            Match::Exact => Some(vec![pattern.to_owned()]),
+            Match::Regex => names(pattern),
+            Match::Suffix | Match::Anywhere => None,
+        };
+        if let Some(names) = names {
+            return names.iter().fold(Left::NOTHING, |left, name| {
+                let parts = if REVERSE_ZONES.iter().any(|zone| covers(zone, name)) {
+                    Part::Reverse.into()
+                } else {
+                    Left::name(&self.zone, name)
+                };
+                left.and(&parts)
+            });
+        }
         let can_match = |zone: &str| match how {
-            Match::Exact => covers(zone, pattern),
             Match::Suffix => zone.ends_with(pattern) || pattern.ends_with(zone),
-            Match::Anywhere => true,
+            Match::Exact | Match::Anywhere => true,
             Match::Regex => ends(pattern).is_none_or(|ends| {
                 let mut ends = ends.iter();
                 ends.any(|end| zone.ends_with(end) || end.ends_with(zone))
@@ -88,8 +103,26 @@ impl Scope {
         if REVERSE_ZONES.iter().any(|zone| can_match(zone)) {
             parts |= Part::Reverse.into();
         }
-        parts
+        parts.into()
     }
+}
+
+/// The names that a regular expression matches, with the final dot, if it asks for a name's begin
+/// and end and there are few.
+fn names(pattern: &str) -> Option<Vec<String>> {
+    let expression = regex_syntax::parse(pattern).ok()?;
+    let properties = expression.properties();
+    let is_whole = properties.look_set_prefix().contains(Look::Start)
+        && properties.look_set_suffix().contains(Look::End);
+    let names = Extractor::new().extract(&expression);
+    if !is_whole || !names.is_exact() {
+        return None;
+    }
+    let names = names.literals()?.iter().map(|literal| {
+        let name = std::str::from_utf8(literal.as_bytes()).ok()?;
+        Some(fqdn(name))
+    });
+    names.collect()
 }
 
 /// The ends of the names that a regular expression matches, with the final dot: every such name
@@ -155,9 +188,28 @@ mod tests {
         let scope = Scope {
             zone: "cluster.local.".to_owned(),
         };
-        let zone = |how, pattern| scope.matched(how, pattern).has(Part::Zone);
-        assert!(zone(Match::Exact, "a.default.svc.cluster.local."));
-        assert!(!zone(Match::Exact, "cluster.local.example.com."));
+        let zone = |how, pattern| scope.matched(how, pattern).parts.has(Part::Zone);
+        let names = |how, pattern| {
+            let Left { parts, names } = scope.matched(how, pattern);
+            assert_eq!(parts, Parts::NONE, "{pattern}");
+            names.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let exact = names(Match::Exact, "a.default.svc.cluster.local.");
+        assert_eq!(exact, ["a.default.svc"]);
+        assert!(names(Match::Exact, "cluster.local.example.com.").is_empty());
+        let literal = names(Match::Regex, r"^(db|Web)\.cluster\.local\.?$");
+        assert_eq!(literal, ["db", "web"]);
+        assert!(names(Match::Regex, r"^db\.example\.com\.$").is_empty());
+        for open in [
+            r"^db\.cluster\.local\.",
+            r"db\.cluster\.local\.$",
+            r"^d.*b\.cluster\.local\.$",
+            r"^a\.cluster\.local\.$|b\.cluster\.local\.$",
+            r"^(?i:abcdefghi)\.cluster\.local\.$",
+            r"^[a-z]+\.cluster\.local\.$",
+        ] {
+            assert!(zone(Match::Regex, open), "{open}");
+        }
         for suffix in [
             "local.",
             ".",
@@ -181,6 +233,8 @@ mod tests {
             assert!(zone(Match::Regex, any), "{any}");
         }
         let reverse = scope.matched(Match::Suffix, ".10.in-addr.arpa.");
-        assert!(reverse.has(Part::Reverse) && !reverse.has(Part::Zone));
+        assert_eq!(reverse, Part::Reverse.into());
+        let reverse = scope.matched(Match::Exact, "1.0.0.10.in-addr.arpa.");
+        assert_eq!(reverse, Part::Reverse.into());
     }
 }

@@ -1,7 +1,8 @@
 //! The plugin `rewrite` (`plugin/rewrite/rewrite.go`).
 
 use super::super::address::fqdn;
-use super::super::rules::{Part, Parts};
+use super::super::left::Left;
+use super::super::rules::Part;
 use super::super::token::{Token, Words, shown};
 use super::names::Match;
 use super::state::{Classifier, PluginError};
@@ -25,18 +26,18 @@ impl Classifier<'_> {
             let touched = self.rule(kind, args);
             if !touched.is_empty() {
                 let rule = shown(&kind.text);
-                self.find(
-                    touched,
-                    name,
-                    format!("rewrite: a rule for {rule} can match"),
-                );
+                let mut text = format!("rewrite: a rule for {rule} can match");
+                if !touched.names.is_empty() {
+                    text = format!("{text} {}", touched.listed(&self.scope.zone));
+                }
+                self.find(touched, name, text);
             }
         }
         Ok(())
     }
 
-    /// The parts with names that a rule can change.
-    fn rule(&self, kind: &Token, args: &[&Token]) -> Parts {
+    /// The names that a rule can change.
+    fn rule(&self, kind: &Token, args: &[&Token]) -> Left {
         match (kind.text.to_ascii_lowercase().as_str(), args) {
             // Two names without a match type: an exact match.
             ("name", [from, _]) => self.scope.matched(Match::Exact, &fqdn(&from.text)),
@@ -56,7 +57,7 @@ impl Classifier<'_> {
             }
             // Any Service's external name may be the target, and the agent answers with CNAMEs.
             ("cname", _) => Part::Zone.into(),
-            _ => Parts::ALL,
+            _ => Left::ALL,
         }
     }
 }

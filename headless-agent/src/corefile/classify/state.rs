@@ -2,8 +2,9 @@
 
 use super::super::address::Address;
 use super::super::files::Files;
+use super::super::left::Left;
 use super::super::parse::ServerBlock;
-use super::super::rules::{Finding, Options, Parts, Rules};
+use super::super::rules::{Finding, Options, Rules};
 use super::super::token::{SyntaxError, Token};
 use super::names::Scope;
 
@@ -49,9 +50,9 @@ pub(super) struct Classifier<'a> {
 
 impl Classifier<'_> {
     /// Adds a line.
-    pub(super) fn find(&mut self, parts: impl Into<Parts>, at: &Token, text: impl Into<String>) {
+    pub(super) fn find(&mut self, left: impl Into<Left>, at: &Token, text: impl Into<String>) {
         self.rules.findings.push(Finding {
-            parts: parts.into(),
+            left: left.into(),
             place: Some(at.place.clone()),
             text: text.into(),
         });

@@ -1,6 +1,7 @@
 //! The plugin `template` (`plugin/template/setup.go`, `template.go`).
 
 use super::super::address::{REVERSE_ZONES, covers};
+use super::super::left::Left;
 use super::super::rules::{Part, Parts};
 use super::super::token::{Token, Words, shown};
 use super::names::{Match, fall};
@@ -35,35 +36,36 @@ impl Classifier<'_> {
                 }
             }
             let zones = self.scope.touched_by_arguments(zones, block, false);
-            let touched = self.templated(zones, &patterns, &falls);
+            let mut touched = self.templated(zones, &patterns, &falls);
             if !matches!(&*class.text, "IN" | "ANY") {
                 self.has_classes |= !touched.is_empty();
                 continue;
             }
-            let touched = if TYPES.contains(&&*qtype.text) || touched.is_empty() {
-                touched
-            } else {
-                Part::Denials.into()
-            };
+            if !touched.parts.is_empty() && !TYPES.contains(&&*qtype.text) {
+                touched.parts = Part::Denials.into();
+            }
             if !touched.is_empty() {
-                let text = format!(
+                let mut text = format!(
                     "template: it can answer questions of type {}",
                     shown(&qtype.text)
                 );
+                if !touched.names.is_empty() {
+                    text = format!("{text} for {}", touched.listed(&self.scope.zone));
+                }
                 self.find(touched, name, text);
             }
         }
         Ok(())
     }
 
-    /// The parts in which a template answers: where an expression can match, and where nothing
+    /// The names for which a template answers: where an expression can match, and where nothing
     /// falls through if none matches.
-    fn templated(&self, zones: Parts, patterns: &[&Token], fall: &[String]) -> Parts {
+    fn templated(&self, zones: Parts, patterns: &[&Token], fall: &[String]) -> Left {
         if patterns.is_empty() {
-            return zones;
+            return zones.into();
         }
-        let matched = patterns.iter().fold(Parts::NONE, |all, pattern| {
-            all | self.scope.matched(Match::Regex, &pattern.text)
+        let mut left = patterns.iter().fold(Left::NOTHING, |all, pattern| {
+            all.and(&self.scope.matched(Match::Regex, &pattern.text))
         });
         let falls = |zone: &str| fall.iter().any(|it| covers(it, zone));
         let mut kept = Parts::NONE;
@@ -73,6 +75,10 @@ impl Classifier<'_> {
         if !REVERSE_ZONES.iter().all(|zone| falls(zone)) {
             kept |= Part::Reverse.into();
         }
-        zones & (matched | kept)
+        left.parts = zones & (left.parts | kept);
+        if left.parts.has(Part::Zone) || !zones.has(Part::Zone) {
+            left.names.clear();
+        }
+        left
     }
 }

@@ -19,7 +19,7 @@ fn the_table_has_every_plugin_in_coredns_order() {
     }
 }
 
-/// Plugins with options, and the parts that they leave to CoreDNS.
+/// Plugins with options, and what they leave to CoreDNS.
 const CASES: &[(&str, &str)] = &[
     ("root /x", ""),
     ("metadata", ""),
@@ -69,8 +69,19 @@ const CASES: &[(&str, &str)] = &[
     ("rewrite name a.example.com b.default.svc.cluster.local", ""),
     (
         "rewrite stop name a.default.svc.cluster.local b.example.com",
-        "zone",
+        "/a.default.svc",
     ),
+    ("rewrite name exact Cluster.local b.example.com", "/"),
+    (
+        "rewrite name 1.0.0.10.in-addr.arpa b.example.com",
+        "reverse",
+    ),
+    (
+        r"rewrite name regex ^(a|b)\.cluster\.local\.$ c.example.com",
+        "/a /b",
+    ),
+    ("rewrite rcode a.cluster.local NXDOMAIN NOERROR", "/a"),
+    ("rewrite ttl exact a.cluster.local 5", "/a"),
     (
         "rewrite continue {\n name suffix .example.com. .cluster.local.\n }",
         "",
@@ -129,6 +140,22 @@ const CASES: &[(&str, &str)] = &[
         "template IN A {\n match \\.example\\.com\\.$\n answer x\n }",
         "zone reverse",
     ),
+    (
+        "template IN A {\n match ^a\\.cluster\\.local\\.$\n answer x\n fallthrough\n }",
+        "/a",
+    ),
+    (
+        "template IN A {\n match ^a\\.cluster\\.local\\.$\n answer x\n }",
+        "zone reverse",
+    ),
+    (
+        "template IN A example.com {\n match ^a\\.cluster\\.local\\.$\n fallthrough\n }",
+        "",
+    ),
+    (
+        "template IN HTTPS {\n match ^a\\.cluster\\.local\\.$\n fallthrough\n }",
+        "/a",
+    ),
     ("transfer {\n to *\n }", ""),
     (
         "hosts {\n 192.0.2.1 a.example.com\n fallthrough\n }",
@@ -140,7 +167,15 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("hosts {\n 192.0.2.1 a.example.com\n no_reverse\n }", "zone"),
     (
-        "hosts {\n 192.0.2.1 a.svc.cluster.local\n no_reverse\n fallthrough\n }",
+        "hosts {\n 192.0.2.1 a.svc.cluster.local x B.cluster.local\n no_reverse\n fallthrough\n }",
+        "/a.svc /b",
+    ),
+    (
+        "hosts {\n 192.0.2.1 a.svc.cluster.local\n no_reverse\n }",
+        "zone",
+    ),
+    (
+        "hosts {\n 192.0.2.1 *.cluster.local\n no_reverse\n fallthrough\n }",
         "zone",
     ),
     ("hosts /etc/hosts example.com {\n no_reverse\n }", ""),
@@ -317,7 +352,12 @@ fn hosts_are_read_from_files_with_an_absolute_path() {
     let folder = |hosts: &str| Folder::Known([("x".to_owned(), hosts.to_owned())].into());
     for (path, hosts, parts) in [
         ("/etc/coredns/x", "192.0.2.1 a.example.com\n", ""),
-        ("/etc/coredns/x", "192.0.2.1 a.cluster.local\n", "zone"),
+        (
+            "/etc/coredns/x",
+            "192.0.2.1 a.cluster.local b\n::1 c.cluster.local\n",
+            "/a /c",
+        ),
+        ("/etc/coredns/x", "192.0.2.1 ä.cluster.local\n", "zone"),
         ("x", "192.0.2.1 a.example.com\n", "zone"),
     ] {
         let files = Files::new([("/etc/coredns".to_owned(), folder(hosts))]);
@@ -330,7 +370,28 @@ fn hosts_are_read_from_files_with_an_absolute_path() {
 }
 
 #[test]
+fn more_than_the_most_names_are_the_zone() {
+    let hosts = |count: usize| {
+        let line = |i| format!(" 192.0.2.1 h{i}.cluster.local\n");
+        let lines: String = (0..count).map(line).collect();
+        with(&format!("hosts {{\n{lines} no_reverse\n fallthrough\n }}"))
+    };
+    let most = hosts(64).left();
+    assert_eq!((most.names.len(), most.parts), (64, Parts::NONE));
+    let more = hosts(65);
+    assert_eq!(more.left(), Part::Zone.into());
+    let last = more.findings.last().unwrap().to_string();
+    let told = "more than 64 names of the zone: all names of the zone are left to CoreDNS";
+    assert_eq!(last, told);
+}
+
+#[test]
 fn findings_name_line_reason_and_cost() {
+    let named = with("rewrite name a.cluster.local b\n hosts /etc/coredns/x {\n fallthrough\n }");
+    let first = named.findings[0].to_string();
+    let told = "line 3 of Corefile: rewrite: a rule for name can match a.cluster.local.: this \
+                name is left to CoreDNS";
+    assert_eq!(first, told);
     let rules = with("log\n hosts {\n 192.0.2.1 a\n fallthrough\n }\n minimal");
     let texts: Vec<_> = rules.findings.iter().map(ToString::to_string).collect();
     assert_eq!(

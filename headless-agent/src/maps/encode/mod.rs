@@ -8,11 +8,12 @@ mod details;
 mod key;
 mod name;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use headless_ebpf::abi::{
-    CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkId, ChunkKind, HashKey, INLINE_BYTES,
-    NameFlags, NameRecord, SET_ADDRESSES_MAX,
+    CHUNK_BYTES, CHUNK_IPV4, CHUNK_IPV6, Chunk, ChunkId, ChunkKind, Config, HashKey, INLINE_BYTES,
+    NameFlags, NameRecord, PassedNames, SET_ADDRESSES_MAX,
 };
 
 pub use self::key::MapKey;
@@ -55,6 +56,17 @@ impl Place {
             set: record.set,
         }
     }
+}
+
+/// The names of the zone, without the zone, whose questions pass. They keep the places that they
+/// have in `config`. `None` where they are too many or too long.
+pub fn passed_names(config: &Config, names: &BTreeSet<Box<str>>) -> Option<PassedNames> {
+    let hash = |name: &str| {
+        let labels = name.split('.').filter(|label| !label.is_empty());
+        PassedNames::hash(&config.hash_key, labels.map(str::as_bytes))
+    };
+    let hashes: Option<Vec<_>> = names.iter().map(|name| hash(name)).collect();
+    config.passed.with(&hashes?)
 }
 
 /// Whether the programs leave the name to userspace, so that the maps need no addresses.

@@ -171,6 +171,9 @@ fn the_layouts_version_covers_what_is_written() {
     let served = addresses.map(|text| Address::from(address(text)));
     assert_eq!(writer.serve(&served).unwrap(), []);
     assert_eq!((writer.failed().len(), writer.crowded().len()), (0, 0));
+    let long = "a.".repeat(60) + "b";
+    let names = ["", "db.default.svc", &"a".repeat(60), &long].map(Box::<str>::from);
+    writer.pass_names(&names.into()).unwrap();
     let found = digest(writer.sink());
     assert_eq!(
         found, ENCODING,

@@ -1,14 +1,16 @@
 //! The state that the programs read: deadline, completeness, and the generation around writes
 //! over names.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{Ordering, fence};
 
-use headless_ebpf::abi::State;
+use headless_ebpf::abi::{Config, State};
 use tracing::error;
 
 use super::Writer;
+use crate::maps::encode::passed_names;
 use crate::maps::heartbeat::{Beat, monotonic_ns};
-use crate::maps::store::{RecordSink, SinkError};
+use crate::maps::store::{MapKind, RecordSink, SinkError};
 
 impl<S: RecordSink> Writer<S> {
     /// Begins an odd generation: until [`Self::end_writing`] the programs deny no name,
@@ -79,11 +81,38 @@ impl<S: RecordSink> Writer<S> {
         self.put_state(State {
             deadline_ns: now.saturating_add(lease),
             serial,
-            flags: self.state.flags & !(State::COMPLETE | State::PASSES)
+            flags: self.state.flags & !(State::COMPLETE | State::PASSES | State::PASS_NAMES)
                 | if is_complete { State::COMPLETE } else { 0 }
-                | passes.bits(),
+                | passes.bits()
+                | self.config.passed.flag(),
         })?;
         self.counts.beat_ns.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Replaces the names of the zone, without the zone, whose questions pass. The programs hear
+    /// of the first one with the next heartbeat.
+    ///
+    /// # Errors
+    /// When the settings cannot be written. [`SinkError::Full`] where they are too many or too
+    /// long.
+    pub fn pass_names(&mut self, names: &BTreeSet<Box<str>>) -> Result<(), SinkError> {
+        const FULL: SinkError = SinkError::Full {
+            map: MapKind::NamesLong,
+        };
+        let passed = passed_names(&self.config, names).ok_or(FULL)?;
+        if passed == self.config.passed {
+            return Ok(());
+        }
+        let config = Config {
+            passed,
+            ..self.config
+        };
+        self.sink
+            .put_config(&config)
+            .inspect_err(|error| self.counts.failure(error))?;
+        self.config = config;
+        self.counts.wrote(1);
         Ok(())
     }
 

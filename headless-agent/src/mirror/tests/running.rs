@@ -52,6 +52,51 @@ async fn nothing_is_denied_while_the_source_is_silent_for_too_long() {
     assert!(denies());
 }
 
+#[test]
+fn a_heartbeat_tells_which_names_are_left_to_coredns() {
+    use headless_ebpf::abi::{PASSED_MAX, PassedNames};
+
+    use crate::corefile::Left;
+    use crate::corefile::standing::{Report, Standing};
+
+    let standing = Arc::new(Standing::default());
+    let zone = Name::from_str("cluster.local.").unwrap();
+    let mirror = Mirror::new(Index::new(Settings::new(zone)), config());
+    let mut keeper = keeper(&Arc::new(mirror.standing_by(Arc::clone(&standing))));
+    let mut told = |names: &[&str]| {
+        let left = Left {
+            names: names.iter().map(|name| (*name).into()).collect(),
+            ..Left::NOTHING
+        };
+        standing.set(Report {
+            left,
+            ..Report::default()
+        });
+        keeper.beat().unwrap();
+        let sink = keeper.writer.sink();
+        let config = sink.config.unwrap();
+        let has = |labels: &[&str]| {
+            let labels = labels.iter().map(|label| label.as_bytes());
+            let hash = PassedNames::hash(&config.hash_key, labels).unwrap();
+            config.passed.has(hash)
+        };
+        let passed = [has(&["a"]), has(&["b", "default", "svc"])];
+        (
+            sink.state.flags & (State::PASSES | State::PASS_NAMES),
+            passed,
+        )
+    };
+    let flag = State::PASS_NAMES;
+    assert_eq!(told(&[]), (0, [false, false]));
+    assert_eq!(told(&["a"]), (flag, [true, false]));
+    assert_eq!(told(&["a", "b.default.svc"]), (flag, [true, true]));
+    assert_eq!(told(&["b.default.svc"]), (flag, [false, true]));
+    let many: Vec<_> = (0..=PASSED_MAX).map(|i| format!("n{i}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    assert_eq!(told(&many).0, flag | State::PASS_ZONE, "they do not fit");
+    assert_eq!(told(&[]), (0, [false, false]));
+}
+
 #[tokio::test]
 async fn the_end_of_the_source_ends_the_loop() {
     let keeper = keeper(&mirror());

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::args::{Cli, Command};
+use crate::corefile::Parts;
 
 const TEXT: &str = ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n ttl 60\n }\n \
                     cache 30\n reload\n}\n";
@@ -49,7 +50,7 @@ async fn options_of_the_corefile_hold_where_none_is_given() {
     assert_eq!((ttls.records, ttls.minimum, ttls.version), (30, 60, 30));
     assert_eq!(settings.programs.ttl, 30);
     corefile.update().unwrap();
-    assert_eq!(corefile.standing().parts(), Parts::NONE);
+    assert_eq!(corefile.standing().report().left.parts, Parts::NONE);
     let (settings, mut corefile) = started(&folder, &["--ttl", "20"]).await;
     assert_eq!(settings.records.ttls.records, 20);
     corefile.update().unwrap();
@@ -67,7 +68,7 @@ async fn the_agent_starts_again_once_other_options_certainly_hold() {
     let now = Instant::now();
     corefile.transition.change(other.clone(), now);
     corefile.update().unwrap();
-    assert_eq!(corefile.standing().parts(), Parts::ALL);
+    assert_eq!(corefile.standing().report().left.parts, Parts::ALL);
     let mounted = Duration::from_secs(200);
     let Some(before) = now.checked_sub(mounted) else {
         return;
@@ -77,7 +78,11 @@ async fn the_agent_starts_again_once_other_options_certainly_hold() {
     assert!(corefile.spread <= SPREAD);
     corefile.spread = Duration::from_mins(5);
     corefile.update().unwrap();
-    assert_eq!(corefile.standing().parts(), Parts::ALL, "before its end");
+    assert_eq!(
+        corefile.standing().report().left.parts,
+        Parts::ALL,
+        "before its end"
+    );
     let in_time = |corefile: &mut Corefile, seconds| {
         let then = Instant::now() + Duration::from_secs(seconds);
         corefile.end_in_time(Some(StartAgain(String::new())), then)
@@ -93,13 +98,13 @@ async fn the_agent_starts_again_once_other_options_certainly_hold() {
         ended.ends_with("only start: ttl 20 instead of 60"),
         "{ended}"
     );
-    assert_eq!(corefile.standing().parts(), Parts::ALL);
+    assert_eq!(corefile.standing().report().left.parts, Parts::ALL);
     // A change that only another option of the operator would feel.
     let (_, mut corefile) = started(&folder, &["--ttl", "20"]).await;
     let other = corefile::read(&TEXT.replace("ttl 60", "ttl 40"), &files, None);
     corefile.transition.change(other, before);
     corefile.update().unwrap();
-    assert_eq!(corefile.standing().parts(), Parts::NONE);
+    assert_eq!(corefile.standing().report().left.parts, Parts::NONE);
 }
 
 #[tokio::test]
@@ -119,7 +124,7 @@ async fn a_corefile_that_was_unreadable_is_in_doubt_as_before() {
         sender.send_replace(Some(reading));
         corefile.take();
         corefile.update().unwrap();
-        corefile.standing().parts()
+        corefile.standing().report().left.parts
     };
     let denials: Parts = crate::corefile::Part::Denials.into();
     assert_eq!(parts(&mut corefile, text("any", None)), denials);
@@ -143,17 +148,17 @@ async fn empty_services_need_the_endpoints_of_all() {
     assert!(settings.records.exposure.ignore_empty);
     corefile.update().unwrap();
     let report = corefile.standing().report();
-    assert_eq!(report.parts, Part::Zone.into());
+    assert_eq!(report.left.parts, Part::Zone.into());
     assert!(
         report.reasons[0].contains("with --endpoints all"),
         "{report:?}"
     );
     corefile.endpoints = None;
     corefile.update().unwrap();
-    assert_eq!(corefile.standing().parts(), Part::Zone.into());
+    assert_eq!(corefile.standing().report().left.parts, Part::Zone.into());
     let (_, mut corefile) = started(&folder, &[]).await;
     corefile.update().unwrap();
-    assert_eq!(corefile.standing().parts(), Parts::NONE);
+    assert_eq!(corefile.standing().report().left.parts, Parts::NONE);
 }
 
 #[tokio::test]
@@ -163,7 +168,7 @@ async fn a_file_that_is_missing_leaves_everything_to_coredns() {
     assert_eq!(settings.records.ttls.records, 30);
     corefile.update().unwrap();
     let report = corefile.standing().report();
-    assert_eq!(report.parts, Parts::ALL);
+    assert_eq!(report.left, Left::ALL);
     assert!(
         report.reasons[0].contains("cannot read the Corefile"),
         "{report:?}"
