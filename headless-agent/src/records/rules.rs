@@ -55,7 +55,7 @@ pub struct Question {
     /// The type (IANA "DNS Resource Record TYPEs").
     pub qtype: u16,
     /// The class. No answer depends on it: CoreDNS answers every class that it does not refuse
-    /// with records of class IN ([`Settings::any_class`]).
+    /// with records of class IN ([`super::Settings::any_class`]).
     pub qclass: u16,
 }
 

@@ -114,7 +114,7 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
 /// An object with the text of all of its labels.
 ///
 /// The text is kept because a tenant may give an object 1.5 MB of labels, which take many times as
-/// much memory as a map. [`Self::of`] makes a map of the few that decide.
+/// much memory as a map. [`LabelsText::of`] makes a map of the few that decide.
 #[derive(Clone, Debug)]
 pub(super) struct Labelled<K> {
     /// The object.
