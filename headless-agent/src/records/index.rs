@@ -5,6 +5,7 @@ mod events;
 mod holders;
 mod parts;
 mod pending;
+mod pods;
 mod pointers;
 mod queue;
 mod read;
@@ -94,7 +95,7 @@ struct NamespaceEntry {
     services: HashMap<Arc<str>, usize>,
     slices: HashMap<Box<str>, SliceEntry>,
     pods: HashMap<Box<str>, PodEntry>,
-    /// Number of pods with each address.
+    /// Number of pods with each address, whether or not the Namespace object exists.
     pod_addresses: HashMap<IpAddr, u32>,
 }
 

@@ -1,15 +1,12 @@
 //! The effect of each kind of event on the index.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::pending::{Dirty, Ending, Following};
 use super::slices::Slices;
-use super::{Index, PodEntry, ServiceEntry, ServiceState, SliceEntry, entry_exists};
+use super::{Index, ServiceEntry, ServiceState, SliceEntry, entry_exists};
 use crate::watch::{
-    EndpointSlice, Event, Kind, Object, ObjectRef, Pod, Service, ServiceKind, ServiceRef,
-    SliceEndpoints,
+    EndpointSlice, Event, Kind, Object, ObjectRef, Service, ServiceKind, ServiceRef, SliceEndpoints,
 };
 
 impl Index {
@@ -65,7 +62,7 @@ impl Index {
             }
             Object::Service(service) => service.selected,
             Object::EndpointSlice(slice) => slice.selected && !self.settings.exposure.no_endpoints,
-            Object::Pod(_) => true,
+            Object::Pod(pod) => self.settings.exposure.namespaces.may_have(&pod.namespace),
         }
     }
 
@@ -165,8 +162,11 @@ impl Index {
     }
 
     fn put_namespace(&mut self, name: &str, list: Option<u32>) {
+        let (before, now) = (self.namespace_exists(name), list.is_some());
+        if before != now {
+            self.visit_pods_of(name);
+        }
         let entry = self.namespaces.entry(name.into()).or_default();
-        let (before, now) = (entry.list.is_some(), list.is_some());
         entry.list = list;
         self.visit_namespace(name, before);
         if before == now {
@@ -252,49 +252,6 @@ impl Index {
         self.recount(service, Some(&slice), None);
     }
 
-    /// CoreDNS leaves out each state of a pod that is terminating (`errPodTerminating` in
-    /// `plugin/kubernetes/object/informer.go`). So a pod that was there before stays as it was
-    /// until it is gone, even over a relist, and one that was not there does not come.
-    fn put_pod(&mut self, pod: Pod) {
-        if pod.terminating {
-            return self.keep_pod(&pod);
-        }
-        let name = pod.namespace.clone();
-        let list = self.lists[Kind::Pod as usize];
-        let namespace = self.namespaces.entry(pod.namespace).or_default();
-        let address = pod.address;
-        let entry = PodEntry { list, address };
-        let before = namespace.pods.insert(pod.name, entry);
-        let before = before.and_then(|before| before.address);
-        if before == address {
-            return;
-        }
-        self.revision += 1;
-        for address in before.into_iter().chain(address) {
-            let count = namespace.pod_addresses.get(&address).copied();
-            let key = (name.clone(), address);
-            self.pending
-                .pods
-                .entry(key)
-                .or_insert(count.unwrap_or_default());
-        }
-        if let Some(before) = before {
-            release(&mut namespace.pod_addresses, before);
-        }
-        if let Some(address) = address {
-            *namespace.pod_addresses.entry(address).or_default() += 1;
-        }
-    }
-
-    /// Takes notice that a pod is still in the list.
-    fn keep_pod(&mut self, pod: &Pod) {
-        let list = self.lists[Kind::Pod as usize];
-        let namespace = self.namespaces.get_mut(&pod.namespace);
-        if let Some(entry) = namespace.and_then(|of| of.pods.get_mut(&pod.name)) {
-            entry.list = list;
-        }
-    }
-
     fn remove(&mut self, reference: &ObjectRef) {
         self.unselected.remove(reference);
         let ObjectRef {
@@ -325,18 +282,7 @@ impl Index {
                     self.take_slice(service, name);
                 }
             }
-            Kind::Pod => {
-                if let Some(address) = entry.pods.remove(name).and_then(|pod| pod.address) {
-                    let count = entry.pod_addresses.get(&address).copied();
-                    let key = (namespace.clone(), address);
-                    self.pending
-                        .pods
-                        .entry(key)
-                        .or_insert(count.unwrap_or_default());
-                    release(&mut entry.pod_addresses, address);
-                    self.revision += 1;
-                }
-            }
+            Kind::Pod => self.remove_pod(namespace, name),
         }
         let exists = entry_exists(&self.namespaces, namespace);
         self.visit_namespace(namespace, exists);
@@ -394,15 +340,5 @@ fn emptied(slice: EndpointSlice) -> EndpointSlice {
         aliases: Box::default(),
         partial: true,
         ..slice
-    }
-}
-
-/// Takes one from the number of pods with this address.
-fn release(addresses: &mut HashMap<IpAddr, u32>, address: IpAddr) {
-    if let Some(count) = addresses.get_mut(&address) {
-        *count -= 1;
-        if *count == 0 {
-            addresses.remove(&address);
-        }
     }
 }

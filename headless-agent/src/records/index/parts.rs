@@ -6,7 +6,7 @@ use headless_ebpf::abi::NameFlags;
 
 use super::super::name::RelativeName;
 use super::super::service::EndpointLabel;
-use super::{Index, NameData, namespace_data, pod_data};
+use super::{Index, NameData, NamespaceEntry, namespace_data, pod_data};
 
 /// A namespace's own name and its pods' names, or a Service's own name and its endpoints'
 /// names.
@@ -101,10 +101,8 @@ impl Index {
     /// The names of a namespace's pods.
     pub fn pod_names(&self, namespace: &str) -> impl Iterator<Item = RelativeName> {
         let entry = self.namespaces.get(namespace);
-        let addresses = entry
-            .into_iter()
-            .flat_map(|entry| entry.pod_addresses.keys());
-        addresses.filter_map(move |address| self.pod_name(namespace, *address))
+        let pods = entry.into_iter().flat_map(NamespaceEntry::named_pods);
+        pods.filter_map(move |(address, _)| self.pod_name(namespace, address))
     }
 
     fn namespace_part(&self, namespace: &str) -> Part {
@@ -116,10 +114,10 @@ impl Index {
             let name = RelativeName::from_labels([namespace]);
             part.names.extend(name.map(|name| (name, namespace_data())));
         }
-        for (address, count) in &entry.pod_addresses {
-            let name = self.pod_name(namespace, *address);
+        for (address, count) in entry.named_pods() {
+            let name = self.pod_name(namespace, address);
             part.names
-                .extend(name.and_then(|name| Some((name, pod_data(*address, *count)?))));
+                .extend(name.and_then(|name| Some((name, pod_data(address, count)?))));
         }
         part
     }

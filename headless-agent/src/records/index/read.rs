@@ -72,10 +72,9 @@ impl Index {
             entry.state.names(naming, self.settings.endpoints)
         });
         let pods = self.namespaces.iter().flat_map(|(namespace, entry)| {
-            let counts = entry.pod_addresses.iter();
-            counts.filter_map(|(address, count)| {
-                let name = self.pod_name(namespace, *address)?;
-                Some((name, pod_data(*address, *count)?))
+            entry.named_pods().filter_map(|(address, count)| {
+                let name = self.pod_name(namespace, address)?;
+                Some((name, pod_data(address, count)?))
             })
         });
         namespaces.chain(services).chain(pods)
@@ -148,7 +147,7 @@ impl Index {
     }
 
     /// Whether a server of the cluster's DNS may have no endpoint that is selected.
-    pub(in crate::records) fn hides_servers(&self) -> bool {
+    pub(in crate::records) fn has_unselected_servers(&self) -> bool {
         self.unselected.has_slices()
     }
 
@@ -210,7 +209,7 @@ impl Index {
         }
     }
 
-    /// Whether the Namespace object exists.
+    /// Whether the Namespace is exposed: its object exists, and CoreDNS has it.
     pub(in crate::records) fn namespace_exists(&self, name: &str) -> bool {
         entry_exists(&self.namespaces, name)
     }
@@ -232,12 +231,5 @@ impl Index {
             name: &entry.name,
             state: &entry.state,
         }
-    }
-
-    /// Number of pods of the namespace that have this as their first address.
-    pub(in crate::records) fn pods(&self, namespace: &str, address: IpAddr) -> u32 {
-        let namespace = self.namespaces.get(namespace);
-        let count = namespace.and_then(|entry| entry.pod_addresses.get(&address));
-        count.copied().unwrap_or_default()
     }
 }

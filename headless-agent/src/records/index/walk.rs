@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::super::name::RelativeName;
-use super::Index;
+use super::{Index, NamespaceEntry};
 use crate::watch::Problem;
 
 /// A walk over all names of an index.
@@ -66,8 +66,8 @@ impl Walk {
                 let namespace = namespaces.front()?;
                 if addresses.is_empty() {
                     let entry = index.namespaces.get(namespace);
-                    let pods = entry.map(|entry| entry.pod_addresses.keys().copied());
-                    *addresses = pods.map(Iterator::collect).unwrap_or_default();
+                    let pods = entry.into_iter().flat_map(NamespaceEntry::named_pods);
+                    *addresses = pods.map(|(address, _)| address).collect();
                 }
                 let rest = addresses.len().saturating_sub(budget.max(1));
                 let step = addresses.split_off(rest);

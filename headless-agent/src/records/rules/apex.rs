@@ -82,8 +82,9 @@ impl Resolver<'_> {
     /// Each CoreDNS looks up its own addresses. The index knows the addresses of all of them,
     /// but not which two belong to one server. So the answer is known if all addresses of a
     /// family lead to the same Services. [`Miss::Unknown`] where they do not, where the
-    /// endpoints of some Services are unknown, where a server of the cluster's DNS has no endpoint
-    /// that CoreDNS selects: it then names itself, and where the look-up is beyond the bounds of [`Effort`].
+    /// endpoints of some Services are unknown, where the look-up is beyond the bounds of
+    /// [`Effort`], and where a server of the cluster's DNS has no endpoint that is selected: such a
+    /// server names itself.
     fn servers(&self) -> Result<Vec<Server<'_>>, Miss> {
         let settings = self.index.settings();
         let ServiceRef { namespace, name } = &settings.dns_service;
@@ -91,7 +92,7 @@ impl Resolver<'_> {
         let own = &own.state.endpoints;
         let unknown = settings.endpoints == EndpointScope::Headless
             || self.index.hides_holders()
-            || self.index.hides_servers()
+            || self.index.has_unselected_servers()
             || own.is_partial();
         if unknown {
             return Err(Miss::Unknown);

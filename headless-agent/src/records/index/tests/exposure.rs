@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::corefile::{Exposure, Namespaces};
+use crate::selector::Selector;
 use crate::watch::{Object, ServiceRef};
 
 fn exposed(exposure: Exposure) -> Settings {
@@ -149,10 +150,10 @@ fn the_cluster_dns_is_served_whatever_its_labels() {
     assert_eq!(names(&index), expected.map(str::to_owned).into());
     assert_eq!(led_to(&index), [""; 0]);
     assert_eq!(served(&index), ["10.96.0.10", "10.0.0.53"]);
-    assert!(index.hides_servers());
+    assert!(index.has_unselected_servers());
     // Labels change in both directions.
     index.apply_all(dns());
-    assert!(names(&index).contains("kube-dns.kube-system") && !index.hides_servers());
+    assert!(names(&index).contains("kube-dns.kube-system") && !index.has_unselected_servers());
     assert_eq!(served(&index), ["10.96.0.10", "10.0.0.53"]);
     index.apply_all(dns().map(unselected));
     assert_eq!(names(&index), expected.map(str::to_owned).into());
@@ -163,4 +164,74 @@ fn the_cluster_dns_is_served_whatever_its_labels() {
     assert_eq!(served(&index), ["10.96.0.10"]);
     index.apply(delete(Kind::Service, "kube-system/kube-dns"));
     assert_eq!(served(&index), [""; 0]);
+}
+
+/// An index that verifies pods.
+fn verified(namespaces: Namespaces) -> Index {
+    Index::new(Settings {
+        pods: PodsMode::Verified,
+        ..exposed(Exposure {
+            namespaces,
+            ..Exposure::default()
+        })
+    })
+}
+
+/// The names of pods that a part, a walk and a full look-up of the index have.
+fn pod_names(index: &Index, namespace: &str) -> BTreeSet<String> {
+    let of_pods = |name: &String| name.ends_with(".pod.cluster");
+    let all: BTreeSet<_> = names(index).into_iter().filter(of_pods).collect();
+    let mut walk = Walk::default();
+    let walked = std::iter::from_fn(|| walk.next(index, 10)).flatten();
+    let walked = walked.map(|name| name.to_string());
+    assert_eq!(walked.filter(of_pods).collect::<BTreeSet<_>>(), all);
+    let of_namespace = index.pod_names(namespace).map(|name| name.to_string());
+    assert_eq!(of_namespace.collect::<BTreeSet<_>>(), all);
+    all
+}
+
+#[test]
+fn pods_of_namespaces_that_are_not_listed_are_not_kept() {
+    let mut index = verified(Namespaces::Listed(["default".into()].into()));
+    let changes = index.apply_all([namespace("hidden"), pod("hidden", "a", "10.0.0.1")]);
+    assert!(changes.is_empty() && index.namespaces.is_empty());
+    index.apply_all([namespace("default"), pod("default", "a", "10.0.0.1")]);
+    let name = "10-0-0-1.default.pod.cluster".to_owned();
+    assert_eq!(pod_names(&index, "default"), [name].into());
+}
+
+#[test]
+fn names_of_pods_come_and_go_with_their_namespace() {
+    // `hidden` has other labels, or there is no such Namespace.
+    for namespaces in [Namespaces::Labelled(Selector::default()), Namespaces::All] {
+        let mut index = verified(namespaces);
+        let mut installed = BTreeMap::new();
+        let both = ["10-0-0-1", "10-0-0-2"].map(|it| format!("{it}.hidden.pod.cluster"));
+        let pods = [("a", 1), ("b", 2), ("c", 2)];
+        let pods = pods.map(|(name, last)| pod("hidden", name, &format!("10.0.0.{last}")));
+        let changes = index.apply_all(pods.clone());
+        assert_eq!(changes, []);
+        assert_eq!(pod_names(&index, "hidden"), [].into());
+        let changes = index.apply(namespace("hidden"));
+        check(&index, &mut installed, &changes);
+        assert_eq!(pod_names(&index, "hidden"), both.clone().into());
+        let changes = index.apply(delete(Kind::Namespace, "hidden"));
+        assert_eq!(changes.last().unwrap().name.to_string(), "hidden");
+        check(&index, &mut installed, &changes);
+        assert_eq!(installed, BTreeMap::new());
+        assert_eq!(pod_names(&index, "hidden"), [].into());
+        // A pod that goes while nobody sees it, and one that comes with the Namespace.
+        assert_eq!(index.apply(delete(Kind::Pod, "hidden/a")), []);
+        let events = [
+            delete(Kind::Pod, "hidden/b"),
+            namespace("hidden"),
+            pods[0].clone(),
+        ];
+        let changes = index.apply_all(events);
+        check(&index, &mut installed, &changes);
+        assert_eq!(pod_names(&index, "hidden"), both.into());
+        // Pods of a Namespace that goes and comes at once stay.
+        let events = [delete(Kind::Namespace, "hidden"), namespace("hidden")];
+        assert_eq!(index.apply_all(events), []);
+    }
 }

@@ -30,6 +30,7 @@ fn pods_have_names_where_they_are_verified() {
     let mut index = Index::new(verified);
     let mut installed = BTreeMap::new();
     let mut steps = vec![
+        (namespace("default"), vec!["+default 16"]),
         (
             pod("default", "a", "10.0.0.1"),
             vec!["+10-0-0-1.default.pod.cluster 16 10.0.0.1"],
@@ -80,6 +81,7 @@ fn pods_are_counted_by_address() {
     assert_eq!(index.missing().last(), Some(&"pods"));
     let address = "10.0.0.1".parse().unwrap();
     index.apply_all([
+        namespace("default"),
         pod("default", "a", "10.0.0.1"),
         pod("default", "b", "10.0.0.1"),
     ]);
@@ -94,6 +96,7 @@ fn pods_are_counted_by_address() {
     ]);
     assert_eq!(index.pods("default", address), 0);
     index.apply(delete(Kind::Pod, "default/a"));
+    index.apply(delete(Kind::Namespace, "default"));
     assert!(index.namespaces.is_empty());
 }
 

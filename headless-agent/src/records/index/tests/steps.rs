@@ -43,6 +43,7 @@ fn many_namespaces_and_pods_come_and_go_in_steps() {
         let one = pod("default", &name, &address(i));
         [namespace(&spread), pod(&spread, &name, "10.0.0.1"), one]
     });
+    let come = [namespace("default")].into_iter().chain(come);
     let go = (0..MANY).flat_map(|i| {
         let (spread, name) = (format!("ns{i}"), format!("pod{i}"));
         let pod = |namespace: &str| delete(Kind::Pod, &format!("{namespace}/{name}"));
@@ -52,8 +53,9 @@ fn many_namespaces_and_pods_come_and_go_in_steps() {
             pod("default"),
         ]
     });
+    let go = go.chain([delete(Kind::Namespace, "default")]);
     for (mut events, last) in [
-        (come.collect::<Vec<_>>().into_iter(), 3 * MANY),
+        (come.collect::<Vec<_>>().into_iter(), 3 * MANY + 1),
         (go.collect::<Vec<_>>().into_iter(), 0),
     ] {
         while index.take(&mut events, 100) {}
