@@ -142,7 +142,7 @@ pub struct RecordArgs {
         value_parser = service
     )]
     pub cluster_dns_service: ServiceRef,
-    /// The objects that have names, by the Corefile's `kubernetes`. No option sets them.
+    /// The objects that have names, by the Corefile's `kubernetes`. No option sets the exposure.
     #[arg(skip)]
     pub exposure: Exposure,
     /// The bounds that the Corefile's `cache` puts on TTLs. No option sets them.
@@ -151,10 +151,10 @@ pub struct RecordArgs {
     /// The size of the Corefile's `bufsize`. No option sets it.
     #[arg(skip)]
     pub bufsize: Option<u16>,
-    /// Whether the Corefile lets CoreDNS answer questions of any class. `None` without a
-    /// Corefile. No option sets it.
+    /// Whether the Corefile lets CoreDNS answer questions of any class; false without a Corefile.
+    /// No option sets it.
     #[arg(skip)]
-    pub any_class: Option<bool>,
+    pub any_class: bool,
 }
 
 impl RecordArgs {

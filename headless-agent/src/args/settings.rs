@@ -220,7 +220,7 @@ impl RecordArgs {
             ttls: self.ttls(),
             cache: self.cache,
             edns_max: self.bufsize.unwrap_or(u16::MAX),
-            any_class: self.any_class.unwrap_or(true),
+            any_class: self.any_class,
             pods: self.pods(),
             endpoints: self.endpoints(source),
             exposure: self.exposure.clone(),
@@ -254,7 +254,7 @@ impl RecordArgs {
             .with_context(|| format!("--zone: `{zone}` is not a domain name"))?;
         config.set_ttls(self.ttls());
         config.edns_max = self.bufsize.unwrap_or(u16::MAX).into();
-        config.any_class = self.any_class.unwrap_or_default().into();
+        config.any_class = self.any_class.into();
         Ok(config)
     }
 }

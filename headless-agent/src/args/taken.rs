@@ -53,7 +53,7 @@ impl RecordArgs {
         self.exposure = options.exposure.clone();
         self.cache = options.cache;
         self.bufsize = options.bufsize;
-        self.any_class = Some(options.any_class);
+        self.any_class = options.any_class;
         contradictions
     }
 
@@ -67,7 +67,7 @@ impl RecordArgs {
             exposure: self.exposure.clone(),
             cache: self.cache,
             bufsize: self.bufsize,
-            any_class: self.any_class.unwrap_or_default(),
+            any_class: self.any_class,
         }
     }
 

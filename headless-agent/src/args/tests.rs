@@ -46,6 +46,31 @@ fn defaults_are_kubeadms() {
     assert_eq!(run.records.cluster_dns_service.name, "kube-dns");
 }
 
+/// A Corefile that comes later and has neither `forward` nor `chaos` changes no option, so nothing
+/// may depend on it.
+#[test]
+fn other_classes_are_left_to_coredns_until_a_corefile_says_otherwise() {
+    let start = ["headless-agent", "run", "--source", "kubernetes"];
+    let Command::Run(given) = Cli::try_parse_from(start).unwrap().command else {
+        panic!("not `run`");
+    };
+    let classes = |args: &RunArgs| {
+        let settings = args.settings().unwrap();
+        let programs = settings.programs.any_class == 1;
+        (
+            settings.records.any_class,
+            programs,
+            settings.taken.any_class,
+        )
+    };
+    assert_eq!(classes(&given), (false, false, false));
+    for says in [false, true] {
+        let mut options = given.settings().unwrap().taken;
+        options.any_class = says;
+        assert_eq!(classes(&given.with(&options).0), (says, says, says));
+    }
+}
+
 #[test]
 fn the_admin_socket_has_a_path() {
     let socket = |run: RunArgs| run.admin.socket.admin_socket;
