@@ -70,6 +70,12 @@ impl<T> Listed<T> {
         from.take_while(of).map(|(_, (_, object))| object)
     }
 
+    /// Whether the current list has the object.
+    pub(super) fn is_current(&self, reference: &ObjectRef) -> bool {
+        let object = self.objects.get(reference);
+        object.is_some_and(|(list, _)| *list == self.list)
+    }
+
     /// The object with this name, if something of it is kept.
     pub(super) fn get(&self, reference: &ObjectRef) -> Option<&T> {
         self.objects.get(reference).map(|(_, object)| object)

@@ -12,10 +12,11 @@ use crate::watch::{Kind, ObjectRef};
 /// soon as one is gone.
 pub(super) const POLICIES_MAX: usize = 256;
 
-/// Most bytes of policies that are kept of a namespace. A policy takes some 30 KiB at most, so this
-/// is room for [`POLICIES_MAX`] of the largest, and for some ten thousand common ones with a rule
-/// or two. A policy without room stands for one that allows nothing, until it changes or is
-/// listed again.
+/// Most bytes of policies that are kept of a namespace in one list. A policy takes some 30 KiB at
+/// most, so this is room for [`POLICIES_MAX`] of the largest, and for some ten thousand common ones
+/// with a rule or two. A policy without room stands for one that allows nothing, until it changes
+/// or is listed again. During a relist the policies of the list before are kept too, and take no
+/// room: whoever has replaced them all meanwhile would find none, and the last list would stay so.
 pub(super) const POLICIES_BYTES_MAX: usize = 8 << 20;
 
 /// A policy, or that it had no room.
@@ -31,7 +32,7 @@ struct Kept {
 struct Held {
     policies: usize,
     left_out: usize,
-    /// Bytes of the others.
+    /// Bytes of the others, as far as the current list has them.
     bytes: usize,
 }
 
@@ -50,10 +51,12 @@ impl Held {
         self.bytes += kept.bytes();
     }
 
-    fn subtract(&mut self, kept: &Kept) {
+    fn subtract(&mut self, kept: &Kept, is_current: bool) {
         self.policies -= 1;
         self.left_out -= usize::from(kept.is_left_out);
-        self.bytes -= kept.bytes();
+        if is_current {
+            self.bytes -= kept.bytes();
+        }
     }
 }
 
@@ -95,7 +98,7 @@ impl Policies {
         if let Some(kept) = self.listed.get(reference)
             && let Some(held) = self.namespaces.get_mut(&reference.namespace)
         {
-            held.subtract(kept);
+            held.subtract(kept, self.listed.is_current(reference));
             if held.policies == 0 {
                 self.namespaces.remove(&reference.namespace);
             }
@@ -146,6 +149,9 @@ impl Policies {
 impl List for Policies {
     fn restart(&mut self) {
         self.listed.restart();
+        for held in self.namespaces.values_mut() {
+            held.bytes = 0;
+        }
     }
 
     fn restarted(&mut self) {
@@ -237,6 +243,33 @@ mod tests {
         let last = policies.evaluated("shop").and_then(Iterator::last);
         assert_eq!(last, Some(&large));
         assert_eq!(policies.held("shop"), recounted(&policies));
+    }
+
+    #[test]
+    fn policies_of_an_earlier_list_take_no_room() {
+        let mut policies = Policies::default();
+        let large = policy(1000);
+        let fitting = POLICIES_BYTES_MAX / large.bytes();
+        policies.restart();
+        for number in 0..fitting {
+            policies.put(reference(number), Some(large.clone()));
+        }
+        policies.restarted();
+        // All are replaced while the watch is down. One has kept its name, another one goes.
+        policies.restart();
+        policies.delete(&reference(1));
+        for number in [0].into_iter().chain(fitting..2 * fitting) {
+            policies.put(reference(number), Some(large.clone()));
+        }
+        let held = policies.held("shop");
+        assert_eq!((held.policies, held.left_out), (2 * fitting - 1, 1));
+        assert!(held.bytes <= POLICIES_BYTES_MAX);
+        policies.delete(&reference(0));
+        policies.put(reference(2 * fitting - 1), Some(large));
+        policies.restarted();
+        let held = policies.held("shop");
+        assert_eq!((held.policies, held.left_out), (fitting, 0));
+        assert_eq!(held, recounted(&policies));
     }
 
     #[test]
