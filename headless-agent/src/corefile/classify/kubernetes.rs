@@ -1,5 +1,7 @@
 //! The plugin `kubernetes` (`plugin/kubernetes/setup.go`).
 
+use std::collections::BTreeSet;
+
 use headless_ebpf::abi::PodsMode;
 
 use super::super::address::{REVERSE_ZONES, covers, overlap};
@@ -55,12 +57,9 @@ fn selector(first: &Token, args: &[&Token]) -> Result<Selector, PluginError> {
     let selector: Selector = text
         .parse()
         .map_err(|error| first.error(format!("{error}")))?;
-    let keys: Vec<_> = selector.keys().collect();
+    let mut keys = BTreeSet::new();
     // Of `a=1,a=2` CoreDNS forgets the first.
-    if let Some(key) = keys
-        .iter()
-        .find(|key| keys.iter().filter(|it| it == key).count() > 1)
-    {
+    if let Some(key) = selector.keys().find(|key| !keys.insert(*key)) {
         let text = format!(
             "the agent does not read a selector with {} twice",
             shown(key)
