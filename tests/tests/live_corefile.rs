@@ -78,9 +78,10 @@ impl<'a> Scene<'a> {
         // The programs hear of it with the next heartbeat.
         let since = Instant::now();
         wait_for(|| {
+            // The reply may take long. Its age is of the time before it came.
+            let waited = since.elapsed().as_secs_f64();
             let status = self.agent.status();
-            let age = status["heartbeat_age"].as_f64().unwrap();
-            let beaten = age < since.elapsed().as_secs_f64();
+            let beaten = status["heartbeat_age"].as_f64().unwrap() < waited;
             beaten.then_some(()).ok_or(status.to_string())
         });
     }

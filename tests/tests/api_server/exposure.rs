@@ -89,6 +89,10 @@ fn objects_whose_labels_change_come_and_go() {
             .patch::<EndpointSlice>("default", "web-1", &team("a"))
             .await;
         addresses(WEB, &["10.0.0.1", "10.0.0.2"]).await;
+        cluster.patch::<Service>("default", "api", &team("b")).await;
+        missing(API).await;
+        cluster.patch::<Service>("default", "api", &team("a")).await;
+        addresses(API, &["10.96.0.77"]).await;
         serves_the_cluster_dns(&agent).await;
 
         label_namespace(&scene, "default", &json!({ "dns": "off" })).await;

@@ -47,6 +47,15 @@ impl Part {
     }
 }
 
+/// Whether our SRV answer in place of this one may be partial: it is truncated, or the addresses
+/// of a target with several addresses follow it.
+fn may_be_partial(theirs: &Decoded) -> bool {
+    let [.., additional] = &theirs.sections;
+    // The records are sorted by owner name.
+    let mut neighbours = additional.windows(2);
+    theirs.truncated() || neighbours.any(|it| it[0].owner.eq_ignore_ascii_case(&it[1].owner))
+}
+
 impl Comparison {
     /// Puts a question to CoreDNS and to all parts of headless, and compares the replies.
     pub(super) fn compare(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
@@ -192,7 +201,7 @@ impl Comparison {
         let kernel = self.ours.by_programs(query)?;
         // Each begins an SRV answer that may be partial with a random target. How many steps the
         // reply takes depends on this target, and a reply of too many steps passes.
-        let takes_turns = qtype(query) == Some(&SRV.to_be_bytes());
+        let takes_turns = qtype(query) == Some(&SRV.to_be_bytes()) && may_be_partial(theirs);
         match (handled, kernel) {
             (EngineOutcome::Reply(host), None) if takes_turns => {
                 self.judge(Part::Engine, question, theirs, &host);
