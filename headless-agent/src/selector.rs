@@ -1,4 +1,4 @@
-//! Label selectors: the operator's, the Corefile's, and those of objects.
+//! Label selectors: of the operator's options, of the Corefile, and of objects.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,7 +91,7 @@ impl Selector {
         self.0.iter().map(|it| &*it.key)
     }
 
-    /// Whether it chooses all objects.
+    /// Whether the selector chooses all objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,39 +1,40 @@
-//! The objects of which CoreDNS makes names: options of the plugin `kubernetes`.
+//! The exposure: options of the plugin `kubernetes` by which objects have names.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::selector::Selector;
 
-/// The objects of which CoreDNS makes names. The default has all.
+/// Which objects are selected and which namespaces exposed. The default has all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exposure {
     /// `namespaces` or `namespace_labels`.
     pub namespaces: Namespaces,
-    /// `labels`: Services, EndpointSlices and pods without these labels do not exist for CoreDNS.
+    /// `labels`: the Services, EndpointSlices and pods that are selected.
     pub labels: Selector,
-    /// `noendpoints`: no EndpointSlice exists for CoreDNS.
+    /// `noendpoints`: no EndpointSlice is selected.
     pub no_endpoints: bool,
     /// `ignore empty_service`: the names of a Service with a cluster IP exist only while it has a
     /// ready endpoint.
     pub ignore_empty: bool,
 }
 
-/// The namespaces whose objects have names.
+/// The namespaces that are exposed if they exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Namespaces {
     /// All.
     #[default]
     All,
-    /// Those with these names (`namespaces`). Reverse names lead only to their objects, too.
+    /// The namespaces with these names (`namespaces`). Reverse names lead only to their objects,
+    /// too.
     Listed(BTreeSet<Box<str>>),
-    /// Those with these labels (`namespace_labels`). Reverse names lead to the objects of all
-    /// (CoreDNS, `serviceRecordForIP` in `plugin/kubernetes/reverse.go`).
+    /// The namespaces with these labels (`namespace_labels`). Reverse names lead to the objects of
+    /// all namespaces (CoreDNS, `serviceRecordForIP` in `plugin/kubernetes/reverse.go`).
     Labelled(Selector),
 }
 
 impl Namespaces {
-    /// Whether objects of a namespace with this name may have names.
+    /// Whether a namespace with this name may be exposed.
     pub fn may_have(&self, name: &str) -> bool {
         match self {
             Self::Listed(names) => names.contains(name),

@@ -22,22 +22,22 @@ const COMPARE: Duration = Duration::from_millis(800);
 /// How often the routes are read whatever the events say.
 const READ_ROUTES: Duration = Duration::from_secs(30);
 
-/// The longest wait for the first decision about the node's pods. Until it comes, no program is
-/// attached, so that no pod is answered that should not be.
+/// The longest wait for the node's pods. No program is attached meanwhile, so that no pod is
+/// answered that should not be. Afterwards the fallback holds for all.
 const DECIDE: Duration = Duration::from_secs(10);
 
 /// Waits until the node's pods are known, for a limited time.
 async fn decided(decisions: &mut Decisions, stop: &CancellationToken) {
-    let decided = timeout(DECIDE, decisions.wait_for(|it| it.settled));
-    tokio::select! {
-        () = stop.cancelled() => {}
-        decided = decided => if decided.is_err() {
-            warn!(
-                "the pods of this node are not known after {} s: until they are, the mode of the \
-                 node holds for all",
-                DECIDE.as_secs()
-            );
-        }
+    let is_late = tokio::select! {
+        () = stop.cancelled() => false,
+        decided = timeout(DECIDE, decisions.wait_for(|it| it.settled)) => decided.is_err(),
+    };
+    if is_late {
+        let (seconds, mode) = (DECIDE.as_secs(), decisions.borrow().fallback);
+        warn!(
+            "the pods of this node are not known after {seconds} s: until they are, the mode \
+             {mode} holds for all"
+        );
     }
 }
 

@@ -98,8 +98,8 @@ pub struct DecidedPod {
 /// The modes of all pods of the node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the pods are known, or cannot be known for now: until then, no program should be
-    /// attached.
+    /// Whether the pods are known, or none are watched. The first programs wait for this for a
+    /// limited time.
     pub settled: bool,
     /// Whether pods are watched.
     pub watched: bool,
@@ -172,7 +172,7 @@ impl Objects {
         }
     }
 
-    /// The objects of a kind, and those of them that cannot be read.
+    /// The objects of a kind, and the objects of this kind that cannot be read.
     fn lists(&mut self, kind: Kind) -> impl Iterator<Item = &mut dyn List> {
         let objects: Option<&mut dyn List> = match kind {
             Kind::Pod => Some(&mut self.pods),

@@ -24,8 +24,9 @@ pub(super) struct ServiceState {
     pub(super) service: Option<Arc<Service>>,
     /// Its ready endpoints.
     pub(super) endpoints: Arc<Endpoints>,
-    /// Whether the Namespace object exists. Without it CoreDNS serves no Service
-    /// (`namespaceExposed` in `plugin/kubernetes/namespace.go`).
+    /// Whether the Namespace is exposed: its object exists, and CoreDNS has it (`namespaces`,
+    /// `namespace_labels`). Otherwise CoreDNS serves no Service (`namespaceExposed` in
+    /// `plugin/kubernetes/namespace.go`).
     pub(super) exposed: bool,
     /// Whether a Service with cluster IPs exists only while it has a ready endpoint (CoreDNS's
     /// option `ignore empty_service`).

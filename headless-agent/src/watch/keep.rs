@@ -9,16 +9,16 @@ pub struct Keep {
     /// Names of pods: an endpoint without a hostname is called by its pod's name, not by its
     /// address (CoreDNS's option `endpoint_pod_names`).
     pub pod_names: bool,
-    /// The namespaces that exist (CoreDNS's option `namespace_labels`).
+    /// The namespaces that are exposed (CoreDNS's option `namespace_labels`).
     pub namespaces: Selector,
-    /// The Services, EndpointSlices and pods that exist (CoreDNS's option `labels`).
+    /// The Services, EndpointSlices and pods that are selected (CoreDNS's option `labels`).
     pub labels: Selector,
 }
 
 impl Keep {
     /// Leaves out a Namespace or a pod with labels that are not selected. A Service or an
-    /// EndpointSlice with such labels stays, and says so: it may be the cluster's DNS. What is
-    /// wrong with an object that is not selected is no problem.
+    /// EndpointSlice with such labels stays, and says so: it may be the cluster's DNS. The faults
+    /// of an object that is not selected are no problems.
     pub fn select(
         &self,
         object: Option<Object>,

@@ -32,7 +32,8 @@ pub struct Service {
     /// Whether a part of the object that could change an answer was left out. CoreDNS then
     /// has to answer for the Service's names.
     pub partial: bool,
-    /// Whether it has labels that are selected ([`Keep::labels`](super::Keep::labels)). Otherwise it has no names.
+    /// Whether the labels of the Service are selected ([`Keep::labels`](super::Keep::labels)).
+    /// A Service that is not selected has no names.
     pub selected: bool,
 }
 
@@ -103,7 +104,8 @@ pub struct EndpointSlice {
     /// Whether a part of the object that could change an answer was left out. CoreDNS then
     /// has to answer for the names of the slice's Service.
     pub partial: bool,
-    /// Whether it has labels that are selected ([`Keep::labels`](super::Keep::labels)). Otherwise it has no names.
+    /// Whether the labels of the slice are selected ([`Keep::labels`](super::Keep::labels)).
+    /// A slice that is not selected has no names.
     pub selected: bool,
 }
 

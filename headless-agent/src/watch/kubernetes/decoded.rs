@@ -31,7 +31,7 @@ pub(super) struct Undecodable {
     metadata: ObjectMeta,
     /// The field with a value of the wrong type.
     field: String,
-    /// What is wrong with it.
+    /// The reason.
     error: Excerpt,
 }
 

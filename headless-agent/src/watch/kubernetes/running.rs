@@ -1,4 +1,4 @@
-//! Watches that run, and what they share.
+//! Watches that run, and the client, the memory and the channel that they share.
 
 use std::sync::Arc;
 

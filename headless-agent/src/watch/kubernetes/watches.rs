@@ -19,16 +19,17 @@
 //! - Slices of the cluster's DNS Service, which has a cluster IP: the addresses
 //!   of its pods are served too.
 //!
-//! With `noendpoints` only the last of these watches runs.
+//! A slice whose labels change moves from one of these watches to another, and the events
+//! of these two watches come in any order. The slice is gone when no watch has it.
+//!
+//! With `noendpoints` one watch alone selects slices of the cluster's DNS Service. Its selector
+//! differs from the listed one, since no other watch has the slices with other labels.
 //!
 //! # Which labels
 //!
 //! Labels that CoreDNS selects (`labels`, `namespace_labels`) decide here, not at the server: the
 //! addresses of the cluster's DNS are served whatever labels it has, and a server does not count
 //! the objects that a selector chooses.
-//!
-//! A slice whose labels change moves from one of these watches to another, and the events
-//! of these two watches come in any order. The slice is gone when no watch has it.
 
 use std::fmt::Debug;
 
@@ -69,7 +70,7 @@ const LIVE_PODS: &str = "status.phase!=Failed,status.phase!=Succeeded,status.pha
 /// The part of the cluster that is watched.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// The slices that are watched, apart from those of the cluster's DNS Service.
+    /// The slices that are watched, apart from the slices of the cluster's DNS Service.
     pub slices: SliceSelection,
     /// Whether pods are watched.
     pub pods: bool,
@@ -82,11 +83,11 @@ pub struct Selection {
 /// The slices that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SliceSelection {
-    /// Those of every Service.
+    /// The slices of every Service.
     All,
-    /// Those of headless Services.
+    /// The slices of headless Services.
     Headless,
-    /// None.
+    /// No slices.
     None,
 }
 
