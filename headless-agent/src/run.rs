@@ -147,6 +147,7 @@ impl Prepared {
             responder: Arc::<responder::ResponderCounts>::default(),
             kernel,
             policy: deciding.published(),
+            corefile: corefile.health(),
             lease: policy.lease,
             started: Instant::now(),
         };

@@ -19,12 +19,35 @@ pub struct Files(BTreeMap<String, Folder>);
 
 /// Why a path leads to no file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NoFile(pub(super) String);
+pub(super) struct NoFile {
+    /// The reason in words.
+    pub(super) reason: String,
+    /// Whether the folder may have the file, and cannot be read.
+    pub(super) is_unread: bool,
+}
+
+impl NoFile {
+    /// A path that certainly leads to no file that the agent could read.
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_unread: false,
+        }
+    }
+}
 
 impl Files {
     /// The folders by path.
     pub fn new(folders: impl IntoIterator<Item = (String, Folder)>) -> Self {
         Self(folders.into_iter().collect())
+    }
+
+    /// Why folders cannot be read.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.0.values().filter_map(|folder| match folder {
+            Folder::Known(_) => None,
+            Folder::Unknown(reason) => Some(reason.as_str()),
+        })
     }
 
     /// The files that match a path, of whose last part one `*` and one `?` may stand for other
@@ -40,13 +63,18 @@ impl Files {
         let is_pattern = name.contains(['*', '?']);
         let count = |char| path.matches(char).count();
         if count('*') > 1 || count('?') > 1 || path.contains('[') && path.contains(']') {
-            return Err(NoFile("more than one wildcard".to_owned()));
+            return Err(NoFile::new("more than one wildcard"));
         }
         let files = match self.0.get(folder) {
             Some(Folder::Known(files)) => files,
-            Some(Folder::Unknown(reason)) => return Err(NoFile(reason.clone())),
+            Some(Folder::Unknown(reason)) => {
+                return Err(NoFile {
+                    is_unread: true,
+                    ..NoFile::new(reason)
+                });
+            }
             None => {
-                return Err(NoFile(format!(
+                return Err(NoFile::new(format!(
                     "no ConfigMap is known for the folder {folder}: --corefile-import names it"
                 )));
             }
@@ -56,7 +84,9 @@ impl Files {
             .map(|(key, text)| (format!("{folder}/{key}"), text.as_str()))
             .collect();
         if found.is_empty() && !is_pattern {
-            return Err(NoFile(format!("the folder {folder} has no file {name}")));
+            return Err(NoFile::new(format!(
+                "the folder {folder} has no file {name}"
+            )));
         }
         Ok(found)
     }
@@ -149,7 +179,8 @@ mod tests {
             [("/etc/coredns/NodeHosts".to_owned(), "of NodeHosts")]
         );
         for path in ["gone", "/gone/x", "/other/*", "custom/*/*", "c[a]"] {
-            assert!(files.matching(path, PATH).is_err(), "{path}");
+            let error = files.matching(path, PATH).unwrap_err();
+            assert_eq!(error.is_unread, path == "/gone/x", "{path}");
         }
     }
 }

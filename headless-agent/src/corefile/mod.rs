@@ -35,11 +35,14 @@ pub use self::token::{BYTES_MAX, PATH, Place, SyntaxError};
 pub fn read(text: &str, files: &Files, zone: Option<&str>) -> Rules {
     match parse::parse(text, files) {
         Ok(blocks) => classify::classify(&blocks, files, zone),
-        Err(error) => Rules::unknown(Finding {
-            left: Left::ALL,
-            place: Some(error.place.clone()),
-            text: format!("the Corefile cannot be parsed: {error}"),
-        }),
+        Err(error) => Rules {
+            unread: error.is_unread.then(|| error.reason.clone()),
+            ..Rules::unknown(Finding {
+                left: Left::ALL,
+                place: Some(error.place.clone()),
+                text: format!("the Corefile cannot be parsed: {error}"),
+            })
+        },
     }
 }
 

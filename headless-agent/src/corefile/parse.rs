@@ -43,6 +43,7 @@ pub(super) fn parse(text: &str, files: &Files) -> Result<Vec<ServerBlock>, Synta
             place: Place { file, line: 1 },
             word: String::new(),
             reason: format!("more than {BYTES_MAX} bytes"),
+            is_unread: false,
         });
     }
     let mut parser = Parser {
@@ -109,6 +110,7 @@ impl Parser<'_> {
                 },
                 word: String::new(),
                 reason: reason.into(),
+                is_unread: false,
             },
         }
     }
@@ -300,7 +302,10 @@ impl Parser<'_> {
     /// The words of the files that an import names.
     fn imported(&self, argument: &Token) -> Result<Vec<Token>, SyntaxError> {
         let matching = self.files.matching(&argument.text, &argument.place.file);
-        let files = matching.map_err(|NoFile(reason)| argument.error(reason))?;
+        let files = matching.map_err(|NoFile { reason, is_unread }| SyntaxError {
+            is_unread,
+            ..argument.error(reason)
+        })?;
         let mut tokens = Vec::new();
         for (path, text) in files {
             tokens.extend(lex(text, &path.into()));

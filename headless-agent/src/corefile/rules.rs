@@ -185,6 +185,9 @@ pub struct Rules {
     pub findings: Vec<Finding>,
     /// How CoreDNS hears about a change.
     pub reload: Reload,
+    /// Why a folder cannot be read in which the text names files. The other fields are then no
+    /// rules of CoreDNS, which may read the files.
+    pub unread: Option<String>,
 }
 
 impl Rules {
@@ -194,6 +197,7 @@ impl Rules {
             options: None,
             findings: vec![finding],
             reload: Reload::Never,
+            unread: None,
         }
     }
 

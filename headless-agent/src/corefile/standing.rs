@@ -21,6 +21,18 @@ pub struct Report {
     pub reasons: Vec<String>,
     /// Sentences for the operator that leave nothing to CoreDNS.
     pub remarks: Vec<String>,
+    /// Why the Corefile may have changed since it was read.
+    pub outages: Vec<String>,
+}
+
+impl Report {
+    /// The problems for the operator, each in a sentence.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        let left = |reason: &String| format!("left to CoreDNS: {reason}");
+        let stale = |why: &String| format!("the Corefile may have changed since: {why}");
+        let reasons = self.reasons.iter().map(left);
+        reasons.chain(self.outages.iter().map(stale))
+    }
 }
 
 impl Standing {

@@ -45,6 +45,8 @@ pub struct SyntaxError {
     pub word: String,
     /// The fault, in words.
     pub reason: String,
+    /// Whether the fault is that an imported folder cannot be read.
+    pub is_unread: bool,
 }
 
 /// The most characters of a word that a message shows.
@@ -91,6 +93,7 @@ impl Token {
             place: self.place.clone(),
             word: shown(&self.text),
             reason: reason.into(),
+            is_unread: false,
         }
     }
 

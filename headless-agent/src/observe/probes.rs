@@ -85,15 +85,6 @@ impl Vitals {
         silence.map(|silence| format!("{silence}: negative answers are withheld"))
     }
 
-    /// A line for each reason why questions are left to CoreDNS. It does not make the agent
-    /// unready: a rollout would wait for ever, and the pods get all answers.
-    pub fn left_to_coredns(&self) -> Vec<String> {
-        let reasons = self.standing.reasons.iter();
-        reasons
-            .map(|reason| format!("left to CoreDNS: {reason}"))
-            .collect()
-    }
-
     /// A line for each thing that keeps the agent from being ready, with the reason where
     /// it is known.
     pub fn unready(&self) -> Vec<String> {

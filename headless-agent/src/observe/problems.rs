@@ -73,8 +73,7 @@ impl Snapshot {
                 self.writes.pending
             ));
         }
-        let reasons = self.standing.reasons.iter();
-        problems.extend(reasons.map(|reason| format!("left to CoreDNS: {reason}")));
+        problems.extend(self.standing.problems());
         problems.extend(self.interface_problems());
         problems.extend(policy::problems(&self.policy, &self.datapath.untold));
         problems

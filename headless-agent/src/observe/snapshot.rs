@@ -22,7 +22,7 @@ use crate::records::EndpointScope;
 use crate::responder;
 use crate::watch::Kind;
 use crate::watch::choice::Choice;
-use crate::watch::health::FailureReason;
+use crate::watch::health::{FailureReason, Health};
 
 /// The places where the stages publish, and the maps and counters of the kernel.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Sources {
     pub kernel: watch::Receiver<Option<Arc<Kernel>>>,
     /// The decision about the node's pods.
     pub policy: Policy,
+    /// The watch of the Corefile.
+    pub corefile: Arc<Health>,
     /// How long the programs answer after the last heartbeat.
     pub lease: Duration,
     /// When the agent started.
@@ -153,9 +155,9 @@ impl Sources {
         let failures = Kind::WATCHED.into_iter().flat_map(|kind| {
             let reasons = FailureReason::ALL.into_iter();
             reasons.map(move |reason| {
-                let [records, pods] =
-                    [source, &self.policy.health].map(|it| it.failures(kind, reason));
-                (kind, reason, records + pods)
+                let all = [source, &self.policy.health, &self.corefile];
+                let counts = all.map(|it| it.failures(kind, reason));
+                (kind, reason, counts.iter().sum())
             })
         });
         let counts = &self.responder;

@@ -179,7 +179,7 @@ impl Objects {
             Kind::Namespace => Some(&mut self.namespaces),
             Kind::NetworkPolicy => Some(&mut self.policies),
             Kind::Service => Some(&mut self.service),
-            Kind::EndpointSlice => None,
+            Kind::EndpointSlice | Kind::ConfigMap => None,
         };
         let unreadable: &mut dyn List = self.unreadable.entry(kind).or_default();
         objects.into_iter().chain([unreadable])

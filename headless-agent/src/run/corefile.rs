@@ -15,6 +15,7 @@ use crate::corefile::{self, Finding, Left, Options, Part, Reload, Rules, Transit
 use crate::mirror::Mirror;
 use crate::records::EndpointScope;
 use crate::watch::corefile::{FIRST, Reading, follow, follow_file};
+use crate::watch::health::Health;
 use crate::watch::kubernetes::Client;
 
 /// Time between two looks at the clock.
@@ -24,6 +25,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// random part of it: a change reaches all agents of a cluster at once, and each one lists all
 /// objects when it starts. With 5,000 nodes, ten minutes spread this to some eight lists a second.
 const SPREAD: Duration = Duration::from_mins(10);
+
+/// The same for an agent that could not read the Corefile at its start. No change of the Corefile
+/// brings it about, so only agents of one outage do so together. These have just begun to list
+/// the objects together, within the 24 s that their watches wait at most to try again.
+const SPREAD_UNREAD: Duration = Duration::from_secs(30);
 
 /// The Corefile, and what has come of it.
 pub(super) struct Corefile {
@@ -36,12 +42,15 @@ pub(super) struct Corefile {
     /// Why the Corefile cannot be read at present, if that is so. `transition` is then the last
     /// text's.
     unreadable: Option<Rules>,
-    /// Whether a text has been read.
-    was_text: bool,
-    /// When the last text that was read had changed, by its `ConfigMap`.
-    last: Option<SystemTime>,
+    /// The last text that was read.
+    last: Option<Reading>,
+    /// The watch.
+    health: Arc<Health>,
     /// The agent's own part of [`SPREAD`].
     spread: Duration,
+    /// The agent's own part of [`SPREAD_UNREAD`], as long as it has not had the options of a
+    /// Corefile that it could not read at its start.
+    spread_unread: Option<Duration>,
     /// When the agent ends, since it needs to start again.
     end: Option<Instant>,
     /// The options with which the agent has started.
@@ -64,10 +73,11 @@ impl Corefile {
     ) -> Result<(config::Run, Self), ConfigError> {
         let (sender, mut readings) = watch::channel(None);
         let zone = settings.zone.clone();
+        let health = Arc::<Health>::default();
         let mut following = match (settings.corefile.clone(), client) {
             (config::Corefile::File(path), _) => follow_file(path, sender).boxed(),
             (config::Corefile::ConfigMap(sought), Some(client)) => {
-                follow(client, sought, sender).boxed()
+                follow(client, sought, Arc::clone(&health), sender).boxed()
             }
             _ => {
                 sender.send_replace(Some(Reading::Absent));
@@ -87,7 +97,7 @@ impl Corefile {
             let why = if is_late { " in time" } else { "" };
             Reading::Unreadable(format!("the Corefile was not read{why}"))
         });
-        let (rules, age) = rules(&reading, zone.as_deref());
+        let (reading, rules, age) = judge(reading, zone.as_deref());
         let mut settled = settings;
         if let Some(options) = &rules.options {
             // Where the Corefile's options cannot be used, `update` leaves all to CoreDNS.
@@ -101,9 +111,11 @@ impl Corefile {
             zone,
             transition: Transition::new(rules, age, Instant::now()),
             unreadable: None,
-            was_text: matches!(reading, Reading::Text { .. }),
-            last: changed(&reading),
             spread: SPREAD.mul_f64(fastrand::f64()),
+            spread_unread: matches!(reading, Reading::Unreadable(_))
+                .then(|| SPREAD_UNREAD.mul_f64(fastrand::f64())),
+            last: Some(reading).filter(is_text),
+            health,
             end: None,
             loaded: settled.taken.clone(),
             endpoints: endpoints(&settled),
@@ -116,6 +128,11 @@ impl Corefile {
     /// The state that this stage publishes.
     pub(super) fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing)
+    }
+
+    /// The watch.
+    pub(super) fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Follows the Corefile.
@@ -132,7 +149,9 @@ impl Corefile {
                 () = &mut self.following => anyhow::bail!("the watch of the Corefile ended"),
                 changed = self.readings.changed() => {
                     if changed.is_ok() {
-                        self.take();
+                        if self.take() {
+                            info!("the Corefile of the cluster's DNS has changed");
+                        }
                     } else {
                         sleep(TICK).await;
                     }
@@ -142,38 +161,41 @@ impl Corefile {
         }
     }
 
-    /// Takes a new reading over.
-    fn take(&mut self) {
+    /// Takes a new reading over. Returns whether it is another text than the last one.
+    fn take(&mut self) -> bool {
         let Some(reading) = self.readings.borrow_and_update().clone() else {
-            return;
+            return false;
         };
-        let (rules, age) = rules(&reading, self.zone.as_deref());
+        let (reading, rules, age) = judge(reading, self.zone.as_deref());
         let now = Instant::now();
-        let is_text = matches!(reading, Reading::Text { .. });
-        let last = changed(&reading);
+        let Some(last) = &self.last else {
+            self.transition = Transition::new(rules, age, now);
+            self.last = Some(reading).filter(is_text);
+            return false;
+        };
         match reading {
-            Reading::Unreadable(_) if self.was_text => {
+            Reading::Unreadable(_) => {
                 self.unreadable = Some(rules);
-                return;
+                false
             }
             // A ConfigMap that is gone leaves the files of CoreDNS's running pods.
-            Reading::Absent if self.was_text => {
+            Reading::Absent => {
                 self.unreadable = None;
-                return;
+                false
             }
-            Reading::Text { .. } if self.was_text => {
+            Reading::Text { .. } => {
                 let was_unreadable = self.unreadable.take();
-                if let Some(unknown) = was_unreadable.filter(|_| self.last != last) {
+                if let Some(unknown) = was_unreadable.filter(|_| changed(last) != changed(&reading))
+                {
                     // Any text may have been there in between.
                     self.transition.change(unknown, now);
                 }
+                let is_other = text(last) != text(&reading) || *self.transition.rules() != rules;
                 self.transition.change(rules, now);
+                self.last = Some(reading);
+                is_other
             }
-            _ => self.transition = Transition::new(rules, age, now),
         }
-        self.was_text |= is_text;
-        self.last = last;
-        info!("the Corefile of the cluster's DNS has changed");
     }
 
     /// Publishes which questions are left to CoreDNS now.
@@ -188,6 +210,7 @@ impl Corefile {
         };
         let mut report = Report {
             left: rules.left().and(&doubted),
+            outages: self.outages(),
             ..Report::default()
         };
         for finding in &rules.findings {
@@ -215,7 +238,9 @@ impl Corefile {
         match wanted {
             Some(Ok((settings, contradictions))) => {
                 report.remarks.extend(contradictions);
-                if settings.taken != self.loaded {
+                if settings.taken == self.loaded {
+                    self.spread_unread = None;
+                } else {
                     report.left = Left::ALL;
                     let text = StartAgain(settings.taken.differences(&self.loaded));
                     report.reasons.push(text.to_string());
@@ -233,6 +258,20 @@ impl Corefile {
         self.judge_empty_services(&mut report);
         self.publish(&report);
         self.end_in_time(needs_start, Instant::now())
+    }
+
+    /// Why the Corefile may have changed since it was read. An outage that leaves everything to
+    /// CoreDNS is not among them, nor one of a `ConfigMap` of which the text names no file.
+    fn outages(&self) -> Vec<String> {
+        let reading = self.readings.borrow();
+        let files = match &*reading {
+            Some(Reading::Text { files, .. }) => Some(files),
+            Some(Reading::Absent) => None,
+            Some(Reading::Unreadable(_)) | None => return Vec::new(),
+        };
+        let is_told = |why: &str| files.is_some_and(|files| files.unread().any(|it| it == why));
+        let outages = self.health.outages().into_iter().map(|(_, why)| why);
+        outages.filter(|why| !is_told(why)).collect()
     }
 
     /// Leaves the zone to CoreDNS where the agent does not know which Services have endpoints, and
@@ -255,13 +294,16 @@ impl Corefile {
         ));
     }
 
-    /// Ends the agent once it has needed to start again for its part of [`SPREAD`].
+    /// Ends the agent once it has needed to start again for its part of [`SPREAD`], or of
+    /// [`SPREAD_UNREAD`].
     fn end_in_time(&mut self, needed: Option<StartAgain>, now: Instant) -> Result<(), StartAgain> {
         let Some(needed) = needed else {
             self.end = None;
             return Ok(());
         };
-        let end = *self.end.get_or_insert(now + self.spread);
+        let end = *self
+            .end
+            .get_or_insert(now + self.spread_unread.unwrap_or(self.spread));
         if now < end { Ok(()) } else { Err(needed) }
     }
 
@@ -302,11 +344,36 @@ fn endpoints(settings: &config::Run) -> Option<EndpointScope> {
     }
 }
 
+fn is_text(reading: &Reading) -> bool {
+    matches!(reading, Reading::Text { .. })
+}
+
+fn text(reading: &Reading) -> Option<&str> {
+    match reading {
+        Reading::Text { text, .. } => Some(text),
+        Reading::Absent | Reading::Unreadable(_) => None,
+    }
+}
+
 /// When a text changed, by its `ConfigMap`.
 fn changed(reading: &Reading) -> Option<SystemTime> {
     match reading {
         Reading::Text { changed, .. } => *changed,
         Reading::Absent | Reading::Unreadable(_) => None,
+    }
+}
+
+/// A reading, its rules, and the time since the last change of the text. A text that names files
+/// in a folder that cannot be read is not readable, either.
+fn judge(reading: Reading, zone: Option<&str>) -> (Reading, Rules, Option<Duration>) {
+    let (judged, age) = rules(&reading, zone);
+    match judged.unread {
+        Some(reason) => {
+            let reading = Reading::Unreadable(reason);
+            let (unknown, age) = rules(&reading, zone);
+            (reading, unknown, age)
+        }
+        None => (reading, judged, age),
     }
 }
 
@@ -333,6 +400,7 @@ fn rules(reading: &Reading, zone: Option<&str>) -> (Rules, Option<Duration>) {
                 options: None,
                 findings: vec![remark(Left::NOTHING, text)],
                 reload: Reload::Never,
+                unread: None,
             };
             (rules, None)
         }

@@ -110,7 +110,7 @@ pub fn unreadable(kind: Kind, metadata: ObjectMeta) -> Option<Object> {
                 })
             })
         }
-        Kind::Pod | Kind::NetworkPolicy => None,
+        Kind::Pod | Kind::NetworkPolicy | Kind::ConfigMap => None,
     }
 }
 

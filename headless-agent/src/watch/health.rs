@@ -46,6 +46,17 @@ impl FailureReason {
         Self::Unreachable,
     ];
 
+    /// The reason of an answer with this HTTP status, which is not a success.
+    pub const fn of(status: u16) -> Self {
+        match status {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            410 => Self::Gone,
+            _ => Self::Refused,
+        }
+    }
+
     /// Label in metrics.
     pub const fn label(self) -> &'static str {
         match self {
@@ -124,7 +135,7 @@ impl Ear {
 /// or change a few entries.
 #[derive(Debug, Default)]
 pub struct Health {
-    outages: Mutex<BTreeMap<&'static str, Outage>>,
+    outages: Mutex<BTreeMap<String, Outage>>,
     failures: Mutex<BTreeMap<(Kind, FailureReason), u64>>,
     /// When each watch was last heard.
     heard: RwLock<Vec<(&'static str, watch::Receiver<Instant>)>>,
@@ -149,14 +160,14 @@ impl Health {
     }
 
     /// The watch has failed and will be tried again. Logged when it is news.
-    pub fn failed(&self, watch: &'static str, kind: Kind, failure: &Failure) {
+    pub fn failed(&self, watch: &str, kind: Kind, failure: &Failure) {
         *self
             .failures
             .lock()
             .entry((kind, failure.reason))
             .or_default() += 1;
         let mut outages = self.outages.lock();
-        let outage = outages.entry(watch).or_insert_with(|| Outage {
+        let outage = outages.entry(watch.to_owned()).or_insert_with(|| Outage {
             kind,
             since: Instant::now(),
             reason: failure.reason,
@@ -172,7 +183,7 @@ impl Health {
     }
 
     /// The watch runs.
-    pub fn runs(&self, watch: &'static str) {
+    pub fn runs(&self, watch: &str) {
         if let Some(outage) = self.outages.lock().remove(watch) {
             let seconds = outage.since.elapsed().as_secs_f64();
             info!("the watch of {watch} runs again after {seconds:.1} s");

@@ -40,6 +40,7 @@ pub(super) use self::failure::chain;
 pub(super) use self::follow::Backoff;
 use self::follow::{Heard, Watch, WatchEvent};
 pub use self::hear::Patience;
+pub(super) use self::hear::{Overlong, listening};
 use self::merge::{Merge, Scope, SliceEvent};
 pub use self::node::{NodeSelection, watch_node};
 use self::running::Running;

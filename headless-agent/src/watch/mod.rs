@@ -52,16 +52,19 @@ pub enum Kind {
     Pod,
     /// `networking.k8s.io/v1` `NetworkPolicy`. No name is made of it.
     NetworkPolicy,
+    /// `v1` `ConfigMap`, of which those with the Corefile are watched. No name is made of it.
+    ConfigMap,
 }
 
 impl Kind {
     /// Every kind that is watched.
-    pub const WATCHED: [Self; 5] = [
+    pub const WATCHED: [Self; 6] = [
         Self::Namespace,
         Self::Service,
         Self::EndpointSlice,
         Self::Pod,
         Self::NetworkPolicy,
+        Self::ConfigMap,
     ];
 
     /// Every kind from which names are made, in the order of its discriminant.
@@ -80,6 +83,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 
@@ -91,6 +95,7 @@ impl Kind {
             Self::EndpointSlice => "endpointslices",
             Self::Pod => "pods",
             Self::NetworkPolicy => "networkpolicies",
+            Self::ConfigMap => "configmaps",
         }
     }
 }

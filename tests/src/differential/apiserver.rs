@@ -225,7 +225,7 @@ fn line(event: &str, object: &Value) -> String {
 const fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::Namespace | Kind::Service | Kind::Pod => "v1",
+        Kind::Namespace | Kind::Service | Kind::Pod | Kind::ConfigMap => "v1",
         Kind::NetworkPolicy => "networking.k8s.io/v1",
     }
 }

@@ -263,9 +263,11 @@ impl Cluster {
             .objects()
             .map(|object| match object.kind() {
                 Kind::Namespace => object.name().to_owned(),
-                Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::NetworkPolicy => {
-                    object.namespace().to_owned()
-                }
+                Kind::Service
+                | Kind::EndpointSlice
+                | Kind::Pod
+                | Kind::NetworkPolicy
+                | Kind::ConfigMap => object.namespace().to_owned(),
             })
             .collect();
         names.sort_unstable();

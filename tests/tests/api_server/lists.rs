@@ -176,12 +176,27 @@ fn the_agent_catches_up_after_an_outage_of_the_api_server() {
         assert_eq!(agent.get("/readyz").unwrap().0, 200);
         let problems = agent.problems();
         assert!(problems.contains("cannot watch services"), "{problems}");
+        let stale = "the Corefile may have changed since: cannot read the ConfigMap";
+        assert!(problems.contains(stale), "{problems}");
+        let (_, ready) = agent.get("/readyz").unwrap();
+        assert!(ready.contains(stale), "{ready}");
+        let errors = r#"headless_watch_errors_total{kind="ConfigMap",reason="unreachable"}"#;
+        let metrics = agent.metrics();
+        let count = metrics.lines().find_map(|line| line.strip_prefix(errors));
+        assert_ne!(count, Some(" 0"), "{metrics}");
+        assert!(count.is_some(), "{metrics}");
 
         scene.plane.start_server().await;
         changed().await;
         current(&agent).await;
         let problems = agent.problems();
         assert!(!problems.contains("cannot watch"), "{problems}");
+        eventually(async || {
+            let problems = agent.problems();
+            let is_over = !problems.contains(stale);
+            is_over.then_some(()).ok_or(problems)
+        })
+        .await;
     });
 }
 

@@ -69,7 +69,7 @@ impl Classifier<'_> {
         let files = if file.text.starts_with('/') {
             self.files.matching(&file.text, &name.place.file)
         } else {
-            Err(NoFile("its path is relative".to_owned()))
+            Err(NoFile::new("its path is relative"))
         };
         let (left, text) = match files {
             Ok(files) => {
@@ -84,8 +84,11 @@ impl Classifier<'_> {
                 let text = format!("hosts: its file has the name {}", left.listed(&zone));
                 (left, text)
             }
-            Err(NoFile(reason)) => {
+            Err(NoFile { reason, is_unread }) => {
                 let text = format!("hosts: its file is not known: {reason}");
+                if is_unread {
+                    self.rules.unread = Some(reason);
+                }
                 (Part::Zone.into(), text)
             }
         };

@@ -40,6 +40,7 @@ pub(super) fn classify(blocks: &[ServerBlock], files: &Files, zone: Option<&str>
                 options: None,
                 findings: Vec::new(),
                 reload: Reload::Never,
+                unread: None,
             },
             has_classes: false,
         };

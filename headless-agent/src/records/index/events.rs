@@ -266,7 +266,7 @@ impl Index {
             return;
         };
         match kind {
-            Kind::Namespace | Kind::NetworkPolicy => {}
+            Kind::Namespace | Kind::NetworkPolicy | Kind::ConfigMap => {}
             Kind::Service => {
                 let number = entry.services.get(&**name).copied();
                 let number = number.filter(|at| self.services[*at].object.is_some());
@@ -306,7 +306,7 @@ impl Index {
             }
         };
         match kind {
-            Kind::NetworkPolicy => {}
+            Kind::NetworkPolicy | Kind::ConfigMap => {}
             Kind::Namespace => {
                 if let Some(list) = entry.list {
                     put("", namespace, list);

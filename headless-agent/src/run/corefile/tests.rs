@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::args::{Cli, Command};
-use crate::corefile::Parts;
+use crate::corefile::{Files, Folder, Parts};
+use crate::watch::Kind;
+use crate::watch::health::{Failure, FailureReason};
 
 const TEXT: &str = ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n ttl 60\n }\n \
                     cache 30\n reload\n}\n";
@@ -173,4 +175,145 @@ async fn a_file_that_is_missing_leaves_everything_to_coredns() {
         report.reasons[0].contains("cannot read the Corefile"),
         "{report:?}"
     );
+}
+
+/// The reading of a text, with a folder that can be read or not.
+fn imported(text: &str, folder: Folder) -> Reading {
+    Reading::Text {
+        text: text.to_owned(),
+        files: Files::new([("/etc/coredns/custom".to_owned(), folder)]),
+        changed: None,
+    }
+}
+
+/// Gives the stage this reading, as its watch does. Returns whether it is told as a change, and
+/// the parts that are left to CoreDNS.
+fn given(corefile: &mut Corefile, reading: Reading) -> (bool, Parts) {
+    let (sender, readings) = watch::channel(None);
+    corefile.readings = readings;
+    sender.send_replace(Some(reading));
+    let is_change = corefile.take();
+    corefile.update().unwrap();
+    (is_change, corefile.standing().report().left.parts)
+}
+
+#[tokio::test]
+async fn an_import_that_was_unreadable_is_in_doubt_as_before() {
+    let custom = |text: &str| Folder::Known([("a".to_owned(), text.to_owned())].into());
+    let forbidden = || Folder::Unknown("403".to_owned());
+    let import = "import custom/*";
+    let hosts = "hosts /etc/coredns/custom/a {\n no_reverse\n fallthrough\n }";
+    // The names of `hosts` are no part.
+    let denials: Parts = Part::Denials.into();
+    for (line, text, parts) in [
+        (import, "any\n", denials),
+        (hosts, "192.0.2.1 b.cluster.local", Parts::NONE),
+    ] {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("Corefile"), TEXT).unwrap();
+        let (_, mut corefile) = started(&folder, &[]).await;
+        let written = TEXT.replace(" reload\n", &format!(" {line}\n"));
+        corefile.last = None;
+        given(&mut corefile, imported(&written, custom(text)));
+        let before = corefile.standing().report().left.clone();
+        assert_eq!(before.parts, parts, "{line}");
+        let unread = given(&mut corefile, imported(&written, forbidden()));
+        assert_eq!(unread, (false, Parts::ALL), "{line}");
+        let report = corefile.standing().report();
+        assert!(report.reasons[0].starts_with("403"), "{report:?}");
+        let again = given(&mut corefile, imported(&written, custom(text)));
+        assert_eq!(again, (false, parts), "{line}");
+        assert_eq!(corefile.standing().report().left, before, "{line}");
+        // A text that names no file there does not need the folder.
+        let own = given(&mut corefile, imported(TEXT, forbidden()));
+        assert!(own.0, "{line}");
+        assert!(corefile.unreadable.is_none(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_text_after_another_one_is_told_as_a_change() {
+    let folder = TempDir::new().unwrap();
+    let (_, mut corefile) = started(&folder, &[]).await;
+    let mut is_change = |reading| given(&mut corefile, reading).0;
+    let text = |text: &str| imported(text, Folder::Known([].into()));
+    let unreadable = |why: &str| Reading::Unreadable(why.to_owned());
+    assert!(!is_change(unreadable("500")), "another reason");
+    assert!(!is_change(text(TEXT)), "the first text");
+    assert!(!is_change(unreadable("403")));
+    assert!(!is_change(text(TEXT)), "the same text");
+    assert!(is_change(text(&TEXT.replace("cache 30", "any"))));
+    assert!(!is_change(Reading::Absent));
+}
+
+/// An agent whose API server cannot be reached while its node starts.
+#[tokio::test]
+async fn an_agent_that_started_without_a_readable_corefile_starts_again_soon() {
+    let folder = TempDir::new().unwrap();
+    let (_, mut corefile) = started(&folder, &[]).await;
+    assert!(corefile.spread_unread.unwrap() <= SPREAD_UNREAD);
+    corefile.spread = Duration::from_mins(5);
+    corefile.spread_unread = Some(Duration::from_secs(20));
+    let reading = imported(TEXT, Folder::Known([].into()));
+    assert_eq!(given(&mut corefile, reading), (false, Parts::ALL));
+    let in_time = |corefile: &mut Corefile, seconds| {
+        let then = Instant::now() + Duration::from_secs(seconds);
+        corefile.end_in_time(Some(StartAgain(String::new())), then)
+    };
+    in_time(&mut corefile, 19).unwrap();
+    in_time(&mut corefile, 20).unwrap_err();
+    corefile.end = None;
+    corefile.spread_unread = Some(Duration::ZERO);
+    corefile.update().unwrap_err();
+    // It started with the options of this text, and later changes reach all agents at once.
+    corefile.end = None;
+    let options = corefile.transition.rules().options.clone();
+    let (settings, _) = (corefile.settle)(options.as_ref()).unwrap();
+    corefile.loaded = settings.taken;
+    corefile.update().unwrap();
+    assert_eq!(corefile.spread_unread, None);
+    // So do those of a Corefile that was read at the start.
+    fs::write(folder.path().join("Corefile"), TEXT).unwrap();
+    let (_, corefile) = started(&folder, &[]).await;
+    assert_eq!(corefile.spread_unread, None);
+}
+
+#[tokio::test]
+async fn a_watch_that_fails_is_a_problem_until_it_runs() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("Corefile"), TEXT).unwrap();
+    let (_, mut corefile) = started(&folder, &[]).await;
+    let health = corefile.health();
+    let fail = |watch: &str, message: &str| {
+        let failure = Failure {
+            reason: FailureReason::Unreachable,
+            message: message.to_owned(),
+        };
+        health.failed(watch, Kind::ConfigMap, &failure);
+    };
+    fail("a", "no route");
+    fail("b", "403");
+    let problems = |corefile: &Corefile| {
+        let problems: Vec<_> = corefile.standing().report().problems().collect();
+        problems
+    };
+    let stale = "the Corefile may have changed since: no route";
+    let reading = imported(TEXT, Folder::Unknown("403".to_owned()));
+    given(&mut corefile, reading);
+    assert_eq!(problems(&corefile), [stale], "no file of `b` is named");
+    given(&mut corefile, Reading::Absent);
+    let both = [stale, "the Corefile may have changed since: 403"];
+    assert_eq!(problems(&corefile), both);
+    given(&mut corefile, Reading::Unreadable("no route".to_owned()));
+    let problem = &problems(&corefile)[..];
+    assert_eq!(problem.len(), 1, "{problem:?}");
+    assert!(
+        problem[0].starts_with("left to CoreDNS: no route"),
+        "{problem:?}"
+    );
+    given(&mut corefile, Reading::Absent);
+    health.runs("a");
+    health.runs("b");
+    corefile.update().unwrap();
+    assert!(problems(&corefile).is_empty());
 }

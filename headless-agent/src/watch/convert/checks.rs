@@ -61,7 +61,7 @@ fn not_a_name(text: &str) -> Option<Reason> {
 pub fn reference(kind: Kind, metadata: &ObjectMeta) -> ObjectRef {
     let namespace = match kind {
         Kind::Namespace => "",
-        Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::NetworkPolicy => {
+        Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::NetworkPolicy | Kind::ConfigMap => {
             metadata.namespace.as_deref().unwrap_or("default")
         }
     };

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use axum::http::{Request, Response, StatusCode};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::client::Body;
 use kube::core::Status;
 use serde_json::json;
-use tokio::time::advance;
+use tokio::time::{Instant, advance, timeout};
 use tower::BoxError;
 
+use super::super::Kind;
+use super::super::health::{FORBIDDEN_FOR, FailureReason};
+use super::requests::Seen;
 use super::*;
 
 fn reference(name: &str) -> ServiceRef {
@@ -44,7 +48,7 @@ fn failed(code: u16) -> Seen {
 }
 
 fn followed(name: &str) -> Followed {
-    Followed::new(reference(name))
+    Followed::new(&reference(name), Arc::default())
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,27 +157,29 @@ fn a_missing_config_map_is_absent_and_a_failure_is_not() {
 }
 
 /// A server that refuses every request with the code in `refuses`, if that is not 0, and else has
-/// the Corefile `text` in every `ConfigMap`. With the code 1 it does not answer. Its watches end
-/// after a second. It allows lists always if `lists` says so.
+/// the Corefile `text` in every `ConfigMap`. With the code 1 it does not answer, with the code 2 it
+/// has the Corefile `later`. Its watches end after a second. It allows lists always if `lists` says
+/// so.
 fn server(refuses: &Arc<AtomicU16>, lists: bool) -> Client {
     let refuses = Arc::clone(refuses);
     let service = tower::service_fn(move |request: Request<Body>| {
         let is_watch = request.uri().to_string().contains("watch=");
-        let code = if lists && !is_watch {
-            0
-        } else {
-            refuses.load(Ordering::Relaxed)
+        let code = match refuses.load(Ordering::Relaxed) {
+            2 => 2,
+            _ if lists && !is_watch => 0,
+            code => code,
         };
         async move {
             if code == 1 {
                 std::future::pending::<()>().await;
             }
             let (code, body) = match code {
-                0 if is_watch => {
+                0 | 2 if is_watch => {
                     sleep(Duration::from_secs(1)).await;
                     (200, bookmark())
                 }
-                0 => (200, list()),
+                0 => (200, list("text")),
+                2 => (200, list("later")),
                 code => (code, refusal(code)),
             };
             let mut response = Response::new(Body::from(body.into_bytes()));
@@ -184,10 +190,10 @@ fn server(refuses: &Arc<AtomicU16>, lists: bool) -> Client {
     Client::new(service, "default")
 }
 
-fn list() -> String {
+fn list(text: &str) -> String {
     json!({
         "kind": "ConfigMapList", "apiVersion": "v1", "metadata": { "resourceVersion": "5" },
-        "items": [{ "metadata": { "name": "coredns" }, "data": { KEY: "text" } }],
+        "items": [{ "metadata": { "name": "coredns" }, "data": { KEY: text } }],
     })
     .to_string()
 }
@@ -215,7 +221,12 @@ async fn a_refusal_for_a_moment_changes_nothing_and_a_long_one_ends() {
     for lists in [false, true] {
         let refuses = Arc::default();
         let (sender, mut readings) = watch::channel(None);
-        let following = tokio::spawn(follow(server(&refuses, lists), sought(), sender));
+        let following = tokio::spawn(follow(
+            server(&refuses, lists),
+            sought(),
+            Arc::default(),
+            sender,
+        ));
         readings.wait_for(is_text).await.unwrap();
         for code in [403, 401, 410, 500] {
             refuses.store(code, Ordering::Relaxed);
@@ -239,7 +250,12 @@ async fn the_first_reading_comes_in_time() {
     for (code, why) in [(403, "(403)"), (500, "no"), (1, "has not answered")] {
         let refuses = Arc::new(AtomicU16::new(code));
         let (sender, mut readings) = watch::channel(None);
-        let following = tokio::spawn(follow(server(&refuses, false), sought(), sender));
+        let following = tokio::spawn(follow(
+            server(&refuses, false),
+            sought(),
+            Arc::default(),
+            sender,
+        ));
         let start = Instant::now();
         let reading = readings.wait_for(Option::is_some).await.unwrap().clone();
         assert!(start.elapsed() >= FIRST, "{code}: {:?}", start.elapsed());
@@ -252,6 +268,44 @@ async fn the_first_reading_comes_in_time() {
             panic!("{reading:?}");
         };
         assert!(reason.contains(why), "{reason}");
+        following.abort();
+    }
+}
+
+/// A load balancer whose backend is gone accepts requests, and nobody answers.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_asked_again() {
+    let is_text = |reading: &Option<Reading>, said: &str| matches!(reading, Some(Reading::Text { text, .. }) if text == said);
+    for lists in [false, true] {
+        let refuses = Arc::default();
+        let (sender, mut readings) = watch::channel(None);
+        let health = Arc::<Health>::default();
+        let client = server(&refuses, lists);
+        let following = tokio::spawn(follow(client, sought(), Arc::clone(&health), sender));
+        readings.wait_for(|it| is_text(it, "text")).await.unwrap();
+        refuses.store(1, Ordering::Relaxed);
+        sleep(Duration::from_mins(2)).await;
+        let mut outages = health.outages();
+        let (_, why) = outages.remove(0);
+        let told = "cannot read the ConfigMap kube-system/coredns: ";
+        assert!(why.starts_with(told), "{why}");
+        assert!(why.ends_with("has not answered within 30 s"), "{why}");
+        assert_eq!(outages.len(), 1, "the imported one, too");
+        let failures = health.failures(Kind::ConfigMap, FailureReason::Unreachable);
+        assert!((2..20).contains(&failures), "{failures}");
+        assert!(
+            is_text(&readings.borrow(), "text"),
+            "the last text stays: {:?}",
+            readings.borrow()
+        );
+        refuses.store(2, Ordering::Relaxed);
+        let later = timeout(
+            Duration::from_mins(2),
+            readings.wait_for(|it| is_text(it, "later")),
+        );
+        later.await.unwrap().unwrap();
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!(health.outages(), [], "both run again");
         following.abort();
     }
 }

@@ -39,33 +39,20 @@ pub(super) fn failure(error: &watcher::Error, resource: &str) -> Failure {
         return transport(error, verb, resource);
     };
     let said = Excerpt::from(&status.message);
-    let (reason, message) = match status.code {
-        401 => (
-            FailureReason::Unauthorized,
-            format!(
-                "the API server does not know who asks to {verb} {resource} (401): {said}; the \
-                 token or the client certificate is missing, wrong or expired"
-            ),
+    let reason = FailureReason::of(status.code);
+    let message = match reason {
+        FailureReason::Unauthorized => format!(
+            "the API server does not know who asks to {verb} {resource} (401): {said}; the \
+             token or the client certificate is missing, wrong or expired"
         ),
-        403 => (
-            FailureReason::Forbidden,
-            format!(
-                "not allowed to {verb} {resource} (403): {said}; the agent's ClusterRole must \
-                 grant list and watch on it"
-            ),
+        FailureReason::Forbidden => format!(
+            "not allowed to {verb} {resource} (403): {said}; the agent's ClusterRole must \
+             grant list and watch on it"
         ),
-        410 => (
-            FailureReason::Gone,
-            format!("the last known version of {resource} is too old, listing again: {said}"),
-        ),
-        code => (
-            if code == 404 {
-                FailureReason::NotFound
-            } else {
-                FailureReason::Refused
-            },
-            format!("cannot {verb} {resource} ({code}): {said}"),
-        ),
+        FailureReason::Gone => {
+            format!("the last known version of {resource} is too old, listing again: {said}")
+        }
+        _ => format!("cannot {verb} {resource} ({}): {said}", status.code),
     };
     Failure { reason, message }
 }

@@ -43,6 +43,12 @@ impl Patience {
     /// Longest wait for a piece of a body. Bookmarks come every 60 to 62 s.
     const QUIET_MAX: Duration = Duration::from_secs(80);
 
+    /// The longest of both waits.
+    pub(in crate::watch) const MAX: Self = Self {
+        answer: Self::ANSWER_MAX,
+        quiet: Self::QUIET_MAX,
+    };
+
     /// The waits with which the agent asks a silent server anew, and notices its silence,
     /// within `age`.
     pub fn within(age: Duration) -> Self {
@@ -73,7 +79,7 @@ struct TooLong(usize);
 
 /// Whether a page had too many bytes. The client's errors do not tell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Overlong(Arc<AtomicBool>);
+pub(in crate::watch) struct Overlong(Arc<AtomicBool>);
 
 impl Overlong {
     /// Whether there was such a page since the last call.
@@ -86,7 +92,7 @@ impl Overlong {
 /// whose answer does not begin in time. If the body of an answer stays quiet for too long,
 /// it ends the body as if the server had ended it. A page of a list that is too long is an
 /// error, and recorded in `overlong`.
-pub(super) fn listening(
+pub(in crate::watch) fn listening(
     client: Client,
     ear: &Ear,
     overlong: &Overlong,

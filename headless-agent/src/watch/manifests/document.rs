@@ -223,7 +223,7 @@ impl DocumentReader<'_> {
         let expected = match known {
             Kind::Namespace | Kind::Service | Kind::Pod => "v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
-            Kind::NetworkPolicy => return,
+            Kind::NetworkPolicy | Kind::ConfigMap => return,
         };
         if version == expected {
             return self.object(prefix, known, Value::Object(map));
@@ -274,7 +274,7 @@ impl DocumentReader<'_> {
     /// Reads an object of a known kind and version.
     fn object(&mut self, prefix: &str, kind: Kind, value: Value) {
         match kind {
-            Kind::NetworkPolicy => {}
+            Kind::NetworkPolicy | Kind::ConfigMap => {}
             Kind::Namespace => {
                 let found = self.decode::<v1::Namespace>(prefix, kind, value);
                 let found = found.map(|object| ReadNamespace::from(&object));
