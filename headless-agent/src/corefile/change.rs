@@ -14,14 +14,14 @@ const MOUNTED: Duration = Duration::from_secs(90);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Certain {
     At(Instant),
-    /// Not before its pods have been restarted.
-    Restarted,
+    /// Not before its pods have been restarted after this time.
+    Restarted(Instant),
 }
 
 impl Certain {
     /// A wait that no clock can express does not end.
     fn after(wait: Duration, now: Instant) -> Self {
-        now.checked_add(wait).map_or(Self::Restarted, Self::At)
+        now.checked_add(wait).map_or(Self::Restarted(now), Self::At)
     }
 }
 
@@ -64,11 +64,12 @@ impl Transition {
             };
             let certain = match before {
                 Reload::Every(interval) => Certain::after(MOUNTED.saturating_add(interval), now),
-                Reload::Never => Certain::Restarted,
+                Reload::Never => Certain::Restarted(now),
             };
-            if self.certain != Some(Certain::Restarted) {
-                self.certain = Some(certain);
-            }
+            self.certain = Some(match self.certain {
+                Some(Certain::Restarted(_)) => Certain::Restarted(now),
+                _ => certain,
+            });
         }
         self.rules = rules;
     }
@@ -84,9 +85,20 @@ impl Transition {
         &self.doubted
     }
 
-    /// Whether the doubt ends only when CoreDNS's pods have been restarted, which nobody tells.
-    pub fn needs_restart(&self) -> bool {
-        self.certain == Some(Certain::Restarted)
+    /// The time of the last change, where the doubt ends only by [`Self::restarted`].
+    pub fn needs_restart(&self) -> Option<Instant> {
+        match self.certain {
+            Some(Certain::Restarted(since)) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Every pod of CoreDNS has been replaced since [`Self::needs_restart`].
+    pub fn restarted(&mut self) {
+        if self.needs_restart().is_some() {
+            self.certain = None;
+            self.doubted = Left::NOTHING;
+        }
     }
 
     fn pass_time(&mut self, now: Instant) {
@@ -164,15 +176,23 @@ mod tests {
     }
 
     #[test]
-    fn without_reload_the_doubt_does_not_end() {
+    fn without_reload_the_doubt_ends_by_a_restart() {
         let start = Instant::now();
         let mut transition = Transition::new(rules("", ""), None, start);
         transition.change(rules("ttl 30", "reload"), start);
         let later = start + Duration::from_hours(1);
         assert_eq!(transition.doubted(later).parts, Parts::ALL);
-        assert!(transition.needs_restart());
-        transition.change(rules("ttl 30", "reload"), later);
-        assert!(transition.needs_restart());
+        assert_eq!(transition.needs_restart(), Some(start));
+        transition.change(rules("ttl 30", "reload\nlog"), later);
+        assert_eq!(transition.needs_restart(), Some(start), "both say the same");
+        transition.change(rules("ttl 40", "reload"), later);
+        assert_eq!(transition.needs_restart(), Some(later));
+        transition.restarted();
+        assert_eq!(transition.needs_restart(), None);
+        assert!(transition.doubted(later).is_empty());
+        transition.change(rules("ttl 50", "reload"), later);
+        transition.restarted();
+        assert_eq!(transition.doubted(later).parts, Parts::ALL, "it has reload");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod lex;
 mod parse;
 mod parts;
 mod plugins;
+mod restart;
 mod rules;
 pub mod standing;
 mod token;
@@ -25,6 +26,7 @@ pub use self::exposure::{Exposure, Namespaces};
 pub use self::files::{Files, Folder};
 pub use self::left::Left;
 pub use self::plugins::{PLUGINS, Plugin, Role};
+pub use self::restart::{FRESH, Replacement, Uids};
 pub use self::rules::{Cache, Clamp, Finding, Options, Part, Parts, Reload, Rules};
 pub use self::token::{BYTES_MAX, PATH, Place, SyntaxError};
 

@@ -1,5 +1,7 @@
 //! The stage that follows the Corefile: sets which questions are left to CoreDNS.
 
+mod restart;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use self::restart::Restarts;
 use crate::config::{self, ConfigError, Settle, StartAgain};
 use crate::corefile::standing::{Report, Standing};
 use crate::corefile::{self, Finding, Left, Options, Part, Reload, Rules, Transition};
@@ -39,6 +42,7 @@ pub(super) struct Corefile {
     /// The zone that the operator has chosen.
     zone: Option<String>,
     transition: Transition,
+    restarts: Restarts,
     /// Why the Corefile cannot be read at present, if that is so. `transition` is then the last
     /// text's.
     unreadable: Option<Rules>,
@@ -74,6 +78,7 @@ impl Corefile {
         let (sender, mut readings) = watch::channel(None);
         let zone = settings.zone.clone();
         let health = Arc::<Health>::default();
+        let restarts = Restarts::new(&settings, client.clone());
         let mut following = match (settings.corefile.clone(), client) {
             (config::Corefile::File(path), _) => follow_file(path, sender).boxed(),
             (config::Corefile::ConfigMap(sought), Some(client)) => {
@@ -110,6 +115,7 @@ impl Corefile {
             following,
             zone,
             transition: Transition::new(rules, age, Instant::now()),
+            restarts,
             unreadable: None,
             spread: SPREAD.mul_f64(fastrand::f64()),
             spread_unread: matches!(reading, Reading::Unreadable(_))
@@ -156,6 +162,7 @@ impl Corefile {
                         sleep(TICK).await;
                     }
                 }
+                () = self.restarts.over() => self.transition.restarted(),
                 () = sleep(TICK) => {}
             }
         }
@@ -204,6 +211,7 @@ impl Corefile {
     /// As [`Self::run`].
     pub(super) fn update(&mut self) -> Result<(), StartAgain> {
         let doubted = self.transition.doubted(Instant::now()).clone();
+        self.restarts.wait_since(self.transition.needs_restart());
         let rules = match &self.unreadable {
             Some(unreadable) => unreadable,
             None => self.transition.rules(),
@@ -222,11 +230,7 @@ impl Corefile {
             list.push(finding.to_string());
         }
         if !doubted.is_empty() {
-            let until = if self.transition.needs_restart() {
-                "has no reload: restart CoreDNS, then this agent"
-            } else {
-                "may still go by the old one until its reload"
-            };
+            let until = self.restarts.advice();
             let text = format!("the Corefile has changed, and CoreDNS {until}");
             report.reasons.push(text);
         }

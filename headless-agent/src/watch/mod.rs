@@ -21,6 +21,8 @@ mod waiting;
 pub mod convert;
 pub mod corefile;
 
+pub mod dns_pods;
+
 pub mod health;
 
 pub mod kubernetes;

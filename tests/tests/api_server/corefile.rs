@@ -1,11 +1,18 @@
 //! The agent follows the Corefile of the cluster's DNS, with the rights that `deploy/` grants.
 
+use std::time::Duration;
+
+use headless_agent::watch::ServiceRef;
+use headless_agent::watch::dns_pods::{Restart, Waits};
+use headless_agent::watch::kubernetes::Access;
 use headless_tests::agent::Agent;
 use headless_tests::control_plane::objects::object;
 use headless_tests::control_plane::{API, account, eventually};
 use headless_tests::scene::{Scene, run};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::failures::without;
 
@@ -95,5 +102,79 @@ fn without_a_config_map_the_options_alone_decide() {
         leaves(&agent, &[], "").await;
         let notes = agent.status()["notes"].to_string();
         assert!(notes.contains("there is no Corefile"), "{notes}");
+    });
+}
+
+#[test]
+fn a_changed_corefile_without_reload_is_in_doubt_until_a_restart() {
+    run(&[], async |scene| {
+        let cluster = &scene.cluster;
+        let text = KUBEADM.replace("    reload\n", "");
+        assert_ne!(text, KUBEADM);
+        cluster
+            .create(&config_map("coredns", "Corefile", &text))
+            .await;
+        let agent = scene.agent(&[]).await;
+        let mended = text.replace("    cache 30", "    any\n    cache 30");
+        assert_ne!(text, mended);
+        change(&scene, "coredns", &json!({ "Corefile": mended })).await;
+        let all = ["zone", "nxdomain", "denials", "reverse"];
+        let doubt = "CoreDNS goes by the old one until its pods are restarted";
+        leaves(&agent, &all, doubt).await;
+    });
+}
+
+/// The wait of an agent takes two minutes, so the test has one of its own with the agent's rights.
+#[test]
+fn the_pods_of_the_cluster_dns_are_seen_to_be_replaced() {
+    run(&[], async |scene| {
+        let set_pods = async |uids: &[&str]| {
+            let endpoint = |uid: &&str| {
+                json!({
+                    "addresses": ["10.244.0.2"],
+                    "targetRef": { "kind": "Pod", "namespace": "kube-system", "uid": uid },
+                })
+            };
+            let endpoints: Vec<_> = uids.iter().map(endpoint).collect();
+            let patch = json!({ "endpoints": endpoints });
+            let cluster = &scene.cluster;
+            cluster
+                .patch::<EndpointSlice>("kube-system", "kube-dns-1", &patch)
+                .await;
+        };
+        set_pods(&["a", "b"]).await;
+        let kubeconfig = scene.plane.kubeconfig(API, &scene.token().await);
+        let access = Access {
+            kubeconfig: Some(kubeconfig.into()),
+            ..Access::default()
+        };
+        let service = ServiceRef {
+            namespace: "kube-system".to_owned(),
+            name: "kube-dns".to_owned(),
+        };
+        let waits = Waits {
+            fresh: Duration::ZERO,
+            look: Duration::from_millis(20),
+        };
+        let mut restart = Restart::new(access.client().await.unwrap(), service, waits);
+        let mut waits_for = async |advice: &str| {
+            eventually(async || {
+                let look = timeout(Duration::from_millis(100), restart.over());
+                assert!(look.await.is_err(), "over before: {advice}");
+                match restart.advice() {
+                    said if said.ends_with(advice) => Ok(()),
+                    said => Err(said),
+                }
+            })
+            .await;
+        };
+        waits_for("old pods left: 2").await;
+        set_pods(&["c", "b"]).await;
+        waits_for("old pods left: 1").await;
+        set_pods(&[]).await;
+        waits_for("old pods left: 0").await;
+        set_pods(&["c", "d"]).await;
+        let over = timeout(Duration::from_secs(30), restart.over());
+        over.await.unwrap();
     });
 }

@@ -14,7 +14,7 @@ use crate::corefile::{Files, Folder, Parts};
 use crate::watch::Kind;
 use crate::watch::health::{Failure, FailureReason};
 
-const TEXT: &str = ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n ttl 60\n }\n \
+pub(super) const TEXT: &str = ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n ttl 60\n }\n \
                     cache 30\n reload\n}\n";
 
 /// The settings of an agent with the Corefile in this file.
@@ -36,7 +36,7 @@ fn settle(corefile: &Path, arguments: &[&str]) -> Settle {
     })
 }
 
-async fn started(folder: &TempDir, arguments: &[&str]) -> (config::Run, Corefile) {
+pub(super) async fn started(folder: &TempDir, arguments: &[&str]) -> (config::Run, Corefile) {
     let path = folder.path().join("Corefile");
     let settle = settle(&path, arguments);
     let (base, _) = settle(None).unwrap();
