@@ -265,7 +265,8 @@ impl Corefile {
     }
 
     /// Why the Corefile may have changed since it was read. An outage that leaves everything to
-    /// CoreDNS is not among them, nor one of a `ConfigMap` of which the text names no file.
+    /// CoreDNS is not among them, nor that of an unreadable `ConfigMap` of imported files, which
+    /// leaves something only if the text names its files.
     fn outages(&self) -> Vec<String> {
         let reading = self.readings.borrow();
         let files = match &*reading {

@@ -6,6 +6,7 @@ mod followed;
 mod requests;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -75,8 +76,10 @@ pub async fn follow(
         .into_iter()
         .chain(sought.imports.iter().map(|(_, reference)| reference));
     let references: Vec<_> = references.collect();
-    let new = |reference: &&ServiceRef| Followed::new(reference, Arc::clone(&health));
-    let mut followed: Vec<_> = references.iter().map(new).collect();
+    let corefile = Followed::new(&sought.corefile, Arc::clone(&health));
+    let imports = sought.imports.iter();
+    let import = |(_, reference): &_| Followed::optional(reference, Arc::clone(&health));
+    let mut followed: Vec<_> = iter::once(corefile).chain(imports.map(import)).collect();
     let (sender, mut seen) = mpsc::channel(1);
     let watches = references.iter().enumerate().map(|(at, reference)| {
         let watch = Watch::new(&client, reference, &health);

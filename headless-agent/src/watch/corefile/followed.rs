@@ -1,6 +1,7 @@
 //! A `ConfigMap` that is followed, as it was last seen.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -27,7 +28,11 @@ pub(super) enum Found {
 pub(super) struct Followed {
     /// The watch's name in messages.
     name: String,
+    /// Whether CoreDNS's pods run without the `ConfigMap`.
+    is_optional: bool,
     pub(super) found: Found,
+    /// The data that were known before the server refused to show the `ConfigMap`.
+    before: Option<Found>,
     /// Why the last request has failed, if the watch does not run.
     failure: Option<String>,
     /// Since when the server has refused each request, if it has.
@@ -40,36 +45,52 @@ impl Followed {
     pub(super) fn new(reference: &ServiceRef, health: Arc<Health>) -> Self {
         Self {
             name: format!("the ConfigMap {reference}"),
+            is_optional: false,
             found: Found::Waiting,
+            before: None,
             failure: None,
             refused: None,
             health,
         }
     }
 
-    /// Takes the server's word over. A `ConfigMap` that is deleted stays as it was: the files of
-    /// CoreDNS's running pods stay, too. What has been found stays while the API server cannot
-    /// be reached, and goes once the server has refused to show it for [`FORBIDDEN_FOR`].
+    /// One without which CoreDNS's pods run, such as the imported ones of AKS and k3s.
+    pub(super) fn optional(reference: &ServiceRef, health: Arc<Health>) -> Self {
+        Self {
+            is_optional: true,
+            ..Self::new(reference, health)
+        }
+    }
+
+    /// Takes the server's word over. The data stay while the API server cannot be reached, and go
+    /// once the server has refused to show the `ConfigMap` for [`FORBIDDEN_FOR`].
     pub(super) fn take(&mut self, seen: Seen) {
         match seen {
             Seen::Listed(Some(map)) | Seen::Applied(map) => {
                 let changed = changed(&map);
-                self.find(Found::Map(map.data.unwrap_or_default(), changed));
+                self.find(Found::Map(files(map), changed));
             }
-            Seen::Listed(None) if !matches!(self.found, Found::Map(..)) => {
-                self.find(Found::Absent);
-            }
-            Seen::Listed(None) | Seen::Deleted => self.runs(),
+            Seen::Listed(None) | Seen::Deleted => self.lose(),
             Seen::Failed(error) => self.fail(&error),
         }
     }
 
-    fn find(&mut self, found: Found) {
-        self.found = found;
-        self.runs();
+    /// There is no such `ConfigMap` now. The kubelet empties the folder of an optional one, and
+    /// leaves the files of any other as they are (`SetUpAt` in Kubernetes's
+    /// pkg/volume/configmap/configmap.go).
+    fn lose(&mut self) {
+        let found = match mem::replace(&mut self.found, Found::Absent) {
+            _ if self.is_optional => Found::Absent,
+            Found::Map(data, changed) => Found::Map(data, changed),
+            Found::Unreadable(_) => self.before.take().unwrap_or(Found::Absent),
+            Found::Waiting | Found::Absent => Found::Absent,
+        };
+        self.find(found);
     }
 
-    fn runs(&mut self) {
+    fn find(&mut self, found: Found) {
+        self.found = found;
+        self.before = None;
         self.failure = None;
         self.refused = None;
         self.health.runs(&self.name);
@@ -80,8 +101,8 @@ impl Followed {
             kube::Error::Api(status) => Some(status.code),
             _ => None,
         };
-        if code == Some(404) && !matches!(self.found, Found::Map(..)) {
-            return self.find(Found::Absent);
+        if code == Some(404) {
+            return self.lose();
         }
         let failure = failure(error, code, &self.name);
         self.health.failed(&self.name, Kind::ConfigMap, &failure);
@@ -96,7 +117,9 @@ impl Followed {
         };
         match &self.found {
             Found::Unreadable(_) => self.found = Found::Unreadable(message),
-            Found::Absent | Found::Map(..) if lasts => self.found = Found::Unreadable(message),
+            Found::Absent | Found::Map(..) if lasts => {
+                self.before = Some(mem::replace(&mut self.found, Found::Unreadable(message)));
+            }
             // `health` tells that the `ConfigMap` may have changed since.
             Found::Waiting | Found::Absent | Found::Map(..) => {}
         }
@@ -128,6 +151,18 @@ fn failure(error: &kube::Error, code: Option<u16>, name: &str) -> Failure {
         _ => format!("cannot read {name}: {}", Excerpt::from(chain(error))),
     };
     Failure { reason, message }
+}
+
+/// The files that the kubelet makes of a `ConfigMap`, by name. Bytes that are no UTF-8 become
+/// U+FFFD, as in CoreDNS's lexer.
+fn files(map: ConfigMap) -> BTreeMap<String, String> {
+    let mut files = map.data.unwrap_or_default();
+    let binary = map.binary_data.into_iter().flatten();
+    files.extend(binary.map(|(name, bytes)| {
+        let text = String::from_utf8_lossy(&bytes.0).into_owned();
+        (name, text)
+    }));
+    files
 }
 
 /// When an object was changed last, by its managed fields, or made: CoreDNS may go by the text of

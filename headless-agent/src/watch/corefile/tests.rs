@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use axum::http::{Request, Response, StatusCode};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::client::Body;
 use kube::core::Status;
@@ -82,6 +83,46 @@ async fn a_config_map_stays_as_it_was_until_the_server_has_refused_it_for_long()
         };
         assert!(reason.contains("kube-system/coredns (403)"), "{reason}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kubelet_empties_the_folder_of_an_optional_config_map_that_is_gone() {
+    let optional = || Followed::optional(&reference("coredns-custom"), Arc::default());
+    for gone in [|| Seen::Deleted, || Seen::Listed(None), || failed(404)] {
+        for is_refused in [false, true] {
+            for (mut followed, stays) in [(followed("coredns"), true), (optional(), false)] {
+                followed.take(Seen::Listed(Some(map(KEY, "a"))));
+                if is_refused {
+                    followed.take(failed(403));
+                    advance(FORBIDDEN_FOR).await;
+                    followed.take(failed(403));
+                    followed.take(failed(500));
+                    assert!(matches!(followed.found, Found::Unreadable(_)));
+                }
+                followed.take(gone());
+                let is_kept = match &followed.found {
+                    Found::Map(files, _) => files[KEY] == "a",
+                    Found::Absent => false,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(is_kept, stays, "{followed:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_that_are_no_text_are_files_all_the_same() {
+    let mut custom = map("a.override", "dns64");
+    let bytes = ByteString(b"rewrite name b c # \xe9".to_vec());
+    custom.binary_data = Some([("b.override".to_owned(), bytes)].into());
+    let mut followed = followed("coredns-custom");
+    followed.take(Seen::Applied(custom));
+    let Found::Map(files, _) = &followed.found else {
+        panic!("{followed:?}");
+    };
+    assert_eq!(files["a.override"], "dns64");
+    assert_eq!(files["b.override"], "rewrite name b c # \u{fffd}");
 }
 
 #[test]
