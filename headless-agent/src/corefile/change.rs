@@ -10,8 +10,8 @@ use super::rules::{Reload, Rules};
 /// pkg/kubelet/kubelet.go).
 const MOUNTED: Duration = Duration::from_secs(90);
 
-/// When CoreDNS certainly goes by the present Corefile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When CoreDNS certainly goes by the present Corefile. The later time is the greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Certain {
     At(Instant),
     /// Not before its pods have been restarted after this time.
@@ -31,6 +31,8 @@ pub struct Transition {
     rules: Rules,
     doubted: Left,
     certain: Option<Certain>,
+    /// The slowest reload of the earlier texts by which CoreDNS may go until `certain`.
+    slowest: Option<Reload>,
 }
 
 impl Transition {
@@ -47,29 +49,33 @@ impl Transition {
             rules,
             doubted: left.map_or(Left::NOTHING, |_| Left::ALL),
             certain: left.map(|left| Certain::after(left, now)),
+            slowest: None,
         }
     }
 
     /// Takes the rules of a changed text over. The questions about which both texts
-    /// disagree are in doubt from now on, and so are those of earlier changes that CoreDNS may not have seen.
+    /// disagree are in doubt from now on, and so are the questions of earlier changes that CoreDNS
+    /// may not have seen.
+    ///
+    /// CoreDNS may go by any text since the last certain one, so the slowest reload of these texts
+    /// counts. That is why texts that differ in nothing but `reload` are a change too.
     pub fn change(&mut self, rules: Rules, now: Instant) {
         self.pass_time(now);
         let disagreement = self.rules.disagreement(&rules);
-        if !disagreement.is_empty() {
+        if !disagreement.is_empty() || self.rules.reload != rules.reload {
             self.doubted = std::mem::take(&mut self.doubted).and(&disagreement);
             // A Corefile that cannot be parsed does not say how CoreDNS hears about the next one.
             let before = match self.rules.options {
                 Some(_) => self.rules.reload,
                 None => rules.reload,
             };
-            let certain = match before {
+            let slowest = self.slowest.map_or(before, |slowest| slowest.max(before));
+            let certain = match slowest {
                 Reload::Every(interval) => Certain::after(MOUNTED.saturating_add(interval), now),
                 Reload::Never => Certain::Restarted(now),
             };
-            self.certain = Some(match self.certain {
-                Some(Certain::Restarted(_)) => Certain::Restarted(now),
-                _ => certain,
-            });
+            self.certain = self.certain.max(Some(certain));
+            self.slowest = Some(slowest);
         }
         self.rules = rules;
     }
@@ -85,7 +91,7 @@ impl Transition {
         &self.doubted
     }
 
-    /// The time of the last change, where the doubt ends only by [`Self::restarted`].
+    /// The time of the last change, where only [`Self::restarted`] tells that CoreDNS has seen it.
     pub fn needs_restart(&self) -> Option<Instant> {
         match self.certain {
             Some(Certain::Restarted(since)) => Some(since),
@@ -96,16 +102,20 @@ impl Transition {
     /// Every pod of CoreDNS has been replaced since [`Self::needs_restart`].
     pub fn restarted(&mut self) {
         if self.needs_restart().is_some() {
-            self.certain = None;
-            self.doubted = Left::NOTHING;
+            self.end_doubt();
         }
     }
 
     fn pass_time(&mut self, now: Instant) {
         if matches!(self.certain, Some(Certain::At(at)) if at <= now) {
-            self.certain = None;
-            self.doubted = Left::NOTHING;
+            self.end_doubt();
         }
+    }
+
+    fn end_doubt(&mut self) {
+        self.certain = None;
+        self.slowest = None;
+        self.doubted = Left::NOTHING;
     }
 }
 
@@ -193,6 +203,36 @@ mod tests {
         transition.change(rules("ttl 50", "reload"), later);
         transition.restarted();
         assert_eq!(transition.doubted(later).parts, Parts::ALL, "it has reload");
+    }
+
+    #[test]
+    fn a_second_change_does_not_shorten_the_doubt_of_the_first() {
+        let start = Instant::now();
+        let hour = Duration::from_hours(1);
+        let mut slow = rules("", "reload");
+        slow.reload = Reload::Every(hour);
+        let second = start + Duration::from_mins(5);
+        for (between, text) in [
+            (rules("ttl 30", "reload"), "another text"),
+            (rules("", "reload"), "another interval"),
+            (read(". {", &Files::default(), None), "a broken text"),
+        ] {
+            let mut transition = Transition::new(slow.clone(), None, start);
+            transition.change(between, start);
+            transition.change(rules("ttl 40", "reload"), second);
+            let mounted = second + hour;
+            assert_eq!(transition.doubted(mounted).parts, Parts::ALL, "{text}");
+            let last = mounted + MOUNTED;
+            assert!(transition.doubted(last).is_empty(), "{text}");
+            transition.change(rules("ttl 50", "reload"), last);
+            let quick = last + Duration::from_secs(128);
+            assert!(transition.doubted(quick).is_empty(), "{text}");
+        }
+        let mut transition = Transition::new(rules("", ""), None, start);
+        transition.change(rules("", "reload"), start);
+        assert!(transition.doubted(start).is_empty(), "both say the same");
+        transition.change(rules("ttl 40", "reload"), second);
+        assert_eq!(transition.needs_restart(), Some(second));
     }
 
     #[test]

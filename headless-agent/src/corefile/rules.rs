@@ -167,13 +167,13 @@ impl Options {
     }
 }
 
-/// How CoreDNS hears about a changed Corefile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How CoreDNS hears about a changed Corefile. The slower way is the greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reload {
-    /// CoreDNS reads its file when its pods are restarted.
-    Never,
     /// CoreDNS looks at its file this often, jitter included.
     Every(Duration),
+    /// CoreDNS reads its file when its pods are restarted.
+    Never,
 }
 
 /// The rules of a Corefile about the zone.
