@@ -47,6 +47,11 @@ impl Replacement {
         false
     }
 
+    /// Whether no further pod will count as old.
+    pub fn knows_all(&self) -> bool {
+        self.all_known
+    }
+
     /// The number of these pods that may go by the old text.
     pub fn old(&self, pods: &Uids) -> usize {
         pods.intersection(&self.old).count()
