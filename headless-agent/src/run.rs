@@ -99,7 +99,7 @@ impl Prepared {
         let (base, _) = settle(None)?;
         let client = source::client(&base.source).await?;
         let (settings, mut corefile) = Corefile::read(settle, base, client).await?;
-        corefile.update().ok();
+        corefile.update(Instant::now()).ok();
         let config::Run {
             source,
             records,

@@ -150,7 +150,7 @@ impl Corefile {
             if self.endpoints.is_none() && mirror.choice().is_some() {
                 self.endpoints = Some(mirror.index().settings().endpoints);
             }
-            self.update()?;
+            self.update(Instant::now())?;
             tokio::select! {
                 () = &mut self.following => anyhow::bail!("the watch of the Corefile ended"),
                 changed = self.readings.changed() => {
@@ -205,12 +205,12 @@ impl Corefile {
         }
     }
 
-    /// Publishes which questions are left to CoreDNS now.
+    /// Publishes which questions are left to CoreDNS at this time.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub(super) fn update(&mut self) -> Result<(), StartAgain> {
-        let doubted = self.transition.doubted(Instant::now()).clone();
+    pub(super) fn update(&mut self, now: Instant) -> Result<(), StartAgain> {
+        let doubted = self.transition.doubted(now).clone();
         self.restarts.wait_since(self.transition.needs_restart());
         let rules = match &self.unreadable {
             Some(unreadable) => unreadable,
@@ -261,7 +261,7 @@ impl Corefile {
         }
         self.judge_empty_services(&mut report);
         self.publish(&report);
-        self.end_in_time(needs_start, Instant::now())
+        self.end_in_time(needs_start, now)
     }
 
     /// Why the Corefile may have changed since it was read. An outage that leaves everything to

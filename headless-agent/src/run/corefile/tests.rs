@@ -51,11 +51,11 @@ async fn options_of_the_corefile_hold_where_none_is_given() {
     let ttls = settings.records.ttls;
     assert_eq!((ttls.records, ttls.minimum, ttls.version), (30, 60, 30));
     assert_eq!(settings.programs.ttl, 30);
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     assert_eq!(corefile.standing().report().left.parts, Parts::NONE);
     let (settings, mut corefile) = started(&folder, &["--ttl", "20"]).await;
     assert_eq!(settings.records.ttls.records, 20);
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     let told = "--ttl 20 is given, the Corefile has 60".to_owned();
     assert!(corefile.standing().report().remarks.contains(&told));
 }
@@ -68,34 +68,30 @@ async fn the_agent_starts_again_once_other_options_certainly_hold() {
     let files = corefile::Files::default();
     let other = corefile::read(&TEXT.replace("ttl 60", "ttl 20"), &files, None);
     let now = Instant::now();
-    corefile.transition.change(other.clone(), now);
-    corefile.update().unwrap();
-    assert_eq!(corefile.standing().report().left.parts, Parts::ALL);
-    let mounted = Duration::from_secs(200);
-    let Some(before) = now.checked_sub(mounted) else {
-        return;
-    };
-    let (_, mut corefile) = started(&folder, &[]).await;
-    corefile.transition.change(other, before);
+    corefile.transition.change(other, now);
     assert!(corefile.spread <= SPREAD);
+    corefile.spread = Duration::ZERO;
+    corefile.update(now).unwrap();
+    assert_eq!(corefile.standing().report().left.parts, Parts::ALL);
+    let certain = now + Duration::from_secs(200);
     corefile.spread = Duration::from_mins(5);
-    corefile.update().unwrap();
+    corefile.update(certain).unwrap();
     assert_eq!(
         corefile.standing().report().left.parts,
         Parts::ALL,
         "before its end"
     );
     let in_time = |corefile: &mut Corefile, seconds| {
-        let then = Instant::now() + Duration::from_secs(seconds);
+        let then = certain + Duration::from_secs(seconds);
         corefile.end_in_time(Some(StartAgain(String::new())), then)
     };
-    in_time(&mut corefile, 290).unwrap();
+    in_time(&mut corefile, 299).unwrap();
     in_time(&mut corefile, 300).unwrap_err();
-    corefile.end_in_time(None, Instant::now()).unwrap();
+    corefile.end_in_time(None, certain).unwrap();
     in_time(&mut corefile, 300).unwrap();
     corefile.spread = Duration::ZERO;
     corefile.end = None;
-    let ended = corefile.update().unwrap_err().to_string();
+    let ended = corefile.update(certain).unwrap_err().to_string();
     assert!(
         ended.ends_with("only start: ttl 20 instead of 60"),
         "{ended}"
@@ -104,8 +100,8 @@ async fn the_agent_starts_again_once_other_options_certainly_hold() {
     // A change that only another option of the operator would feel.
     let (_, mut corefile) = started(&folder, &["--ttl", "20"]).await;
     let other = corefile::read(&TEXT.replace("ttl 60", "ttl 40"), &files, None);
-    corefile.transition.change(other, before);
-    corefile.update().unwrap();
+    corefile.transition.change(other, now);
+    corefile.update(certain).unwrap();
     assert_eq!(corefile.standing().report().left.parts, Parts::NONE);
 }
 
@@ -125,7 +121,7 @@ async fn a_corefile_that_was_unreadable_is_in_doubt_as_before() {
     let parts = |corefile: &mut Corefile, reading| {
         sender.send_replace(Some(reading));
         corefile.take();
-        corefile.update().unwrap();
+        corefile.update(Instant::now()).unwrap();
         corefile.standing().report().left.parts
     };
     let denials: Parts = crate::corefile::Part::Denials.into();
@@ -148,7 +144,7 @@ async fn empty_services_need_the_endpoints_of_all() {
     fs::write(folder.path().join("Corefile"), text).unwrap();
     let (settings, mut corefile) = started(&folder, &["--endpoints", "headless"]).await;
     assert!(settings.records.exposure.ignore_empty);
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     let report = corefile.standing().report();
     assert_eq!(report.left.parts, Part::Zone.into());
     assert!(
@@ -156,10 +152,10 @@ async fn empty_services_need_the_endpoints_of_all() {
         "{report:?}"
     );
     corefile.endpoints = None;
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     assert_eq!(corefile.standing().report().left.parts, Part::Zone.into());
     let (_, mut corefile) = started(&folder, &[]).await;
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     assert_eq!(corefile.standing().report().left.parts, Parts::NONE);
 }
 
@@ -168,7 +164,7 @@ async fn a_file_that_is_missing_leaves_everything_to_coredns() {
     let folder = TempDir::new().unwrap();
     let (settings, mut corefile) = started(&folder, &[]).await;
     assert_eq!(settings.records.ttls.records, 30);
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     let report = corefile.standing().report();
     assert_eq!(report.left, Left::ALL);
     assert!(
@@ -193,7 +189,7 @@ fn given(corefile: &mut Corefile, reading: Reading) -> (bool, Parts) {
     corefile.readings = readings;
     sender.send_replace(Some(reading));
     let is_change = corefile.take();
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     (is_change, corefile.standing().report().left.parts)
 }
 
@@ -264,13 +260,13 @@ async fn an_agent_that_started_without_a_readable_corefile_starts_again_soon() {
     in_time(&mut corefile, 20).unwrap_err();
     corefile.end = None;
     corefile.spread_unread = Some(Duration::ZERO);
-    corefile.update().unwrap_err();
+    corefile.update(Instant::now()).unwrap_err();
     // It started with the options of this text, and later changes reach all agents at once.
     corefile.end = None;
     let options = corefile.transition.rules().options.clone();
     let (settings, _) = (corefile.settle)(options.as_ref()).unwrap();
     corefile.loaded = settings.taken;
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     assert_eq!(corefile.spread_unread, None);
     // So do those of a Corefile that was read at the start.
     fs::write(folder.path().join("Corefile"), TEXT).unwrap();
@@ -314,6 +310,6 @@ async fn a_watch_that_fails_is_a_problem_until_it_runs() {
     given(&mut corefile, Reading::Absent);
     health.runs("a");
     health.runs("b");
-    corefile.update().unwrap();
+    corefile.update(Instant::now()).unwrap();
     assert!(problems(&corefile).is_empty());
 }
