@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::full_pass::FullPass;
 use super::intake::{Intake, SOURCE_ENDED};
 use super::served::Served;
-use crate::corefile::{Left, Part, Parts};
+use crate::corefile::Left;
 use crate::maps::heartbeat::{self, Beat};
 use crate::maps::writer::Writer;
 use crate::maps::{RecordSink, SinkError, reconcile};
@@ -279,38 +279,22 @@ impl<S: RecordSink> Keeper<S> {
     /// negative answers.
     pub(super) fn beat(&mut self) -> anyhow::Result<()> {
         self.judge_source();
-        let passes = self.leave();
+        let report = self.intake.mirror.standing().report();
+        let Left { parts, names } = &report.left;
         let index = self.intake.mirror.index.read();
         let beat = Beat {
             lease: self.policy.lease,
             serial: index.serial(),
             may_deny: self.complete && index.may_deny(),
-            passes,
+            passes: *parts,
         };
         drop(index);
         self.writer
-            .beat(beat)
+            .beat_leaving(beat, names)
             .context("cannot write the heartbeat")?;
         self.beaten = Instant::now();
         self.intake.show();
         Ok(())
-    }
-
-    /// Writes the names that are left to CoreDNS. Returns the parts that are: the whole zone, too,
-    /// where the names cannot be written.
-    fn leave(&mut self) -> Parts {
-        let report = self.intake.mirror.standing().report();
-        let Left { parts, names } = &report.left;
-        match self.writer.pass_names(names) {
-            Ok(()) => *parts,
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot tell the programs which names are left to CoreDNS: the zone is"
-                );
-                *parts | Part::Zone.into()
-            }
-        }
     }
 
     /// Decides whether the index is current. It is not if the source has been silent for

@@ -328,12 +328,12 @@ fn write<S: RecordSink>(
 ) -> anyhow::Result<()> {
     writer.write(names, index);
     anyhow::ensure!(writer.failed().len() == 0, "names were not written");
-    writer.pass_names(&left.names)?;
-    writer.beat(Beat {
+    let beat = Beat {
         lease: Duration::from_hours(1),
         serial,
         may_deny: true,
         passes: left.parts,
-    })?;
+    };
+    writer.beat_leaving(beat, &left.names)?;
     Ok(())
 }

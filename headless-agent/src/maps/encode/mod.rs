@@ -58,15 +58,20 @@ impl Place {
     }
 }
 
-/// The names of the zone, without the zone, whose questions pass. They keep the places that they
-/// have in `config`. `None` where they are too many or too long.
-pub fn passed_names(config: &Config, names: &BTreeSet<Box<str>>) -> Option<PassedNames> {
+/// [`PassedNames::hash`] of names of the zone, which are given without the zone. `None` where one
+/// is too long.
+pub fn passed_hashes(key: &HashKey, names: &BTreeSet<Box<str>>) -> Option<Vec<u64>> {
     let hash = |name: &str| {
         let labels = name.split('.').filter(|label| !label.is_empty());
-        PassedNames::hash(&config.hash_key, labels.map(str::as_bytes))
+        PassedNames::hash(key, labels.map(str::as_bytes))
     };
-    let hashes: Option<Vec<_>> = names.iter().map(|name| hash(name)).collect();
-    config.passed.with(&hashes?)
+    names.iter().map(|name| hash(name)).collect()
+}
+
+/// Exactly these names of the zone, which are given without the zone. They keep the places that
+/// they have in `config`. `None` where they are too many or too long.
+pub fn passed_names(config: &Config, names: &BTreeSet<Box<str>>) -> Option<PassedNames> {
+    config.passed.with(&passed_hashes(&config.hash_key, names)?)
 }
 
 /// Whether the programs leave the name to userspace, so that the maps need no addresses.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use headless_ebpf::abi::{KeyClass, map};
+use headless_ebpf::abi::{KeyClass, PASSED_MAX, map};
 
 /// A map that the writer fills. [`Self::Table`] stands for two maps, slots and buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,12 @@ pub enum SinkError {
         /// The map.
         map: MapKind,
     },
+    /// The names that are left to CoreDNS do not fit into the settings.
+    #[error(
+        "more than {PASSED_MAX} names are left to CoreDNS, or one has more than 247 characters \
+         before the zone"
+    )]
+    PassedNames,
     /// The kernel refused the system call.
     #[error("cannot {operation} map {map}")]
     Failed {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use headless_ebpf::abi::ServedSlot;
+use headless_ebpf::abi::{PassedNames, ServedSlot};
 
 use super::*;
 use crate::maps::store::Arrays;
@@ -16,6 +16,10 @@ pub(super) struct Checked {
     pub(super) reads: Cell<u32>,
     /// Whether writes of records fail.
     pub(super) refuses: bool,
+    /// Whether writes of the state fail.
+    pub(super) refuses_state: bool,
+    /// The state's flags and the names that pass, after each write of one of them.
+    pub(super) passes: Vec<(u32, PassedNames)>,
 }
 
 impl Checked {
@@ -35,7 +39,14 @@ impl Checked {
             changed: 0,
             reads: Cell::new(0),
             refuses: false,
+            refuses_state: false,
+            passes: Vec::new(),
         }
+    }
+
+    fn record_passes(&mut self) {
+        let passed = self.sink.config.unwrap().passed;
+        self.passes.push((self.sink.state.flags, passed));
     }
 
     /// Checks that every record has all its chunks, so that no reader sees a half state.
@@ -73,7 +84,9 @@ impl RecordSink for Checked {
     }
 
     fn put_config(&mut self, config: &Config) -> Result<(), SinkError> {
-        self.sink.put_config(config)
+        self.sink.put_config(config)?;
+        self.record_passes();
+        Ok(())
     }
 
     fn state(&self) -> Result<State, SinkError> {
@@ -81,7 +94,16 @@ impl RecordSink for Checked {
     }
 
     fn put_state(&mut self, state: State) -> Result<(), SinkError> {
-        self.sink.put_state(state)
+        if self.refuses_state {
+            return Err(SinkError::Failed {
+                map: "STATE",
+                operation: "write",
+                source: std::io::ErrorKind::OutOfMemory.into(),
+            });
+        }
+        self.sink.put_state(state)?;
+        self.record_passes();
+        Ok(())
     }
 
     fn served_slot(&self, at: u32) -> Result<ServedSlot, SinkError> {

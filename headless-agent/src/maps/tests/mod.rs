@@ -9,6 +9,7 @@ mod endpoints;
 mod full_maps;
 mod full_pass;
 mod names;
+mod passed;
 mod state;
 
 use std::collections::BTreeSet;

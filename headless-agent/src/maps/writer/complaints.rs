@@ -51,7 +51,7 @@ impl Complaint {
 impl Complaints {
     pub(super) fn failed(&mut self, wire: &[u8], error: &SinkError) {
         let reason = || match error {
-            SinkError::Full { .. } => error.to_string(),
+            SinkError::Full { .. } | SinkError::PassedNames => error.to_string(),
             SinkError::Failed { source, .. } => format!("{error}: {source}"),
         };
         self.failed.note(wire, reason);

@@ -104,7 +104,9 @@ impl WriteCounts {
     pub(super) fn failure(&self, error: &SinkError) {
         match error {
             SinkError::Full { .. } => self.full.fetch_add(1, Ordering::Relaxed),
-            SinkError::Failed { .. } => self.failed.fetch_add(1, Ordering::Relaxed),
+            SinkError::Failed { .. } | SinkError::PassedNames => {
+                self.failed.fetch_add(1, Ordering::Relaxed)
+            }
         };
     }
 }

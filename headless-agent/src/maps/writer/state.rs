@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{Ordering, fence};
 
-use headless_ebpf::abi::{Config, State};
+use headless_ebpf::abi::{Config, PASSED_MAX, PassedNames, State};
 use tracing::error;
 
 use super::Writer;
-use crate::maps::encode::passed_names;
+use crate::corefile::Part;
+use crate::maps::encode::{passed_hashes, passed_names};
 use crate::maps::heartbeat::{Beat, monotonic_ns};
-use crate::maps::store::{MapKind, RecordSink, SinkError};
+use crate::maps::store::{RecordSink, SinkError};
 
 impl<S: RecordSink> Writer<S> {
     /// Begins an odd generation: until [`Self::end_writing`] the programs deny no name,
@@ -90,22 +91,87 @@ impl<S: RecordSink> Writer<S> {
         Ok(())
     }
 
-    /// Replaces the names of the zone, without the zone, whose questions pass. The programs hear
-    /// of the first one with the next heartbeat.
+    /// Beats, and leaves names of the zone, which are given without the zone, to CoreDNS. Each
+    /// question that is left before and after the heartbeat is left at every moment, whichever
+    /// write fails: new names come before the state, and old names go after it. While the zone is
+    /// left, names stay as they are.
+    ///
+    /// The zone is left until the next heartbeat where old and new names do not fit together, or
+    /// new ones cannot be written.
     ///
     /// # Errors
-    /// When the settings cannot be written. [`SinkError::Full`] where they are too many or too
-    /// long.
-    pub fn pass_names(&mut self, names: &BTreeSet<Box<str>>) -> Result<(), SinkError> {
-        const FULL: SinkError = SinkError::Full {
-            map: MapKind::NamesLong,
+    /// When the state cannot be written. The deadline stays.
+    pub fn beat_leaving(
+        &mut self,
+        beat: Beat,
+        names: &BTreeSet<Box<str>>,
+    ) -> Result<(), SinkError> {
+        if beat.passes.has(Part::Zone) {
+            return self.beat(beat);
+        }
+        let added = if self.state.flags & State::PASS_ZONE == 0 {
+            self.pass_more(names)
+        } else {
+            self.pass_names(names).map(|()| true)
         };
-        let passed = passed_names(&self.config, names).ok_or(FULL)?;
-        if passed == self.config.passed {
+        let added = added.unwrap_or_else(|error| {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "cannot tell the programs which names are left to CoreDNS: the zone is"
+            );
+            false
+        });
+        if !added {
+            return self.beat(Beat {
+                passes: beat.passes | Part::Zone.into(),
+                ..beat
+            });
+        }
+        self.beat(beat)?;
+        if let Err(error) = self.pass_names(names) {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "cannot tell the programs which names are not left to CoreDNS any more"
+            );
+        }
+        Ok(())
+    }
+
+    /// Passes the questions for exactly these names.
+    ///
+    /// # Errors
+    /// When the settings cannot be written, or the names do not fit.
+    pub(in crate::maps) fn pass_names(
+        &mut self,
+        names: &BTreeSet<Box<str>>,
+    ) -> Result<(), SinkError> {
+        let passed = passed_names(&self.config, names).ok_or(SinkError::PassedNames);
+        let passed = passed.inspect_err(|error| self.counts.failure(error))?;
+        self.put_passed(&passed)
+    }
+
+    /// Passes the questions for these names, too. Returns whether they fit beside the present
+    /// ones.
+    fn pass_more(&mut self, names: &BTreeSet<Box<str>>) -> Result<bool, SinkError> {
+        let hashes = passed_hashes(&self.config.hash_key, names);
+        let mut hashes = hashes
+            .filter(|hashes| hashes.len() <= PASSED_MAX)
+            .ok_or(SinkError::PassedNames)
+            .inspect_err(|error| self.counts.failure(error))?;
+        let present = self.config.passed.hashes.into_iter();
+        hashes.extend(present.filter(|hash| *hash != 0));
+        let Some(passed) = self.config.passed.with(&hashes) else {
+            return Ok(false);
+        };
+        self.put_passed(&passed).map(|()| true)
+    }
+
+    fn put_passed(&mut self, passed: &PassedNames) -> Result<(), SinkError> {
+        if *passed == self.config.passed {
             return Ok(());
         }
         let config = Config {
-            passed,
+            passed: *passed,
             ..self.config
         };
         self.sink
