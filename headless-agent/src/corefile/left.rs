@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use headless_ebpf::abi::PASSED_MAX;
+use headless_ebpf::abi::{NameKey, PASSED_MAX};
 
 use super::address::covers;
 use super::parts::{Part, Parts};
@@ -31,19 +31,19 @@ impl Left {
     };
 
     /// The name, which is in small letters with its final dot; nothing where it is not in the zone.
-    /// The whole zone where it has letters that CoreDNS may spell in another way.
+    /// The whole zone where it has letters that CoreDNS may spell in another way, or is too long
+    /// for [`NameKey`], by which the programs know it.
     pub(super) fn name(zone: &str, name: &str) -> Self {
         if !covers(zone, name) {
             return Self::NOTHING;
         }
         let relative = name.strip_suffix(zone).unwrap_or_default();
         let relative = relative.strip_suffix('.').unwrap_or(relative);
-        let is_plain = |label: &str| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            (1..64).contains(&label.len()) && label.bytes().all(plain)
-        };
-        let is_name = relative.is_empty() || relative.split('.').all(is_plain);
-        if is_name && name.len() < 254 {
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let has_key = relative.is_empty()
+            || NameKey::from_labels(relative.split('.').map(str::as_bytes)).is_some();
+        if has_key && relative.bytes().all(is_plain) && name.len() < 254 {
             Self {
                 names: [relative.into()].into(),
                 ..Self::NOTHING
@@ -139,6 +139,16 @@ mod tests {
             (name(&long), name(&longer)),
             (Part::Zone.into(), Part::Zone.into())
         );
+    }
+
+    #[test]
+    fn a_name_that_has_no_key_is_the_zone() {
+        // 124 labels take 248 bytes in a key, and 248 characters with their dots.
+        let longest = "a.".repeat(124) + "zz.";
+        let longer = format!("a{longest}");
+        assert_eq!(Left::name("zz.", &longest).names.len(), 1);
+        assert!(longer.len() < 254);
+        assert_eq!(Left::name("zz.", &longer), Part::Zone.into());
     }
 
     #[test]
