@@ -57,10 +57,12 @@ impl Classifier<'_> {
     /// Looks for names of the zone among the hosts.
     fn listed(&mut self, name: &Token, file: Option<&Token>, inline: &[&Token]) {
         let zone = self.scope.zone.clone();
-        let is_ours = |host: &str| covers(&zone, &fqdn(host));
-        for host in inline.iter().filter(|it| is_ours(&it.text)) {
-            let text = format!("hosts: it has the name {}", shown(&host.text));
-            self.find(Left::name(&zone, &fqdn(&host.text)), host, text);
+        for host in inline {
+            let left = left_by(&zone, &host.text);
+            if !left.is_empty() {
+                let text = format!("hosts: it has the name {}", shown(&host.text));
+                self.find(left, host, text);
+            }
         }
         let Some(file) = file.filter(|it| &*it.text != OWN_FILE) else {
             return;
@@ -78,9 +80,7 @@ impl Classifier<'_> {
                     .flat_map(|(_, text)| text.lines())
                     .filter_map(|line| line.split('#').next())
                     .flat_map(|line| line.split_whitespace().skip(1));
-                let left = hosts.fold(Left::NOTHING, |left, host| {
-                    left.and(&Left::name(&zone, &fqdn(host)))
-                });
+                let left = hosts.fold(Left::NOTHING, |left, host| left.and(&left_by(&zone, host)));
                 let text = format!("hosts: its file has the name {}", left.listed(&zone));
                 (left, text)
             }
@@ -95,5 +95,18 @@ impl Classifier<'_> {
         if !left.is_empty() {
             self.find(left, file, text);
         }
+    }
+}
+
+/// The questions that a host answers. `*` stands for the first label of a name
+/// (`replaceWithAsteriskLabel` in `wildcard.go`), which may be the zone's own.
+fn left_by(zone: &str, host: &str) -> Left {
+    let host = fqdn(host);
+    let wild = zone.split_once('.').map(|(_, parent)| parent);
+    let wild = wild.filter(|parent| !parent.is_empty());
+    if wild.is_some() && host.strip_prefix("*.") == wild {
+        Left::name(zone, zone)
+    } else {
+        Left::name(zone, &host)
     }
 }

@@ -178,6 +178,14 @@ const CASES: &[(&str, &str)] = &[
         "hosts {\n 192.0.2.1 *.cluster.local\n no_reverse\n fallthrough\n }",
         "zone",
     ),
+    (
+        "hosts {\n 192.0.2.1 *.local\n no_reverse\n fallthrough\n }",
+        "/",
+    ),
+    (
+        "hosts {\n 192.0.2.1 *.example *\n no_reverse\n fallthrough\n }",
+        "",
+    ),
     ("hosts /etc/hosts example.com {\n no_reverse\n }", ""),
     (
         "hosts /unknown/file {\n no_reverse\n fallthrough\n }",
@@ -358,6 +366,7 @@ fn hosts_are_read_from_files_with_an_absolute_path() {
             "/a /c",
         ),
         ("/etc/coredns/x", "192.0.2.1 ä.cluster.local\n", "zone"),
+        ("/etc/coredns/x", "192.0.2.1 *.local\n", "/"),
         ("x", "192.0.2.1 a.example.com\n", "zone"),
     ] {
         let files = Files::new([("/etc/coredns".to_owned(), folder(hosts))]);
