@@ -4,6 +4,7 @@
 
 mod distributions;
 mod fuzz;
+mod hosts;
 mod kubernetes;
 mod plugins;
 mod syntax;

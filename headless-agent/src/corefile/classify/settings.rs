@@ -103,7 +103,10 @@ impl Classifier<'_> {
 
 /// A duration as Go writes it: `1m30s`, `500ms`, `1.5h`. `None` where Go has none either, and for
 /// signs, with which nobody writes an interval.
-fn go_duration(text: &str) -> Option<Duration> {
+pub(super) fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let mut rest = text;
     let mut seconds = 0.0;
     while !rest.is_empty() {
@@ -142,6 +145,8 @@ mod tests {
             let duration = seconds.map(Duration::from_millis);
             assert_eq!(go_duration(text), duration, "{text}");
         };
+        is("0", Some(0));
+        is("0s", Some(0));
         is("30s", Some(30_000));
         is("1m30s", Some(90_000));
         is("1.5h", Some(5_400_000));

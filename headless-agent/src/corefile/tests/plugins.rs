@@ -188,6 +188,18 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("hosts /etc/hosts example.com {\n no_reverse\n }", ""),
     (
+        "hosts /etc/hosts {\n reload 0\n no_reverse\n fallthrough\n }",
+        "",
+    ),
+    (
+        "hosts {\n reload soon\n no_reverse\n fallthrough\n }",
+        "zone nxdomain denials reverse",
+    ),
+    (
+        "hosts {\n reload\n no_reverse\n fallthrough\n }",
+        "zone nxdomain denials reverse",
+    ),
+    (
         "hosts /unknown/file {\n no_reverse\n fallthrough\n }",
         "zone",
     ),
@@ -353,45 +365,6 @@ fn other_classes_are_answered_with_forward_or_chaos_on_the_same_socket() {
         let options = rules(&text).options.unwrap();
         assert_eq!(options.any_class, expected, "{text}");
     }
-}
-
-#[test]
-fn hosts_are_read_from_files_with_an_absolute_path() {
-    let folder = |hosts: &str| Folder::Known([("x".to_owned(), hosts.to_owned())].into());
-    for (path, hosts, parts) in [
-        ("/etc/coredns/x", "192.0.2.1 a.example.com\n", ""),
-        (
-            "/etc/coredns/x",
-            "192.0.2.1 a.cluster.local b\n::1 c.cluster.local\n",
-            "/a /c",
-        ),
-        ("/etc/coredns/x", "192.0.2.1 ä.cluster.local\n", "zone"),
-        ("/etc/coredns/x", "192.0.2.1 *.local\n", "/"),
-        ("x", "192.0.2.1 a.example.com\n", "zone"),
-    ] {
-        let files = Files::new([("/etc/coredns".to_owned(), folder(hosts))]);
-        let text = format!(
-            ".:53 {{\n kubernetes cluster.local in-addr.arpa ip6.arpa\n hosts {path} {{\n \
-             no_reverse\n fallthrough\n }}\n}}\n"
-        );
-        assert_eq!(labels(&read(&text, &files, None)), parts, "{path} {hosts}");
-    }
-}
-
-#[test]
-fn more_than_the_most_names_are_the_zone() {
-    let hosts = |count: usize| {
-        let line = |i| format!(" 192.0.2.1 h{i}.cluster.local\n");
-        let lines: String = (0..count).map(line).collect();
-        with(&format!("hosts {{\n{lines} no_reverse\n fallthrough\n }}"))
-    };
-    let most = hosts(64).left();
-    assert_eq!((most.names.len(), most.parts), (64, Parts::NONE));
-    let more = hosts(65);
-    assert_eq!(more.left(), Part::Zone.into());
-    let last = more.findings.last().unwrap().to_string();
-    let told = "more than 64 names of the zone: all names of the zone are left to CoreDNS";
-    assert_eq!(last, told);
 }
 
 #[test]
