@@ -29,7 +29,9 @@ fn reason(case: &Case) -> Option<PassReason> {
         && case.server == SERVER
         && case.reverse.is_empty()
         && !case.verified
-        && case.left.is_empty();
+        && !case.forward
+        && case.left.is_empty()
+        && case.left_names.is_empty();
     let needs_names = [PassReason::Changed, PassReason::TooLarge];
     match case.expected(Hook::Tc(case.mtu)) {
         Verdict::Pass(PassReason::Userspace) if !case.names.is_empty() => None,
