@@ -17,8 +17,8 @@ pub const PASSED_MAX: usize = 64;
 
 /// The names as keyed hashes. If another name has the same hash, its questions pass, too.
 ///
-/// They need not exist, and have any number of labels before the zone. So they are no name
-/// records.
+/// The names need not exist, and have any number of labels before the zone. So the names are no
+/// name records.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct PassedNames {

@@ -185,12 +185,7 @@ fn parts<'a, L>(
     scratch: &'a mut Scratch,
     request: Request<'a, L>,
 ) -> (Names<'a, L>, &'a Question, &'a mut NameRecord) {
-    let names = Names {
-        image: &scratch.image,
-        key: &mut scratch.key,
-        config: request.config,
-        lookup: request.lookup,
-    };
+    let names = Names::new(&scratch.image, &mut scratch.key, request);
     // `reread` keeps the compiler from holding the question's numbers in registers.
     let question = verifier::reread(&mut scratch.question);
     (names, question, &mut scratch.record)

@@ -40,6 +40,23 @@ pub(super) struct Span {
     pub(super) len: usize,
 }
 
+impl<'a, L> Names<'a, L> {
+    /// Names in `image`, with the settings and the maps of a request.
+    #[inline(always)]
+    pub(super) const fn new(
+        image: &'a Image,
+        key: &'a mut KeyBytes,
+        request: Request<'a, L>,
+    ) -> Self {
+        Self {
+            image,
+            key,
+            config: request.config,
+            lookup: request.lookup,
+        }
+    }
+}
+
 impl<L: Lookup> Names<'_, L> {
     /// Looks up the relative name `name` and copies its record to `record`. Returns whether
     /// the name exists.

@@ -207,12 +207,7 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
     let task = scratch.task.get();
     let request = request(task, lookup)?;
     let question = verifier::reread(&mut scratch.question);
-    let mut names = Names {
-        image: &scratch.image,
-        key: &mut scratch.key,
-        config: request.config,
-        lookup,
-    };
+    let mut names = Names::new(&scratch.image, &mut scratch.key, request);
     if task.argument == NameKind::VerifiedPod as u32 {
         return verified_pod(&mut names, request, question, &mut scratch.record);
     }
@@ -233,12 +228,7 @@ fn below<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReaso
 fn passed<L: Lookup>(scratch: &mut Scratch, lookup: &L) -> Result<bool, PassReason> {
     let request = request(scratch.task.get(), lookup)?;
     let question = verifier::reread(&mut scratch.question);
-    let mut names = Names {
-        image: &scratch.image,
-        key: &mut scratch.key,
-        config: request.config,
-        lookup,
-    };
+    let mut names = Names::new(&scratch.image, &mut scratch.key, request);
     Ok(is_passed(&mut names, request, question))
 }
 

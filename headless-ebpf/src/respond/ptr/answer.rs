@@ -264,13 +264,7 @@ impl<L: Lookup> PtrQuestion<'_, L> {
     /// Everything that a look-up of a name in the image needs.
     #[inline(always)]
     fn names(&mut self) -> (Names<'_, L>, &mut NameRecord) {
-        let Request { config, lookup, .. } = self.request;
-        let names = Names {
-            image: self.image,
-            key: self.key,
-            config,
-            lookup,
-        };
+        let names = Names::new(self.image, self.key, self.request);
         (names, self.record)
     }
 
