@@ -163,25 +163,32 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Labelled<K> {
     }
 }
 
+/// The associated items of [`Resource`] that name a type: its names are those of `$k`.
+macro_rules! named_as {
+    ($k:ident) => {
+        type DynamicType = $k::DynamicType;
+        type Scope = $k::Scope;
+
+        fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+            $k::kind(of)
+        }
+
+        fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+            $k::group(of)
+        }
+
+        fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+            $k::version(of)
+        }
+
+        fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+            $k::plural(of)
+        }
+    };
+}
+
 impl<K: Resource> Resource for Labelled<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
-
-    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::kind(of)
-    }
-
-    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::group(of)
-    }
-
-    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::version(of)
-    }
-
-    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::plural(of)
-    }
+    named_as!(K);
 
     fn meta(&self) -> &ObjectMeta {
         self.object.meta()
@@ -193,24 +200,7 @@ impl<K: Resource> Resource for Labelled<K> {
 }
 
 impl<K: Resource> Resource for Decoded<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
-
-    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::kind(of)
-    }
-
-    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::group(of)
-    }
-
-    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::version(of)
-    }
-
-    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
-        K::plural(of)
-    }
+    named_as!(K);
 
     fn meta(&self) -> &ObjectMeta {
         match self {

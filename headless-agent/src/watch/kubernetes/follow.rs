@@ -48,6 +48,18 @@ pub(super) struct Watch {
     pub(super) scope: Option<Scope>,
 }
 
+impl Watch {
+    /// A watch that selects all objects of its kind, or the only one that selects some.
+    pub(super) const fn new(name: &'static str, kind: Kind, resource: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            resource,
+            scope: None,
+        }
+    }
+}
+
 /// An event of a watch.
 #[derive(Debug)]
 pub(super) enum WatchEvent<T = Object> {

@@ -96,23 +96,13 @@ fn event(heard: Heard<NodeObject>) -> NodeEvent {
 type Unreadable = fn() -> NodeObject;
 
 fn all(running: &mut Running<NodeObject>, selection: &NodeSelection) {
-    let pods = Watch {
-        name: "pods of this node",
-        kind: Kind::Pod,
-        resource: "pods",
-        scope: None,
-    };
+    let pods = Watch::new("pods of this node", Kind::Pod, "pods");
     let of_node = format!("spec.nodeName={}", selection.node);
     let config = Config::default().fields(&of_node);
     start::<ReadNodePod>(running, pods, Api::all, config, None, |pod| {
         NodeObject::Pod(node_pod(pod))
     });
-    let namespaces = Watch {
-        name: "namespaces of pods",
-        kind: Kind::Namespace,
-        resource: "namespaces",
-        scope: None,
-    };
+    let namespaces = Watch::new("namespaces of pods", Kind::Namespace, "namespaces");
     let about = selection.policies_about.clone();
     let slim = move |namespace: &ReadNodeNamespace| {
         let name = namespace.metadata.name.as_ref();
@@ -127,12 +117,11 @@ fn all(running: &mut Running<NodeObject>, selection: &NodeSelection) {
 
 /// Watches `NetworkPolicies`, and the Service that they are about.
 fn policies(running: &mut Running<NodeObject>, about: &ServiceRef) {
-    let policies = Watch {
-        name: "networkpolicies",
-        kind: Kind::NetworkPolicy,
-        resource: "networkpolicies.networking.k8s.io",
-        scope: None,
-    };
+    let policies = Watch::new(
+        "networkpolicies",
+        Kind::NetworkPolicy,
+        "networkpolicies.networking.k8s.io",
+    );
     let slim = |policy: &ReadNetworkPolicy| NodeObject::NetworkPolicy(network_policy(policy));
     let unreadable: Unreadable = || NodeObject::NetworkPolicy(unreadable_policy());
     start(
@@ -143,12 +132,11 @@ fn policies(running: &mut Running<NodeObject>, about: &ServiceRef) {
         Some(unreadable),
         slim,
     );
-    let service = Watch {
-        name: "the Service of the cluster's DNS",
-        kind: Kind::Service,
-        resource: "services",
-        scope: None,
-    };
+    let service = Watch::new(
+        "the Service of the cluster's DNS",
+        Kind::Service,
+        "services",
+    );
     let name = format!("metadata.name={}", about.name);
     let namespace = about.namespace.clone();
     start::<ReadDnsService>(

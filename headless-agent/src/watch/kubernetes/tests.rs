@@ -6,12 +6,7 @@ use super::*;
 
 use crate::watch::{Keep, Namespace, Problem, Reason, ServiceRef};
 
-const NAMESPACES: Watch = Watch {
-    name: "namespaces",
-    kind: Kind::Namespace,
-    resource: "namespaces",
-    scope: None,
-};
+const NAMESPACES: Watch = Watch::new("namespaces", Kind::Namespace, "namespaces");
 
 fn reference(name: &str) -> ObjectRef {
     ObjectRef {

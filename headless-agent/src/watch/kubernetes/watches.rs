@@ -170,13 +170,7 @@ fn take<K>(
 /// Gives every watch of the selection to `watches`: Namespaces and Services first.
 pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
     let keep = &selection.keep;
-    let watch = |name, kind, resource| Watch {
-        name,
-        kind,
-        resource,
-        scope: None,
-    };
-    let namespaces = watch("namespaces", Kind::Namespace, "namespaces");
+    let namespaces = Watch::new("namespaces", Kind::Namespace, "namespaces");
     let convert = |object: &ReadNamespace, problems: &mut Problems| {
         convert::namespace(object, problems).map(Object::Namespace)
     };
@@ -189,7 +183,7 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
     }
     take(
         watches,
-        watch("services", Kind::Service, "services"),
+        Watch::new("services", Kind::Service, "services"),
         (None, Config::default()),
         keep,
         |object: &ReadService, problems| convert::service(object, problems).map(Object::Service),
@@ -206,7 +200,7 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
         };
         let watch = Watch {
             scope: Some(scope),
-            ..watch(name, Kind::EndpointSlice, SLICES_RESOURCE)
+            ..Watch::new(name, Kind::EndpointSlice, SLICES_RESOURCE)
         };
         let kept = keep.clone();
         let convert = move |object: &ReadSlice, problems: &mut Problems| {
@@ -217,7 +211,7 @@ pub(super) fn each(selection: &Selection, watches: &mut impl Watches) {
     if selection.pods {
         take(
             watches,
-            watch("pods", Kind::Pod, "pods"),
+            Watch::new("pods", Kind::Pod, "pods"),
             (None, Config::default().fields(LIVE_PODS)),
             keep,
             |object: &ReadPod, problems| convert::pod(object, problems).map(Object::Pod),

@@ -74,12 +74,7 @@ fn follow(health: &Arc<Health>, server: Client, memory: usize) -> mpsc::Receiver
     let (ear, overlong) = (health.listen("namespaces"), Overlong::default());
     let patience = Patience::within(Duration::from_mins(10));
     let follow = Follow {
-        watch: Watch {
-            name: "namespaces",
-            kind: Kind::Namespace,
-            resource: "namespaces",
-            scope: None,
-        },
+        watch: Watch::new("namespaces", Kind::Namespace, "namespaces"),
         api: Api::<Decoded<ReadNamespace>>::all(listening(server, &ear, &overlong, patience)),
         config: watcher::Config::default(),
         convert: |object: &Decoded<ReadNamespace>, problems: &mut Problems| {
