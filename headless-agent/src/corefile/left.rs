@@ -58,7 +58,7 @@ impl Left {
         self.parts.is_empty() && self.names.is_empty()
     }
 
-    /// What both leave. More than [`PASSED_MAX`] names are the zone.
+    /// The questions that either of both leaves. More than [`PASSED_MAX`] names are the zone.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         self.parts |= other.parts;
@@ -72,7 +72,7 @@ impl Left {
         self
     }
 
-    /// What one of them leaves and the other does not.
+    /// The questions that one of both leaves and the other does not.
     #[must_use]
     pub fn differing(&self, other: &Self) -> Self {
         let names = self.names.symmetric_difference(&other.names).cloned();

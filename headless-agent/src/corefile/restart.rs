@@ -75,7 +75,7 @@ mod tests {
         let mut replacement = Replacement::new(FRESH);
         for (seconds, pods, is_over, old) in [
             (10, "a b", false, 2),
-            // They start before the new text is in their files.
+            // The pods c and d start before the new text is in their files.
             (40, "c d", false, 2),
             (119, "d", false, 1),
             (125, "d e", false, 2),

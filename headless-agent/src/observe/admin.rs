@@ -125,8 +125,8 @@ async fn livez(State(signs): State<Signs>) -> (StatusCode, String) {
 async fn readyz(State(signs): State<Signs>) -> (StatusCode, String) {
     let vitals = signs.vitals();
     let (status, mut text) = verdict(vitals.unready());
-    // They do not make the agent unready: a rollout would wait for ever, and the pods get all
-    // answers.
+    // The lines of a Corefile do not make the agent unready: a rollout would wait for ever, and
+    // the pods get all answers.
     for line in vitals.standing.problems() {
         text.push_str(&line);
         text.push('\n');

@@ -105,7 +105,7 @@ impl Restart {
         (&mut self.looking).await;
     }
 
-    /// What the operator can do, for a sentence about CoreDNS.
+    /// The operator's part in ending the wait, for a sentence about CoreDNS.
     pub fn advice(&self) -> String {
         let found = self.found.borrow();
         let advice = match &*found {

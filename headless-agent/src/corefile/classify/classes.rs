@@ -25,8 +25,8 @@ impl Addressed<'_> {
 }
 
 impl Classifier<'_> {
-    /// Says whether the zone's names are answered to questions of any class, as to those of class
-    /// IN: `kubernetes` does not look at the class, and CoreDNS refuses other classes before it
+    /// Decides whether questions of any class have the answers of class IN. `kubernetes` does not
+    /// look at the class, and CoreDNS refuses other classes before it
     /// asks a plugin, unless some server block of the same socket has one of [`ENABLING`].
     pub(super) fn classes(&mut self, blocks: &[Addressed<'_>], port: u16, serving: &Serving<'_>) {
         let own = serving.block;

@@ -79,7 +79,8 @@ impl Classifier<'_> {
         });
     }
 
-    /// Says so where the lines name too many names, so that the whole zone is left to CoreDNS.
+    /// Adds a finding where the lines have too many names, so that the whole zone is left to
+    /// CoreDNS.
     fn count_names(&mut self) {
         let findings = &self.rules.findings;
         let is_named = |finding: &Finding| finding.left.parts.has(Part::Zone);

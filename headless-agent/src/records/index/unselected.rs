@@ -1,6 +1,6 @@
 //! The Service of the cluster's DNS and its slices, where CoreDNS does not select them.
 //!
-//! They have no names, but their addresses are served all the same: pods ask there. Other objects
+//! These objects have no names, but their addresses are served all the same: pods ask there. Other objects
 //! that are not selected do not exist for the index.
 
 use std::collections::HashMap;

@@ -261,7 +261,7 @@ async fn an_agent_that_started_without_a_readable_corefile_starts_again_soon() {
     corefile.end = None;
     corefile.spread_unread = Some(Duration::ZERO);
     corefile.update(Instant::now()).unwrap_err();
-    // It started with the options of this text, and later changes reach all agents at once.
+    // The agent started with the options of this text, and later changes reach all agents at once.
     corefile.end = None;
     let options = corefile.transition.rules().options.clone();
     let (settings, _) = (corefile.settle)(options.as_ref()).unwrap();

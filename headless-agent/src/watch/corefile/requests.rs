@@ -24,9 +24,9 @@ const LASTING: Duration = Duration::from_secs(30);
 /// The API server's word about a `ConfigMap`.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// It has been listed, and is watched from now on. `None` where there is none.
+    /// A list has the `ConfigMap`, or shows by `None` that there is none. A watch runs from now on.
     Listed(Option<ConfigMap>),
-    /// It was made or changed.
+    /// The `ConfigMap` was made or changed.
     Applied(ConfigMap),
     Deleted,
     Failed(kube::Error),

@@ -70,7 +70,7 @@ async fn a_config_map_stays_as_it_was_until_the_server_has_refused_it_for_long()
             followed.take(failed(code));
             assert!(stays(&followed), "{code}: {followed:?}");
         }
-        // It was read again in between.
+        // A list succeeds in between.
         advance(almost).await;
         followed.take(Seen::Listed(None));
         advance(FORBIDDEN_FOR.mul_f64(0.2)).await;
