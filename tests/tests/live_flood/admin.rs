@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,16 +141,24 @@ fn probe() -> Result<Duration, String> {
 
 /// The number of probes that have ended, with an answer or without.
 #[derive(Debug, Default)]
-struct Probes(AtomicUsize);
+struct Probes {
+    ended: Mutex<usize>,
+    ends: Condvar,
+}
 
 impl Probes {
     /// Waits until this many probes have begun and ended.
     fn wait_for(&self, count: usize) {
-        // The one that runs now may have begun before.
-        let end = self.0.load(Ordering::Relaxed) + 1 + count;
-        while self.0.load(Ordering::Relaxed) < end {
-            thread::sleep(Duration::from_millis(1));
-        }
+        let ended = self.ended.lock().unwrap();
+        // The probe that runs now may have begun before.
+        let end = *ended + 1 + count;
+        let waiting = self.ends.wait_while(ended, |ended| *ended < end);
+        drop(waiting.unwrap());
+    }
+
+    fn end(&self) {
+        *self.ended.lock().unwrap() += 1;
+        self.ends.notify_all();
     }
 }
 
@@ -164,7 +173,7 @@ fn probed_while(work: impl FnOnce(&Probes) + Send) -> (Vec<Duration>, Vec<String
                 Ok(time) => times.push(time),
                 Err(failure) => failures.push(failure),
             }
-            probes.0.fetch_add(1, Ordering::Relaxed);
+            probes.end();
             thread::sleep(Duration::from_millis(10));
         }
         working.join().unwrap();
